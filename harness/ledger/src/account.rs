@@ -1,0 +1,217 @@
+//! What became of every span: emitters' ledgers against sinks' ledgers.
+
+use crate::{EmitterLedger, RangeSet, SinkLedger, Stream};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+/// How many spans there are of each kind; see the crate's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Given to an agent.
+    pub attempted: u64,
+    /// Taken by an agent.
+    pub acknowledged: u64,
+    /// Seen by a sink, once or more, and reserved by an emitter of this run.
+    pub delivered: u64,
+    /// Acknowledged, never delivered.
+    pub lost: u64,
+    /// Delivered more than once.
+    pub duplicated: u64,
+    /// Delivered, never acknowledged.
+    pub recovered: u64,
+    /// Delivered, never reserved; or foreign, or damaged.
+    pub unexpected: u64,
+    /// Refused by an agent for good.
+    pub rejected: u64,
+    /// Attempted, outcome not recorded.
+    pub unknown: u64,
+    /// Deliveries beyond the first, of all spans.
+    pub extra_copies: u64,
+    /// Of the duplicated, those that the emitter itself had sent more than once.
+    pub duplicated_by_resend: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.attempted += other.attempted;
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.recovered += other.recovered;
+        self.unexpected += other.unexpected;
+        self.rejected += other.rejected;
+        self.unknown += other.unknown;
+        self.extra_copies += other.extra_copies;
+        self.duplicated_by_resend += other.duplicated_by_resend;
+    }
+}
+
+/// What became of one stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamAccount {
+    /// Acknowledged and not delivered.
+    pub lost: RangeSet,
+    /// Delivered and never reserved.
+    pub unexpected: RangeSet,
+    /// How many of each kind.
+    pub counts: Counts,
+}
+
+/// What became of every span of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// By stream.
+    pub streams: BTreeMap<Stream, StreamAccount>,
+    /// Over all streams, with spans that belong to none.
+    pub counts: Counts,
+}
+
+impl Account {
+    /// Sets emitters' ledgers against sinks' ledgers. Two ledgers of one stream add up.
+    pub fn of(emitters: &[EmitterLedger], sinks: &[SinkLedger]) -> Self {
+        let mut account = Self::default();
+        let streams = emitters.iter().map(EmitterLedger::stream).chain(sinks.iter().flat_map(SinkLedger::streams));
+        for stream in streams {
+            account.streams.entry(stream).or_insert_with(|| of_stream(stream, emitters, sinks));
+        }
+        for stream in account.streams.values() {
+            account.counts += stream.counts;
+        }
+        account.counts.unexpected += sinks.iter().map(|sink| sink.foreign() + sink.damaged()).sum::<u64>();
+        account
+    }
+}
+
+fn of_stream(stream: Stream, emitters: &[EmitterLedger], sinks: &[SinkLedger]) -> StreamAccount {
+    let union = |sets: &mut dyn Iterator<Item = RangeSet>| {
+        sets.fold(RangeSet::new(), |mut all, set| {
+            all.extend(&set);
+            all
+        })
+    };
+    let ours = || emitters.iter().filter(|emitter| emitter.stream() == stream);
+    let reserved = union(&mut ours().map(|emitter| emitter.reserved().clone()));
+    let acknowledged = union(&mut ours().map(|emitter| emitter.acknowledged().clone()));
+    let attempted = union(&mut ours().map(EmitterLedger::attempted));
+    let rejected = union(&mut ours().map(EmitterLedger::rejected)).difference(&acknowledged);
+    let resent = union(&mut ours().map(|emitter| emitter.resent().clone()));
+
+    // What one sink saw and another saw too came more than once as well.
+    let (mut arrived, mut twice, mut copies) = (RangeSet::new(), RangeSet::new(), 0);
+    for sink in sinks {
+        let (here, again) = (sink.delivered(stream), sink.duplicates(stream));
+        let both = arrived.intersection(&here);
+        copies += again.copies + both.count();
+        twice.extend(&again.spans);
+        twice.extend(&both);
+        arrived.extend(&here);
+    }
+
+    let delivered = arrived.intersection(&reserved);
+    let unexpected = arrived.difference(&reserved);
+    let lost = acknowledged.difference(&delivered);
+    let counts = Counts {
+        attempted: attempted.count(),
+        acknowledged: acknowledged.count(),
+        delivered: delivered.count(),
+        lost: lost.count(),
+        duplicated: twice.count(),
+        recovered: delivered.difference(&acknowledged).count(),
+        unexpected: unexpected.count(),
+        rejected: rejected.count(),
+        unknown: attempted.difference(&acknowledged).difference(&rejected).count(),
+        extra_copies: copies,
+        duplicated_by_resend: twice.intersection(&resent).count(),
+    };
+    StreamAccount { lost, unexpected, counts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Delivery, EmitterRecord, EmitterSeal, Range, SinkRecord};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const RESERVED: u64 = 64;
+
+    fn emitter(acknowledged: &BTreeSet<u64>, rejected: &BTreeSet<u64>, used: u64) -> EmitterLedger {
+        let mut records = vec![
+            EmitterRecord::Opened { run_tag: 7, stream: 1, unix_ms: 0 },
+            EmitterRecord::Reserved { range: Range::new(0, RESERVED) },
+        ];
+        records.extend(acknowledged.iter().map(|n| EmitterRecord::Acknowledged { range: Range::new(*n, n + 1) }));
+        records.extend(rejected.iter().map(|n| EmitterRecord::Rejected { range: Range::new(*n, n + 1), code: 3 }));
+        let acknowledged = acknowledged.len() as u64;
+        records.push(EmitterRecord::Sealed(EmitterSeal { next: used, acknowledged, incarnations: 1, complete: true }));
+        EmitterLedger::from_records(&records).unwrap()
+    }
+
+    fn sink(deliveries: &[u64]) -> SinkLedger {
+        let mut ledger = SinkLedger::default();
+        ledger.apply(&SinkRecord::Opened { run_tag: 7, unix_ms: 0 }).unwrap();
+        for number in deliveries {
+            let ranges = vec![Range::new(*number, number + 1)];
+            let delivery = Delivery { unix_ms: 0, gateway: 0, stream: 1, ranges };
+            ledger.apply(&SinkRecord::Delivered(delivery)).unwrap();
+        }
+        ledger
+    }
+
+    proptest! {
+        /// The arithmetic of the words, against sets of numbers; and however the deliveries are spread
+        /// over sinks and whatever their order, the account is the same.
+        #[test]
+        fn words_mean_what_they_say(
+            acknowledged in prop::collection::btree_set(0u64..40, 0..40),
+            rejected in prop::collection::btree_set(0u64..40, 0..8),
+            deliveries in prop::collection::vec(0u64..80, 0..80),
+            cut: prop::sample::Index,
+        ) {
+            let rejected = &rejected - &acknowledged;
+            let emitters = [emitter(&acknowledged, &rejected, 40)];
+            let account = Account::of(&emitters, &[sink(&deliveries)]);
+            let counts = account.counts;
+
+            let seen: BTreeSet<u64> = deliveries.iter().copied().collect();
+            let attempted: BTreeSet<u64> = (0..40).collect();
+            let reserved: BTreeSet<u64> = (0..RESERVED).collect();
+            let twice = seen.iter().filter(|n| deliveries.iter().filter(|m| m == n).count() > 1).count();
+            prop_assert_eq!(counts.attempted, 40);
+            prop_assert_eq!(counts.acknowledged, acknowledged.len() as u64);
+            prop_assert_eq!(counts.lost, (&acknowledged - &seen).len() as u64);
+            prop_assert_eq!(counts.delivered, (&seen & &reserved).len() as u64);
+            prop_assert_eq!(counts.recovered, (&(&seen & &reserved) - &acknowledged).len() as u64);
+            prop_assert_eq!(counts.unexpected, (&seen - &reserved).len() as u64);
+            prop_assert_eq!(counts.rejected, rejected.len() as u64);
+            prop_assert_eq!(counts.unknown, (&(&attempted - &acknowledged) - &rejected).len() as u64);
+            prop_assert_eq!(counts.duplicated, twice as u64);
+            prop_assert_eq!(counts.extra_copies, (deliveries.len() - seen.len()) as u64);
+
+            let (left, right) = deliveries.split_at(cut.index(deliveries.len() + 1));
+            prop_assert_eq!(&Account::of(&emitters, &[sink(left), sink(right)]), &account);
+            let backwards: Vec<_> = deliveries.iter().rev().copied().collect();
+            prop_assert_eq!(&Account::of(&emitters, &[sink(&backwards)]), &account);
+        }
+    }
+
+    #[test]
+    fn an_outcome_needs_a_reservation() {
+        let records = [
+            EmitterRecord::Opened { run_tag: 7, stream: 1, unix_ms: 0 },
+            EmitterRecord::Acknowledged { range: Range::new(0, 5) },
+        ];
+        assert!(EmitterLedger::from_records(&records).is_err());
+    }
+
+    #[test]
+    fn a_new_incarnation_breaks_the_seal_and_leaves_the_rest_unknown() {
+        let mut ledger = emitter(&(0..10).collect(), &BTreeSet::new(), 12);
+        assert_eq!(ledger.unknown().count(), 2, "12 sent, 10 acknowledged");
+        ledger.apply(&EmitterRecord::Opened { run_tag: 7, stream: 1, unix_ms: 9 }).unwrap();
+        assert!(ledger.seal().is_none());
+        assert_eq!(ledger.unknown().count(), RESERVED - 10, "anything reserved may have been sent");
+    }
+}

@@ -1,0 +1,257 @@
+//! The emitter's ledger: which numbers it used, and what the agent said.
+
+use crate::log::Record;
+use crate::{LedgerError, Range, RangeSet, Stream};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What an emitter writes, in the order in which it happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EmitterRecord {
+    /// An incarnation (a process) of the emitter begins.
+    Opened {
+        /// The run.
+        run_tag: u64,
+        /// The stream.
+        stream: Stream,
+        /// When, Unix time in milliseconds.
+        unix_ms: u64,
+    },
+    /// These numbers may be used from now on. On disk before the first of them is sent.
+    Reserved {
+        /// The numbers.
+        range: Range,
+    },
+    /// The agent took all of them. On disk before it is counted.
+    Acknowledged {
+        /// The numbers.
+        range: Range,
+    },
+    /// The agent said that it will never take them.
+    Rejected {
+        /// The numbers.
+        range: Range,
+        /// The gRPC code.
+        code: i32,
+    },
+    /// These were sent more than once: a duplicate of them may be the emitter's own.
+    Resent {
+        /// The numbers.
+        range: Range,
+    },
+    /// What one second held.
+    Second {
+        /// The second, Unix time in milliseconds.
+        unix_ms: u64,
+        /// The numbers sent for the first time in it.
+        emitted: Range,
+        /// Spans that the schedule asked for in it.
+        offered: u64,
+        /// Spans acknowledged in it.
+        acknowledged: u64,
+        /// Requests that failed in it, and will be sent again.
+        failed_requests: u64,
+    },
+    /// The end: nothing is emitted after it.
+    Sealed(EmitterSeal),
+}
+
+impl Record for EmitterRecord {
+    const KIND: u8 = b'E';
+}
+
+/// The last word of an emitter's ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmitterSeal {
+    /// The first number that was reserved but never used; everything below was sent.
+    pub next: u64,
+    /// How many spans were acknowledged.
+    pub acknowledged: u64,
+    /// How many processes wrote this ledger.
+    pub incarnations: u32,
+    /// Whether the schedule ran to its end (else: stopped, or the lease ran out).
+    pub complete: bool,
+}
+
+/// One second of an emitter: see [`EmitterRecord::Second`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EmitSecond {
+    pub(crate) unix_ms: u64,
+    pub(crate) emitted: Range,
+    pub(crate) offered: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) failed_requests: u64,
+}
+
+/// The sum of an emitter's records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EmitterLedger {
+    run_tag: u64,
+    stream: Stream,
+    incarnations: u32,
+    reserved: RangeSet,
+    acknowledged: RangeSet,
+    rejected: BTreeMap<i32, RangeSet>,
+    resent: RangeSet,
+    seconds: Vec<EmitSecond>,
+    seal: Option<EmitterSeal>,
+    records: usize,
+}
+
+impl EmitterLedger {
+    /// Adds up records.
+    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a EmitterRecord>) -> Result<Self, LedgerError> {
+        let mut ledger = Self::default();
+        for record in records {
+            ledger.apply(record)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Adds one record. A process that goes on after a seal (a new incarnation) breaks the seal.
+    pub fn apply(&mut self, record: &EmitterRecord) -> Result<(), LedgerError> {
+        let index = self.records;
+        if self.incarnations == 0 && !matches!(record, EmitterRecord::Opened { .. }) {
+            return Err(LedgerError::NotOpened { index });
+        }
+        match record {
+            EmitterRecord::Opened { run_tag, stream, .. } => {
+                if self.incarnations > 0 && (self.run_tag, self.stream) != (*run_tag, *stream) {
+                    return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
+                }
+                (self.run_tag, self.stream) = (*run_tag, *stream);
+                self.incarnations += 1;
+                self.seal = None;
+            }
+            EmitterRecord::Reserved { range } => {
+                self.reserved.insert(*range);
+            }
+            EmitterRecord::Acknowledged { range } => {
+                self.require_reserved(index, *range)?;
+                self.acknowledged.insert(*range);
+            }
+            EmitterRecord::Rejected { range, code } => {
+                self.require_reserved(index, *range)?;
+                self.rejected.entry(*code).or_default().insert(*range);
+            }
+            EmitterRecord::Resent { range } => {
+                self.require_reserved(index, *range)?;
+                self.resent.insert(*range);
+            }
+            EmitterRecord::Second { unix_ms, emitted, offered, acknowledged, failed_requests } => {
+                self.seconds.push(EmitSecond {
+                    unix_ms: *unix_ms,
+                    emitted: *emitted,
+                    offered: *offered,
+                    acknowledged: *acknowledged,
+                    failed_requests: *failed_requests,
+                });
+            }
+            EmitterRecord::Sealed(seal) => {
+                if seal.acknowledged != self.acknowledged.count() {
+                    let (sealed, counted) = (seal.acknowledged, self.acknowledged.count());
+                    return Err(LedgerError::SealDisagrees { what: "acknowledged spans", sealed, counted });
+                }
+                self.seal = Some(*seal);
+            }
+        }
+        self.records += 1;
+        Ok(())
+    }
+
+    fn require_reserved(&self, index: usize, range: Range) -> Result<(), LedgerError> {
+        if self.reserved.within(range).count() == range.count() {
+            return Ok(());
+        }
+        Err(LedgerError::NeverReserved { index, stream: self.stream, range })
+    }
+
+    /// The run that it is of.
+    pub const fn run_tag(&self) -> u64 {
+        self.run_tag
+    }
+    /// The stream that it is of.
+    pub const fn stream(&self) -> Stream {
+        self.stream
+    }
+    /// How many processes wrote it.
+    pub const fn incarnations(&self) -> u32 {
+        self.incarnations
+    }
+    /// The numbers that were ever reserved.
+    pub const fn reserved(&self) -> &RangeSet {
+        &self.reserved
+    }
+    /// The numbers that the agent took.
+    pub const fn acknowledged(&self) -> &RangeSet {
+        &self.acknowledged
+    }
+    /// The numbers that were sent more than once.
+    pub const fn resent(&self) -> &RangeSet {
+        &self.resent
+    }
+    /// The seal; none if it was never closed.
+    pub const fn seal(&self) -> Option<EmitterSeal> {
+        self.seal
+    }
+
+    /// The numbers that the agent will never take.
+    pub fn rejected(&self) -> RangeSet {
+        let mut all = RangeSet::new();
+        self.rejected.values().for_each(|set| all.extend(set));
+        all
+    }
+
+    /// The numbers given to the agent: all that were reserved, less what the seal says was never used.
+    pub fn attempted(&self) -> RangeSet {
+        match self.seal {
+            Some(seal) => self.reserved.within(Range::new(0, seal.next)),
+            None => self.reserved.clone(),
+        }
+    }
+
+    /// Attempted, but with no outcome on record.
+    pub fn unknown(&self) -> RangeSet {
+        self.attempted().difference(&self.acknowledged).difference(&self.rejected())
+    }
+
+    /// When a number was first sent: the second, Unix time in milliseconds.
+    pub fn emitted_at(&self, seq: u64) -> Option<u64> {
+        let after = self.seconds.partition_point(|second| second.emitted.end <= seq);
+        self.seconds.get(after).filter(|second| second.emitted.start <= seq).map(|second| second.unix_ms)
+    }
+
+    /// (offered, acknowledged, failed requests) between two moments, Unix time in milliseconds; and how
+    /// many seconds of record lie between them.
+    pub fn load_between(&self, from_ms: u64, to_ms: u64) -> EmittedLoad {
+        let mut load = EmittedLoad::default();
+        for second in self.seconds.iter().filter(|second| (from_ms..to_ms).contains(&second.unix_ms)) {
+            load.seconds += 1;
+            load.offered += second.offered;
+            load.emitted += second.emitted.count();
+            load.acknowledged += second.acknowledged;
+            load.failed_requests += second.failed_requests;
+        }
+        load
+    }
+
+    /// Spans sent for the first time, by second (Unix time in milliseconds).
+    pub fn emitted_by_second(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.seconds.iter().map(|second| (second.unix_ms, second.emitted.count()))
+    }
+}
+
+/// What an emitter did in a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EmittedLoad {
+    /// Seconds on record.
+    pub seconds: u64,
+    /// Spans that the schedule asked for.
+    pub offered: u64,
+    /// Spans sent for the first time.
+    pub emitted: u64,
+    /// Spans acknowledged.
+    pub acknowledged: u64,
+    /// Requests that failed and were sent again.
+    pub failed_requests: u64,
+}

@@ -1,0 +1,216 @@
+//! The sink's ledger: what arrived, from which gateway, and how often.
+
+use crate::log::Record;
+use crate::{LedgerError, Range, RangeSet, Stream};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a sink writes, in the order in which it happens. On disk before the gateway is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SinkRecord {
+    /// A process of the sink begins.
+    Opened {
+        /// The run.
+        run_tag: u64,
+        /// When, Unix time in milliseconds.
+        unix_ms: u64,
+    },
+    /// A gateway is called by this number from now on.
+    Gateway {
+        /// The number.
+        id: u16,
+        /// Its pod's name, or the peer's address where it did not say.
+        name: String,
+    },
+    /// A request was taken.
+    Delivered(Delivery),
+    /// Spans of nobody known, or with this run's tag but contradicting IDs.
+    Unexpected {
+        /// Spans not made by this run.
+        foreign: u64,
+        /// Spans whose IDs do not agree with each other.
+        damaged: u64,
+    },
+    /// The end: nothing is taken after it.
+    Sealed(SinkSeal),
+}
+
+impl Record for SinkRecord {
+    const KIND: u8 = b'S';
+}
+
+/// The spans of one stream in one request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// When, Unix time in milliseconds.
+    pub unix_ms: u64,
+    /// The gateway's number.
+    pub gateway: u16,
+    /// The stream.
+    pub stream: Stream,
+    /// The numbers; one that is in twice was twice in the request.
+    pub ranges: Vec<Range>,
+}
+
+/// The last word of a sink's ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkSeal {
+    /// How many different spans were delivered.
+    pub delivered: u64,
+    /// How many processes wrote this ledger.
+    pub incarnations: u32,
+}
+
+/// What came more than once of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Duplicates {
+    pub(crate) spans: RangeSet,
+    pub(crate) copies: u64,
+}
+
+/// The sum of a sink's records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SinkLedger {
+    run_tag: u64,
+    incarnations: u32,
+    gateways: BTreeMap<u16, String>,
+    delivered: BTreeMap<Stream, RangeSet>,
+    duplicates: BTreeMap<Stream, Duplicates>,
+    /// (second of Unix time, stream, gateway) → spans, copies included.
+    counts: BTreeMap<(u64, Stream, u16), u64>,
+    last_delivery_ms: u64,
+    foreign: u64,
+    damaged: u64,
+    seal: Option<SinkSeal>,
+    records: usize,
+}
+
+impl SinkLedger {
+    /// Adds up records.
+    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a SinkRecord>) -> Result<Self, LedgerError> {
+        let mut ledger = Self::default();
+        for record in records {
+            ledger.apply(record)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Adds one record.
+    pub fn apply(&mut self, record: &SinkRecord) -> Result<(), LedgerError> {
+        let index = self.records;
+        if self.incarnations == 0 && !matches!(record, SinkRecord::Opened { .. }) {
+            return Err(LedgerError::NotOpened { index });
+        }
+        match record {
+            SinkRecord::Opened { run_tag, .. } => {
+                if self.incarnations > 0 && self.run_tag != *run_tag {
+                    return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
+                }
+                self.run_tag = *run_tag;
+                self.incarnations += 1;
+                self.seal = None;
+            }
+            SinkRecord::Gateway { id, name } => {
+                self.gateways.insert(*id, name.clone());
+            }
+            SinkRecord::Delivered(delivery) => self.deliver(delivery),
+            SinkRecord::Unexpected { foreign, damaged } => {
+                self.foreign += foreign;
+                self.damaged += damaged;
+            }
+            SinkRecord::Sealed(seal) => {
+                if seal.delivered != self.delivered_count() {
+                    let (sealed, counted) = (seal.delivered, self.delivered_count());
+                    return Err(LedgerError::SealDisagrees { what: "delivered spans", sealed, counted });
+                }
+                self.seal = Some(*seal);
+            }
+        }
+        self.records += 1;
+        Ok(())
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) {
+        let seen = self.delivered.entry(delivery.stream).or_default();
+        let mut spans = 0;
+        for range in &delivery.ranges {
+            let again = seen.within(*range);
+            if !again.is_empty() {
+                let duplicates = self.duplicates.entry(delivery.stream).or_default();
+                duplicates.copies += again.count();
+                duplicates.spans.extend(&again);
+            }
+            seen.insert(*range);
+            spans += range.count();
+        }
+        let key = (delivery.unix_ms / 1000, delivery.stream, delivery.gateway);
+        *self.counts.entry(key).or_default() += spans;
+        self.last_delivery_ms = self.last_delivery_ms.max(delivery.unix_ms);
+    }
+
+    /// The run that it is of.
+    pub const fn run_tag(&self) -> u64 {
+        self.run_tag
+    }
+    /// How many processes wrote it.
+    pub const fn incarnations(&self) -> u32 {
+        self.incarnations
+    }
+    /// The seal; none if it was never closed.
+    pub const fn seal(&self) -> Option<SinkSeal> {
+        self.seal
+    }
+    /// Spans not made by this run.
+    pub const fn foreign(&self) -> u64 {
+        self.foreign
+    }
+    /// Spans whose IDs contradict each other.
+    pub const fn damaged(&self) -> u64 {
+        self.damaged
+    }
+    /// When a span last arrived, Unix time in milliseconds; 0 if none did.
+    pub const fn last_delivery_ms(&self) -> u64 {
+        self.last_delivery_ms
+    }
+
+    /// The number that a gateway goes by, if it has one.
+    pub fn gateway_number(&self, name: &str) -> Option<u16> {
+        self.gateways.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
+    }
+
+    /// How many gateways have a number.
+    pub fn gateways(&self) -> usize {
+        self.gateways.len()
+    }
+
+    /// The streams of which anything arrived.
+    pub fn streams(&self) -> impl Iterator<Item = Stream> + '_ {
+        self.delivered.keys().copied()
+    }
+
+    /// The numbers of a stream that arrived.
+    pub fn delivered(&self, stream: Stream) -> RangeSet {
+        self.delivered.get(&stream).cloned().unwrap_or_default()
+    }
+
+    /// How many different spans arrived.
+    pub fn delivered_count(&self) -> u64 {
+        self.delivered.values().map(RangeSet::count).sum()
+    }
+
+    pub(crate) fn duplicates(&self, stream: Stream) -> Duplicates {
+        self.duplicates.get(&stream).cloned().unwrap_or_default()
+    }
+
+    /// How many spans arrived more than once.
+    pub fn duplicated_count(&self) -> u64 {
+        self.duplicates.values().map(|duplicates| duplicates.spans.count()).sum()
+    }
+
+    /// (second of Unix time, stream, gateway's name, spans), in order of time; copies are included.
+    pub fn by_second(&self) -> impl Iterator<Item = (u64, Stream, &str, u64)> + '_ {
+        self.counts.iter().map(|((second, stream, gateway), spans)| {
+            (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *spans)
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! The control service: generated types, and what emitter and sink share of it.
+
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+mod generated {
+    tonic::include_proto!("spanproof.control.v1");
+}
+pub use generated::*;
+
+use crate::ledger_file::LedgerFileError;
+use prost::Message;
+use spanproof_ledger::RangeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use tokio::io::AsyncReadExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// How a ledger is streamed to the harness.
+pub type LedgerStream = Pin<Box<dyn futures::Stream<Item = Result<LedgerChunk, tonic::Status>> + Send>>;
+
+/// Why a probe cannot do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The plan lacks something, or asks for the impossible.
+    #[error("the plan cannot be carried out: {0}")]
+    Plan(String),
+    /// Another plan is being carried out.
+    #[error("another plan is being carried out, of run {running:014x}")]
+    Busy {
+        /// The run that is going on.
+        running: u64,
+    },
+    /// The ledger cannot be kept.
+    #[error(transparent)]
+    Ledger(#[from] LedgerFileError),
+    /// The ledger that was found contradicts itself.
+    #[error("{}: {source}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What contradicts what.
+        source: spanproof_ledger::LedgerError,
+    },
+    /// The plan could not be kept on disk, or read from there.
+    #[error("the plan in {}: {source}", path.display())]
+    PlanFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A port could not be served.
+    #[error("serving {address}: {source}")]
+    Serve {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: tonic::transport::Error,
+    },
+}
+
+impl From<ProbeError> for tonic::Status {
+    fn from(error: ProbeError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProbeError::Plan(_) => Self::invalid_argument(message),
+            ProbeError::Busy { .. } => Self::failed_precondition(message),
+            _ => Self::internal(message),
+        }
+    }
+}
+
+/// A plan kept on disk, so that a probe that was killed goes on by itself.
+#[derive(Debug, Clone)]
+pub(crate) struct PlanFile(PathBuf);
+
+/// What is on disk of a plan: when it began, and the plan.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct StartedPlan {
+    #[prost(uint64, tag = "1")]
+    pub(crate) started_unix_ms: u64,
+    #[prost(message, required, tag = "2")]
+    pub(crate) plan: Plan,
+}
+
+impl PlanFile {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self(dir.join("plan"))
+    }
+
+    pub(crate) fn read(&self) -> Result<Option<StartedPlan>, ProbeError> {
+        let error = |source| ProbeError::PlanFile { path: self.0.clone(), source };
+        match std::fs::read(&self.0) {
+            Ok(bytes) => StartedPlan::decode(&*bytes).map(Some).map_err(|e| error(io::Error::other(e))),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(error(source)),
+        }
+    }
+
+    /// Whole or not at all.
+    pub(crate) fn write(&self, plan: &StartedPlan) -> Result<(), ProbeError> {
+        let new = self.0.with_extension("new");
+        let written = std::fs::write(&new, plan.encode_to_vec()).and_then(|()| std::fs::rename(&new, &self.0));
+        written.map_err(|source| ProbeError::PlanFile { path: self.0.clone(), source })
+    }
+}
+
+impl StreamRanges {
+    /// The ranges of a set, for the wire.
+    pub fn of(stream: u16, set: &RangeSet) -> Self {
+        let bounds = set.iter().flat_map(|range| [range.start, range.end]).collect();
+        Self { stream: u32::from(stream), bounds }
+    }
+
+    /// The set that came over the wire.
+    pub fn set(&self) -> RangeSet {
+        self.bounds.chunks_exact(2).map(|pair| spanproof_ledger::Range::new(pair[0], pair[1])).collect()
+    }
+}
+
+/// A description of this probe.
+pub(crate) fn describe(role: &str) -> Description {
+    Description {
+        role: role.to_owned(),
+        node: std::env::var("NODE_NAME").unwrap_or_default(),
+        sources: crate::SOURCES.to_owned(),
+        unix_ms: crate::unix_ms(),
+    }
+}
+
+/// A file in chunks; what is appended while it is read may or may not be in it.
+pub(crate) fn stream_file(path: PathBuf) -> LedgerStream {
+    let (sender, receiver) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        let failed = |error: io::Error| tonic::Status::internal(format!("{}: {error}", path.display()));
+        let mut file = match tokio::fs::File::open(&path).await {
+            Ok(file) => file,
+            Err(error) => return drop(sender.send(Err(failed(error))).await),
+        };
+        loop {
+            let mut data = vec![0; 64 << 10];
+            let chunk = match file.read(&mut data).await {
+                Ok(0) => return,
+                Ok(read) => {
+                    data.truncate(read);
+                    Ok(LedgerChunk { data })
+                }
+                Err(error) => Err(failed(error)),
+            };
+            if sender.send(chunk).await.is_err() {
+                return; // nobody reads any more
+            }
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver))
+}

@@ -1,0 +1,28 @@
+//! What the probe does for the tier: a queue's directory made writable, and taken away afterwards.
+
+use std::io;
+use std::path::Path;
+
+/// Gives a directory to a user and a group, and closes it to others.
+///
+/// A kubelet makes a host path's directory as root's; the Collector runs as another user.
+pub fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    std::fs::create_dir_all(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o750))?;
+    chown(path, Some(user), Some(group))
+}
+
+/// Removes everything in a directory, and the directory itself where that is possible (a mount point
+/// stays).
+pub fn sweep(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
