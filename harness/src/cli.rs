@@ -1,0 +1,86 @@
+//! What the command line has in common: options, exit codes, how an error is shown.
+
+mod analyze;
+mod run;
+
+use clap::{Parser, Subcommand};
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use spanproof::judge::Verdict;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// How a command ends: 0 every check passed, 1 a check failed, 2 usage or an invalid scenario,
+/// 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Judged(Verdict),
+    BadInput,
+    HarnessFailed,
+    Interrupted,
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        Self::from(match end {
+            End::Judged(Verdict::Pass) => 0,
+            End::Judged(Verdict::Fail) => 1,
+            End::BadInput => 2,
+            End::Judged(Verdict::Inconclusive) => 3,
+            End::HarnessFailed => 4,
+            End::Interrupted => 130,
+        })
+    }
+}
+
+/// Whether spans survive what operations do to a gateway tier of OpenTelemetry Collectors.
+#[derive(Parser)]
+#[command(name = "spanproof", version, about)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run scenarios, and judge each
+    Run(run::Options),
+    /// Judge a stored run again
+    Analyze(analyze::Options),
+}
+
+pub(super) fn main() -> ExitCode {
+    // Warnings of the libraries go to standard error only when they are asked for.
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SPANPROOF_LOG").unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&miette::miette!("the runtime could not be started: {error}"), End::HarnessFailed),
+    };
+    let end = match Options::parse().command {
+        Command::Run(options) => runtime.block_on(run::main(&options)),
+        Command::Analyze(options) => analyze::main(&options),
+    };
+    match end {
+        Ok(end) => end.into(),
+        Err((report, end)) => complain(&report, end),
+    }
+}
+
+/// What a command could not do, and how it ends.
+type Complaint = (miette::Report, End);
+
+fn complain(report: &miette::Report, end: End) -> ExitCode {
+    let theme = if std::io::stderr().is_terminal() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
+    let mut text = String::new();
+    let shown = GraphicalReportHandler::new_themed(theme).with_width(100).render_report(&mut text, report.as_ref());
+    if shown.is_err() {
+        text = report.to_string();
+    }
+    let _ = writeln!(std::io::stderr(), "{text}");
+    end.into()
+}
+
+/// Writes to standard output. A reader that went away is no reason to fail.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

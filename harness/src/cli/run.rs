@@ -1,0 +1,157 @@
+//! `spanproof run`: runs scenarios, and judges each.
+
+use super::{Complaint, End, print};
+use clap::Args;
+use miette::Report;
+use spanproof::cluster::{Cluster, Request};
+use spanproof::judge::Verdict;
+use spanproof::report::{self, Progress};
+use spanproof::run::{self, RunError};
+use spanproof::scenario::{Measure, Scenario};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Scenario files, run one after the other
+    #[arg(value_name = "FILE", required = true)]
+    scenarios: Vec<PathBuf>,
+    /// The kind cluster: made, or used if an earlier run kept it
+    #[arg(long, value_name = "NAME", default_value = "spanproof", value_parser = cluster_name)]
+    cluster: String,
+    /// Leave the cluster when the run is over
+    #[arg(long)]
+    keep: bool,
+    /// Where run folders go
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+    /// The seed of whatever is random; drawn and printed if it is not given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Set a field of the scenario, by its path with dots: load.rate=500/s
+    #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
+    sets: Vec<(String, String)>,
+    /// The folder of the manifests
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+}
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let good = !text.is_empty() && text.len() <= 32 && text.bytes().all(fits) && !text.starts_with('-');
+    if good { Ok(text.to_owned()) } else { Err("up to 32 lower-case letters, digits and dashes".to_owned()) }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
+    let scenarios: Result<Vec<_>, _> =
+        options.scenarios.iter().map(|path| Scenario::load(path, &options.sets)).collect();
+    let scenarios = scenarios.map_err(|error| (Report::new(error), End::BadInput))?;
+    let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
+    let progress = Progress::new();
+    let cancel = CancellationToken::new();
+    tokio::spawn(on_signals(cancel.clone(), progress.clone()));
+
+    let manifests = run::manifests_dir(options.manifests.as_deref());
+    let request = Request {
+        name: options.cluster.clone(),
+        keep: options.keep,
+        collectors: collectors(&scenarios),
+        metrics: scenarios.iter().any(|scenario| scenario.tier.has(Measure::Hpa)),
+        manifests: manifests.clone(),
+    };
+    let say = |message: &str| progress.say(message);
+    let acquired = tokio::select! {
+        acquired = Cluster::acquire(&request, &say) => acquired,
+        // Dropped half-made: the reaper, whose pipe closes with this process, removes it.
+        () = cancel.cancelled() => return Ok(End::Interrupted),
+    };
+    let cluster = acquired.map_err(|error| (Report::new(error), End::HarnessFailed))?;
+
+    let ended = run_all(&cluster, &scenarios, options, seed, manifests, &progress, &cancel).await;
+    if !cluster.stays() {
+        progress.say("removing the cluster");
+    }
+    let released = cluster.release().await;
+    progress.finish();
+    let (end, folders) = ended?;
+    released.map_err(|error| (Report::new(error), End::HarnessFailed))?;
+    for folder in folders {
+        print(&format!("{}\n", folder.display()));
+    }
+    Ok(end)
+}
+
+async fn run_all(
+    cluster: &Cluster,
+    scenarios: &[Scenario],
+    options: &Options,
+    seed: u64,
+    manifests: PathBuf,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<(End, Vec<PathBuf>), Complaint> {
+    let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let last = index + 1 == scenarios.len();
+        let told = run::Options {
+            out: options.out.clone(),
+            seed,
+            manifests: manifests.clone(),
+            leave: last && !cluster.stays(),
+        };
+        let outcome = match run::run(cluster, scenario, &told, progress, cancel).await {
+            Ok(outcome) => outcome,
+            Err(RunError::Interrupted) => return Ok((End::Interrupted, folders)),
+            Err(error) => return Err((Report::msg(chain(&error)), End::HarnessFailed)),
+        };
+        progress.finish();
+        print(&report::verdict(&outcome.judgement));
+        folders.push(outcome.folder);
+        if outcome.interrupted {
+            return Ok((End::Interrupted, folders));
+        }
+        worst = worst.max(outcome.judgement.verdict);
+    }
+    Ok((End::Judged(worst), folders))
+}
+
+/// An error with all that is behind it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn collectors(scenarios: &[Scenario]) -> Vec<String> {
+    let mut versions: Vec<_> = scenarios.iter().map(|scenario| scenario.tier.collector.clone()).collect();
+    versions.sort();
+    versions.dedup();
+    versions
+}
+
+/// The first Ctrl-C (or SIGTERM) heals, collects and judges; the second ends at once.
+async fn on_signals(cancel: CancellationToken, progress: Progress) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
+    let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
+    next().await;
+    progress.say("interrupted: healing and collecting (once more ends at once)");
+    cancel.cancel();
+    next().await;
+    progress.finish();
+    std::process::exit(130);
+}

@@ -1,0 +1,31 @@
+//! One monotonic clock for a run, anchored once to Unix time.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The run's clock: seconds since it began.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    began: Instant,
+    began_unix_ms: u64,
+}
+
+impl Clock {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self { began: Instant::now(), began_unix_ms: unix_ms() }
+    }
+    /// Seconds since the beginning.
+    pub fn now(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+    /// When it began, Unix time in milliseconds.
+    pub const fn began_unix_ms(&self) -> u64 {
+        self.began_unix_ms
+    }
+}
+
+/// Unix time in milliseconds.
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

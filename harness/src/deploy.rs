@@ -1,0 +1,307 @@
+//! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
+
+mod manifest;
+mod ready;
+
+pub use manifest::{Manifest, ManifestError};
+
+use crate::cluster::Images;
+use crate::scenario::{Measure, Tier};
+use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The namespace that the manifests are written for, and the harness replaces.
+const WRITTEN_FOR: &str = "spanproof";
+/// The label by which everything that a run made is found.
+pub const RUN_LABEL: &str = "spanproof/run";
+const FIELD_MANAGER: &str = "spanproof";
+/// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
+const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
+
+/// Why the tier is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The manifests cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The set-up has no image for this.
+    #[error("there is no image for the Collector {version}; there are: {known}")]
+    NoImage {
+        /// The version that was asked for.
+        version: String,
+        /// The versions that there are.
+        known: String,
+    },
+    /// The API server refused an object.
+    #[error("{action} {object}: {source}")]
+    Api {
+        /// What was tried.
+        action: &'static str,
+        /// Kind and name.
+        object: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// Something did not become ready in time.
+    #[error("waited {}s for {awaited}; {state}", waited.as_secs())]
+    NotReady {
+        /// What was awaited.
+        awaited: String,
+        /// How long.
+        waited: Duration,
+        /// How things stood at the end.
+        state: String,
+    },
+    /// The agents' configuration is not what the harness can read.
+    #[error("the agents' configuration: {0}")]
+    AgentConfiguration(String),
+}
+
+/// What is deployed for a run.
+#[derive(Clone)]
+pub struct Deployment {
+    client: Client,
+    namespace: String,
+    run: String,
+    manifests: PathBuf,
+}
+
+/// What the harness has to know of the tier that it deployed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TierFacts {
+    /// The minimum of ready gateways that the PDB's manifest asks for, whether or not it is applied.
+    pub pdb_minimum: u32,
+    /// The longest pause that an agent may make between two tries.
+    pub worst_retry_pause: Duration,
+}
+
+impl Deployment {
+    /// A deployment in a namespace of its own.
+    pub fn new(client: Client, manifests: &Path, run: &str) -> Self {
+        Self { client, namespace: format!("spanproof-{run}"), run: run.to_owned(), manifests: manifests.to_owned() }
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Applies tier and probes, and waits until all of it is ready.
+    pub async fn apply(&self, tier: &Tier, images: &Images, patience: Duration) -> Result<TierFacts, DeployError> {
+        let mut objects = manifest::read(&self.manifests)?;
+        objects.extend(manifest::read(&self.manifests.join("probe"))?);
+        let facts = tier_facts(&objects)?;
+        objects.retain(|object| match object {
+            Manifest::HorizontalPodAutoscaler(_) => tier.has(Measure::Hpa),
+            Manifest::PodDisruptionBudget(_) => tier.has(Measure::Pdb),
+            _ => true,
+        });
+        for object in &mut objects {
+            self.patch(object, tier, images)?;
+        }
+        // From the backend to the applications: an agent that starts before the gateways are ready learns
+        // of those that are late only when a connection ends.
+        objects.sort_by_key(|object| FROM_THE_BACKEND.iter().position(|name| object.belongs_to(name)));
+        for object in &objects {
+            object.apply(&self.client).await?;
+            object.await_ready(&self.client, patience).await?;
+        }
+        Ok(facts)
+    }
+
+    /// Typed changes: the run's namespace and label, images, and how many gateways there are.
+    fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
+        object.rename_namespace(WRITTEN_FOR, &self.namespace);
+        object.label(RUN_LABEL, &self.run);
+        if let Manifest::Deployment(deployment) = object
+            && deployment.metadata.name.as_deref() == Some("gateway")
+            && !tier.has(Measure::Hpa)
+            && let Some(spec) = &mut deployment.spec
+        {
+            spec.replicas = Some(i32::from(tier.gateways));
+        }
+        if let Some(pod) = object.pod_spec_mut() {
+            patch_images(pod, &tier.collector, images)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the run's queues and ledgers off the nodes' disks, then removes everything that it made.
+    pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
+        // Nothing may write any more while the directories are swept.
+        let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        for name in ["emit", "agent"] {
+            delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &params).await?;
+        }
+        delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, "sink", &params).await?;
+        let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink)");
+        ready::await_no_pods(&self.client, &self.namespace, &labels, patience).await?;
+        let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
+        for object in &mut sweep {
+            self.patch(object, &Tier::default(), images)?;
+            object.apply(&self.client).await?;
+        }
+        for object in &sweep {
+            object.await_ready(&self.client, patience).await?;
+        }
+        remove_namespace(&self.client, &self.namespace, patience).await
+    }
+}
+
+/// Adds metrics-server to a cluster, and waits until it answers.
+pub async fn apply_metrics_server(
+    client: &Client,
+    manifests: &Path,
+    images: &Images,
+    patience: Duration,
+) -> Result<(), DeployError> {
+    let mut objects = manifest::read(&manifests.join("metrics-server"))?;
+    for object in &mut objects {
+        if let Some(pod) = object.pod_spec_mut() {
+            patch_images(pod, "", images)?;
+        }
+        object.apply(client).await?;
+    }
+    for object in &objects {
+        object.await_ready(client, patience).await?;
+    }
+    Ok(())
+}
+
+/// Removes a namespace, and waits until it is gone.
+pub async fn remove_namespace(client: &Client, name: &str, patience: Duration) -> Result<(), DeployError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    match namespaces.delete(name, &DeleteParams::default()).await {
+        Ok(_) => ready::await_gone(namespaces, name, patience).await,
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => {
+            Err(DeployError::Api { action: "delete", object: format!("namespace {name}"), source: Box::new(source) })
+        }
+    }
+}
+
+async fn delete<K>(client: &Client, namespace: &str, name: &str, params: &DeleteParams) -> Result<(), DeployError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
+    match objects.delete(name, params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => {
+            Err(DeployError::Api { action: "delete", object: format!("{} {name}", K::kind(&())), source: Box::new(source) })
+        }
+    }
+}
+
+async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>
+where
+    K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    objects.patch(&name, &params, &Patch::Apply(object)).await.map(|_| ()).map_err(|source| DeployError::Api {
+        action: "apply",
+        object: format!("{} {name}", K::kind(&())),
+        source: Box::new(source),
+    })
+}
+
+/// Images by what the manifests call them.
+fn patch_images(pod: &mut PodSpec, collector: &str, images: &Images) -> Result<(), DeployError> {
+    let containers: &mut dyn Iterator<Item = &mut Container> =
+        &mut pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
+    for container in containers {
+        let name = container.image.as_deref().unwrap_or_default().split(':').next().unwrap_or_default();
+        let image = match name {
+            "otel/opentelemetry-collector-contrib" => {
+                images.collector(collector).ok_or_else(|| DeployError::NoImage {
+                    version: collector.to_owned(),
+                    known: images.collectors().collect::<Vec<_>>().join(", "),
+                })?
+            }
+            "spanproof/probe" => images.probe(),
+            "rancher/mirrored-metrics-server" => images.metrics_server(),
+            _ => continue,
+        };
+        container.image = Some(image.image.clone());
+    }
+    Ok(())
+}
+
+fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
+    let minimum = objects.iter().find_map(|object| match object {
+        Manifest::PodDisruptionBudget(pdb) => pdb.spec.as_ref()?.min_available.as_ref(),
+        _ => None,
+    });
+    let configuration = objects.iter().find_map(|object| match object {
+        Manifest::ConfigMap(map) if map.metadata.name.as_deref() == Some("agent") => map.data.as_ref()?.get("config.yaml"),
+        _ => None,
+    });
+    let configuration =
+        configuration.ok_or_else(|| DeployError::AgentConfiguration("there is no ConfigMap `agent`".to_owned()))?;
+    Ok(TierFacts {
+        pdb_minimum: match minimum {
+            Some(IntOrString::Int(number)) => u32::try_from(*number).unwrap_or_default(),
+            _ => 0,
+        },
+        worst_retry_pause: worst_retry_pause(configuration)?,
+    })
+}
+
+/// How long an agent's gRPC client may wait before it looks for addresses again: its resolver asks at
+/// most every 30 s (`MinResolutionInterval` of grpc-go).
+const RESOLUTION_PAUSE: Duration = Duration::from_secs(30);
+
+/// timeout + 1.5 × `max_interval` (its randomisation) + the pause before addresses are looked up again.
+fn worst_retry_pause(configuration: &str) -> Result<Duration, DeployError> {
+    let error = |message: String| DeployError::AgentConfiguration(message);
+    let value: serde_json::Value =
+        serde_saphyr::from_str(configuration).map_err(|e| error(e.without_snippet().to_string()))?;
+    let exporter = &value["exporters"]["otlp_grpc"];
+    // The Collector's defaults where nothing is written.
+    let duration = |value: &serde_json::Value, default: &str| {
+        let text = value.as_str().unwrap_or(default);
+        humantime::parse_duration(text).map_err(|e| error(format!("{text:?}: {e}")))
+    };
+    let timeout = duration(&exporter["timeout"], "5s")?;
+    let longest = duration(&exporter["retry_on_failure"]["max_interval"], "30s")?;
+    Ok(timeout + longest * 3 / 2 + RESOLUTION_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifests() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")
+    }
+
+    #[test]
+    fn the_tier_says_what_the_harness_must_know() {
+        let facts = tier_facts(&manifest::read(&manifests()).unwrap()).unwrap();
+        assert_eq!(facts.pdb_minimum, 1);
+        assert_eq!(facts.worst_retry_pause, Duration::from_millis(15_000 + 7_500 + 30_000));
+    }
+
+    #[test]
+    fn defaults_count_where_nothing_is_written() {
+        let pause = worst_retry_pause("exporters: {otlp_grpc: {endpoint: x}}").unwrap();
+        assert_eq!(pause, Duration::from_secs(5 + 45 + 30));
+    }
+
+    #[test]
+    fn every_kustomization_reads_without_losing_a_field() {
+        for part in ["", "probe", "sweep", "metrics-server"] {
+            assert!(!manifest::read(&manifests().join(part)).unwrap().is_empty(), "{part}");
+        }
+    }
+}

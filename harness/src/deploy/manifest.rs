@@ -1,0 +1,208 @@
+//! Manifests as types: what a kustomization lists, read without losing a field.
+
+use super::{DeployError, ready, server_side_apply};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::{Api, Client};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why manifests cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {message}", path.display())]
+pub struct ManifestError {
+    path: PathBuf,
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kustomization {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    resources: Vec<PathBuf>,
+}
+
+macro_rules! manifests {
+    ($($(#[$doc:meta])* $kind:ident: $api:ident),* $(,)?) => {
+        /// An object of the kinds that the manifests use.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, clippy::large_enum_variant)]
+        pub enum Manifest {
+            $($kind($kind)),*
+        }
+
+        impl Manifest {
+            fn typed(kind: &str, value: &Value) -> Result<Self, String> {
+                match kind {
+                    $(stringify!($kind) => lossless(value).map(Self::$kind),)*
+                    _ => Err(format!("objects of kind {kind:?} are not known here")),
+                }
+            }
+
+            fn metadata(&self) -> &ObjectMeta {
+                match self { $(Self::$kind(object) => &object.metadata),* }
+            }
+
+            pub(super) fn metadata_mut(&mut self) -> &mut ObjectMeta {
+                match self { $(Self::$kind(object) => &mut object.metadata),* }
+            }
+
+            /// Applies it, server-side.
+            pub async fn apply(&self, client: &Client) -> Result<(), DeployError> {
+                match self {
+                    $(Self::$kind(object) => {
+                        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+                        server_side_apply(manifests!(@$api $kind client, namespace), object).await
+                    })*
+                }
+            }
+        }
+    };
+    (@cluster $kind:ident $client:ident, $namespace:ident) => {{
+        drop($namespace);
+        Api::<$kind>::all($client.clone())
+    }};
+    (@namespaced $kind:ident $client:ident, $namespace:ident) => {
+        Api::<$kind>::namespaced($client.clone(), &$namespace)
+    };
+}
+
+manifests! {
+    Namespace: cluster,
+    ServiceAccount: namespaced,
+    ClusterRole: cluster,
+    ClusterRoleBinding: cluster,
+    RoleBinding: namespaced,
+    ConfigMap: namespaced,
+    Service: namespaced,
+    Deployment: namespaced,
+    DaemonSet: namespaced,
+    PodDisruptionBudget: namespaced,
+    HorizontalPodAutoscaler: namespaced,
+    APIService: cluster,
+}
+
+impl Manifest {
+    /// Replaces the namespace that it is written for.
+    pub(super) fn rename_namespace(&mut self, from: &str, to: &str) {
+        if let Self::Namespace(namespace) = self
+            && namespace.metadata.name.as_deref() == Some(from)
+        {
+            namespace.metadata.name = Some(to.to_owned());
+        }
+        let metadata = self.metadata_mut();
+        if metadata.namespace.as_deref() == Some(from) {
+            metadata.namespace = Some(to.to_owned());
+        }
+    }
+
+    /// Whether it is a part of an application, by its label or its name.
+    pub(super) fn belongs_to(&self, app: &str) -> bool {
+        let metadata = self.metadata();
+        let label = metadata.labels.iter().flatten().find(|(key, _)| *key == "app.kubernetes.io/name");
+        label.map_or(metadata.name.as_deref() == Some(app), |(_, value)| value == app)
+    }
+
+    pub(super) fn label(&mut self, key: &str, value: &str) {
+        self.metadata_mut().labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    }
+
+    pub(super) fn pod_spec_mut(&mut self) -> Option<&mut PodSpec> {
+        match self {
+            Self::Deployment(object) => object.spec.as_mut()?.template.spec.as_mut(),
+            Self::DaemonSet(object) => object.spec.as_mut()?.template.spec.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Waits until it does what it is there for; most kinds do so at once.
+    pub(super) async fn await_ready(&self, client: &Client, patience: Duration) -> Result<(), DeployError> {
+        match self {
+            Self::Deployment(object) => ready::await_deployment(client, object, patience).await,
+            Self::DaemonSet(object) => ready::await_daemon_set(client, object, patience).await,
+            Self::APIService(object) => ready::await_api_service(client, object, patience).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads what a folder's kustomization lists: files, and other folders with one.
+pub(super) fn read(dir: &Path) -> Result<Vec<Manifest>, ManifestError> {
+    let path = dir.join("kustomization.yaml");
+    let kustomization: Kustomization =
+        serde_saphyr::from_str(&text(&path)?).map_err(|e| error(&path, e.without_snippet()))?;
+    let mut objects = Vec::new();
+    for resource in kustomization.resources {
+        let path = dir.join(resource);
+        if path.is_dir() {
+            objects.extend(read(&path)?);
+            continue;
+        }
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text(&path)?).map_err(|e| error(&path, e.without_snippet()))?;
+        for document in documents {
+            let kind = document["kind"].as_str().unwrap_or_default();
+            objects.push(Manifest::typed(kind, &document).map_err(|message| error(&path, message))?);
+        }
+    }
+    Ok(objects)
+}
+
+fn text(path: &Path) -> Result<String, ManifestError> {
+    std::fs::read_to_string(path).map_err(|e| error(path, e))
+}
+
+fn error(path: &Path, message: impl ToString) -> ManifestError {
+    ManifestError { path: path.to_owned(), message: message.to_string() }
+}
+
+/// A typed object drops a field that its type does not have: here that is an error.
+fn lossless<K: DeserializeOwned + Serialize>(value: &Value) -> Result<K, String> {
+    let typed: K = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
+    let back = serde_json::to_value(&typed).map_err(|e| e.to_string())?;
+    missing(value, &back, "").map_or(Ok(typed), |field| Err(format!("{field} is not a field of {}", value["kind"])))
+}
+
+/// The path of the first field that is in `before` and not in `after`.
+fn missing(before: &Value, after: &Value, path: &str) -> Option<String> {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => before.iter().find_map(|(key, value)| {
+            let path = format!("{path}.{key}");
+            match after.get(key) {
+                Some(after) => missing(value, after, &path),
+                // An empty list or map and none are the same to the API server.
+                None if value.as_array().is_some_and(Vec::is_empty) || value.is_null() => None,
+                None => Some(path),
+            }
+        }),
+        (Value::Array(before), Value::Array(after)) => before
+            .iter()
+            .zip(after)
+            .enumerate()
+            .find_map(|(index, (before, after))| missing(before, after, &format!("{path}[{index}]"))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_field_that_the_type_does_not_have_is_an_error() {
+        let typo = json!({"kind": "PodDisruptionBudget", "metadata": {"name": "x"}, "spec": {"minAvailabel": 1}});
+        let message = Manifest::typed("PodDisruptionBudget", &typo).unwrap_err();
+        assert!(message.contains(".spec.minAvailabel"), "{message}");
+    }
+}

@@ -1,0 +1,256 @@
+//! Drains a node as `kubectl drain` does: cordon, evict what may be evicted, wait until it is gone.
+//! Uncordons it afterwards, whatever happened, if it was this drain that cordoned it.
+
+use super::eviction::{await_gone, evict};
+use super::{CORDONED_BY, FaultError, Stage};
+use crate::record::Event;
+use crate::restore::uncordon;
+use crate::scenario::Drain;
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an undoing is tried for.
+const UNDO_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a drain does with a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Nothing: it belongs to the node.
+    Leave(&'static str),
+    /// Evict it.
+    Evict,
+    /// Delete it: it has finished, and no budget speaks for it.
+    Delete,
+    /// Wait: it is on its way out already.
+    Await,
+    /// Stop: the scenario does not allow to move it.
+    Refuse(&'static str),
+}
+
+impl Disposition {
+    /// What `kubectl drain --ignore-daemonsets` does with a pod; `--force` and
+    /// `--delete-emptydir-data` are the scenario's to give.
+    pub fn of(pod: &Pod, options: &Drain) -> Self {
+        let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        if pod.annotations().contains_key("kubernetes.io/config.mirror") {
+            Self::Leave("a mirror pod")
+        } else if controller.is_some_and(|owner| owner.kind == "DaemonSet") {
+            Self::Leave("a DaemonSet's")
+        } else if pod.metadata.deletion_timestamp.is_some() {
+            Self::Await
+        } else if matches!(phase, Some("Succeeded" | "Failed")) {
+            Self::Delete
+        } else if controller.is_none() && !options.unmanaged {
+            Self::Refuse("has no controller that would replace it (drain: {unmanaged: true} allows it)")
+        } else if volumes.into_iter().any(|volume| volume.empty_dir.is_some()) && !options.empty_dir {
+            Self::Refuse("has an emptyDir, which is lost with it (drain: {empty_dir: true} allows it)")
+        } else {
+            Self::Evict
+        }
+    }
+}
+
+/// Drains one node, holds it drained, and uncordons it.
+pub async fn drain(stage: &Stage, node: &str, options: &Drain) -> Result<(), FaultError> {
+    let wanted = stage.ready_gateways();
+    let fault = stage.begin("drain", node, stage.gateways_on(node))?;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    let drained = tokio::select! {
+        drained = cordon_and_evict(stage, fault, &nodes, node, options) => drained,
+        () = stage.cancel.cancelled() => Err(FaultError::Interrupted),
+    };
+    let undone = undo(stage, &nodes, node).await;
+    let healed = match &undone {
+        Ok(()) => stage.await_gateways(wanted, options.deadline.duration()).await,
+        Err(_) => Ok(()),
+    };
+    if undone.is_ok() && healed.is_ok() {
+        stage.recorder.event(Event::FaultHealed { fault })?;
+    }
+    let result = drained.and(undone).and(healed);
+    let problem = result.as_ref().err().map(ToString::to_string);
+    stage.recorder.event(Event::FaultEnded { fault, problem })?;
+    result
+}
+
+async fn cordon_and_evict(
+    stage: &Stage,
+    fault: usize,
+    nodes: &Api<Node>,
+    node: &str,
+    options: &Drain,
+) -> Result<(), FaultError> {
+    let until = Instant::now() + options.deadline.duration();
+    cordon(stage, nodes, node).await?;
+    let all: Api<Pod> = Api::all(stage.client.clone());
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let pods = all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items;
+    for pod in &pods {
+        if let Disposition::Refuse(why) = Disposition::of(pod, options) {
+            return Err(FaultError::NotAllowed { pod: pod.name_any(), node: node.to_owned(), why });
+        }
+    }
+    // As kubectl does, all at once; and every one to its end, so that each answer is on record.
+    let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until));
+    join_all(moves).await.into_iter().collect::<Result<(), _>>()?;
+
+    // Seen to have landed: unschedulable, and nothing left that could be evicted.
+    let left = all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items;
+    let left: Vec<_> = left
+        .iter()
+        .filter(|pod| !matches!(Disposition::of(pod, options), Disposition::Leave(_)))
+        .map(ResourceExt::name_any)
+        .collect();
+    let cordoned = nodes.get(node).await.map_err(FaultError::api("get", node))?;
+    if left.is_empty() && cordoned.spec.is_some_and(|spec| spec.unschedulable == Some(true)) {
+        stage.recorder.event(Event::FaultLanded { fault })?;
+    } else {
+        let message = format!("{node} is not drained: {} left", left.join(", "));
+        stage.recorder.event(Event::Note { message })?;
+    }
+    tokio::time::sleep(options.hold.duration()).await;
+    Ok(())
+}
+
+async fn move_away(
+    stage: &Stage,
+    fault: usize,
+    pod: &Pod,
+    options: &Drain,
+    until: Instant,
+) -> Result<(), FaultError> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
+    let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
+    match Disposition::of(pod, options) {
+        Disposition::Leave(_) | Disposition::Refuse(_) => Ok(()),
+        Disposition::Evict => evict(stage, fault, pod, until).await,
+        Disposition::Await => await_gone(pods, &name, &uid, until).await,
+        Disposition::Delete => {
+            match pods.delete(&name, &DeleteParams::default()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+                Err(source) => return Err(FaultError::api("delete", name)(source)),
+            }
+            await_gone(pods, &name, &uid, until).await
+        }
+    }
+}
+
+/// Marks a node unschedulable, and whose doing that is. One that somebody else cordoned stays theirs.
+async fn cordon(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
+    let found = nodes.get(node).await.map_err(FaultError::api("get", node))?;
+    if found.spec.is_some_and(|spec| spec.unschedulable == Some(true)) {
+        let message = format!("{node} was cordoned before, by somebody else: it stays so");
+        stage.recorder.event(Event::Note { message })?;
+        return Ok(());
+    }
+    let patch = json!({"metadata": {"annotations": {CORDONED_BY: stage.run}}, "spec": {"unschedulable": true}});
+    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map_err(FaultError::api("cordon", node))?;
+    stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: true })?;
+    Ok(())
+}
+
+/// Uncordons a node that this run cordoned, trying until the API server has heard it.
+async fn undo(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
+    let until = Instant::now() + UNDO_PATIENCE;
+    loop {
+        let tried = uncordon_ours(stage, nodes, node).await;
+        if tried.is_ok() || Instant::now() > until {
+            return tried;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn uncordon_ours(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
+    let found = nodes.get(node).await.map_err(FaultError::api("get", node))?;
+    if found.annotations().get(CORDONED_BY) != Some(&stage.run) {
+        return Ok(());
+    }
+    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(uncordon())).await;
+    let spec = patched.map_err(FaultError::api("uncordon", node))?.spec.unwrap_or_default();
+    if spec.unschedulable != Some(true) {
+        stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: false })?;
+    }
+    Ok(())
+}
+
+/// The nodes that a drain step goes through, as things stand now.
+pub async fn targets(stage: &Stage, options: &Drain) -> Result<Vec<String>, FaultError> {
+    use crate::scenario::NodeSelector;
+    match options.each {
+        NodeSelector::WorkerWithGateway => Ok(stage.nodes_with_gateway()),
+        NodeSelector::Worker => {
+            let nodes: Api<Node> = Api::all(stage.client.clone());
+            let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
+            let listed = nodes.list(&workers).await.map_err(FaultError::api("list", "nodes"))?;
+            Ok(listed.iter().map(ResourceExt::name_any).collect())
+        }
+    }
+}
+
+/// Evicts pods at the same moment, each to its end.
+pub(super) async fn evict_together(
+    stage: &Stage,
+    fault: usize,
+    pods: &[Pod],
+    until: Instant,
+) -> Result<(), FaultError> {
+    let barrier = tokio::sync::Barrier::new(pods.len());
+    let evictions = pods.iter().map(|pod| async {
+        barrier.wait().await;
+        evict(stage, fault, pod, until).await
+    });
+    try_join_all(evictions).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(value: serde_json::Value) -> Pod {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn owned_by(kind: &str) -> serde_json::Value {
+        json!([{"apiVersion": "apps/v1", "kind": kind, "name": "x", "uid": "1", "controller": true}])
+    }
+
+    #[test]
+    fn pods_are_treated_as_kubectl_treats_them() {
+        let strict = Drain::default();
+        let lenient = Drain { unmanaged: true, empty_dir: true, ..Drain::default() };
+        let of = |value, options| Disposition::of(&pod(value), options);
+
+        let managed = json!({"metadata": {"ownerReferences": owned_by("ReplicaSet")}});
+        assert_eq!(of(managed, &strict), Disposition::Evict);
+        let daemon = json!({"metadata": {"ownerReferences": owned_by("DaemonSet")}});
+        assert!(matches!(of(daemon, &lenient), Disposition::Leave(_)));
+        let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
+        assert!(matches!(of(mirror, &lenient), Disposition::Leave(_)));
+        let finished = json!({"metadata": {}, "status": {"phase": "Succeeded"}});
+        assert_eq!(of(finished, &strict), Disposition::Delete);
+        let alone = json!({"metadata": {}});
+        assert!(matches!(of(alone.clone(), &strict), Disposition::Refuse(_)));
+        assert_eq!(of(alone, &lenient), Disposition::Evict);
+        let scratch = json!({
+            "metadata": {"ownerReferences": owned_by("ReplicaSet")},
+            "spec": {"containers": [], "volumes": [{"name": "x", "emptyDir": {}}]},
+        });
+        assert!(matches!(of(scratch.clone(), &strict), Disposition::Refuse(_)));
+        assert_eq!(of(scratch, &lenient), Disposition::Evict);
+        let leaving = json!({
+            "metadata": {"ownerReferences": owned_by("ReplicaSet"), "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        });
+        assert_eq!(of(leaving, &strict), Disposition::Await);
+    }
+}

@@ -1,0 +1,126 @@
+//! The judgement: a pure function of the run folder. One file a check.
+
+mod faults;
+mod gateways_moved;
+mod load;
+mod loss;
+mod ready_gateways;
+mod steady_state;
+mod story;
+mod unexpected;
+
+use crate::record::{FORMAT, Record};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spanproof_ledger::{Account, Counts};
+use story::Story;
+
+/// What a check, or a run, comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Seen to be as it must be.
+    Pass,
+    /// Its assumptions do not hold, so it says nothing.
+    Inconclusive,
+    /// Seen to be as it must not be.
+    Fail,
+}
+
+/// A judgement with its evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was judged.
+    pub name: String,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// What that rests on.
+    pub evidence: Value,
+}
+
+/// A fault, as it happened. Times are seconds on the run's clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What was done.
+    pub name: String,
+    /// To what.
+    pub target: String,
+    /// When it began.
+    pub start: f64,
+    /// When it was over; the last moment on record if it never was.
+    pub end: f64,
+    /// Was it seen to have its effect?
+    pub landed: bool,
+    /// Was its effect seen to be undone?
+    pub healed: bool,
+}
+
+/// What a run comes to: `verdict.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Version of this format.
+    pub format: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// Fail beats inconclusive beats pass.
+    pub verdict: Verdict,
+    /// The count.
+    pub spans: Counts,
+    /// Each check.
+    pub checks: Vec<Check>,
+    /// Each fault.
+    pub faults: Vec<Fault>,
+    /// The seed of whatever was random.
+    pub seed: u64,
+}
+
+/// Judges a run by its record.
+pub fn judge(record: &Record) -> Judgement {
+    let story = Story::of(record);
+    let account = Account::of(&record.emitters, &record.sinks);
+    let checks = vec![
+        steady_state::check(&story),
+        loss::check(record, &story, &account),
+        unexpected::check(record, &account),
+        load::check(record, &story),
+        ready_gateways::check(record, &story),
+        gateways_moved::check(record, &story),
+        faults::check(record, &story),
+    ];
+    // A check that a scenario gives no cause for is left out, not passed.
+    let checks: Vec<Check> = checks.into_iter().flatten().collect();
+    let worst = checks.iter().map(|check| check.verdict).max();
+    Judgement {
+        format: FORMAT,
+        scenario: record.scenario.name.clone(),
+        verdict: worst.unwrap_or(Verdict::Inconclusive),
+        spans: account.counts,
+        checks,
+        faults: story.faults.iter().map(story::FaultStory::public).collect(),
+        seed: record.seed(),
+    }
+}
+
+impl Check {
+    fn new(name: &str, verdict: Verdict, reason: impl Into<String>, evidence: Value) -> Self {
+        Self { name: name.to_owned(), verdict, reason: reason.into(), evidence }
+    }
+}
+
+/// `1204000` as `1,204,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! Did each fault have its effect, and was that undone?
+
+use super::{Check, Story, Verdict};
+use crate::record::Record;
+use serde_json::json;
+
+pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+    if !Story::was_to_do_something(record) {
+        return None;
+    }
+    let problem = |fault: &super::story::FaultStory| fault.problem.clone().unwrap_or_default();
+    let evidence = json!(
+        story
+            .faults
+            .iter()
+            .map(|fault| json!({
+                "fault": fault.name,
+                "target": fault.target,
+                "landed": fault.landed,
+                "healed": fault.healed,
+                "problem": fault.problem,
+            }))
+            .collect::<Vec<_>>()
+    );
+    let not_landed = story.faults.iter().find(|fault| !fault.landed);
+    let not_healed = story.faults.iter().find(|fault| !fault.healed);
+    let (verdict, reason) = if story.interrupted {
+        (Verdict::Inconclusive, "the run was interrupted".to_owned())
+    } else if story.faults.is_empty() {
+        (Verdict::Inconclusive, "no fault was carried out".to_owned())
+    } else if let Some(fault) = not_landed {
+        (Verdict::Inconclusive, format!("{} of {} was not seen to land: {}", fault.name, fault.target, problem(fault)))
+    } else if let Some(fault) = not_healed {
+        (Verdict::Fail, format!("after {} of {} the tier did not recover: {}", fault.name, fault.target, problem(fault)))
+    } else {
+        (Verdict::Pass, format!("{} landed, and healed", story.faults.len()))
+    };
+    Some(Check::new("faults", verdict, reason, evidence))
+}

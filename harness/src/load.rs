@@ -1,0 +1,237 @@
+//! Drives the emitters and the sink: tells them the plan, renews the lease, and fetches their ledgers.
+
+mod link;
+
+pub use link::{Link, LinkError};
+
+use crate::record::{Event, Recorder};
+use crate::scenario::Scenario;
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use spanproof_ledger::{RangeSet, Stream};
+use spanproof_probe::control::{
+    EmitPlan, Forget, Lease, Plan, SinkPlan, State, Status, plan::Role,
+};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How long the emitters go on when nobody asks after them.
+const LEASE: Duration = Duration::from_secs(60);
+/// The load ends by itself after this, whatever happens.
+const LONGEST_LOAD: Duration = Duration::from_secs(4 * 3600);
+/// How long the emitters wait for what is in flight when the load ends.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// The probes of a run.
+#[derive(Debug, Clone)]
+pub struct Probes {
+    emitters: Vec<Link>,
+    sink: Link,
+}
+
+/// How the load stands, all emitters added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadStatus {
+    /// When this was so.
+    pub at: Instant,
+    /// Spans that the schedules asked for.
+    pub offered: u64,
+    /// Spans sent.
+    pub emitted: u64,
+    /// Spans taken by the agents.
+    pub acknowledged: u64,
+    /// Spans that arrived.
+    pub delivered: u64,
+    /// Spans that arrived more than once.
+    pub duplicated: u64,
+}
+
+impl LoadStatus {
+    /// Nothing yet.
+    pub fn none() -> Self {
+        Self { at: Instant::now(), offered: 0, emitted: 0, acknowledged: 0, delivered: 0, duplicated: 0 }
+    }
+
+    /// Spans acknowledged in a second, since an earlier moment.
+    pub fn acknowledged_per_second(&self, since: &Self) -> f64 {
+        let seconds = self.at.saturating_duration_since(since.at).as_secs_f64();
+        self.acknowledged.saturating_sub(since.acknowledged) as f64 / seconds.max(f64::EPSILON)
+    }
+}
+
+/// Which numbers of which stream.
+pub type Streams = BTreeMap<Stream, RangeSet>;
+
+impl Probes {
+    /// Finds the probes, asks each who it is, and gives each emitter its stream.
+    pub async fn connect(client: &Client, namespace: &str) -> Result<Self, LinkError> {
+        let nodes: Api<Node> = Api::all(client.clone());
+        let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
+        let listed = nodes.list(&workers).await.map_err(|source| LinkError::find("emit", source))?;
+        let mut names: Vec<_> = listed.iter().map(ResourceExt::name_any).collect();
+        names.sort();
+        let emitters: Vec<_> = names.iter().map(|node| Link::to(client, namespace, "emit", Some(node))).collect();
+        let probes = Self { emitters, sink: Link::to(client, namespace, "sink", None) };
+        for link in probes.all() {
+            link.describe().await?;
+        }
+        Ok(probes)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Link> {
+        self.emitters.iter().chain([&self.sink])
+    }
+
+    /// How many emitters there are.
+    pub fn emitters(&self) -> usize {
+        self.emitters.len()
+    }
+
+    /// Each stream's node.
+    pub fn streams(&self) -> BTreeMap<Stream, String> {
+        let numbered = (1..).zip(&self.emitters);
+        numbered.map(|(stream, link)| (stream, link.node().to_owned())).collect()
+    }
+
+    /// By how many milliseconds each probe's clock is ahead of this machine's.
+    pub async fn clock_offsets(&self) -> Result<BTreeMap<String, f64>, LinkError> {
+        let asked = self.all().map(|link| async move {
+            let before = crate::clock::unix_ms();
+            let description = link.describe().await?;
+            let between = u64::midpoint(before, crate::clock::unix_ms());
+            Ok((description.node, description.unix_ms as f64 - between as f64))
+        });
+        Ok(try_join_all(asked).await?.into_iter().collect())
+    }
+
+    /// Gives every probe its whole plan, the sink first.
+    pub async fn start(&self, scenario: &Scenario, tag: u64, seed: u64) -> Result<(), LinkError> {
+        let load = &scenario.load;
+        let plan = |role| Plan {
+            run_tag: tag,
+            spans_per_trace: load.spans_per_trace,
+            lease: Some(lease()),
+            role: Some(role),
+        };
+        let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Forget { seed, one_in });
+        self.sink.start(plan(Role::Sink(SinkPlan { forget }))).await?;
+        let share = scenario.sabotage.emitters_at.map_or(1.0, crate::scenario::Share::fraction);
+        let rate = load.rate.in_a_second() * share / self.emitters.len() as f64;
+        let started = (1u32..).zip(&self.emitters).map(|(stream, link)| {
+            link.start(plan(Role::Emit(EmitPlan {
+                stream,
+                spans_per_second: rate,
+                spans_per_request: load.spans_per_request,
+                payload_bytes: load.payload_bytes,
+                duration_ms: millis(LONGEST_LOAD),
+                endpoint: format!("http://agent:{}", spanproof_probe::OTLP_PORT),
+            })))
+        });
+        try_join_all(started).await.map(|_| ())
+    }
+
+    /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
+    /// that does not answer is asked again: it goes on by itself meanwhile.
+    pub async fn keep(self, recorder: Recorder, status: watch::Sender<LoadStatus>, end: CancellationToken) {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let links: Vec<Link> = self.all().cloned().collect();
+        loop {
+            tokio::select! {
+                _ = seconds.tick() => {}
+                () = end.cancelled() => return,
+            }
+            let answers = tokio::select! {
+                answers = join_all(links.iter().map(|link| link.renew(lease()))) => answers,
+                () = end.cancelled() => return,
+            };
+            let answers: Vec<Status> = answers.into_iter().flatten().collect();
+            if answers.len() < links.len() {
+                continue; // a sum over some of them would look like a step back
+            }
+            let load = sum(&answers);
+            status.send_replace(load);
+            let LoadStatus { offered, emitted, acknowledged, delivered, .. } = load;
+            // A timeline that cannot be written ends the run elsewhere.
+            let _ = recorder.event(Event::Load { offered, emitted, acknowledged, delivered });
+        }
+    }
+
+    /// Ends the load; every emitter waits for what is in flight, and seals its ledger.
+    pub async fn stop_emitters(&self) -> Result<(), LinkError> {
+        try_join_all(self.emitters.iter().map(|link| stop(link, DRAIN))).await.map(|_| ())
+    }
+
+    /// Seals the sink's ledger.
+    pub async fn seal_sink(&self) -> Result<(), LinkError> {
+        stop(&self.sink, Duration::ZERO).await
+    }
+
+    /// What the agents have acknowledged so far.
+    pub async fn acknowledged(&self) -> Result<Streams, LinkError> {
+        let asked = try_join_all(self.emitters.iter().map(Link::progress)).await?;
+        Ok(asked.into_iter().flatten().collect())
+    }
+
+    /// What has arrived so far.
+    pub async fn delivered(&self) -> Result<Streams, LinkError> {
+        self.sink.progress().await
+    }
+
+    /// The ledgers, by the names that they have in a run folder.
+    pub async fn ledgers(&self) -> Vec<(String, Result<Vec<u8>, LinkError>)> {
+        let fetched = self.all().map(|link| async move {
+            let name = match link.node() {
+                "" => "sink.ledger".to_owned(),
+                node => format!("emit-{node}.ledger"),
+            };
+            (name, link.ledger().await)
+        });
+        join_all(fetched).await
+    }
+}
+
+async fn stop(link: &Link, drain: Duration) -> Result<(), LinkError> {
+    let status = link.stop(drain).await?;
+    match status.state() {
+        State::Sealed => Ok(()),
+        state => Err(LinkError::NotSealed { probe: link.name(), state: format!("{state:?}"), problem: status.problem }),
+    }
+}
+
+fn sum(answers: &[Status]) -> LoadStatus {
+    let mut load = LoadStatus::none();
+    for answer in answers {
+        if let Some(emit) = &answer.emit {
+            load.offered += emit.offered;
+            load.emitted += emit.emitted;
+            load.acknowledged += emit.acknowledged;
+        }
+        if let Some(sink) = &answer.sink {
+            load.delivered += sink.delivered;
+            load.duplicated += sink.duplicated;
+        }
+    }
+    load
+}
+
+fn lease() -> Lease {
+    Lease { milliseconds: millis(LEASE) }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is acknowledged and has not arrived: how many spans.
+pub fn outstanding(acknowledged: &Streams, delivered: &Streams) -> u64 {
+    let none = RangeSet::new();
+    acknowledged
+        .iter()
+        .map(|(stream, taken)| taken.difference(delivered.get(stream).unwrap_or(&none)).count())
+        .sum()
+}

@@ -1,0 +1,194 @@
+//! A probe's control service, reached through the API server: a fresh stream for each connection.
+
+use super::Streams;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use spanproof_probe::CONTROL_PORT;
+use spanproof_probe::control::{
+    DescribeRequest, Description, Lease, Plan, ProgressRequest, ReadLedgerRequest, Status, StopRequest,
+    probe_client::ProbeClient,
+};
+use std::io;
+use std::time::Duration;
+use tokio::io::DuplexStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+/// How long a probe may take to answer, beyond what it is asked to wait.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a question is put again when the way to the probe broke. Each can be asked twice without
+/// harm: the plan is the same, the ledger is read from its beginning.
+const TRIES: u32 = 4;
+
+/// Why a probe cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Its pod cannot be found.
+    #[error("finding the pod of {probe}: {source}")]
+    Find {
+        /// The probe.
+        probe: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// It said no, or nothing.
+    #[error("{probe}: {action}: {status}")]
+    Call {
+        /// The probe.
+        probe: String,
+        /// What it was asked.
+        action: &'static str,
+        /// What it said.
+        status: Box<tonic::Status>,
+    },
+    /// It did not seal its ledger.
+    #[error("{probe} did not seal its ledger: {state} {problem}")]
+    NotSealed {
+        /// The probe.
+        probe: String,
+        /// How it stands.
+        state: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Its sources are others than this program's.
+    #[error("{probe} was built from other sources ({found}) than this program: run `ci/setup`")]
+    OtherSources {
+        /// The probe.
+        probe: String,
+        /// Its fingerprint.
+        found: String,
+    },
+}
+
+impl LinkError {
+    pub(super) fn find(probe: &str, source: kube::Error) -> Self {
+        Self::Find { probe: probe.to_owned(), source: Box::new(source) }
+    }
+}
+
+/// The way to one probe.
+#[derive(Debug, Clone)]
+pub struct Link {
+    app: String,
+    node: String,
+    client: ProbeClient<Channel>,
+}
+
+impl Link {
+    /// To the probe of an application, on a node (or wherever it is). Connects when it is used, each time
+    /// to the pod that is there then.
+    pub(super) fn to(client: &Client, namespace: &str, app: &str, node: Option<&str>) -> Self {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let mut wanted = ListParams::default().labels(&format!("app.kubernetes.io/name={app}"));
+        if let Some(node) = node {
+            wanted = wanted.fields(&format!("spec.nodeName={node}"));
+        }
+        let connector = tower::service_fn(move |_: Uri| {
+            let (pods, wanted) = (pods.clone(), wanted.clone());
+            async move { forward(&pods, &wanted).await.map(TokioIo::new) }
+        });
+        // The name is never looked up: the connector knows the way.
+        let channel = Endpoint::from_static("http://probe.invalid")
+            .connect_timeout(PATIENCE)
+            .connect_with_connector_lazy(connector);
+        // A snapshot of a million gaps is 16 MB.
+        let client = ProbeClient::new(channel).max_decoding_message_size(64 << 20);
+        Self { app: app.to_owned(), node: node.unwrap_or_default().to_owned(), client }
+    }
+
+    /// Its node; empty if it may be anywhere.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> String {
+        if self.node.is_empty() { self.app.clone() } else { format!("{} on {}", self.app, self.node) }
+    }
+
+    async fn call<T, F>(
+        &self,
+        action: &'static str,
+        patience: Duration,
+        ask: impl Fn(ProbeClient<Channel>) -> F,
+    ) -> Result<T, LinkError>
+    where
+        F: Future<Output = Result<T, tonic::Status>> + Send,
+    {
+        for attempt in 1.. {
+            let asked = tokio::time::timeout(patience, ask(self.client.clone())).await;
+            let status = match asked {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(status)) => status,
+                Err(_) => tonic::Status::deadline_exceeded(format!("no answer within {}s", patience.as_secs())),
+            };
+            // What the probe itself refuses stays refused; a broken way is tried again.
+            let on_the_way = std::error::Error::source(&status).is_some()
+                || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded);
+            if attempt == TRIES || !on_the_way {
+                return Err(LinkError::Call { probe: self.name(), action, status: Box::new(status) });
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        unreachable!("the loop ends with an answer or an error")
+    }
+
+    pub(super) async fn describe(&self) -> Result<Description, LinkError> {
+        let ask = |mut client: ProbeClient<Channel>| async move { client.describe(DescribeRequest {}).await };
+        let description = self.call("who are you", PATIENCE, ask).await?.into_inner();
+        if description.sources == spanproof_probe::SOURCES {
+            return Ok(description);
+        }
+        Err(LinkError::OtherSources { probe: self.name(), found: description.sources })
+    }
+
+    pub(super) async fn start(&self, plan: Plan) -> Result<(), LinkError> {
+        let ask = |mut client: ProbeClient<Channel>| {
+            let plan = plan.clone();
+            async move { client.start(plan).await }
+        };
+        self.call("starting", PATIENCE, ask).await.map(|_| ())
+    }
+
+    pub(super) async fn renew(&self, lease: Lease) -> Result<Status, LinkError> {
+        let ask = |mut client: ProbeClient<Channel>| async move { client.renew(lease).await };
+        Ok(self.call("renewing the lease", PATIENCE, ask).await?.into_inner())
+    }
+
+    pub(super) async fn stop(&self, drain: Duration) -> Result<Status, LinkError> {
+        let stop = StopRequest { drain_ms: super::millis(drain) };
+        let ask = |mut client: ProbeClient<Channel>| async move { client.stop(stop).await };
+        Ok(self.call("stopping", PATIENCE + drain, ask).await?.into_inner())
+    }
+
+    pub(super) async fn progress(&self) -> Result<Streams, LinkError> {
+        let ask = |mut client: ProbeClient<Channel>| async move { client.progress(ProgressRequest {}).await };
+        let reply = self.call("asking for its progress", PATIENCE, ask).await?.into_inner();
+        let sets = reply.streams.into_iter();
+        Ok(sets.filter_map(|ranges| Some((u16::try_from(ranges.stream).ok()?, ranges.set()))).collect())
+    }
+
+    pub(super) async fn ledger(&self) -> Result<Vec<u8>, LinkError> {
+        let ask = |mut client: ProbeClient<Channel>| async move {
+            let mut chunks = client.read_ledger(ReadLedgerRequest {}).await?.into_inner();
+            let mut bytes = Vec::new();
+            while let Some(chunk) = chunks.message().await? {
+                bytes.extend(chunk.data);
+            }
+            Ok(bytes)
+        };
+        self.call("reading its ledger", PATIENCE * 4, ask).await
+    }
+}
+
+/// A stream to the control port of the pod that is there now.
+async fn forward(pods: &Api<Pod>, wanted: &ListParams) -> io::Result<DuplexStream> {
+    let found = pods.list(wanted).await.map_err(io::Error::other)?;
+    let running = found.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
+    let pod = running.ok_or_else(|| io::Error::other("no pod is there"))?;
+    let mut forwarder = pods.portforward(&pod.name_any(), &[CONTROL_PORT]).await.map_err(io::Error::other)?;
+    let stream = forwarder.take_stream(CONTROL_PORT);
+    stream.ok_or_else(|| io::Error::other("the port was not forwarded"))
+}

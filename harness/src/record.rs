@@ -1,0 +1,392 @@
+//! The run folder: everything that was observed, appended as it happens.
+//!
+//! ```text
+//! RUN/scenario.yaml       the scenario as it was run
+//! RUN/environment.json    where it was run: versions, images, nodes, settings
+//! RUN/timeline.jsonl      what happened, one [`Entry`] a line
+//! RUN/ledgers/*.ledger    the probes' ledgers, as they were on their disks
+//! RUN/verdict.json        the judgement
+//! RUN/logs/, events.json  on failure: pods' logs, the namespace's events
+//! ```
+
+use crate::clock::Clock;
+use crate::scenario::Scenario;
+use serde::{Deserialize, Serialize};
+use spanproof_ledger::{EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Version of the run folder's format.
+pub const FORMAT: u32 = 1;
+
+/// Why a run folder cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A file cannot be written or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// A line of the timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Seconds since the run began.
+    pub t: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The run began.
+    Began {
+        /// The run's name.
+        run: String,
+        /// Its tag, in every trace ID.
+        tag: u64,
+        /// The seed of whatever was random.
+        seed: u64,
+        /// The beginning, Unix time in milliseconds.
+        unix_ms: u64,
+    },
+    /// The emitters were told to begin.
+    LoadStarted {
+        /// Spans per second that the scenario asks for.
+        rate: f64,
+        /// How many emitters there are.
+        emitters: usize,
+    },
+    /// The emitters stopped, or were told to.
+    LoadStopped,
+    /// The tier was seen to be well under load; faults may begin.
+    Steady,
+    /// The tier was not well, before anything was done to it: no fault is carried out.
+    NotSteady {
+        /// Why not.
+        reason: String,
+    },
+    /// A step of the scenario begins.
+    Step {
+        /// Which, from 1.
+        number: usize,
+        /// What it does.
+        name: String,
+    },
+    /// A fault begins.
+    FaultStarted {
+        /// Its number in this run.
+        fault: usize,
+        /// What is done.
+        name: String,
+        /// To what.
+        target: String,
+        /// The gateways that it is to move.
+        gateways: Vec<String>,
+    },
+    /// A fault was seen to have its effect.
+    FaultLanded {
+        /// Its number.
+        fault: usize,
+    },
+    /// A fault's effect was seen to be undone.
+    FaultHealed {
+        /// Its number.
+        fault: usize,
+    },
+    /// A fault is over, whatever became of it.
+    FaultEnded {
+        /// Its number.
+        fault: usize,
+        /// What went wrong, if anything did.
+        problem: Option<String>,
+    },
+    /// A node was marked unschedulable, or schedulable again, by this run.
+    Cordon {
+        /// The node.
+        node: String,
+        /// Unschedulable from now on?
+        cordoned: bool,
+    },
+    /// A pod was asked to be evicted: one try.
+    Eviction {
+        /// The fault that it belongs to.
+        fault: usize,
+        /// The pod.
+        pod: String,
+        /// Its UID.
+        uid: String,
+        /// Which try, from 1.
+        attempt: u32,
+        /// What the API server answered.
+        outcome: String,
+        /// The HTTP status.
+        code: u16,
+    },
+    /// A pod that was evicted is gone.
+    PodGone {
+        /// The fault that it belongs to.
+        fault: usize,
+        /// The pod.
+        pod: String,
+    },
+    /// The gateways, as a watch shows them; one whenever anything about them changes.
+    Gateways {
+        /// All that there are.
+        pods: Vec<Gateway>,
+    },
+    /// The watch on the gateways lost its connection, or got it back.
+    Watch {
+        /// Is it up to date from now on?
+        synced: bool,
+        /// Why not.
+        problem: Option<String>,
+    },
+    /// How the load stood.
+    Load {
+        /// Spans that the schedules asked for.
+        offered: u64,
+        /// Spans sent.
+        emitted: u64,
+        /// Spans taken by the agents.
+        acknowledged: u64,
+        /// Spans that arrived.
+        delivered: u64,
+    },
+    /// Waiting for the rest ended.
+    Settled {
+        /// How.
+        end: SettleEnd,
+        /// The longest pause that an agent may make, in seconds.
+        worst_retry_pause: f64,
+        /// Acknowledged spans that had not arrived.
+        outstanding: u64,
+    },
+    /// The run was interrupted.
+    Interrupted,
+    /// Something that a person may want to know.
+    Note {
+        /// What.
+        message: String,
+    },
+}
+
+/// A gateway's pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Gateway {
+    /// The pod's name.
+    pub pod: String,
+    /// The node that it runs on.
+    pub node: String,
+    /// Condition Ready, and not being deleted: as the PDB's controller counts.
+    pub ready: bool,
+    /// Being deleted.
+    pub terminating: bool,
+}
+
+/// How waiting for the rest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SettleEnd {
+    /// Everything acknowledged had arrived.
+    Complete,
+    /// Not all had, but every queue was empty and nothing had moved for longer than any pause.
+    Quiet,
+    /// The deadline passed, and more may have been on its way.
+    Deadline,
+    /// It was not waited for.
+    Interrupted,
+}
+
+/// Where a run happened.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// Version of the run folder's format.
+    pub format: u32,
+    /// This program's version.
+    pub spanproof: String,
+    /// The probe's sources.
+    pub probe_sources: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The API server's version.
+    pub kubernetes: String,
+    /// The container engine's version.
+    pub engine: String,
+    /// Cores and memory of the machine.
+    pub machine: String,
+    /// Images by what they are for: name, ID, how they came to be.
+    pub images: serde_json::Value,
+    /// How the cluster was set up, where it was made here.
+    pub cluster_settings: Vec<String>,
+    /// The nodes, with their roles.
+    pub nodes: Vec<String>,
+    /// Each stream's node.
+    pub streams: std::collections::BTreeMap<u16, String>,
+    /// The minimum that the PDB's manifest asks for, whether or not the PDB is there.
+    pub pdb_minimum: u32,
+    /// The longest pause that an agent may make before it tries again, in seconds.
+    pub worst_retry_pause: f64,
+    /// By how many milliseconds each node's clock is ahead of this machine's.
+    pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
+}
+
+/// Writes a run folder.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    dir: PathBuf,
+    clock: Clock,
+    timeline: Arc<Mutex<File>>,
+}
+
+impl Recorder {
+    /// Makes the folder, which must not be there.
+    pub fn create(dir: &Path, clock: Clock) -> Result<Self, RecordError> {
+        let error = |source| RecordError::Io { path: dir.to_owned(), source };
+        std::fs::create_dir_all(dir.join("ledgers")).map_err(error)?;
+        let timeline = OpenOptions::new().create_new(true).append(true).open(dir.join("timeline.jsonl"));
+        Ok(Self { dir: dir.to_owned(), clock, timeline: Arc::new(Mutex::new(timeline.map_err(error)?)) })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The run's clock.
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Appends an event, at this moment. Lines are whole: a crash leaves a readable timeline.
+    pub fn event(&self, event: Event) -> Result<(), RecordError> {
+        let path = || self.dir.join("timeline.jsonl");
+        let content = |error: serde_json::Error| RecordError::Content { path: path(), message: error.to_string() };
+        let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = Entry { t: (self.clock.now() * 1e3).round() / 1e3, event };
+        let mut line = serde_json::to_vec(&entry).map_err(content)?;
+        line.push(b'\n');
+        timeline.write_all(&line).map_err(|source| RecordError::Io { path: path(), source })
+    }
+
+    /// Writes a file of the folder, whole.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        let path = self.dir.join(name);
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, bytes));
+        written.map_err(|source| RecordError::Io { path, source })
+    }
+
+    /// Writes a file of the folder as JSON.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
+        let mut bytes = serde_json::to_vec_pretty(value)
+            .map_err(|error| RecordError::Content { path: self.dir.join(name), message: error.to_string() })?;
+        bytes.push(b'\n');
+        self.write(name, &bytes)
+    }
+}
+
+/// A run folder that was read.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The scenario as it was run.
+    pub scenario: Scenario,
+    /// Where it was run.
+    pub environment: Environment,
+    /// What happened, in order.
+    pub timeline: Vec<Entry>,
+    /// The emitters' ledgers.
+    pub emitters: Vec<EmitterLedger>,
+    /// The sinks' ledgers.
+    pub sinks: Vec<SinkLedger>,
+}
+
+impl Record {
+    /// Reads a run folder. Ledgers that are missing are missing in the record, and the checks say so.
+    pub fn read(dir: &Path) -> Result<Self, RecordError> {
+        let read = |name: &str| {
+            let path = dir.join(name);
+            std::fs::read(&path).map_err(|source| RecordError::Io { path, source })
+        };
+        let content = |name: &str, message: String| RecordError::Content { path: dir.join(name), message };
+        let text = read("scenario.yaml")?;
+        let scenario = Scenario::parse(&dir.join("scenario.yaml"), &String::from_utf8_lossy(&text))
+            .map_err(|error| content("scenario.yaml", error.to_string()))?;
+        let environment = serde_json::from_slice(&read("environment.json")?)
+            .map_err(|error| content("environment.json", error.to_string()))?;
+        let lines = read("timeline.jsonl")?;
+        let timeline = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate();
+        let timeline = timeline.map(|(number, line)| {
+            let named = |error| content("timeline.jsonl", format!("line {}: {error}", number + 1));
+            serde_json::from_slice(line).map_err(named)
+        });
+        let mut record = Self {
+            scenario,
+            environment,
+            timeline: timeline.collect::<Result<_, _>>()?,
+            emitters: Vec::new(),
+            sinks: Vec::new(),
+        };
+        let folder = dir.join("ledgers");
+        let entries = std::fs::read_dir(&folder).map_err(|source| RecordError::Io { path: folder, source })?;
+        let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        names.sort();
+        for path in names {
+            record.add_ledger(&path)?;
+        }
+        Ok(record)
+    }
+
+    fn add_ledger(&mut self, path: &Path) -> Result<(), RecordError> {
+        let content = |message: String| RecordError::Content { path: path.to_owned(), message };
+        let bytes = std::fs::read(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("emit") {
+            let records = log::decode::<EmitterRecord>(&bytes).map_err(|e| content(e.to_string()))?.records;
+            self.emitters.push(EmitterLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
+        } else if name.starts_with("sink") {
+            let records = log::decode::<SinkRecord>(&bytes).map_err(|e| content(e.to_string()))?.records;
+            self.sinks.push(SinkLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
+        } else {
+            return Err(content("a ledger is called emit… or sink…".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// When the run began, Unix time in milliseconds.
+    pub fn began_unix_ms(&self) -> u64 {
+        let began = self.timeline.iter().find_map(|entry| match entry.event {
+            Event::Began { unix_ms, .. } => Some(unix_ms),
+            _ => None,
+        });
+        began.unwrap_or_default()
+    }
+
+    /// The seed of whatever was random in it.
+    pub fn seed(&self) -> u64 {
+        let seed = self.timeline.iter().find_map(|entry| match entry.event {
+            Event::Began { seed, .. } => Some(seed),
+            _ => None,
+        });
+        seed.unwrap_or_default()
+    }
+}

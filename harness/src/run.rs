@@ -1,0 +1,349 @@
+//! A run from its first moment to its verdict, in the order in which it happens.
+
+mod collect;
+
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::deploy::{DeployError, Deployment, TierFacts};
+use crate::fault::{self, FaultError, Stage};
+use crate::judge::{Judgement, Verdict, judge};
+use crate::load::{self, LinkError, LoadStatus, Probes};
+use crate::observe;
+use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
+use crate::report::{self, Progress};
+use crate::scenario::{Scenario, Step};
+use crate::settle::{self, Settling, Sight};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything that is deployed may take to be ready, or to be gone.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long the pipeline may hold what an emitter was told is safe, when all is well.
+const TRANSIT: Duration = Duration::from_secs(20);
+/// How often the tier may fail to be steady before a run gives up.
+const STEADY_TRIES: u32 = 2;
+
+/// What a run is told besides its scenario.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where run folders go.
+    pub out: PathBuf,
+    /// The seed of whatever is random.
+    pub seed: u64,
+    /// The folder of the manifests.
+    pub manifests: PathBuf,
+    /// Leave what was deployed: the cluster is removed right afterwards.
+    pub leave: bool,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// The judgement, as in its `verdict.json`.
+    pub judgement: Judgement,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+}
+
+/// Why a run has no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The run folder cannot be written or read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The tier is not there.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The probes cannot be talked to.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The cluster does not answer.
+    #[error("the cluster: {0}")]
+    Cluster(#[from] kube::Error),
+    /// The scenario could not be written down.
+    #[error("the scenario could not be written down: {0}")]
+    Scenario(String),
+    /// It was interrupted before there was anything to judge.
+    #[error("interrupted before there was anything to judge")]
+    Interrupted,
+}
+
+/// Runs a scenario on a cluster, and judges it.
+pub async fn run(
+    cluster: &Cluster,
+    scenario: &Scenario,
+    options: &Options,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<Outcome, RunError> {
+    let clock = Clock::start();
+    let id = run_id(&clock, options.seed);
+    let short = format!("{:06x}", id & 0xff_ffff);
+    let folder = options.out.join(format!("{}-{short}", scenario.name));
+    let recorder = Recorder::create(&folder, clock)?;
+    let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
+    recorder.write("scenario.yaml", text.as_bytes())?;
+    let (run, seed) = (short.clone(), options.seed);
+    recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
+    progress.say(&format!("{}: run {short}, seed {seed}", scenario.name));
+
+    let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
+    let going =
+        Run { cluster, scenario, options, progress, cancel, recorder: &recorder, deployment: &deployment, id, short };
+    let carried_out = going.carry_out().await;
+    let judged = match carried_out {
+        Ok(()) => going.judge().await,
+        Err(error) => {
+            // What there is helps to see why; the error itself is what the caller gets.
+            let _ = recorder.event(Event::Note { message: error.to_string() });
+            going.collect_diagnostics().await;
+            Err(error)
+        }
+    };
+    if !options.leave {
+        progress.say("removing the tier, and its queues from the nodes");
+        deployment.remove(cluster.images(), PATIENCE).await?;
+    }
+    let judgement = judged?;
+    Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled() })
+}
+
+/// A number that no other run has: its 56 low bits are in every trace ID.
+fn run_id(clock: &Clock, seed: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (clock.began_unix_ms(), std::process::id(), seed).hash(&mut hasher);
+    hasher.finish() & ((1 << 56) - 1)
+}
+
+struct Run<'a> {
+    cluster: &'a Cluster,
+    scenario: &'a Scenario,
+    options: &'a Options,
+    progress: &'a Progress,
+    cancel: &'a CancellationToken,
+    recorder: &'a Recorder,
+    deployment: &'a Deployment,
+    id: u64,
+    short: String,
+}
+
+impl Run<'_> {
+    async fn carry_out(&self) -> Result<(), RunError> {
+        let namespace = self.deployment.namespace();
+        self.progress.say(&format!("deploying tier and probes into {namespace}"));
+        let applied = self.deployment.apply(&self.scenario.tier, self.cluster.images(), PATIENCE);
+        let facts = self.unless_cancelled(applied).await??;
+
+        // From here on tasks watch and ask; they end with this function, however it ends.
+        let end = CancellationToken::new();
+        let _ends = end.clone().drop_guard();
+        let client = self.cluster.client();
+        let (gateways, seen) = watch::channel(Vec::new());
+        let watching =
+            observe::watch_gateways(client.clone(), namespace.to_owned(), self.recorder.clone(), gateways, end.clone());
+        tokio::spawn(watching);
+        let probes = self.unless_cancelled(Probes::connect(client, namespace)).await??;
+        let environment = collect::environment(self, &probes, facts).await?;
+        self.recorder.write_json("environment.json", &environment)?;
+
+        let (status_sender, status) = watch::channel(LoadStatus::none());
+        probes.start(self.scenario, self.id, self.options.seed).await?;
+        let rate = self.scenario.load.rate;
+        self.recorder.event(Event::LoadStarted { rate: rate.in_a_second(), emitters: probes.emitters() })?;
+        self.progress.say(&format!("{} emitters offer {rate} together", probes.emitters()));
+        tokio::spawn(probes.clone().keep(self.recorder.clone(), status_sender, end.clone()));
+        let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), seen.clone()));
+
+        if self.await_steady(&probes, status).await? {
+            self.take_steps(seen).await?;
+        }
+        self.finish(&probes, facts).await?;
+        showing.abort();
+        Ok(())
+    }
+
+    /// Waits until the tier is well under load: the asked rate, and nothing lost.
+    async fn await_steady(&self, probes: &Probes, mut status: watch::Receiver<LoadStatus>) -> Result<bool, RunError> {
+        let load = &self.scenario.load;
+        let floor = load.rate.in_a_second() * load.floor.fraction();
+        let window = self.scenario.steady.duration();
+        let mut reason = String::new();
+        for _ in 0..STEADY_TRIES {
+            // From one answer of the probes to another, so that what the questions take does not count.
+            let asked = async {
+                status.changed().await.ok();
+                let before = *status.borrow_and_update();
+                tokio::time::sleep(window).await;
+                status.changed().await.ok();
+                status.borrow_and_update().acknowledged_per_second(&before)
+            };
+            let Ok(rate) = self.unless_cancelled(asked).await else { return Ok(false) };
+            if rate < floor {
+                reason = format!("{rate:.0}/s acknowledged of {} asked for; the floor is {}", load.rate, load.floor);
+                continue;
+            }
+            match self.all_arrives(probes).await? {
+                0 => {
+                    self.recorder.event(Event::Steady)?;
+                    self.progress.say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
+                    return Ok(true);
+                }
+                missing => reason = format!("{missing} acknowledged spans did not arrive within {}s", TRANSIT.as_secs()),
+            }
+            break; // what is lost stays lost
+        }
+        self.progress.say(&format!("not steady, so nothing is done to the tier: {reason}"));
+        self.recorder.event(Event::NotSteady { reason })?;
+        Ok(false)
+    }
+
+    /// How many of the spans that are acknowledged by now have not arrived in good time.
+    async fn all_arrives(&self, probes: &Probes) -> Result<u64, RunError> {
+        let acknowledged = probes.acknowledged().await?;
+        let until = Instant::now() + TRANSIT;
+        loop {
+            let missing = load::outstanding(&acknowledged, &probes.delivered().await?);
+            if missing == 0 || Instant::now() > until || self.cancel.is_cancelled() {
+                return Ok(missing);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn take_steps(&self, gateways: watch::Receiver<Vec<crate::record::Gateway>>) -> Result<(), RunError> {
+        let stage = Stage {
+            client: self.cluster.client().clone(),
+            namespace: self.deployment.namespace().to_owned(),
+            run: self.short.clone(),
+            recorder: self.recorder.clone(),
+            gateways,
+            cancel: self.cancel.clone(),
+            faults: AtomicUsize::new(0),
+        };
+        for (number, step) in (1..).zip(&self.scenario.steps) {
+            if self.cancel.is_cancelled() {
+                break;
+            }
+            self.recorder.event(Event::Step { number, name: step.name() })?;
+            self.progress.say(&format!("step {number}: {}", step.name()));
+            match self.take_step(&stage, step).await {
+                Ok(()) | Err(FaultError::Interrupted) => {}
+                Err(FaultError::Record(error)) => return Err(error.into()),
+                Err(error) => {
+                    // The tier is in a state that no further step is written for; the checks say the rest.
+                    let message = format!("step {number} failed, and no further one is taken: {error}");
+                    self.progress.say(&message);
+                    self.recorder.event(Event::Note { message })?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_step(&self, stage: &Stage, step: &Step) -> Result<(), FaultError> {
+        match step {
+            Step::Drain(options) => {
+                for node in fault::drain::targets(stage, options).await? {
+                    self.progress.say(&format!("draining {node}"));
+                    fault::drain::drain(stage, &node, options).await?;
+                    self.progress.say(&format!("{node} was drained, and is back"));
+                }
+                Ok(())
+            }
+            Step::Evict(options) => fault::evict_all(stage, *options).await,
+            Step::Hold(span) => {
+                let held = self.unless_cancelled(tokio::time::sleep(span.duration())).await;
+                held.map_err(|_| FaultError::Interrupted)
+            }
+        }
+    }
+
+    /// Ends the load, waits for the rest, seals, and fetches the ledgers.
+    async fn finish(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
+        if self.cancel.is_cancelled() {
+            self.recorder.event(Event::Interrupted)?;
+            self.progress.say("interrupted: collecting what there is");
+        }
+        self.recorder.event(Event::LoadStopped)?;
+        self.progress.say("the load ends; waiting until everything acknowledged is delivered");
+        probes.stop_emitters().await?;
+        self.settle(probes, facts).await?;
+        probes.seal_sink().await?;
+        for (name, ledger) in probes.ledgers().await {
+            match ledger {
+                Ok(bytes) => self.recorder.write(&format!("ledgers/{name}"), &bytes)?,
+                // It is missing in the record then, and the checks say what that means.
+                Err(error) => self.recorder.event(Event::Note { message: format!("{name}: {error}") })?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
+        let wanted = self.scenario.settle;
+        let mut settling = Settling::new(wanted.tail.duration(), facts.worst_retry_pause, wanted.deadline.duration());
+        let acknowledged = probes.acknowledged().await?;
+        let worst_retry_pause = facts.worst_retry_pause.as_secs_f64();
+        let began = Instant::now();
+        let mut said = false;
+        let (end, outstanding) = loop {
+            let delivered = probes.delivered().await.ok();
+            let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
+            let arrived = delivered.map_or(0, |delivered| delivered.values().map(|set| set.count()).sum());
+            let queued = settle::queued(self.cluster.client(), self.deployment.namespace()).await;
+            let left = outstanding.unwrap_or_default();
+            if self.cancel.is_cancelled() {
+                break (SettleEnd::Interrupted, left);
+            }
+            if let Some(end) = settling.see(began.elapsed(), Sight { outstanding, queued, arrived }) {
+                break (end, left);
+            }
+            if left > 0 && queued == Some(0) && !said {
+                said = true;
+                self.progress.say(&format!(
+                    "{left} acknowledged spans have not arrived, and every queue is empty: waiting {worst_retry_pause:.1}s, \
+                     the longest that an agent may pause (timeout + 1.5 × max_interval + reconnecting)"
+                ));
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        self.recorder.event(Event::Settled { end, worst_retry_pause, outstanding })?;
+        Ok(())
+    }
+
+    /// Judges the run folder, as `spanproof analyze` would.
+    async fn judge(&self) -> Result<Judgement, RunError> {
+        let judgement = judge(&Record::read(self.recorder.dir())?);
+        self.recorder.write_json("verdict.json", &judgement)?;
+        if judgement.verdict != Verdict::Pass {
+            self.collect_diagnostics().await;
+        }
+        Ok(judgement)
+    }
+
+    async fn collect_diagnostics(&self) {
+        let (client, namespace) = (self.cluster.client(), self.deployment.namespace());
+        self.progress.say("collecting the pods' logs, and events");
+        collect::diagnostics(client, namespace, self.recorder).await;
+    }
+
+    async fn unless_cancelled<T>(&self, future: impl Future<Output = T>) -> Result<T, RunError> {
+        tokio::select! {
+            done = future => Ok(done),
+            () = self.cancel.cancelled() => Err(RunError::Interrupted),
+        }
+    }
+}
+
+/// The manifests: where they are said to be, or those that this program was built beside.
+pub fn manifests_dir(said: Option<&Path>) -> PathBuf {
+    let built_beside = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests");
+    said.map_or_else(built_beside, Path::to_owned)
+}

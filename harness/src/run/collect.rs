@@ -1,0 +1,74 @@
+//! What goes into a run folder besides timeline and ledgers.
+
+use super::{Run, RunError};
+use crate::deploy::TierFacts;
+use crate::load::Probes;
+use crate::record::{Environment, FORMAT, Recorder};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use kube::api::{ListParams, LogParams};
+use kube::{Api, Client, ResourceExt};
+
+/// Where this run happens.
+pub(super) async fn environment(run: &Run<'_>, probes: &Probes, facts: TierFacts) -> Result<Environment, RunError> {
+    let client = run.cluster.client();
+    let nodes: Api<Node> = Api::all(client.clone());
+    let nodes = nodes.list(&ListParams::default()).await?;
+    let role = |node: &Node| {
+        let control = node.labels().contains_key("node-role.kubernetes.io/control-plane");
+        if control { "control plane" } else { "worker" }
+    };
+    let engine = nodes.iter().find_map(|node| {
+        let info = &node.status.as_ref()?.node_info.as_ref()?;
+        Some(format!("{}, {}, kernel {}", info.container_runtime_version, info.os_image, info.kernel_version))
+    });
+    let capacity = nodes.iter().find_map(|node| {
+        let capacity = node.status.as_ref()?.capacity.as_ref()?;
+        Some(format!("{} cores, {} of memory", capacity.get("cpu")?.0, capacity.get("memory")?.0))
+    });
+    Ok(Environment {
+        format: FORMAT,
+        spanproof: env!("CARGO_PKG_VERSION").to_owned(),
+        probe_sources: spanproof_probe::SOURCES.to_owned(),
+        cluster: run.cluster.name().to_owned(),
+        namespace: run.deployment.namespace().to_owned(),
+        kubernetes: client.apiserver_version().await?.git_version,
+        engine: engine.unwrap_or_default(),
+        machine: capacity.unwrap_or_default(),
+        images: serde_json::to_value(run.cluster.images()).unwrap_or_default(),
+        cluster_settings: run.cluster.settings().to_vec(),
+        nodes: nodes.iter().map(|node| format!("{} ({})", node.name_any(), role(node))).collect(),
+        streams: probes.streams(),
+        pdb_minimum: facts.pdb_minimum,
+        worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
+        clock_offsets_ms: probes.clock_offsets().await?,
+    })
+}
+
+/// Logs of all pods of the namespace, and its events. What cannot be had is left out: this is help for
+/// people, and never decides anything.
+pub(super) async fn diagnostics(client: &Client, namespace: &str, recorder: &Recorder) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    for pod in pods.list(&ListParams::default()).await.into_iter().flatten() {
+        let name = pod.name_any();
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.clone());
+        for container in containers.collect::<Vec<_>>() {
+            for previous in [false, true] {
+                let params = LogParams {
+                    container: Some(container.clone()),
+                    previous,
+                    timestamps: true,
+                    limit_bytes: Some(4 << 20),
+                    ..LogParams::default()
+                };
+                if let Ok(log) = pods.logs(&name, &params).await {
+                    let which = if previous { "-previous" } else { "" };
+                    let _ = recorder.write(&format!("logs/{name}-{container}{which}.log"), log.as_bytes());
+                }
+            }
+        }
+    }
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    if let Ok(events) = events.list(&ListParams::default()).await {
+        let _ = recorder.write_json("events.json", &events.items);
+    }
+}

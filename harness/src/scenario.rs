@@ -1,0 +1,408 @@
+//! What shall happen: the typed scenario, as people write it in YAML.
+
+mod quantity;
+
+pub use quantity::{Rate, Share, Span};
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// A short name, for run folders and reports.
+    pub name: String,
+    /// What it is for, in a sentence or two.
+    #[serde(default)]
+    pub about: String,
+    /// The tier under test.
+    #[serde(default)]
+    pub tier: Tier,
+    /// What the emitters offer.
+    #[serde(default)]
+    pub load: Load,
+    /// How long the tier must be seen to be well, under load, before the first step.
+    #[serde(default = "default_steady")]
+    pub steady: Span,
+    /// What is done, in order.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// How the end of a run is awaited.
+    #[serde(default)]
+    pub settle: Settle,
+    /// What is broken on purpose. For controls: scenarios that must fail.
+    #[serde(default, skip_serializing_if = "Sabotage::is_none")]
+    pub sabotage: Sabotage,
+}
+
+/// The tier under test: the manifests of this project, and what is changed in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tier {
+    /// The Collector's version, of gateways and agents.
+    pub collector: String,
+    /// How many gateways, where no HPA says so.
+    pub gateways: u16,
+    /// Measures that are left out.
+    pub without: Vec<Measure>,
+}
+
+/// A measure that keeps the tier available, as it can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// The HorizontalPodAutoscaler; the number of gateways is then fixed.
+    Hpa,
+    /// The PodDisruptionBudget.
+    Pdb,
+}
+
+/// What the emitters offer, all of them together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Load {
+    /// Spans per second, over all emitters.
+    pub rate: Rate,
+    /// Spans in one request.
+    pub spans_per_request: u32,
+    /// Consecutive spans of a stream that share a trace.
+    pub spans_per_trace: u32,
+    /// Length of each span's text attribute, in bytes.
+    pub payload_bytes: u32,
+    /// The share of the asked rate below which a run says nothing.
+    pub floor: Share,
+}
+
+/// One thing that is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Drain nodes, one after the other, as `kubectl drain` does it, and uncordon each.
+    Drain(Drain),
+    /// Evict pods through the Eviction API, all at the same moment.
+    Evict(Evict),
+    /// Do nothing for a while.
+    Hold(Span),
+}
+
+/// See [`Step::Drain`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// Which nodes. They are determined when the step begins.
+    pub each: NodeSelector,
+    /// How long one drain may take.
+    pub deadline: Span,
+    /// How long a node stays drained before it is uncordoned.
+    pub hold: Span,
+    /// Also pods that nothing would replace.
+    pub unmanaged: bool,
+    /// Also pods whose emptyDir volumes are lost with them.
+    pub empty_dir: bool,
+}
+
+/// Nodes, by what they are to the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeSelector {
+    /// Workers on which a gateway runs.
+    WorkerWithGateway,
+    /// All workers.
+    Worker,
+}
+
+/// See [`Step::Evict`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evict {
+    /// Which pods. They are determined when the step begins.
+    pub pods: PodSelector,
+    /// How long the evictions may take, and the replacements to be ready.
+    pub deadline: Span,
+}
+
+/// Pods, by what they are to the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodSelector {
+    /// All gateways.
+    Gateways,
+}
+
+/// How the end of a run is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settle {
+    /// How much longer duplicates are waited for when everything is there.
+    pub tail: Span,
+    /// When waiting ends in any case.
+    pub deadline: Span,
+}
+
+/// What is broken on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sabotage {
+    /// The sink acknowledges and forgets every copy of the spans with
+    /// `hash(seed, span ID) mod N = 0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sink_forgets_one_in: Option<u64>,
+    /// The emitters offer only this share of the asked rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emitters_at: Option<Share>,
+}
+
+impl Sabotage {
+    /// Whether nothing is broken on purpose.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Tier {
+    /// Whether a measure is there.
+    pub fn has(&self, measure: Measure) -> bool {
+        !self.without.contains(&measure)
+    }
+}
+
+impl Default for Tier {
+    fn default() -> Self {
+        Self { collector: "0.161.0".to_owned(), gateways: 2, without: Vec::new() }
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            rate: Rate::per_second(2_000.0),
+            spans_per_request: 50,
+            spans_per_trace: 10,
+            payload_bytes: 128,
+            floor: Share::percent(90.0),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            each: NodeSelector::WorkerWithGateway,
+            deadline: Span::seconds(120),
+            hold: Span::seconds(5),
+            unmanaged: false,
+            empty_dir: false,
+        }
+    }
+}
+
+impl Default for Evict {
+    fn default() -> Self {
+        Self { pods: PodSelector::Gateways, deadline: Span::seconds(120) }
+    }
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self { tail: Span::seconds(5), deadline: Span::seconds(180) }
+    }
+}
+
+fn default_steady() -> Span {
+    Span::seconds(15)
+}
+
+impl Step {
+    /// What it is called in reports.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Drain(Drain { each: NodeSelector::WorkerWithGateway, .. }) => {
+                "drain each worker with a gateway".to_owned()
+            }
+            Self::Drain(Drain { each: NodeSelector::Worker, .. }) => "drain each worker".to_owned(),
+            Self::Evict(Evict { pods: PodSelector::Gateways, .. }) => "evict all gateways at once".to_owned(),
+            Self::Hold(span) => format!("hold {span}"),
+        }
+    }
+}
+
+/// Why a scenario cannot be used. All of these are the user's to mend.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is not a scenario: unknown field, wrong type, not YAML.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    #[diagnostic(help("every field is described in scenarios/README.md"))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// Column, from 1.
+        column: u64,
+        /// What is wrong, and what would be allowed.
+        message: String,
+        /// The file's text.
+        #[source_code]
+        text: miette::NamedSource<String>,
+        /// The place in it.
+        #[label("here")]
+        at: miette::SourceSpan,
+    },
+    /// A `--set` that does not fit.
+    #[error("--set {key}={value}: {message}")]
+    Set {
+        /// The field, with dots.
+        key: String,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Well formed, but it asks for nonsense.
+    #[error("{}: {message}", path.display())]
+    Nonsense {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Scenario {
+    /// Reads a scenario file, with `--set KEY=VALUE` applied: the key is a field's path with dots.
+    pub fn load(path: &Path, sets: &[(String, String)]) -> Result<Self, ScenarioError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        let scenario = sets.iter().try_fold(Self::parse(path, &text)?, |scenario, (key, value)| scenario.set(key, value))?;
+        scenario.check(path)?;
+        Ok(scenario)
+    }
+
+    /// Reads a scenario's text; `path` is what messages name.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
+        serde_saphyr::from_str(text).map_err(|error| {
+            let location = error.location();
+            let (line, column) = location.map_or((1, 1), |at| (at.line(), at.column()));
+            let message = error.without_snippet().to_string();
+            // The place is said in front, and the library says it again in the message.
+            let message = message.split(" at line ").next().unwrap_or(&message).trim_end_matches(&[',', ' '][..]);
+            ScenarioError::Invalid {
+                path: path.to_owned(),
+                line,
+                column,
+                message: message.to_owned(),
+                at: offset(text, line, column).into(),
+                text: miette::NamedSource::new(path.display().to_string(), text.to_owned()),
+            }
+        })
+    }
+
+    fn set(self, key: &str, value: &str) -> Result<Self, ScenarioError> {
+        let error = |message: String| ScenarioError::Set { key: key.to_owned(), value: value.to_owned(), message };
+        let mut root = serde_json::to_value(&self).map_err(|e| error(e.to_string()))?;
+        let value: serde_json::Value = serde_saphyr::from_str(value).map_err(|e| error(e.without_snippet().to_string()))?;
+        let mut place = &mut root;
+        let mut parts = key.split('.').peekable();
+        while let Some(part) = parts.next() {
+            let next = match place {
+                serde_json::Value::Array(items) => part.parse().ok().and_then(|index: usize| items.get_mut(index)),
+                // A field that is left out where it is not set is added; the type's own check finds a wrong one.
+                serde_json::Value::Object(fields) => Some(fields.entry(part).or_insert(match parts.peek() {
+                    Some(_) => serde_json::json!({}),
+                    None => serde_json::Value::Null,
+                })),
+                _ => None,
+            };
+            place = next.ok_or_else(|| error(format!("there is nothing called {part:?} here")))?;
+        }
+        *place = value;
+        serde_json::from_value(root).map_err(|e| error(e.to_string()))
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ScenarioError> {
+        let problem = if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            "name: letters, digits and dashes only"
+        } else if self.load.spans_per_request == 0 || self.load.spans_per_trace == 0 {
+            "load: spans_per_request and spans_per_trace must be above 0"
+        } else if self.tier.gateways == 0 {
+            "tier.gateways must be above 0"
+        } else {
+            return Ok(());
+        };
+        Err(ScenarioError::Nonsense { path: path.to_owned(), message: problem.to_owned() })
+    }
+}
+
+/// The byte at which a line and column (both from 1) are.
+fn offset(text: &str, line: u64, column: u64) -> usize {
+    let index = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
+    let before: usize = text.split_inclusive('\n').take(index(line)).map(str::len).sum();
+    let rest = &text[before.min(text.len())..];
+    let within: usize = rest.chars().take(index(column)).map(char::len_utf8).sum();
+    (before + within).min(text.len().saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+        Scenario::parse(Path::new("test.yaml"), text)
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let scenario = parse("name: small\nsteps:\n  - drain: {}\n  - hold: 10s\n").unwrap();
+        assert_eq!(scenario.load.rate, Rate::per_second(2_000.0));
+        assert_eq!(scenario.steps, [Step::Drain(Drain::default()), Step::Hold(Span::seconds(10))]);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_place_and_what_is_allowed() {
+        let error = parse("name: small\nload:\n  rate: 100/s\n  rat: 2\n").unwrap_err().to_string();
+        assert!(error.starts_with("test.yaml:4:3: "), "{error}");
+        assert!(error.contains("rat") && error.contains("spans_per_request"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_place() {
+        let error = parse("name: small\nsteady: soon\n").unwrap_err().to_string();
+        assert!(error.starts_with("test.yaml:2:9: "), "{error}");
+        assert!(error.contains("30s"), "{error}");
+        let error = parse("name: small\nsteps:\n  - drain: {deadline: 5}\n").unwrap_err().to_string();
+        assert!(error.starts_with("test.yaml:3:"), "{error}");
+        let error = parse("name: small\nsteps:\n  - explode: {}\n").unwrap_err().to_string();
+        assert!(error.contains("explode") && error.contains("drain"), "{error}");
+    }
+
+    #[test]
+    fn a_set_changes_one_field_and_is_checked() {
+        let scenario = parse("name: small\nsteps:\n  - drain: {}\n").unwrap();
+        let set = |key: &str, value: &str| scenario.clone().set(key, value);
+        assert_eq!(set("load.rate", "500/s").unwrap().load.rate, Rate::per_second(500.0));
+        assert_eq!(set("tier.without", "[pdb]").unwrap().tier.without, [Measure::Pdb]);
+        let drained = set("steps.0.drain.hold", "1s").unwrap();
+        assert!(matches!(&drained.steps[0], Step::Drain(drain) if drain.hold == Span::seconds(1)));
+        assert_eq!(set("sabotage.sink_forgets_one_in", "7").unwrap().sabotage.sink_forgets_one_in, Some(7));
+        for (key, value) in [("load.speed", "1"), ("load.rate", "fast"), ("steps.7.drain", "{}"), ("name.x", "1")] {
+            assert!(set(key, value).is_err(), "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn what_was_run_reads_back_as_the_same_scenario() {
+        let mut scenario = parse("name: small\nsteps:\n  - drain: {}\n  - evict: {}\n  - hold: 90s\n").unwrap();
+        scenario.sabotage.emitters_at = Some(Share::percent(50.0));
+        let text = serde_saphyr::to_string(&scenario).unwrap();
+        assert_eq!(parse(&text).unwrap(), scenario, "{text}");
+    }
+}

@@ -1,0 +1,142 @@
+//! Times, rates and shares as people write them: `30s`, `2000/s`, `90%`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A length of time: `500ms`, `30s`, `2m`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(Duration);
+
+/// Spans per second: `2000/s`, or `120/m`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Rate(f64);
+
+/// A part of a whole: `90%`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Share(f64);
+
+impl Span {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+    /// As a duration.
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl Rate {
+    /// So many in a second.
+    pub const fn per_second(rate: f64) -> Self {
+        Self(rate)
+    }
+    /// How many in a second.
+    pub const fn in_a_second(self) -> f64 {
+        self.0
+    }
+}
+
+impl Share {
+    /// So many in a hundred.
+    pub const fn percent(percent: f64) -> Self {
+        Self(percent / 100.0)
+    }
+    /// 0.9 for `90%`.
+    pub const fn fraction(self) -> f64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", self.0)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", (self.0 * 1e6).round() / 1e4)
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("{text:?} is not a time: write it like 30s, 2m or 500ms");
+        humantime::parse_duration(text).map(Self).map_err(wrong)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a rate: write it like 2000/s or 120/m");
+        let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let per = match unit.trim() {
+            "s" => 1.0,
+            "m" => 60.0,
+            _ => return Err(wrong()),
+        };
+        let rate = number.trim().replace('_', "").parse::<f64>().map_err(|_| wrong())? / per;
+        if rate.is_finite() && rate > 0.0 { Ok(Self(rate)) } else { Err(wrong()) }
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a share: write it like 90%");
+        let number = text.strip_suffix('%').ok_or_else(wrong)?;
+        let percent = number.trim().parse::<f64>().map_err(|_| wrong())?;
+        if (0.0..=100.0).contains(&percent) && percent > 0.0 { Ok(Self::percent(percent)) } else { Err(wrong()) }
+    }
+}
+
+macro_rules! written_as_text {
+    ($($kind:ty),*) => {$(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+written_as_text!(Span, Rate, Share);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_read_as_they_are_written() {
+        for text in ["30s", "2m", "500ms", "1h 30m"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        assert_eq!("120/m".parse::<Rate>().unwrap(), Rate::per_second(2.0));
+        assert_eq!("2_000/s".parse::<Rate>().unwrap().to_string(), "2000/s");
+        assert_eq!("90%".parse::<Share>().unwrap().to_string(), "90%");
+        for text in ["30", "soon", "-5s", ""] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for text in ["2000", "x/s", "0/s", "-1/s", "inf/s", "5/h"] {
+            assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+        for text in ["90", "0%", "101%", "NaN%"] {
+            assert!(text.parse::<Share>().is_err(), "{text}");
+        }
+    }
+}
