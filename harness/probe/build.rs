@@ -26,7 +26,11 @@ fn main() -> Result<(), Box<dyn error::Error>> {
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.is_dir() { collect(&path, files)? } else { files.push(path) }
+        if path.is_dir() {
+            collect(&path, files)?
+        } else {
+            files.push(path)
+        }
     }
     Ok(())
 }

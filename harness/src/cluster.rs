@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 pub enum ClusterError {
     /// No container engine.
     #[error("no container engine answers")]
-    #[diagnostic(help("tried `docker version`: {tried}\nstart Docker, or let `ci/setup --install` start an engine"))]
+    #[diagnostic(help(
+        "tried `docker version`: {tried}\nstart Docker, or let `ci/setup --install` start an engine"
+    ))]
     NoEngine {
         /// What was tried, and what it said.
         tried: String,
@@ -128,7 +130,11 @@ pub struct Cluster {
 
 /// Where everything that is kept between runs is.
 pub fn cache_dir() -> PathBuf {
-    let of = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let of = |variable: &str| {
+        std::env::var_os(variable)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     of("SPANPROOF_CACHE").unwrap_or_else(|| {
         let base = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
         base.unwrap_or_else(std::env::temp_dir).join("spanproof")
@@ -152,11 +158,16 @@ impl Cluster {
         if let Some(owner) = lock.previous()
             && !kept
         {
-            say(&format!("found what run {} (process {}) left behind when it died: cleaning up", owner.run, owner.pid));
+            say(&format!(
+                "found what run {} (process {}) left behind when it died: cleaning up",
+                owner.run, owner.pid
+            ));
         }
         if !found.is_empty() && !kept {
             if lock.previous().is_none() {
-                return Err(ClusterError::NotOurs { name: request.name.clone() });
+                return Err(ClusterError::NotOurs {
+                    name: request.name.clone(),
+                });
             }
             kind.delete(&request.name).await?;
         }
@@ -166,11 +177,20 @@ impl Cluster {
         let mut reaper = None;
         if !use_kept {
             reaper = Some(Reaper::arm(&kind, &request.name, &state)?);
-            say(&format!("making the kind cluster {} (engine {engine})", request.name));
-            kind.create(&request.name, &state, images.node(), reaper.as_mut()).await?;
+            say(&format!(
+                "making the kind cluster {} (engine {engine})",
+                request.name
+            ));
+            kind.create(&request.name, &state, images.node(), reaper.as_mut())
+                .await?;
         }
         let mut loaded = vec![images.probe()];
-        loaded.extend(request.collectors.iter().filter_map(|version| images.collector(version)));
+        loaded.extend(
+            request
+                .collectors
+                .iter()
+                .filter_map(|version| images.collector(version)),
+        );
         if request.metrics {
             loaded.push(images.metrics_server());
         }
@@ -190,10 +210,15 @@ impl Cluster {
             lock,
         };
         if use_kept {
-            say(&format!("using the kind cluster {}, which was kept", request.name));
+            say(&format!(
+                "using the kind cluster {}, which was kept",
+                request.name
+            ));
             crate::restore::restore(&cluster.client, &request.manifests, &cluster.images, say).await;
         } else {
-            kind::pin_dns(&cluster.client).await.map_err(|error| cluster.unreachable(&error.to_string()))?;
+            kind::pin_dns(&cluster.client)
+                .await
+                .map_err(|error| cluster.unreachable(&error.to_string()))?;
         }
         if request.metrics {
             let added = crate::deploy::apply_metrics_server(
@@ -202,7 +227,9 @@ impl Cluster {
                 &cluster.images,
                 std::time::Duration::from_secs(120),
             );
-            added.await.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
+            added.await.map_err(|source| ClusterError::MetricsServer {
+                source: Box::new(source),
+            })?;
         }
         Ok(cluster)
     }
@@ -266,6 +293,9 @@ async fn connect(name: &str, kubeconfig: &Path) -> Result<Client, ClusterError> 
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
     let client = Client::try_from(config.map_err(|e| unreachable(e.to_string()))?);
     let client = client.map_err(|e| unreachable(e.to_string()))?;
-    client.apiserver_version().await.map_err(|e| unreachable(e.to_string()))?;
+    client
+        .apiserver_version()
+        .await
+        .map_err(|e| unreachable(e.to_string()))?;
     Ok(client)
 }

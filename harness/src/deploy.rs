@@ -86,7 +86,12 @@ pub struct TierFacts {
 impl Deployment {
     /// A deployment in a namespace of its own.
     pub fn new(client: Client, manifests: &Path, run: &str) -> Self {
-        Self { client, namespace: format!("spanproof-{run}"), run: run.to_owned(), manifests: manifests.to_owned() }
+        Self {
+            client,
+            namespace: format!("spanproof-{run}"),
+            run: run.to_owned(),
+            manifests: manifests.to_owned(),
+        }
     }
 
     /// The namespace.
@@ -95,7 +100,12 @@ impl Deployment {
     }
 
     /// Applies tier and probes, and waits until all of it is ready.
-    pub async fn apply(&self, tier: &Tier, images: &Images, patience: Duration) -> Result<TierFacts, DeployError> {
+    pub async fn apply(
+        &self,
+        tier: &Tier,
+        images: &Images,
+        patience: Duration,
+    ) -> Result<TierFacts, DeployError> {
         let mut objects = manifest::read(&self.manifests)?;
         objects.extend(manifest::read(&self.manifests.join("probe"))?);
         let facts = tier_facts(&objects)?;
@@ -137,11 +147,16 @@ impl Deployment {
     /// Takes the run's queues and ledgers off the nodes' disks, then removes everything that it made.
     pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
         // Nothing may write any more while the directories are swept.
-        let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            ..DeleteParams::default()
+        };
         for name in ["emit", "agent"] {
-            delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &params).await?;
+            delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &params)
+                .await?;
         }
-        delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, "sink", &params).await?;
+        delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, "sink", &params)
+            .await?;
         let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink)");
         ready::await_no_pods(&self.client, &self.namespace, &labels, patience).await?;
         let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
@@ -182,13 +197,20 @@ pub async fn remove_namespace(client: &Client, name: &str, patience: Duration) -
     match namespaces.delete(name, &DeleteParams::default()).await {
         Ok(_) => ready::await_gone(namespaces, name, patience).await,
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => {
-            Err(DeployError::Api { action: "delete", object: format!("namespace {name}"), source: Box::new(source) })
-        }
+        Err(source) => Err(DeployError::Api {
+            action: "delete",
+            object: format!("namespace {name}"),
+            source: Box::new(source),
+        }),
     }
 }
 
-async fn delete<K>(client: &Client, namespace: &str, name: &str, params: &DeleteParams) -> Result<(), DeployError>
+async fn delete<K>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    params: &DeleteParams,
+) -> Result<(), DeployError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
@@ -196,9 +218,11 @@ where
     match objects.delete(name, params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => {
-            Err(DeployError::Api { action: "delete", object: format!("{} {name}", K::kind(&())), source: Box::new(source) })
-        }
+        Err(source) => Err(DeployError::Api {
+            action: "delete",
+            object: format!("{} {name}", K::kind(&())),
+            source: Box::new(source),
+        }),
     }
 }
 
@@ -208,19 +232,31 @@ where
 {
     let name = object.meta().name.clone().unwrap_or_default();
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    objects.patch(&name, &params, &Patch::Apply(object)).await.map(|_| ()).map_err(|source| DeployError::Api {
-        action: "apply",
-        object: format!("{} {name}", K::kind(&())),
-        source: Box::new(source),
-    })
+    objects
+        .patch(&name, &params, &Patch::Apply(object))
+        .await
+        .map(|_| ())
+        .map_err(|source| DeployError::Api {
+            action: "apply",
+            object: format!("{} {name}", K::kind(&())),
+            source: Box::new(source),
+        })
 }
 
 /// Images by what the manifests call them.
 fn patch_images(pod: &mut PodSpec, collector: &str, images: &Images) -> Result<(), DeployError> {
-    let containers: &mut dyn Iterator<Item = &mut Container> =
-        &mut pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
+    let containers: &mut dyn Iterator<Item = &mut Container> = &mut pod
+        .containers
+        .iter_mut()
+        .chain(pod.init_containers.iter_mut().flatten());
     for container in containers {
-        let name = container.image.as_deref().unwrap_or_default().split(':').next().unwrap_or_default();
+        let name = container
+            .image
+            .as_deref()
+            .unwrap_or_default()
+            .split(':')
+            .next()
+            .unwrap_or_default();
         let image = match name {
             "otel/opentelemetry-collector-contrib" => {
                 images.collector(collector).ok_or_else(|| DeployError::NoImage {
@@ -243,11 +279,13 @@ fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
         _ => None,
     });
     let configuration = objects.iter().find_map(|object| match object {
-        Manifest::ConfigMap(map) if map.metadata.name.as_deref() == Some("agent") => map.data.as_ref()?.get("config.yaml"),
+        Manifest::ConfigMap(map) if map.metadata.name.as_deref() == Some("agent") => {
+            map.data.as_ref()?.get("config.yaml")
+        }
         _ => None,
     });
-    let configuration =
-        configuration.ok_or_else(|| DeployError::AgentConfiguration("there is no ConfigMap `agent`".to_owned()))?;
+    let configuration = configuration
+        .ok_or_else(|| DeployError::AgentConfiguration("there is no ConfigMap `agent`".to_owned()))?;
     Ok(TierFacts {
         pdb_minimum: match minimum {
             Some(IntOrString::Int(number)) => u32::try_from(*number).unwrap_or_default(),
@@ -289,7 +327,10 @@ mod tests {
     fn the_tier_says_what_the_harness_must_know() {
         let facts = tier_facts(&manifest::read(&manifests()).unwrap()).unwrap();
         assert_eq!(facts.pdb_minimum, 1);
-        assert_eq!(facts.worst_retry_pause, Duration::from_millis(15_000 + 7_500 + 30_000));
+        assert_eq!(
+            facts.worst_retry_pause,
+            Duration::from_millis(15_000 + 7_500 + 30_000)
+        );
     }
 
     #[test]
@@ -301,7 +342,10 @@ mod tests {
     #[test]
     fn every_kustomization_reads_without_losing_a_field() {
         for part in ["", "probe", "sweep", "metrics-server"] {
-            assert!(!manifest::read(&manifests().join(part)).unwrap().is_empty(), "{part}");
+            assert!(
+                !manifest::read(&manifests().join(part)).unwrap().is_empty(),
+                "{part}"
+            );
         }
     }
 }

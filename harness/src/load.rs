@@ -11,9 +11,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use spanproof_ledger::{RangeSet, Stream};
-use spanproof_probe::control::{
-    EmitPlan, Forget, Lease, Plan, SinkPlan, State, Status, plan::Role,
-};
+use spanproof_probe::control::{EmitPlan, Forget, Lease, Plan, SinkPlan, State, Status, plan::Role};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -53,7 +51,14 @@ pub struct LoadStatus {
 impl LoadStatus {
     /// Nothing yet.
     pub fn none() -> Self {
-        Self { at: Instant::now(), offered: 0, emitted: 0, acknowledged: 0, delivered: 0, duplicated: 0 }
+        Self {
+            at: Instant::now(),
+            offered: 0,
+            emitted: 0,
+            acknowledged: 0,
+            delivered: 0,
+            duplicated: 0,
+        }
     }
 
     /// Spans acknowledged in a second, since an earlier moment.
@@ -71,11 +76,20 @@ impl Probes {
     pub async fn connect(client: &Client, namespace: &str) -> Result<Self, LinkError> {
         let nodes: Api<Node> = Api::all(client.clone());
         let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
-        let listed = nodes.list(&workers).await.map_err(|source| LinkError::find("emit", source))?;
+        let listed = nodes
+            .list(&workers)
+            .await
+            .map_err(|source| LinkError::find("emit", source))?;
         let mut names: Vec<_> = listed.iter().map(ResourceExt::name_any).collect();
         names.sort();
-        let emitters: Vec<_> = names.iter().map(|node| Link::to(client, namespace, "emit", Some(node))).collect();
-        let probes = Self { emitters, sink: Link::to(client, namespace, "sink", None) };
+        let emitters: Vec<_> = names
+            .iter()
+            .map(|node| Link::to(client, namespace, "emit", Some(node)))
+            .collect();
+        let probes = Self {
+            emitters,
+            sink: Link::to(client, namespace, "sink", None),
+        };
         for link in probes.all() {
             link.describe().await?;
         }
@@ -94,7 +108,9 @@ impl Probes {
     /// Each stream's node.
     pub fn streams(&self) -> BTreeMap<Stream, String> {
         let numbered = (1..).zip(&self.emitters);
-        numbered.map(|(stream, link)| (stream, link.node().to_owned())).collect()
+        numbered
+            .map(|(stream, link)| (stream, link.node().to_owned()))
+            .collect()
     }
 
     /// By how many milliseconds each probe's clock is ahead of this machine's.
@@ -117,9 +133,15 @@ impl Probes {
             lease: Some(lease()),
             role: Some(role),
         };
-        let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Forget { seed, one_in });
+        let forget = scenario
+            .sabotage
+            .sink_forgets_one_in
+            .map(|one_in| Forget { seed, one_in });
         self.sink.start(plan(Role::Sink(SinkPlan { forget }))).await?;
-        let share = scenario.sabotage.emitters_at.map_or(1.0, crate::scenario::Share::fraction);
+        let share = scenario
+            .sabotage
+            .emitters_at
+            .map_or(1.0, crate::scenario::Share::fraction);
         let rate = load.rate.in_a_second() * share / self.emitters.len() as f64;
         let started = (1u32..).zip(&self.emitters).map(|(stream, link)| {
             link.start(plan(Role::Emit(EmitPlan {
@@ -155,15 +177,28 @@ impl Probes {
             }
             let load = sum(&answers);
             status.send_replace(load);
-            let LoadStatus { offered, emitted, acknowledged, delivered, .. } = load;
+            let LoadStatus {
+                offered,
+                emitted,
+                acknowledged,
+                delivered,
+                ..
+            } = load;
             // A timeline that cannot be written ends the run elsewhere.
-            let _ = recorder.event(Event::Load { offered, emitted, acknowledged, delivered });
+            let _ = recorder.event(Event::Load {
+                offered,
+                emitted,
+                acknowledged,
+                delivered,
+            });
         }
     }
 
     /// Ends the load; every emitter waits for what is in flight, and seals its ledger.
     pub async fn stop_emitters(&self) -> Result<(), LinkError> {
-        try_join_all(self.emitters.iter().map(|link| stop(link, DRAIN))).await.map(|_| ())
+        try_join_all(self.emitters.iter().map(|link| stop(link, DRAIN)))
+            .await
+            .map(|_| ())
     }
 
     /// Seals the sink's ledger.
@@ -199,7 +234,11 @@ async fn stop(link: &Link, drain: Duration) -> Result<(), LinkError> {
     let status = link.stop(drain).await?;
     match status.state() {
         State::Sealed => Ok(()),
-        state => Err(LinkError::NotSealed { probe: link.name(), state: format!("{state:?}"), problem: status.problem }),
+        state => Err(LinkError::NotSealed {
+            probe: link.name(),
+            state: format!("{state:?}"),
+            problem: status.problem,
+        }),
     }
 }
 
@@ -220,7 +259,9 @@ fn sum(answers: &[Status]) -> LoadStatus {
 }
 
 fn lease() -> Lease {
-    Lease { milliseconds: millis(LEASE) }
+    Lease {
+        milliseconds: millis(LEASE),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -19,18 +19,34 @@ pub(crate) async fn restore(client: &Client, manifests: &Path, images: &Images, 
     let nodes: Api<Node> = Api::all(client.clone());
     let listed = nodes.list(&ListParams::default()).await;
     for node in listed.into_iter().flatten() {
-        let Some(run) = node.annotations().get(CORDONED_BY) else { continue };
-        say(&format!("node {} was left cordoned by run {run}: uncordoning it", node.name_any()));
-        let undone = nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(uncordon())).await;
+        let Some(run) = node.annotations().get(CORDONED_BY) else {
+            continue;
+        };
+        say(&format!(
+            "node {} was left cordoned by run {run}: uncordoning it",
+            node.name_any()
+        ));
+        let undone = nodes
+            .patch(
+                &node.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(uncordon()),
+            )
+            .await;
         if let Err(error) = undone {
-            say(&format!("node {} could not be uncordoned: {error}", node.name_any()));
+            say(&format!(
+                "node {} could not be uncordoned: {error}",
+                node.name_any()
+            ));
         }
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let listed = namespaces.list(&ListParams::default().labels(RUN_LABEL)).await;
     for namespace in listed.into_iter().flatten() {
         let name = namespace.name_any();
-        say(&format!("namespace {name} was left by an earlier run: removing it, and its queues from the nodes"));
+        say(&format!(
+            "namespace {name} was left by an earlier run: removing it, and its queues from the nodes"
+        ));
         let run = namespace.labels().get(RUN_LABEL).cloned().unwrap_or_default();
         let left = Deployment::new(client.clone(), manifests, &run);
         if let Err(error) = left.remove(images, PATIENCE).await {

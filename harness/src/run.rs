@@ -90,18 +90,34 @@ pub async fn run(
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
     recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
-    recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
+    recorder.event(Event::Began {
+        run,
+        tag: id,
+        seed,
+        unix_ms: clock.began_unix_ms(),
+    })?;
     progress.say(&format!("{}: run {short}, seed {seed}", scenario.name));
 
     let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
-    let going =
-        Run { cluster, scenario, options, progress, cancel, recorder: &recorder, deployment: &deployment, id, short };
+    let going = Run {
+        cluster,
+        scenario,
+        options,
+        progress,
+        cancel,
+        recorder: &recorder,
+        deployment: &deployment,
+        id,
+        short,
+    };
     let carried_out = going.carry_out().await;
     let judged = match carried_out {
         Ok(()) => going.judge().await,
         Err(error) => {
             // What there is helps to see why; the error itself is what the caller gets.
-            let _ = recorder.event(Event::Note { message: error.to_string() });
+            let _ = recorder.event(Event::Note {
+                message: error.to_string(),
+            });
             going.collect_diagnostics().await;
             Err(error)
         }
@@ -111,7 +127,11 @@ pub async fn run(
         deployment.remove(cluster.images(), PATIENCE).await?;
     }
     let judgement = judged?;
-    Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled() })
+    Ok(Outcome {
+        folder,
+        judgement,
+        interrupted: cancel.is_cancelled(),
+    })
 }
 
 /// A number that no other run has: its 56 low bits are in every trace ID.
@@ -136,8 +156,11 @@ struct Run<'a> {
 impl Run<'_> {
     async fn carry_out(&self) -> Result<(), RunError> {
         let namespace = self.deployment.namespace();
-        self.progress.say(&format!("deploying tier and probes into {namespace}"));
-        let applied = self.deployment.apply(&self.scenario.tier, self.cluster.images(), PATIENCE);
+        self.progress
+            .say(&format!("deploying tier and probes into {namespace}"));
+        let applied = self
+            .deployment
+            .apply(&self.scenario.tier, self.cluster.images(), PATIENCE);
         let facts = self.unless_cancelled(applied).await??;
 
         // From here on tasks watch and ask; they end with this function, however it ends.
@@ -145,19 +168,34 @@ impl Run<'_> {
         let _ends = end.clone().drop_guard();
         let client = self.cluster.client();
         let (gateways, seen) = watch::channel(Vec::new());
-        let watching =
-            observe::watch_gateways(client.clone(), namespace.to_owned(), self.recorder.clone(), gateways, end.clone());
+        let watching = observe::watch_gateways(
+            client.clone(),
+            namespace.to_owned(),
+            self.recorder.clone(),
+            gateways,
+            end.clone(),
+        );
         tokio::spawn(watching);
-        let probes = self.unless_cancelled(Probes::connect(client, namespace)).await??;
+        let probes = self
+            .unless_cancelled(Probes::connect(client, namespace))
+            .await??;
         let environment = collect::environment(self, &probes, facts).await?;
         self.recorder.write_json("environment.json", &environment)?;
 
         let (status_sender, status) = watch::channel(LoadStatus::none());
         probes.start(self.scenario, self.id, self.options.seed).await?;
         let rate = self.scenario.load.rate;
-        self.recorder.event(Event::LoadStarted { rate: rate.in_a_second(), emitters: probes.emitters() })?;
-        self.progress.say(&format!("{} emitters offer {rate} together", probes.emitters()));
-        tokio::spawn(probes.clone().keep(self.recorder.clone(), status_sender, end.clone()));
+        self.recorder.event(Event::LoadStarted {
+            rate: rate.in_a_second(),
+            emitters: probes.emitters(),
+        })?;
+        self.progress
+            .say(&format!("{} emitters offer {rate} together", probes.emitters()));
+        tokio::spawn(
+            probes
+                .clone()
+                .keep(self.recorder.clone(), status_sender, end.clone()),
+        );
         let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), seen.clone()));
 
         if self.await_steady(&probes, status).await? {
@@ -169,7 +207,11 @@ impl Run<'_> {
     }
 
     /// Waits until the tier is well under load: the asked rate, and nothing lost.
-    async fn await_steady(&self, probes: &Probes, mut status: watch::Receiver<LoadStatus>) -> Result<bool, RunError> {
+    async fn await_steady(
+        &self,
+        probes: &Probes,
+        mut status: watch::Receiver<LoadStatus>,
+    ) -> Result<bool, RunError> {
         let load = &self.scenario.load;
         let floor = load.rate.in_a_second() * load.floor.fraction();
         let window = self.scenario.steady.duration();
@@ -183,22 +225,34 @@ impl Run<'_> {
                 status.changed().await.ok();
                 status.borrow_and_update().acknowledged_per_second(&before)
             };
-            let Ok(rate) = self.unless_cancelled(asked).await else { return Ok(false) };
+            let Ok(rate) = self.unless_cancelled(asked).await else {
+                return Ok(false);
+            };
             if rate < floor {
-                reason = format!("{rate:.0}/s acknowledged of {} asked for; the floor is {}", load.rate, load.floor);
+                reason = format!(
+                    "{rate:.0}/s acknowledged of {} asked for; the floor is {}",
+                    load.rate, load.floor
+                );
                 continue;
             }
             match self.all_arrives(probes).await? {
                 0 => {
                     self.recorder.event(Event::Steady)?;
-                    self.progress.say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
+                    self.progress
+                        .say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
                     return Ok(true);
                 }
-                missing => reason = format!("{missing} acknowledged spans did not arrive within {}s", TRANSIT.as_secs()),
+                missing => {
+                    reason = format!(
+                        "{missing} acknowledged spans did not arrive within {}s",
+                        TRANSIT.as_secs()
+                    )
+                }
             }
             break; // what is lost stays lost
         }
-        self.progress.say(&format!("not steady, so nothing is done to the tier: {reason}"));
+        self.progress
+            .say(&format!("not steady, so nothing is done to the tier: {reason}"));
         self.recorder.event(Event::NotSteady { reason })?;
         Ok(false)
     }
@@ -216,7 +270,10 @@ impl Run<'_> {
         }
     }
 
-    async fn take_steps(&self, gateways: watch::Receiver<Vec<crate::record::Gateway>>) -> Result<(), RunError> {
+    async fn take_steps(
+        &self,
+        gateways: watch::Receiver<Vec<crate::record::Gateway>>,
+    ) -> Result<(), RunError> {
         let stage = Stage {
             client: self.cluster.client().clone(),
             namespace: self.deployment.namespace().to_owned(),
@@ -230,7 +287,10 @@ impl Run<'_> {
             if self.cancel.is_cancelled() {
                 break;
             }
-            self.recorder.event(Event::Step { number, name: step.name() })?;
+            self.recorder.event(Event::Step {
+                number,
+                name: step.name(),
+            })?;
             self.progress.say(&format!("step {number}: {}", step.name()));
             match self.take_step(&stage, step).await {
                 Ok(()) | Err(FaultError::Interrupted) => {}
@@ -272,7 +332,8 @@ impl Run<'_> {
             self.progress.say("interrupted: collecting what there is");
         }
         self.recorder.event(Event::LoadStopped)?;
-        self.progress.say("the load ends; waiting until everything acknowledged is delivered");
+        self.progress
+            .say("the load ends; waiting until everything acknowledged is delivered");
         probes.stop_emitters().await?;
         self.settle(probes, facts).await?;
         probes.seal_sink().await?;
@@ -280,7 +341,9 @@ impl Run<'_> {
             match ledger {
                 Ok(bytes) => self.recorder.write(&format!("ledgers/{name}"), &bytes)?,
                 // It is missing in the record then, and the checks say what that means.
-                Err(error) => self.recorder.event(Event::Note { message: format!("{name}: {error}") })?,
+                Err(error) => self.recorder.event(Event::Note {
+                    message: format!("{name}: {error}"),
+                })?,
             }
         }
         Ok(())
@@ -288,21 +351,34 @@ impl Run<'_> {
 
     async fn settle(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
         let wanted = self.scenario.settle;
-        let mut settling = Settling::new(wanted.tail.duration(), facts.worst_retry_pause, wanted.deadline.duration());
+        let mut settling = Settling::new(
+            wanted.tail.duration(),
+            facts.worst_retry_pause,
+            wanted.deadline.duration(),
+        );
         let acknowledged = probes.acknowledged().await?;
         let worst_retry_pause = facts.worst_retry_pause.as_secs_f64();
         let began = Instant::now();
         let mut said = false;
         let (end, outstanding) = loop {
             let delivered = probes.delivered().await.ok();
-            let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
+            let outstanding = delivered
+                .as_ref()
+                .map(|delivered| load::outstanding(&acknowledged, delivered));
             let arrived = delivered.map_or(0, |delivered| delivered.values().map(|set| set.count()).sum());
             let queued = settle::queued(self.cluster.client(), self.deployment.namespace()).await;
             let left = outstanding.unwrap_or_default();
             if self.cancel.is_cancelled() {
                 break (SettleEnd::Interrupted, left);
             }
-            if let Some(end) = settling.see(began.elapsed(), Sight { outstanding, queued, arrived }) {
+            if let Some(end) = settling.see(
+                began.elapsed(),
+                Sight {
+                    outstanding,
+                    queued,
+                    arrived,
+                },
+            ) {
                 break (end, left);
             }
             if left > 0 && queued == Some(0) && !said {
@@ -314,7 +390,11 @@ impl Run<'_> {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         };
-        self.recorder.event(Event::Settled { end, worst_retry_pause, outstanding })?;
+        self.recorder.event(Event::Settled {
+            end,
+            worst_retry_pause,
+            outstanding,
+        })?;
         Ok(())
     }
 

@@ -101,7 +101,10 @@ impl Identity {
     }
 
     fn decrypt(&self, id: u64) -> u64 {
-        self.span_keys.iter().rev().fold(id, |value, key| unmix(value) ^ key)
+        self.span_keys
+            .iter()
+            .rev()
+            .fold(id, |value, key| unmix(value) ^ key)
     }
 }
 
@@ -182,15 +185,23 @@ mod tests {
             }
             let span = SpanIdentity { stream, seq };
             assert_ne!(run.span_id(span), 0);
-            assert_eq!(run.origin(run.trace_id(span), run.span_id(span)), Origin::Ours(span));
+            assert_eq!(
+                run.origin(run.trace_id(span), run.span_id(span)),
+                Origin::Ours(span)
+            );
         }
     }
 
     #[test]
     fn one_span_in_so_many_is_forgotten() {
         let run = Identity::new(7, 10);
-        let hit = (0..100_000).filter(|seq| forgotten(42, run.span_id(SpanIdentity { stream: 1, seq: *seq }), 1_000)).count();
-        assert!((60..140).contains(&hit), "{hit} of 100,000 forgotten, about 100 expected");
+        let hit = (0..100_000)
+            .filter(|seq| forgotten(42, run.span_id(SpanIdentity { stream: 1, seq: *seq }), 1_000))
+            .count();
+        assert!(
+            (60..140).contains(&hit),
+            "{hit} of 100,000 forgotten, about 100 expected"
+        );
         assert!(!forgotten(42, 17, 0), "one in 0 is none");
     }
 }

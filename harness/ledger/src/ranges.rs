@@ -56,7 +56,10 @@ pub struct RangeSet {
 impl RangeSet {
     /// The empty set.
     pub const fn new() -> Self {
-        Self { ranges: BTreeMap::new(), count: 0 }
+        Self {
+            ranges: BTreeMap::new(),
+            count: 0,
+        }
     }
 
     /// How many numbers it holds.
@@ -71,7 +74,10 @@ impl RangeSet {
 
     /// Whether it holds `number`.
     pub fn contains(&self, number: u64) -> bool {
-        self.ranges.range(..=number).next_back().is_some_and(|(_, end)| number < *end)
+        self.ranges
+            .range(..=number)
+            .next_back()
+            .is_some_and(|(_, end)| number < *end)
     }
 
     /// The ranges, in order.
@@ -128,7 +134,11 @@ impl RangeSet {
     /// The numbers of `range` that are in this set.
     pub fn within(&self, range: Range) -> Self {
         let mut inside = Self::new();
-        let first = self.ranges.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
+        let first = self
+            .ranges
+            .range(..=range.start)
+            .next_back()
+            .map_or(range.start, |(start, _)| *start);
         for (start, end) in self.ranges.range(first..range.end.max(first)) {
             inside.insert(Range::new(*start, *end).intersection(range));
         }
@@ -188,7 +198,10 @@ impl FromIterator<Range> for RangeSet {
 
 impl FromIterator<u64> for RangeSet {
     fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
-        numbers.into_iter().map(|number| Range::new(number, number + 1)).collect()
+        numbers
+            .into_iter()
+            .map(|number| Range::new(number, number + 1))
+            .collect()
     }
 }
 
@@ -208,7 +221,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn ranges() -> impl Strategy<Value = Vec<Range>> {
-        prop::collection::vec((0u64..120, 0u64..12).prop_map(|(start, len)| Range::new(start, start + len)), 0..24)
+        prop::collection::vec(
+            (0u64..120, 0u64..12).prop_map(|(start, len)| Range::new(start, start + len)),
+            0..24,
+        )
     }
 
     fn model(ranges: &[Range]) -> BTreeSet<u64> {

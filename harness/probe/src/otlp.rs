@@ -39,20 +39,40 @@ pub(crate) fn request(
         ],
         ..Resource::default()
     };
-    let scope = InstrumentationScope { name: "spanproof".to_owned(), ..InstrumentationScope::default() };
-    let scope_spans = ScopeSpans { scope: Some(scope), spans: spans.collect(), ..ScopeSpans::default() };
-    let resource_spans =
-        ResourceSpans { resource: Some(resource), scope_spans: vec![scope_spans], ..ResourceSpans::default() };
-    ExportTraceServiceRequest { resource_spans: vec![resource_spans] }
+    let scope = InstrumentationScope {
+        name: "spanproof".to_owned(),
+        ..InstrumentationScope::default()
+    };
+    let scope_spans = ScopeSpans {
+        scope: Some(scope),
+        spans: spans.collect(),
+        ..ScopeSpans::default()
+    };
+    let resource_spans = ResourceSpans {
+        resource: Some(resource),
+        scope_spans: vec![scope_spans],
+        ..ResourceSpans::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![resource_spans],
+    }
 }
 
 fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
 }
 
 /// The trace ID and span ID of each span of a request; `None` for one whose IDs have a wrong length.
 pub(crate) fn ids(request: &ExportTraceServiceRequest) -> impl Iterator<Item = Option<(u128, u64)>> + '_ {
-    let spans = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans);
+    let spans = request
+        .resource_spans
+        .iter()
+        .flat_map(|resource| &resource.scope_spans)
+        .flat_map(|scope| &scope.spans);
     spans.map(|span| {
         let trace_id = <[u8; 16]>::try_from(span.trace_id.as_slice()).ok()?;
         let span_id = <[u8; 8]>::try_from(span.span_id.as_slice()).ok()?;

@@ -17,8 +17,15 @@ pub(super) struct Options {
 }
 
 pub(super) fn main(options: &Options) -> Result<End, Complaint> {
-    let record = Record::read(&options.folder)
-        .map_err(|error| (miette::miette!(help = "a run folder is what `spanproof run` prints last", "{error}"), End::BadInput))?;
+    let record = Record::read(&options.folder).map_err(|error| {
+        (
+            miette::miette!(
+                help = "a run folder is what `spanproof run` prints last",
+                "{error}"
+            ),
+            End::BadInput,
+        )
+    })?;
     let judgement = judge::judge(&record);
     if options.json {
         let text = serde_json::to_string_pretty(&judgement);

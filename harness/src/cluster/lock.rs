@@ -48,21 +48,37 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of a cluster whose state is in `state`.
     pub(super) fn take(state: &Path, cluster: &str) -> Result<Self, LockError> {
-        let io = |path: &Path, source| LockError::Io { path: path.to_owned(), source };
+        let io = |path: &Path, source| LockError::Io {
+            path: path.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(state).map_err(|e| io(state, e))?;
         // The lock's own file is never removed: a second process might hold the removed one's lock.
         let path = state.with_extension("lock");
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| io(&path, e))?;
-        let previous = std::fs::read(state.join("owner.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|e| io(&path, e))?;
+        let previous = std::fs::read(state.join("owner.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match file.try_lock() {
-            Ok(()) => Ok(Self { state: state.to_owned(), previous, _file: file }),
+            Ok(()) => Ok(Self {
+                state: state.to_owned(),
+                previous,
+                _file: file,
+            }),
             Err(TryLockError::Error(source)) => Err(io(&path, source)),
             Err(TryLockError::WouldBlock) => {
                 let by = previous.map_or_else(
                     || "another process".to_owned(),
                     |owner: Owner| format!("process {} ({})", owner.pid, owner.run),
                 );
-                Err(LockError::Held { cluster: cluster.to_owned(), by })
+                Err(LockError::Held {
+                    cluster: cluster.to_owned(),
+                    by,
+                })
             }
         }
     }
@@ -76,8 +92,11 @@ impl Lock {
     pub(super) fn own(&self) -> Result<(), LockError> {
         let path = self.state.join("owner.json");
         let command: Vec<_> = std::env::args().collect();
-        let owner =
-            Owner { pid: std::process::id(), run: command.join(" "), since_unix_ms: crate::clock::unix_ms() };
+        let owner = Owner {
+            pid: std::process::id(),
+            run: command.join(" "),
+            since_unix_ms: crate::clock::unix_ms(),
+        };
         let bytes = serde_json::to_vec(&owner).unwrap_or_default();
         let written = File::create(&path).and_then(|mut file| file.write_all(&bytes));
         written.map_err(|source| LockError::Io { path, source })
@@ -102,10 +121,17 @@ mod tests {
         assert!(first.previous().is_none());
         first.own().unwrap();
         let refused = Lock::take(&state, "cluster").unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(
+            refused.contains(&format!("process {}", std::process::id())),
+            "{refused}"
+        );
         drop(first);
         let second = Lock::take(&state, "cluster").unwrap();
-        assert_eq!(second.previous().unwrap().pid, std::process::id(), "it died without a word");
+        assert_eq!(
+            second.previous().unwrap().pid,
+            std::process::id(),
+            "it died without a word"
+        );
         second.forget();
         drop(second);
         assert!(Lock::take(&state, "cluster").unwrap().previous().is_none());

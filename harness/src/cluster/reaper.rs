@@ -42,10 +42,21 @@ pub(super) struct Reaper {
 impl Reaper {
     pub(super) fn arm(kind: &Kind, cluster: &str, state: &Path) -> Result<Self, ClusterError> {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", SCRIPT, "spanproof-reaper"]).arg(kind.program()).arg(cluster).arg(state);
+        command
+            .args(["-c", SCRIPT, "spanproof-reaper"])
+            .arg(kind.program())
+            .arg(cluster)
+            .arg(state);
         // A group of its own, and nothing of this process's but the pipe.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let state = |source| ClusterError::State { path: "/bin/sh".into(), source };
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let state = |source| ClusterError::State {
+            path: "/bin/sh".into(),
+            source,
+        };
         let mut process = command.spawn().map_err(state)?;
         let pipe = process.stdin.take();
         Ok(Self { process, pipe })

@@ -109,12 +109,19 @@ impl Manifest {
     /// Whether it is a part of an application, by its label or its name.
     pub(super) fn belongs_to(&self, app: &str) -> bool {
         let metadata = self.metadata();
-        let label = metadata.labels.iter().flatten().find(|(key, _)| *key == "app.kubernetes.io/name");
+        let label = metadata
+            .labels
+            .iter()
+            .flatten()
+            .find(|(key, _)| *key == "app.kubernetes.io/name");
         label.map_or(metadata.name.as_deref() == Some(app), |(_, value)| value == app)
     }
 
     pub(super) fn label(&mut self, key: &str, value: &str) {
-        self.metadata_mut().labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+        self.metadata_mut()
+            .labels
+            .get_or_insert_default()
+            .insert(key.to_owned(), value.to_owned());
     }
 
     pub(super) fn pod_spec_mut(&mut self) -> Option<&mut PodSpec> {
@@ -163,14 +170,19 @@ fn text(path: &Path) -> Result<String, ManifestError> {
 }
 
 fn error(path: &Path, message: impl ToString) -> ManifestError {
-    ManifestError { path: path.to_owned(), message: message.to_string() }
+    ManifestError {
+        path: path.to_owned(),
+        message: message.to_string(),
+    }
 }
 
 /// A typed object drops a field that its type does not have: here that is an error.
 fn lossless<K: DeserializeOwned + Serialize>(value: &Value) -> Result<K, String> {
     let typed: K = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
     let back = serde_json::to_value(&typed).map_err(|e| e.to_string())?;
-    missing(value, &back, "").map_or(Ok(typed), |field| Err(format!("{field} is not a field of {}", value["kind"])))
+    missing(value, &back, "").map_or(Ok(typed), |field| {
+        Err(format!("{field} is not a field of {}", value["kind"]))
+    })
 }
 
 /// The path of the first field that is in `before` and not in `after`.
@@ -201,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_field_that_the_type_does_not_have_is_an_error() {
-        let typo = json!({"kind": "PodDisruptionBudget", "metadata": {"name": "x"}, "spec": {"minAvailabel": 1}});
+        let typo =
+            json!({"kind": "PodDisruptionBudget", "metadata": {"name": "x"}, "spec": {"minAvailabel": 1}});
         let message = Manifest::typed("PodDisruptionBudget", &typo).unwrap_err();
         assert!(message.contains(".spec.minAvailabel"), "{message}");
     }

@@ -44,7 +44,8 @@ impl Answer {
             Err(error) => return Self::Unclear(error.to_string()),
         };
         let details = status.details.as_ref();
-        let caused_by = |cause: &str| details.is_some_and(|all| all.causes.iter().any(|one| one.reason == cause));
+        let caused_by =
+            |cause: &str| details.is_some_and(|all| all.causes.iter().any(|one| one.reason == cause));
         match status.code {
             404 => Self::Gone,
             // The precondition on the UID does not hold: another pod has the name. Any other conflict is
@@ -57,7 +58,9 @@ impl Answer {
                 Self::Throttled((seconds > 0).then(|| Duration::from_secs(seconds.into())))
             }
             403 if caused_by("NamespaceTerminating") => Self::Accepted,
-            500 if status.message.contains("more than one PodDisruptionBudget") => Self::Final(status.message.clone()),
+            500 if status.message.contains("more than one PodDisruptionBudget") => {
+                Self::Final(status.message.clone())
+            }
             code if code >= 500 => Self::Unclear(status.message.clone()),
             _ => Self::Final(status.message.clone()),
         }
@@ -79,10 +82,20 @@ impl Answer {
 ///
 /// Typed, since `kube`'s own `Request::evict` serialises `delete_options`, which the API does not read.
 pub(super) fn eviction_of(pod: &Pod) -> Eviction {
-    let preconditions = Preconditions { uid: pod.uid(), ..Preconditions::default() };
+    let preconditions = Preconditions {
+        uid: pod.uid(),
+        ..Preconditions::default()
+    };
     Eviction {
-        metadata: ObjectMeta { name: pod.metadata.name.clone(), namespace: pod.namespace(), ..ObjectMeta::default() },
-        delete_options: Some(DeleteOptions { preconditions: Some(preconditions), ..DeleteOptions::default() }),
+        metadata: ObjectMeta {
+            name: pod.metadata.name.clone(),
+            namespace: pod.namespace(),
+            ..ObjectMeta::default()
+        },
+        delete_options: Some(DeleteOptions {
+            preconditions: Some(preconditions),
+            ..DeleteOptions::default()
+        }),
     }
 }
 
@@ -93,8 +106,9 @@ pub(super) async fn evict(stage: &Stage, fault: usize, pod: &Pod, until: Instant
     let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
     let eviction = eviction_of(pod);
     for attempt in 1u32.. {
-        let result: Result<Status, _> =
-            pods.create_subresource("eviction", &name, &PostParams::default(), &eviction).await;
+        let result: Result<Status, _> = pods
+            .create_subresource("eviction", &name, &PostParams::default(), &eviction)
+            .await;
         let answer = Answer::of(&result);
         stage.recorder.event(Event::Eviction {
             fault,
@@ -120,7 +134,10 @@ pub(super) async fn evict(stage: &Stage, fault: usize, pod: &Pod, until: Instant
             return Err(FaultError::Deadline {
                 awaited: format!("the eviction of {name} to be granted"),
                 waited: pause * attempt,
-                state: format!("asked {attempt} times; the last answer: {}", Answer::of(&result).describe()),
+                state: format!(
+                    "asked {attempt} times; the last answer: {}",
+                    Answer::of(&result).describe()
+                ),
             });
         }
         tokio::time::sleep_until(again).await;
@@ -131,7 +148,12 @@ pub(super) async fn evict(stage: &Stage, fault: usize, pod: &Pod, until: Instant
 }
 
 /// Waits until the pod with this UID is gone.
-pub(super) async fn await_gone(pods: Api<Pod>, name: &str, uid: &str, until: Instant) -> Result<(), FaultError> {
+pub(super) async fn await_gone(
+    pods: Api<Pod>,
+    name: &str,
+    uid: &str,
+    until: Instant,
+) -> Result<(), FaultError> {
     let began = Instant::now();
     let gone = await_condition(pods, name, conditions::is_deleted(uid));
     let state = match tokio::time::timeout_at(until, gone).await {
@@ -139,7 +161,11 @@ pub(super) async fn await_gone(pods: Api<Pod>, name: &str, uid: &str, until: Ins
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it is still there".to_owned(),
     };
-    Err(FaultError::Deadline { awaited: format!("pod {name} to be gone"), waited: began.elapsed(), state })
+    Err(FaultError::Deadline {
+        awaited: format!("pod {name} to be gone"),
+        waited: began.elapsed(),
+        state,
+    })
 }
 
 #[cfg(test)]
@@ -149,16 +175,25 @@ mod tests {
 
     fn answer(code: u16, message: &str, details: serde_json::Value) -> Answer {
         let status = json!({"code": code, "message": message, "status": "Failure", "details": details});
-        Answer::of(&Err(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))))
+        Answer::of(&Err(kube::Error::Api(Box::new(
+            serde_json::from_value(status).unwrap(),
+        ))))
     }
 
     #[test]
     fn a_budget_is_told_apart_from_throttling() {
-        let budget = json!({"causes": [{"reason": "DisruptionBudget", "message": "needs 1 healthy pods and has 1"}]});
-        assert_eq!(answer(429, "Cannot evict", budget), Answer::Budget("Cannot evict".to_owned()));
+        let budget =
+            json!({"causes": [{"reason": "DisruptionBudget", "message": "needs 1 healthy pods and has 1"}]});
+        assert_eq!(
+            answer(429, "Cannot evict", budget),
+            Answer::Budget("Cannot evict".to_owned())
+        );
         let throttled = answer(429, "too many requests", json!({"retryAfterSeconds": 7}));
         assert_eq!(throttled, Answer::Throttled(Some(Duration::from_secs(7))));
-        assert_eq!(answer(429, "too many requests", json!({})), Answer::Throttled(None));
+        assert_eq!(
+            answer(429, "too many requests", json!({})),
+            Answer::Throttled(None)
+        );
     }
 
     #[test]
@@ -166,14 +201,23 @@ mod tests {
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
         assert!(matches!(answer(500, two, json!({})), Answer::Final(_)));
         assert!(matches!(answer(403, "forbidden", json!({})), Answer::Final(_)));
-        assert!(matches!(answer(500, "etcd is busy", json!({})), Answer::Unclear(_)));
+        assert!(matches!(
+            answer(500, "etcd is busy", json!({})),
+            Answer::Unclear(_)
+        ));
     }
 
     #[test]
     fn a_pod_that_is_not_there_is_gone() {
         assert_eq!(answer(404, "not found", json!({})), Answer::Gone);
-        assert_eq!(answer(409, "the UID in the precondition does not match", json!({})), Answer::Gone);
-        assert!(matches!(answer(409, "the object has been modified", json!({})), Answer::Unclear(_)));
+        assert_eq!(
+            answer(409, "the UID in the precondition does not match", json!({})),
+            Answer::Gone
+        );
+        assert!(matches!(
+            answer(409, "the object has been modified", json!({})),
+            Answer::Unclear(_)
+        ));
     }
 
     /// The bytes on the wire: what the API server reads is `deleteOptions`.

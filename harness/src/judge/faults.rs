@@ -29,11 +29,30 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     } else if story.faults.is_empty() {
         (Verdict::Inconclusive, "no fault was carried out".to_owned())
     } else if let Some(fault) = not_landed {
-        (Verdict::Inconclusive, format!("{} of {} was not seen to land: {}", fault.name, fault.target, problem(fault)))
+        (
+            Verdict::Inconclusive,
+            format!(
+                "{} of {} was not seen to land: {}",
+                fault.name,
+                fault.target,
+                problem(fault)
+            ),
+        )
     } else if let Some(fault) = not_healed {
-        (Verdict::Fail, format!("after {} of {} the tier did not recover: {}", fault.name, fault.target, problem(fault)))
+        (
+            Verdict::Fail,
+            format!(
+                "after {} of {} the tier did not recover: {}",
+                fault.name,
+                fault.target,
+                problem(fault)
+            ),
+        )
     } else {
-        (Verdict::Pass, format!("{} landed, and healed", story.faults.len()))
+        (
+            Verdict::Pass,
+            format!("{} landed, and healed", story.faults.len()),
+        )
     };
     Some(Check::new("faults", verdict, reason, evidence))
 }

@@ -31,7 +31,10 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
 fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Option<String> {
     let expected = record.environment.streams.len();
     if record.emitters.len() != expected || expected == 0 {
-        return Some(format!("{} of {expected} emitters' ledgers are there", record.emitters.len()));
+        return Some(format!(
+            "{} of {expected} emitters' ledgers are there",
+            record.emitters.len()
+        ));
     }
     if let Some(open) = record.emitters.iter().find(|emitter| emitter.seal().is_none()) {
         return Some(format!("the ledger of stream {} is not sealed", open.stream()));
@@ -39,7 +42,11 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Optio
     if record.sinks.is_empty() || record.sinks.iter().any(|sink| sink.seal().is_none()) {
         return Some("the sink's ledger is missing, or not sealed".to_owned());
     }
-    let tags = record.emitters.iter().map(EmitterLedger::run_tag).chain(record.sinks.iter().map(|sink| sink.run_tag()));
+    let tags = record
+        .emitters
+        .iter()
+        .map(EmitterLedger::run_tag)
+        .chain(record.sinks.iter().map(|sink| sink.run_tag()));
     let tags: std::collections::BTreeSet<u64> = tags.collect();
     if tags.len() != 1 {
         return Some("the ledgers are of different runs".to_owned());
@@ -58,7 +65,10 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Optio
 }
 
 /// Each lost range with the moment (seconds on the run's clock) that it was first sent.
-fn lost<'a>(record: &'a Record, account: &'a Account) -> impl Iterator<Item = (Stream, Range, Option<f64>)> + 'a {
+fn lost<'a>(
+    record: &'a Record,
+    account: &'a Account,
+) -> impl Iterator<Item = (Stream, Range, Option<f64>)> + 'a {
     let began = record.began_unix_ms() as f64;
     account.streams.iter().flat_map(move |(stream, account)| {
         account.lost.iter().map(move |range| {
@@ -76,12 +86,20 @@ fn step(story: &Story, sent: Option<f64>) -> String {
 fn reason(record: &Record, story: &Story, account: &Account) -> String {
     let mut by_step: BTreeMap<String, u64> = BTreeMap::new();
     for (_, range, sent) in lost(record, account) {
-        *by_step.entry(step(story, sent)).or_default() += range.count();
+        let during = sent.map_or_else(|| "at an unknown moment".to_owned(), |t| story.during(t));
+        *by_step.entry(during).or_default() += range.count();
     }
-    let by_step: Vec<_> = by_step.iter().map(|(step, spans)| format!("{} sent in {step}", grouped(*spans))).collect();
+    let by_step: Vec<_> = by_step
+        .iter()
+        .map(|(during, spans)| format!("{} sent {during}", grouped(*spans)))
+        .collect();
     let first = lost(record, account).next();
     let first = first.map_or_else(String::new, |(stream, range, _)| {
-        let node = record.environment.streams.get(&stream).map_or("?", String::as_str);
+        let node = record
+            .environment
+            .streams
+            .get(&stream)
+            .map_or("?", String::as_str);
         format!("; the first: {range} of stream {stream} ({node})")
     });
     format!(

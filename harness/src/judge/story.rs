@@ -79,14 +79,22 @@ impl Story {
                 Event::Steady => story.steady = Some(Ok(t)),
                 Event::NotSteady { reason } => story.steady = Some(Err(reason.clone())),
                 Event::Step { number, name } => {
-                    story.steps.push(StepStory { number: *number, name: name.clone(), start: t });
+                    story.steps.push(StepStory {
+                        number: *number,
+                        name: name.clone(),
+                        start: t,
+                    });
                 }
                 Event::Gateways { pods } => story.gateways.push((t, pods.clone())),
                 Event::Watch { synced: true, .. } => {
                     story.gaps.extend(blind_since.take().map(|since| (since, t)));
                 }
                 Event::Watch { synced: false, .. } => blind_since = Some(t),
-                Event::Settled { end, outstanding, worst_retry_pause } => {
+                Event::Settled {
+                    end,
+                    outstanding,
+                    worst_retry_pause,
+                } => {
                     story.settled = Some((*end, *outstanding, *worst_retry_pause));
                 }
                 Event::Interrupted => story.interrupted = true,
@@ -100,7 +108,13 @@ impl Story {
 
     fn tell_fault(&mut self, t: f64, last: f64, event: &Event) {
         // Faults are numbered from 0, in the order in which they begin.
-        if let Event::FaultStarted { name, target, gateways, .. } = event {
+        if let Event::FaultStarted {
+            name,
+            target,
+            gateways,
+            ..
+        } = event
+        {
             self.faults.push(FaultStory {
                 name: name.clone(),
                 target: target.clone(),
@@ -125,7 +139,9 @@ impl Story {
             | Event::PodGone { fault, .. } => *fault,
             _ => return,
         };
-        let Some(story) = self.faults.get_mut(number) else { return };
+        let Some(story) = self.faults.get_mut(number) else {
+            return;
+        };
         match event {
             Event::FaultLanded { .. } => story.landed = true,
             Event::FaultHealed { .. } => story.healed = true,
@@ -151,18 +167,34 @@ impl Story {
         )
     }
 
+    /// The same, as a part of a sentence.
+    pub(super) fn during(&self, t: f64) -> String {
+        match self.step_at(t) {
+            step if step.starts_with("step") => format!("in {step}"),
+            before => before,
+        }
+    }
+
     /// The fewest ready gateways in a window, and since when; none if nobody had looked before it.
     pub(super) fn fewest_ready(&self, from: f64, to: f64) -> Option<(usize, f64)> {
         let ready = |pods: &[Gateway]| pods.iter().filter(|pod| pod.ready).count();
         let before = self.gateways.iter().rev().find(|(t, _)| *t <= from);
         let within = self.gateways.iter().filter(|(t, _)| from < *t && *t <= to);
-        before.into_iter().chain(within).map(|(t, pods)| (ready(pods), t.max(from))).min_by_key(|(ready, _)| *ready)
+        before
+            .into_iter()
+            .chain(within)
+            .map(|(t, pods)| (ready(pods), t.max(from)))
+            .min_by_key(|(ready, _)| *ready)
             .filter(|_| before.is_some())
     }
 
     /// Whether the scenario was to do something to the cluster.
     pub(super) fn was_to_do_something(record: &Record) -> bool {
         use crate::scenario::Step;
-        record.scenario.steps.iter().any(|step| !matches!(step, Step::Hold(_)))
+        record
+            .scenario
+            .steps
+            .iter()
+            .any(|step| !matches!(step, Step::Hold(_)))
     }
 }

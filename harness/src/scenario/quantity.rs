@@ -86,8 +86,17 @@ impl FromStr for Rate {
             "m" => 60.0,
             _ => return Err(wrong()),
         };
-        let rate = number.trim().replace('_', "").parse::<f64>().map_err(|_| wrong())? / per;
-        if rate.is_finite() && rate > 0.0 { Ok(Self(rate)) } else { Err(wrong()) }
+        let rate = number
+            .trim()
+            .replace('_', "")
+            .parse::<f64>()
+            .map_err(|_| wrong())?
+            / per;
+        if rate.is_finite() && rate > 0.0 {
+            Ok(Self(rate))
+        } else {
+            Err(wrong())
+        }
     }
 }
 
@@ -97,7 +106,11 @@ impl FromStr for Share {
         let wrong = || format!("{text:?} is not a share: write it like 90%");
         let number = text.strip_suffix('%').ok_or_else(wrong)?;
         let percent = number.trim().parse::<f64>().map_err(|_| wrong())?;
-        if (0.0..=100.0).contains(&percent) && percent > 0.0 { Ok(Self::percent(percent)) } else { Err(wrong()) }
+        if (0.0..=100.0).contains(&percent) && percent > 0.0 {
+            Ok(Self::percent(percent))
+        } else {
+            Err(wrong())
+        }
     }
 }
 

@@ -29,9 +29,21 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(load: &Load, channel: Channel, book: Arc<Book>, phases: watch::Receiver<Phase>) -> Self {
+    pub(super) fn new(
+        load: &Load,
+        channel: Channel,
+        book: Arc<Book>,
+        phases: watch::Receiver<Phase>,
+    ) -> Self {
         let client = TraceServiceClient::new(channel);
-        Self { identity: load.identity, stream: load.stream, payload: load.payload.clone(), client, book, phases }
+        Self {
+            identity: load.identity,
+            stream: load.stream,
+            payload: load.payload.clone(),
+            client,
+            book,
+            phases,
+        }
     }
 
     /// Works until the queue is closed and empty.
@@ -45,7 +57,13 @@ impl Worker {
     }
 
     async fn deliver(&mut self, range: Range) -> Outcome {
-        let message = otlp::request(&self.identity, self.stream, range, &self.payload, crate::unix_ms());
+        let message = otlp::request(
+            &self.identity,
+            self.stream,
+            range,
+            &self.payload,
+            crate::unix_ms(),
+        );
         let mut pause = FIRST_PAUSE;
         for attempt in 0u32.. {
             let status = match self.send(message.clone()).await {
@@ -56,7 +74,11 @@ impl Worker {
             if !worth_another_try(&status) {
                 return Outcome::Rejected(status.code().into());
             }
-            self.book.failed(range, attempt == 0, &format!("{:?}: {}", status.code(), status.message()));
+            self.book.failed(
+                range,
+                attempt == 0,
+                &format!("{:?}: {}", status.code(), status.message()),
+            );
             if !self.wait(pause).await || !self.book.healthy() {
                 return Outcome::Abandoned;
             }
@@ -80,7 +102,9 @@ impl Worker {
             Phase::Draining(until) => Some(until),
             Phase::Sealed => Some(Instant::now()),
         };
-        let pause = until(&self.phases).map_or(pause, |end| pause.min(end.saturating_duration_since(Instant::now())));
+        let pause = until(&self.phases).map_or(pause, |end| {
+            pause.min(end.saturating_duration_since(Instant::now()))
+        });
         tokio::time::sleep(pause).await;
         until(&self.phases).is_none_or(|end| Instant::now() < end)
     }

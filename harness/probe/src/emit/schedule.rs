@@ -35,7 +35,9 @@ async fn offer(
 ) -> bool {
     // A process that took over from a dead one begins where the schedule is now, not where it broke off.
     let late = Duration::from_millis(crate::unix_ms().saturating_sub(load.started_unix_ms));
-    let Some(left) = load.duration.checked_sub(late) else { return true };
+    let Some(left) = load.duration.checked_sub(late) else {
+        return true;
+    };
     let begin = Instant::now();
     let mut slipped = Duration::ZERO;
     for number in 0u64.. {
@@ -50,13 +52,17 @@ async fn offer(
         }
         book.offer(load.spans_per_request, millis(slipped));
         let asked = Instant::now();
-        let Ok(permit) = requests.reserve().await else { return false };
+        let Ok(permit) = requests.reserve().await else {
+            return false;
+        };
         // Waiting here means that the queue was full: the agent does not keep up, the schedule slips.
         let waited = asked.elapsed();
         if waited > Duration::from_millis(1) {
             slipped += waited;
         }
-        let Some(range) = book.take(load.spans_per_request) else { return false };
+        let Some(range) = book.take(load.spans_per_request) else {
+            return false;
+        };
         permit.send(range);
     }
     true

@@ -1,0 +1,243 @@
+//! The cluster that the tests share, and what a test does with it.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+use spanproof::cluster::{self, Cluster, Images, Request};
+use spanproof::judge::Verdict;
+use spanproof::report::Progress;
+use spanproof::run::{self, Options, Outcome, manifests_dir};
+use spanproof::scenario::Scenario;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use testcontainers::core::WaitFor;
+use testcontainers::runners::SyncRunner;
+use testcontainers::{GenericImage, ImageExt};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+/// The cluster, made by the first test that needs it. It is never dropped: its reaper sees this process end.
+pub(crate) struct Shared {
+    cluster: Cluster,
+    runtime: Runtime,
+    progress: Progress,
+    /// Runs measure a whole cluster: one at a time.
+    exclusive: Mutex<()>,
+}
+
+static SHARED: OnceLock<Shared> = OnceLock::new();
+
+impl Shared {
+    pub(crate) fn get() -> &'static Self {
+        SHARED.get_or_init(|| {
+            let runtime = Runtime::new().unwrap();
+            let progress = Progress::new();
+            let request = Request {
+                name: "spanproof-test".to_owned(),
+                keep: false,
+                collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
+                metrics: false,
+                manifests: manifests_dir(None),
+            };
+            let acquired = runtime.block_on(Cluster::acquire(&request, &|message| progress.say(message)));
+            let cluster = acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
+            Self {
+                cluster,
+                runtime,
+                progress,
+                exclusive: Mutex::new(()),
+            }
+        })
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.exclusive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        let _alone = self.alone();
+        self.runtime.block_on(future)
+    }
+}
+
+fn scenario_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(name)
+        .with_extension("yaml")
+}
+
+/// Runs a shipped scenario on the shared cluster.
+pub(crate) fn run(name: &str) -> Outcome {
+    let shared = Shared::get();
+    let scenario = Scenario::load(&scenario_file(name), &[]).unwrap();
+    let options = Options {
+        out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
+        seed: 20_260_101,
+        manifests: manifests_dir(None),
+        leave: false,
+    };
+    let cancel = CancellationToken::new();
+    let outcome = shared
+        .block_on(run::run(
+            &shared.cluster,
+            &scenario,
+            &options,
+            &shared.progress,
+            &cancel,
+        ))
+        .unwrap();
+    shared
+        .progress
+        .say(&spanproof::report::verdict(&outcome.judgement));
+    shared
+        .progress
+        .say(&format!("run folder: {}", outcome.folder.display()));
+    outcome
+}
+
+/// The verdict is this, and it is so by these checks and no other.
+#[track_caller]
+pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
+    let judgement = &outcome.judgement;
+    let not_passed = judgement
+        .checks
+        .iter()
+        .filter(|check| check.verdict != Verdict::Pass);
+    let names: Vec<&str> = not_passed.map(|check| check.name.as_str()).collect();
+    assert_eq!(
+        (judgement.verdict, &names[..]),
+        (verdict, by),
+        "{:#?}",
+        judgement.checks
+    );
+}
+
+/// Asks each Collector whether it takes the manifests' configurations.
+pub(crate) fn validate_configurations() {
+    let _alone = Shared::get().alone();
+    let images = Images::read(&cluster::cache_dir()).unwrap();
+    for version in images.collectors() {
+        let image = images.collector(version).unwrap();
+        let (name, tag) = image.image.rsplit_once(':').unwrap();
+        for part in ["gateway", "agent"] {
+            let path = manifests_dir(None).join(part).join("config.yaml");
+            let map: ConfigMap = from_yaml(&path);
+            let text = map.data.unwrap().remove("config.yaml").unwrap();
+            // `validate` needs the queue's directory to exist, as it does in the pod.
+            let text = text.replace("/var/lib/otelcol/queue", "/");
+            let validated = GenericImage::new(name, tag)
+                .with_wait_for(WaitFor::exit(
+                    testcontainers::core::wait::ExitWaitStrategy::new().with_exit_code(0),
+                ))
+                .with_copy_to("/config.yaml", text.into_bytes())
+                .with_cmd(["validate", "--config=/config.yaml"])
+                .with_env_var("BACKEND_ENDPOINT", "backend:4317")
+                .with_env_var("POD_NAME", "gateway-0")
+                .start();
+            if let Err(error) = validated {
+                panic!("the {part}'s configuration on {version}: {error}");
+            }
+        }
+    }
+}
+
+fn from_yaml<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    let text = std::fs::read_to_string(path).unwrap();
+    serde_saphyr::from_str(&text).unwrap()
+}
+
+/// The API server admits the gateway's pod into a namespace that enforces `restricted`; nothing is run.
+pub(crate) async fn admit_restricted_gateway() {
+    let client = Shared::get().cluster.client().clone();
+    let name = "restricted-check";
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let namespace = json!({"metadata": {"name": name, "labels": labels}});
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(namespace).unwrap(),
+        )
+        .await
+        .unwrap();
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let pods: Api<Pod> = Api::namespaced(client, name);
+
+    let gateway: Deployment = from_yaml(&manifests_dir(None).join("gateway").join("deployment.yaml"));
+    let template = gateway.spec.unwrap().template;
+    let mut pod = Pod {
+        spec: template.spec,
+        ..Pod::default()
+    };
+    pod.metadata.name = Some("gateway".to_owned());
+    let admitted = pods.create(&dry_run, &pod).await;
+    // The control: the same pod as root is not admitted, so it is the namespace that was asked.
+    let mut rooted = pod.clone();
+    rooted
+        .spec
+        .as_mut()
+        .unwrap()
+        .security_context
+        .as_mut()
+        .unwrap()
+        .run_as_non_root = Some(false);
+    let refused = pods.create(&dry_run, &rooted).await;
+    namespaces.delete(name, &DeleteParams::default()).await.unwrap();
+    admitted.unwrap();
+    assert!(refused.unwrap_err().to_string().contains("restricted"));
+}
+
+/// Kills the program while kind makes a cluster, and waits until nothing of that is left.
+pub(crate) fn kill_while_making_a_cluster() {
+    const NAME: &str = "spanproof-killed";
+    let _alone = Shared::get().alone();
+    // Beside this test's own program: `cargo test --workspace` builds both.
+    let program = std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("spanproof");
+    assert!(
+        program.exists(),
+        "{} is not built: run `cargo test --workspace`",
+        program.display()
+    );
+    let mut harness = Command::new(program)
+        .args(["run", "--cluster", NAME])
+        .arg(scenario_file("node-drain"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let containers = || {
+        let filter = format!("label=io.x-k8s.kind.cluster={NAME}");
+        let listed = Command::new("docker")
+            .args(["ps", "-aq", "--filter", &filter])
+            .output()
+            .unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().count()
+    };
+    await_until("a container of the cluster", || containers() > 0);
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    let state = cluster::cache_dir().join("clusters").join(NAME);
+    await_until("the cluster's containers and state to be gone", || {
+        containers() == 0 && !state.exists()
+    });
+}
+
+fn await_until(awaited: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(90);
+    while !condition() {
+        assert!(Instant::now() < until, "waited 90 s for {awaited}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
