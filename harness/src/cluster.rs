@@ -152,7 +152,7 @@ impl Cluster {
         images.check(&request.collectors).await?;
 
         let state = cache.join("clusters").join(&request.name);
-        let lock = Lock::take(&state, &request.name)?;
+        let lock = Lock::await_reaper(&state, &request.name, say).await?;
         let found = kind.nodes(&request.name).await?;
         let kept = state.join("kept").exists();
         if let Some(owner) = lock.previous()
@@ -176,7 +176,7 @@ impl Cluster {
         let use_kept = kept && !found.is_empty();
         let mut reaper = None;
         if !use_kept {
-            reaper = Some(Reaper::arm(&kind, &request.name, &state)?);
+            reaper = Some(Reaper::arm(&kind, &request.name, &state, &lock)?);
             say(&format!(
                 "making the kind cluster {} (engine {engine})",
                 request.name

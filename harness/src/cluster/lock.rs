@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Who holds a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +43,11 @@ pub enum LockError {
 pub(super) struct Lock {
     state: PathBuf,
     previous: Option<Owner>,
-    _file: File,
+    file: File,
 }
+
+/// How long a reaper may take to clean up after a run that died.
+const REAPER_PATIENCE: Duration = Duration::from_secs(90);
 
 impl Lock {
     /// Takes the lock of a cluster whose state is in `state`.
@@ -67,13 +71,13 @@ impl Lock {
             Ok(()) => Ok(Self {
                 state: state.to_owned(),
                 previous,
-                _file: file,
+                file,
             }),
             Err(TryLockError::Error(source)) => Err(io(&path, source)),
             Err(TryLockError::WouldBlock) => {
                 let by = previous.map_or_else(
                     || "another process".to_owned(),
-                    |owner: Owner| format!("process {} ({})", owner.pid, owner.run),
+                    |owner| format!("process {} ({})", owner.pid, owner.run),
                 );
                 Err(LockError::Held {
                     cluster: cluster.to_owned(),
@@ -81,6 +85,42 @@ impl Lock {
                 })
             }
         }
+    }
+
+    /// Takes the lock; if its holder has died and its reaper is at work, when that has ended.
+    pub(super) async fn await_reaper(
+        state: &Path,
+        cluster: &str,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Result<Self, LockError> {
+        let until = Instant::now() + REAPER_PATIENCE;
+        let mut said = false;
+        loop {
+            let taken = Self::take(state, cluster);
+            let died = owner(state).filter(|owner| !owner.lives());
+            let (Err(LockError::Held { .. }), Some(owner)) = (&taken, died) else {
+                return taken;
+            };
+            if Instant::now() > until {
+                return taken;
+            }
+            if !said {
+                said = true;
+                say(&format!(
+                    "process {} died; waiting until what it left behind is removed",
+                    owner.pid
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// A second handle on the lock: it is held until both are closed.
+    pub(super) fn share(&self) -> Result<File, LockError> {
+        let path = || self.state.with_extension("lock");
+        self.file
+            .try_clone()
+            .map_err(|source| LockError::Io { path: path(), source })
     }
 
     /// Who held it before, and did not let go of it in good order.
@@ -109,9 +149,49 @@ impl Lock {
     }
 }
 
+/// Who says that a cluster is theirs.
+fn owner(state: &Path) -> Option<Owner> {
+    serde_json::from_slice(&std::fs::read(state.join("owner.json")).ok()?).ok()
+}
+
+impl Owner {
+    /// Whether the process is still there. Where that cannot be seen, it is taken to be.
+    fn lives(&self) -> bool {
+        let processes = Path::new("/proc");
+        !processes.join("self").exists() || processes.join(self.pid.to_string()).exists()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A reaper shares the lock with a runner that dies: the next run waits for it.
+    #[tokio::test]
+    async fn the_lock_is_held_until_the_reaper_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("cluster");
+        let lock = Lock::take(&state, "cluster").unwrap();
+        let reaper = lock.share().unwrap();
+        drop(lock);
+        assert!(matches!(
+            Lock::take(&state, "cluster"),
+            Err(LockError::Held { .. })
+        ));
+        // No process has this number.
+        let dead = Owner {
+            pid: u32::MAX,
+            run: "x".to_owned(),
+            since_unix_ms: 0,
+        };
+        std::fs::write(state.join("owner.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
+        let cleaning = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(reaper);
+        });
+        assert!(Lock::await_reaper(&state, "cluster", &|_| {}).await.is_ok());
+        cleaning.await.unwrap();
+    }
 
     #[test]
     fn a_second_holder_is_told_who_the_first_is() {

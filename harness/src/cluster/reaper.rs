@@ -1,10 +1,12 @@
 //! A small process that outlives this one, however it ends, and then removes the cluster.
 //!
 //! It reads a pipe that only this process writes to. While the pipe is open it is told of programs that
-//! must not outlive the run; when it closes without the word `done`, the runner has died.
+//! must not outlive the run; when it closes without the word `done`, the runner has died. It holds the
+//! cluster's lock with the runner, so no other run begins before it has cleaned up.
 
 use super::ClusterError;
 use super::kind::Kind;
+use super::lock::Lock;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -24,7 +26,7 @@ done
 [ -z "$child" ] || kill -9 -- "-$child" 2>/dev/null
 try=0
 while [ $try -lt 30 ]; do
-  "$kind" delete cluster --name "$cluster" --kubeconfig "$state/kubeconfig"
+  "$kind" delete cluster --name "$cluster" --kubeconfig "$state/kubeconfig" >/dev/null
   sleep 1
   [ -n "$(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$cluster")" ] || { rm -rf "$state"; exit 0; }
   try=$((try + 1))
@@ -40,7 +42,7 @@ pub(super) struct Reaper {
 }
 
 impl Reaper {
-    pub(super) fn arm(kind: &Kind, cluster: &str, state: &Path) -> Result<Self, ClusterError> {
+    pub(super) fn arm(kind: &Kind, cluster: &str, state: &Path, lock: &Lock) -> Result<Self, ClusterError> {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", SCRIPT, "spanproof-reaper"])

@@ -1,0 +1,92 @@
+//! The command line: a user's mistake gets one clear message and its exit code, never a panic.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn spanproof(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spanproof"));
+    command.args(arguments);
+    change(&mut command);
+    command.output().unwrap()
+}
+
+fn scenario(dir: &Path, text: &str) -> String {
+    let path = dir.join("scenario.yaml");
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[track_caller]
+fn expect(output: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in:\n{said}");
+    }
+    assert!(
+        !said.contains("panicked") && !said.contains("RUST_BACKTRACE"),
+        "{said}"
+    );
+    assert!(
+        output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[test]
+fn a_scenario_with_an_unknown_field_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = scenario(dir.path(), "name: x\nload:\n  rate: 10/s\n  sped: 3\n");
+    let refused = spanproof(&["run", &file], |_| {});
+    expect(&refused, 2, &["scenario.yaml:4:3", "sped", "spans_per_request"]);
+}
+
+#[test]
+fn a_scenario_that_is_not_there_is_named() {
+    expect(&spanproof(&["run", "no-such.yaml"], |_| {}), 2, &["no-such.yaml"]);
+}
+
+#[test]
+fn a_set_that_does_not_fit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = scenario(dir.path(), "name: x\n");
+    let refused = spanproof(&["run", &file, "--set", "load.rate=fast"], |_| {});
+    expect(&refused, 2, &["load.rate=fast", "2000/s"]);
+    expect(
+        &spanproof(&["run", &file, "--set", "load.rate"], |_| {}),
+        2,
+        &["KEY=VALUE"],
+    );
+    expect(
+        &spanproof(&["run", &file, "--cluster", "Not A Name"], |_| {}),
+        2,
+        &["lower-case"],
+    );
+    expect(&spanproof(&["run"], |_| {}), 2, &["FILE"]);
+}
+
+#[test]
+fn without_an_engine_it_says_what_was_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = scenario(dir.path(), "name: x\n");
+    let failed = spanproof(&["run", &file], |command| {
+        command.env("PATH", dir.path()).env("SPANPROOF_CACHE", dir.path());
+    });
+    expect(
+        &failed,
+        4,
+        &["no container engine answers", "docker version", "ci/setup"],
+    );
+}
+
+#[test]
+fn a_folder_that_is_no_run_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().display().to_string();
+    expect(
+        &spanproof(&["analyze", &folder], |_| {}),
+        2,
+        &["scenario.yaml", "spanproof run"],
+    );
+}
