@@ -52,10 +52,7 @@ pub(super) fn main() -> ExitCode {
     // Warnings of the libraries go to standard error only when they are asked for.
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("SPANPROOF_LOG").unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -79,15 +76,11 @@ pub(super) fn main() -> ExitCode {
 type Complaint = (miette::Report, End);
 
 fn complain(report: &miette::Report, end: End) -> ExitCode {
-    let theme = if std::io::stderr().is_terminal() {
-        GraphicalTheme::unicode()
-    } else {
-        GraphicalTheme::none()
-    };
+    let theme =
+        if std::io::stderr().is_terminal() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
     let mut text = String::new();
-    let shown = GraphicalReportHandler::new_themed(theme)
-        .with_width(100)
-        .render_report(&mut text, report.as_ref());
+    let shown =
+        GraphicalReportHandler::new_themed(theme).with_width(100).render_report(&mut text, report.as_ref());
     if shown.is_err() {
         text = report.to_string();
     }

@@ -12,10 +12,7 @@ pub struct Clock {
 impl Clock {
     /// Begins now.
     pub fn start() -> Self {
-        Self {
-            began: Instant::now(),
-            began_unix_ms: unix_ms(),
-        }
+        Self { began: Instant::now(), began_unix_ms: unix_ms() }
     }
     /// Seconds since the beginning.
     pub fn now(&self) -> f64 {

@@ -130,11 +130,7 @@ pub struct Cluster {
 
 /// Where everything that is kept between runs is.
 pub fn cache_dir() -> PathBuf {
-    let of = |variable: &str| {
-        std::env::var_os(variable)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let of = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     of("SPANPROOF_CACHE").unwrap_or_else(|| {
         let base = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
         base.unwrap_or_else(std::env::temp_dir).join("spanproof")
@@ -165,9 +161,7 @@ impl Cluster {
         }
         if !found.is_empty() && !kept {
             if lock.previous().is_none() {
-                return Err(ClusterError::NotOurs {
-                    name: request.name.clone(),
-                });
+                return Err(ClusterError::NotOurs { name: request.name.clone() });
             }
             kind.delete(&request.name).await?;
         }
@@ -177,20 +171,11 @@ impl Cluster {
         let mut reaper = None;
         if !use_kept {
             reaper = Some(Reaper::arm(&kind, &request.name, &state, &lock)?);
-            say(&format!(
-                "making the kind cluster {} (engine {engine})",
-                request.name
-            ));
-            kind.create(&request.name, &state, images.node(), reaper.as_mut())
-                .await?;
+            say(&format!("making the kind cluster {} (engine {engine})", request.name));
+            kind.create(&request.name, &state, images.node(), reaper.as_mut()).await?;
         }
         let mut loaded = vec![images.probe()];
-        loaded.extend(
-            request
-                .collectors
-                .iter()
-                .filter_map(|version| images.collector(version)),
-        );
+        loaded.extend(request.collectors.iter().filter_map(|version| images.collector(version)));
         if request.metrics {
             loaded.push(images.metrics_server());
         }
@@ -210,15 +195,10 @@ impl Cluster {
             lock,
         };
         if use_kept {
-            say(&format!(
-                "using the kind cluster {}, which was kept",
-                request.name
-            ));
+            say(&format!("using the kind cluster {}, which was kept", request.name));
             crate::restore::restore(&cluster.client, &request.manifests, &cluster.images, say).await;
         } else {
-            kind::pin_dns(&cluster.client)
-                .await
-                .map_err(|error| cluster.unreachable(&error.to_string()))?;
+            kind::pin_dns(&cluster.client).await.map_err(|error| cluster.unreachable(&error.to_string()))?;
         }
         if request.metrics {
             let added = crate::deploy::apply_metrics_server(
@@ -227,9 +207,7 @@ impl Cluster {
                 &cluster.images,
                 std::time::Duration::from_secs(120),
             );
-            added.await.map_err(|source| ClusterError::MetricsServer {
-                source: Box::new(source),
-            })?;
+            added.await.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
         }
         Ok(cluster)
     }
@@ -293,9 +271,6 @@ async fn connect(name: &str, kubeconfig: &Path) -> Result<Client, ClusterError> 
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
     let client = Client::try_from(config.map_err(|e| unreachable(e.to_string()))?);
     let client = client.map_err(|e| unreachable(e.to_string()))?;
-    client
-        .apiserver_version()
-        .await
-        .map_err(|e| unreachable(e.to_string()))?;
+    client.apiserver_version().await.map_err(|e| unreachable(e.to_string()))?;
     Ok(client)
 }

@@ -147,10 +147,7 @@ impl Deployment {
     /// Takes the run's queues and ledgers off the nodes' disks, then removes everything that it made.
     pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
         // Nothing may write any more while the directories are swept.
-        let params = DeleteParams {
-            grace_period_seconds: Some(0),
-            ..DeleteParams::default()
-        };
+        let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         for name in ["emit", "agent"] {
             delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &params)
                 .await?;
@@ -232,31 +229,21 @@ where
 {
     let name = object.meta().name.clone().unwrap_or_default();
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    objects
-        .patch(&name, &params, &Patch::Apply(object))
-        .await
-        .map(|_| ())
-        .map_err(|source| DeployError::Api {
+    objects.patch(&name, &params, &Patch::Apply(object)).await.map(|_| ()).map_err(|source| {
+        DeployError::Api {
             action: "apply",
             object: format!("{} {name}", K::kind(&())),
             source: Box::new(source),
-        })
+        }
+    })
 }
 
 /// Images by what the manifests call them.
 fn patch_images(pod: &mut PodSpec, collector: &str, images: &Images) -> Result<(), DeployError> {
-    let containers: &mut dyn Iterator<Item = &mut Container> = &mut pod
-        .containers
-        .iter_mut()
-        .chain(pod.init_containers.iter_mut().flatten());
+    let containers: &mut dyn Iterator<Item = &mut Container> =
+        &mut pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
     for container in containers {
-        let name = container
-            .image
-            .as_deref()
-            .unwrap_or_default()
-            .split(':')
-            .next()
-            .unwrap_or_default();
+        let name = container.image.as_deref().unwrap_or_default().split(':').next().unwrap_or_default();
         let image = match name {
             "otel/opentelemetry-collector-contrib" => {
                 images.collector(collector).ok_or_else(|| DeployError::NoImage {
@@ -327,10 +314,7 @@ mod tests {
     fn the_tier_says_what_the_harness_must_know() {
         let facts = tier_facts(&manifest::read(&manifests()).unwrap()).unwrap();
         assert_eq!(facts.pdb_minimum, 1);
-        assert_eq!(
-            facts.worst_retry_pause,
-            Duration::from_millis(15_000 + 7_500 + 30_000)
-        );
+        assert_eq!(facts.worst_retry_pause, Duration::from_millis(15_000 + 7_500 + 30_000));
     }
 
     #[test]
@@ -342,10 +326,7 @@ mod tests {
     #[test]
     fn every_kustomization_reads_without_losing_a_field() {
         for part in ["", "probe", "sweep", "metrics-server"] {
-            assert!(
-                !manifest::read(&manifests().join(part)).unwrap().is_empty(),
-                "{part}"
-            );
+            assert!(!manifest::read(&manifests().join(part)).unwrap().is_empty(), "{part}");
         }
     }
 }

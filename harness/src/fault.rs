@@ -70,11 +70,7 @@ pub enum FaultError {
 impl FaultError {
     fn api(action: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let object = object.into();
-        move |source| Self::Api {
-            action,
-            object,
-            source: Box::new(source),
-        }
+        move |source| Self::Api { action, object, source: Box::new(source) }
     }
 }
 
@@ -100,22 +96,12 @@ impl Stage {
     fn begin(&self, name: &str, target: &str, gateways: Vec<String>) -> Result<usize, FaultError> {
         let fault = self.faults.fetch_add(1, Ordering::Relaxed);
         let (name, target) = (name.to_owned(), target.to_owned());
-        self.recorder.event(Event::FaultStarted {
-            fault,
-            name,
-            target,
-            gateways,
-        })?;
+        self.recorder.event(Event::FaultStarted { fault, name, target, gateways })?;
         Ok(fault)
     }
 
     fn gateways_on(&self, node: &str) -> Vec<String> {
-        self.gateways
-            .borrow()
-            .iter()
-            .filter(|pod| pod.node == node)
-            .map(|pod| pod.pod.clone())
-            .collect()
+        self.gateways.borrow().iter().filter(|pod| pod.node == node).map(|pod| pod.pod.clone()).collect()
     }
 
     /// Waits until as many gateways are ready as there were before, and none is on its way out.
@@ -124,16 +110,14 @@ impl Stage {
         let whole = |pods: &Vec<Gateway>| {
             pods.iter().filter(|pod| pod.ready).count() >= wanted && pods.iter().all(|pod| !pod.terminating)
         };
-        let awaited = tokio::time::timeout(patience, gateways.wait_for(whole))
-            .await
-            .is_ok_and(|seen| seen.is_ok());
+        let awaited =
+            tokio::time::timeout(patience, gateways.wait_for(whole)).await.is_ok_and(|seen| seen.is_ok());
         if awaited {
             return Ok(());
         }
         let now = self.gateways.borrow();
-        let state = now
-            .iter()
-            .map(|pod| format!("{} ready={} terminating={}", pod.pod, pod.ready, pod.terminating));
+        let state =
+            now.iter().map(|pod| format!("{} ready={} terminating={}", pod.pod, pod.ready, pod.terminating));
         Err(FaultError::Deadline {
             awaited: format!("{wanted} ready gateways, and none on its way out"),
             waited: patience,
@@ -148,12 +132,7 @@ impl Stage {
 
     /// The nodes that hold a gateway, each once, in order.
     pub fn nodes_with_gateway(&self) -> Vec<String> {
-        let mut nodes: Vec<_> = self
-            .gateways
-            .borrow()
-            .iter()
-            .map(|pod| pod.node.clone())
-            .collect();
+        let mut nodes: Vec<_> = self.gateways.borrow().iter().map(|pod| pod.node.clone()).collect();
         nodes.sort();
         nodes.dedup();
         nodes.retain(|node| !node.is_empty());
@@ -163,14 +142,7 @@ impl Stage {
     async fn gateway_pods(&self) -> Result<Vec<Pod>, FaultError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let labels = ListParams::default().labels("app.kubernetes.io/name=gateway");
-        let listed = pods
-            .list(&labels)
-            .await
-            .map_err(FaultError::api("list", "gateways"))?;
-        Ok(listed
-            .items
-            .into_iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-            .collect())
+        let listed = pods.list(&labels).await.map_err(FaultError::api("list", "gateways"))?;
+        Ok(listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
 }

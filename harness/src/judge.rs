@@ -105,12 +105,7 @@ pub fn judge(record: &Record) -> Judgement {
 
 impl Check {
     fn new(name: &str, verdict: Verdict, reason: impl Into<String>, evidence: Value) -> Self {
-        Self {
-            name: name.to_owned(),
-            verdict,
-            reason: reason.into(),
-            evidence,
-        }
+        Self { name: name.to_owned(), verdict, reason: reason.into(), evidence }
     }
 }
 

@@ -51,14 +51,7 @@ pub struct LoadStatus {
 impl LoadStatus {
     /// Nothing yet.
     pub fn none() -> Self {
-        Self {
-            at: Instant::now(),
-            offered: 0,
-            emitted: 0,
-            acknowledged: 0,
-            delivered: 0,
-            duplicated: 0,
-        }
+        Self { at: Instant::now(), offered: 0, emitted: 0, acknowledged: 0, delivered: 0, duplicated: 0 }
     }
 
     /// Spans acknowledged in a second, since an earlier moment.
@@ -76,20 +69,12 @@ impl Probes {
     pub async fn connect(client: &Client, namespace: &str) -> Result<Self, LinkError> {
         let nodes: Api<Node> = Api::all(client.clone());
         let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
-        let listed = nodes
-            .list(&workers)
-            .await
-            .map_err(|source| LinkError::find("emit", source))?;
+        let listed = nodes.list(&workers).await.map_err(|source| LinkError::find("emit", source))?;
         let mut names: Vec<_> = listed.iter().map(ResourceExt::name_any).collect();
         names.sort();
-        let emitters: Vec<_> = names
-            .iter()
-            .map(|node| Link::to(client, namespace, "emit", Some(node)))
-            .collect();
-        let probes = Self {
-            emitters,
-            sink: Link::to(client, namespace, "sink", None),
-        };
+        let emitters: Vec<_> =
+            names.iter().map(|node| Link::to(client, namespace, "emit", Some(node))).collect();
+        let probes = Self { emitters, sink: Link::to(client, namespace, "sink", None) };
         for link in probes.all() {
             link.describe().await?;
         }
@@ -108,9 +93,7 @@ impl Probes {
     /// Each stream's node.
     pub fn streams(&self) -> BTreeMap<Stream, String> {
         let numbered = (1..).zip(&self.emitters);
-        numbered
-            .map(|(stream, link)| (stream, link.node().to_owned()))
-            .collect()
+        numbered.map(|(stream, link)| (stream, link.node().to_owned())).collect()
     }
 
     /// By how many milliseconds each probe's clock is ahead of this machine's.
@@ -133,15 +116,9 @@ impl Probes {
             lease: Some(lease()),
             role: Some(role),
         };
-        let forget = scenario
-            .sabotage
-            .sink_forgets_one_in
-            .map(|one_in| Forget { seed, one_in });
+        let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Forget { seed, one_in });
         self.sink.start(plan(Role::Sink(SinkPlan { forget }))).await?;
-        let share = scenario
-            .sabotage
-            .emitters_at
-            .map_or(1.0, crate::scenario::Share::fraction);
+        let share = scenario.sabotage.emitters_at.map_or(1.0, crate::scenario::Share::fraction);
         let rate = load.rate.in_a_second() * share / self.emitters.len() as f64;
         let started = (1u32..).zip(&self.emitters).map(|(stream, link)| {
             link.start(plan(Role::Emit(EmitPlan {
@@ -177,28 +154,15 @@ impl Probes {
             }
             let load = sum(&answers);
             status.send_replace(load);
-            let LoadStatus {
-                offered,
-                emitted,
-                acknowledged,
-                delivered,
-                ..
-            } = load;
+            let LoadStatus { offered, emitted, acknowledged, delivered, .. } = load;
             // A timeline that cannot be written ends the run elsewhere.
-            let _ = recorder.event(Event::Load {
-                offered,
-                emitted,
-                acknowledged,
-                delivered,
-            });
+            let _ = recorder.event(Event::Load { offered, emitted, acknowledged, delivered });
         }
     }
 
     /// Ends the load; every emitter waits for what is in flight, and seals its ledger.
     pub async fn stop_emitters(&self) -> Result<(), LinkError> {
-        try_join_all(self.emitters.iter().map(|link| stop(link, DRAIN)))
-            .await
-            .map(|_| ())
+        try_join_all(self.emitters.iter().map(|link| stop(link, DRAIN))).await.map(|_| ())
     }
 
     /// Seals the sink's ledger.
@@ -259,9 +223,7 @@ fn sum(answers: &[Status]) -> LoadStatus {
 }
 
 fn lease() -> Lease {
-    Lease {
-        milliseconds: millis(LEASE),
-    }
+    Lease { milliseconds: millis(LEASE) }
 }
 
 fn millis(duration: Duration) -> u64 {

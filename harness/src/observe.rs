@@ -28,34 +28,24 @@ impl View {
             Ok(watcher::Event::Delete(pod)) => drop(self.pods.remove(&pod.name_any())),
             Ok(watcher::Event::Init) => self.listed = Some(BTreeMap::new()),
             Ok(watcher::Event::InitApply(pod)) => {
-                self.listed
-                    .get_or_insert_default()
-                    .insert(pod.name_any(), gateway(&pod));
+                self.listed.get_or_insert_default().insert(pod.name_any(), gateway(&pod));
             }
             Ok(watcher::Event::InitDone) => {
                 self.pods = self.listed.take().unwrap_or_default();
                 if !self.synced {
                     self.synced = true;
-                    events.push(Event::Watch {
-                        synced: true,
-                        problem: None,
-                    });
+                    events.push(Event::Watch { synced: true, problem: None });
                 }
             }
             Err(problem) => {
                 if self.synced {
                     self.synced = false;
-                    events.push(Event::Watch {
-                        synced: false,
-                        problem: Some(problem),
-                    });
+                    events.push(Event::Watch { synced: false, problem: Some(problem) });
                 }
             }
         }
         if self.pods != before {
-            events.push(Event::Gateways {
-                pods: self.pods.values().cloned().collect(),
-            });
+            events.push(Event::Gateways { pods: self.pods.values().cloned().collect() });
         }
         events
     }
@@ -63,20 +53,12 @@ impl View {
 
 fn gateway(pod: &Pod) -> Gateway {
     let terminating = pod.metadata.deletion_timestamp.is_some();
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready =
+        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     Gateway {
         pod: pod.name_any(),
-        node: pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.node_name.clone())
-            .unwrap_or_default(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
         ready: ready && !terminating,
         terminating,
     }
@@ -136,21 +118,11 @@ mod tests {
     #[test]
     fn a_relist_replaces_what_was_known_only_when_it_is_complete() {
         let mut view = View::default();
-        for said in [
-            Said::Init,
-            Said::InitApply(pod("a", true)),
-            Said::InitApply(pod("b", true)),
-        ] {
+        for said in [Said::Init, Said::InitApply(pod("a", true)), Said::InitApply(pod("b", true))] {
             assert!(view.take(Ok(said)).is_empty(), "half a list is nothing");
         }
         let events = view.take(Ok(Said::InitDone));
-        assert_eq!(
-            events[0],
-            Event::Watch {
-                synced: true,
-                problem: None
-            }
-        );
+        assert_eq!(events[0], Event::Watch { synced: true, problem: None });
         assert_eq!(ready(&events), Some(2));
         assert_eq!(ready(&view.take(Ok(Said::Apply(pod("a", false))))), Some(1));
 
@@ -160,13 +132,7 @@ mod tests {
         view.take(Ok(Said::InitApply(pod("b", true))));
         let events = view.take(Ok(Said::InitDone));
         assert_eq!(ready(&events), Some(1), "a was deleted while nobody looked");
-        assert_eq!(
-            events[0],
-            Event::Watch {
-                synced: true,
-                problem: None
-            }
-        );
+        assert_eq!(events[0], Event::Watch { synced: true, problem: None });
     }
 
     #[test]

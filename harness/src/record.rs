@@ -262,20 +262,10 @@ pub struct Recorder {
 impl Recorder {
     /// Makes the folder, which must not be there.
     pub fn create(dir: &Path, clock: Clock) -> Result<Self, RecordError> {
-        let error = |source| RecordError::Io {
-            path: dir.to_owned(),
-            source,
-        };
+        let error = |source| RecordError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir.join("ledgers")).map_err(error)?;
-        let timeline = OpenOptions::new()
-            .create_new(true)
-            .append(true)
-            .open(dir.join("timeline.jsonl"));
-        Ok(Self {
-            dir: dir.to_owned(),
-            clock,
-            timeline: Arc::new(Mutex::new(timeline.map_err(error)?)),
-        })
+        let timeline = OpenOptions::new().create_new(true).append(true).open(dir.join("timeline.jsonl"));
+        Ok(Self { dir: dir.to_owned(), clock, timeline: Arc::new(Mutex::new(timeline.map_err(error)?)) })
     }
 
     /// The folder.
@@ -291,29 +281,20 @@ impl Recorder {
     /// Appends an event, at this moment. Lines are whole: a crash leaves a readable timeline.
     pub fn event(&self, event: Event) -> Result<(), RecordError> {
         let path = || self.dir.join("timeline.jsonl");
-        let content = |error: serde_json::Error| RecordError::Content {
-            path: path(),
-            message: error.to_string(),
-        };
+        let content =
+            |error: serde_json::Error| RecordError::Content { path: path(), message: error.to_string() };
         let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = Entry {
-            t: (self.clock.now() * 1e3).round() / 1e3,
-            event,
-        };
+        let entry = Entry { t: (self.clock.now() * 1e3).round() / 1e3, event };
         let mut line = serde_json::to_vec(&entry).map_err(content)?;
         line.push(b'\n');
-        timeline
-            .write_all(&line)
-            .map_err(|source| RecordError::Io { path: path(), source })
+        timeline.write_all(&line).map_err(|source| RecordError::Io { path: path(), source })
     }
 
     /// Writes a file of the folder, whole.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         let path = self.dir.join(name);
-        let written = path
-            .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&path, bytes));
+        let written =
+            path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, bytes));
         written.map_err(|source| RecordError::Io { path, source })
     }
 
@@ -350,20 +331,14 @@ impl Record {
             let path = dir.join(name);
             std::fs::read(&path).map_err(|source| RecordError::Io { path, source })
         };
-        let content = |name: &str, message: String| RecordError::Content {
-            path: dir.join(name),
-            message,
-        };
+        let content = |name: &str, message: String| RecordError::Content { path: dir.join(name), message };
         let text = read("scenario.yaml")?;
         let scenario = Scenario::parse(&dir.join("scenario.yaml"), &String::from_utf8_lossy(&text))
             .map_err(|error| content("scenario.yaml", error.to_string()))?;
         let environment = serde_json::from_slice(&read("environment.json")?)
             .map_err(|error| content("environment.json", error.to_string()))?;
         let lines = read("timeline.jsonl")?;
-        let timeline = lines
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .enumerate();
+        let timeline = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate();
         let timeline = timeline.map(|(number, line)| {
             let named = |error| content("timeline.jsonl", format!("line {}: {error}", number + 1));
             serde_json::from_slice(line).map_err(named)
@@ -387,30 +362,16 @@ impl Record {
     }
 
     fn add_ledger(&mut self, path: &Path) -> Result<(), RecordError> {
-        let content = |message: String| RecordError::Content {
-            path: path.to_owned(),
-            message,
-        };
-        let bytes = std::fs::read(path).map_err(|source| RecordError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let content = |message: String| RecordError::Content { path: path.to_owned(), message };
+        let bytes =
+            std::fs::read(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with("emit") {
-            let records = log::decode::<EmitterRecord>(&bytes)
-                .map_err(|e| content(e.to_string()))?
-                .records;
-            self.emitters
-                .push(EmitterLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
+            let records = log::decode::<EmitterRecord>(&bytes).map_err(|e| content(e.to_string()))?.records;
+            self.emitters.push(EmitterLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
         } else if name.starts_with("sink") {
-            let records = log::decode::<SinkRecord>(&bytes)
-                .map_err(|e| content(e.to_string()))?
-                .records;
-            self.sinks
-                .push(SinkLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
+            let records = log::decode::<SinkRecord>(&bytes).map_err(|e| content(e.to_string()))?.records;
+            self.sinks.push(SinkLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
         } else {
             return Err(content("a ledger is called emit… or sink…".to_owned()));
         }

@@ -31,10 +31,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self {
-            began: Instant::now(),
-            bar,
-        }
+        Self { began: Instant::now(), bar }
     }
 
     /// Something happened: a line that stays.
@@ -92,13 +89,7 @@ pub fn verdict(judgement: &Judgement) -> String {
     let spans = &judgement.spans;
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(
-        text,
-        "{}: {}  (seed {})",
-        judgement.scenario,
-        word(judgement.verdict),
-        judgement.seed
-    );
+    let _ = writeln!(text, "{}: {}  (seed {})", judgement.scenario, word(judgement.verdict), judgement.seed);
     let _ = writeln!(
         text,
         "acknowledged {} · lost {} · duplicated {}",
@@ -107,13 +98,7 @@ pub fn verdict(judgement: &Judgement) -> String {
         grouped(spans.duplicated)
     );
     for check in &judgement.checks {
-        let _ = writeln!(
-            text,
-            "  {:<12} {:<15} {}",
-            word(check.verdict),
-            check.name,
-            check.reason
-        );
+        let _ = writeln!(text, "  {:<12} {:<15} {}", word(check.verdict), check.name, check.reason);
     }
     for fault in &judgement.faults {
         let (landed, healed) = (fault.landed, fault.healed);

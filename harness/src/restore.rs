@@ -22,22 +22,10 @@ pub(crate) async fn restore(client: &Client, manifests: &Path, images: &Images, 
         let Some(run) = node.annotations().get(CORDONED_BY) else {
             continue;
         };
-        say(&format!(
-            "node {} was left cordoned by run {run}: uncordoning it",
-            node.name_any()
-        ));
-        let undone = nodes
-            .patch(
-                &node.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(uncordon()),
-            )
-            .await;
+        say(&format!("node {} was left cordoned by run {run}: uncordoning it", node.name_any()));
+        let undone = nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(uncordon())).await;
         if let Err(error) = undone {
-            say(&format!(
-                "node {} could not be uncordoned: {error}",
-                node.name_any()
-            ));
+            say(&format!("node {} could not be uncordoned: {error}", node.name_any()));
         }
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());

@@ -90,12 +90,7 @@ pub async fn run(
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
     recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
-    recorder.event(Event::Began {
-        run,
-        tag: id,
-        seed,
-        unix_ms: clock.began_unix_ms(),
-    })?;
+    recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
     progress.say(&format!("{}: run {short}, seed {seed}", scenario.name));
 
     let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
@@ -115,9 +110,7 @@ pub async fn run(
         Ok(()) => going.judge().await,
         Err(error) => {
             // What there is helps to see why; the error itself is what the caller gets.
-            let _ = recorder.event(Event::Note {
-                message: error.to_string(),
-            });
+            let _ = recorder.event(Event::Note { message: error.to_string() });
             going.collect_diagnostics().await;
             Err(error)
         }
@@ -127,11 +120,7 @@ pub async fn run(
         deployment.remove(cluster.images(), PATIENCE).await?;
     }
     let judgement = judged?;
-    Ok(Outcome {
-        folder,
-        judgement,
-        interrupted: cancel.is_cancelled(),
-    })
+    Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled() })
 }
 
 /// A number that no other run has: its 56 low bits are in every trace ID.
@@ -156,11 +145,8 @@ struct Run<'a> {
 impl Run<'_> {
     async fn carry_out(&self) -> Result<(), RunError> {
         let namespace = self.deployment.namespace();
-        self.progress
-            .say(&format!("deploying tier and probes into {namespace}"));
-        let applied = self
-            .deployment
-            .apply(&self.scenario.tier, self.cluster.images(), PATIENCE);
+        self.progress.say(&format!("deploying tier and probes into {namespace}"));
+        let applied = self.deployment.apply(&self.scenario.tier, self.cluster.images(), PATIENCE);
         let facts = self.unless_cancelled(applied).await??;
 
         // From here on tasks watch and ask; they end with this function, however it ends.
@@ -176,26 +162,16 @@ impl Run<'_> {
             end.clone(),
         );
         tokio::spawn(watching);
-        let probes = self
-            .unless_cancelled(Probes::connect(client, namespace))
-            .await??;
+        let probes = self.unless_cancelled(Probes::connect(client, namespace)).await??;
         let environment = collect::environment(self, &probes, facts).await?;
         self.recorder.write_json("environment.json", &environment)?;
 
         let (status_sender, status) = watch::channel(LoadStatus::none());
         probes.start(self.scenario, self.id, self.options.seed).await?;
         let rate = self.scenario.load.rate;
-        self.recorder.event(Event::LoadStarted {
-            rate: rate.in_a_second(),
-            emitters: probes.emitters(),
-        })?;
-        self.progress
-            .say(&format!("{} emitters offer {rate} together", probes.emitters()));
-        tokio::spawn(
-            probes
-                .clone()
-                .keep(self.recorder.clone(), status_sender, end.clone()),
-        );
+        self.recorder.event(Event::LoadStarted { rate: rate.in_a_second(), emitters: probes.emitters() })?;
+        self.progress.say(&format!("{} emitters offer {rate} together", probes.emitters()));
+        tokio::spawn(probes.clone().keep(self.recorder.clone(), status_sender, end.clone()));
         let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), seen.clone()));
 
         if self.await_steady(&probes, status).await? {
@@ -238,21 +214,17 @@ impl Run<'_> {
             match self.all_arrives(probes).await? {
                 0 => {
                     self.recorder.event(Event::Steady)?;
-                    self.progress
-                        .say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
+                    self.progress.say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
                     return Ok(true);
                 }
                 missing => {
-                    reason = format!(
-                        "{missing} acknowledged spans did not arrive within {}s",
-                        TRANSIT.as_secs()
-                    )
+                    reason =
+                        format!("{missing} acknowledged spans did not arrive within {}s", TRANSIT.as_secs());
                 }
             }
             break; // what is lost stays lost
         }
-        self.progress
-            .say(&format!("not steady, so nothing is done to the tier: {reason}"));
+        self.progress.say(&format!("not steady, so nothing is done to the tier: {reason}"));
         self.recorder.event(Event::NotSteady { reason })?;
         Ok(false)
     }
@@ -287,10 +259,7 @@ impl Run<'_> {
             if self.cancel.is_cancelled() {
                 break;
             }
-            self.recorder.event(Event::Step {
-                number,
-                name: step.name(),
-            })?;
+            self.recorder.event(Event::Step { number, name: step.name() })?;
             self.progress.say(&format!("step {number}: {}", step.name()));
             match self.take_step(&stage, step).await {
                 Ok(()) | Err(FaultError::Interrupted) => {}
@@ -332,8 +301,7 @@ impl Run<'_> {
             self.progress.say("interrupted: collecting what there is");
         }
         self.recorder.event(Event::LoadStopped)?;
-        self.progress
-            .say("the load ends; waiting until everything acknowledged is delivered");
+        self.progress.say("the load ends; waiting until everything acknowledged is delivered");
         probes.stop_emitters().await?;
         self.settle(probes, facts).await?;
         probes.seal_sink().await?;
@@ -341,9 +309,7 @@ impl Run<'_> {
             match ledger {
                 Ok(bytes) => self.recorder.write(&format!("ledgers/{name}"), &bytes)?,
                 // It is missing in the record then, and the checks say what that means.
-                Err(error) => self.recorder.event(Event::Note {
-                    message: format!("{name}: {error}"),
-                })?,
+                Err(error) => self.recorder.event(Event::Note { message: format!("{name}: {error}") })?,
             }
         }
         Ok(())
@@ -351,34 +317,23 @@ impl Run<'_> {
 
     async fn settle(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
         let wanted = self.scenario.settle;
-        let mut settling = Settling::new(
-            wanted.tail.duration(),
-            facts.worst_retry_pause,
-            wanted.deadline.duration(),
-        );
+        let mut settling =
+            Settling::new(wanted.tail.duration(), facts.worst_retry_pause, wanted.deadline.duration());
         let acknowledged = probes.acknowledged().await?;
         let worst_retry_pause = facts.worst_retry_pause.as_secs_f64();
         let began = Instant::now();
         let mut said = false;
         let (end, outstanding) = loop {
             let delivered = probes.delivered().await.ok();
-            let outstanding = delivered
-                .as_ref()
-                .map(|delivered| load::outstanding(&acknowledged, delivered));
-            let arrived = delivered.map_or(0, |delivered| delivered.values().map(|set| set.count()).sum());
+            let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
+            let arrived = delivered
+                .map_or(0, |delivered| delivered.values().map(spanproof_ledger::RangeSet::count).sum());
             let queued = settle::queued(self.cluster.client(), self.deployment.namespace()).await;
             let left = outstanding.unwrap_or_default();
             if self.cancel.is_cancelled() {
                 break (SettleEnd::Interrupted, left);
             }
-            if let Some(end) = settling.see(
-                began.elapsed(),
-                Sight {
-                    outstanding,
-                    queued,
-                    arrived,
-                },
-            ) {
+            if let Some(end) = settling.see(began.elapsed(), Sight { outstanding, queued, arrived }) {
                 break (end, left);
             }
             if left > 0 && queued == Some(0) && !said {
@@ -390,11 +345,7 @@ impl Run<'_> {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         };
-        self.recorder.event(Event::Settled {
-            end,
-            worst_retry_pause,
-            outstanding,
-        })?;
+        self.recorder.event(Event::Settled { end, worst_retry_pause, outstanding })?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ pub use quantity::{Rate, Share, Span};
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,9 +53,9 @@ pub struct Tier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
-    /// The HorizontalPodAutoscaler; the number of gateways is then fixed.
+    /// The `HorizontalPodAutoscaler`; the number of gateways is then fixed.
     Hpa,
-    /// The PodDisruptionBudget.
+    /// The `PodDisruptionBudget`.
     Pdb,
 }
 
@@ -169,11 +170,7 @@ impl Tier {
 
 impl Default for Tier {
     fn default() -> Self {
-        Self {
-            collector: "0.161.0".to_owned(),
-            gateways: 2,
-            without: Vec::new(),
-        }
+        Self { collector: "0.161.0".to_owned(), gateways: 2, without: Vec::new() }
     }
 }
 
@@ -203,19 +200,13 @@ impl Default for Drain {
 
 impl Default for Evict {
     fn default() -> Self {
-        Self {
-            pods: PodSelector::Gateways,
-            deadline: Span::seconds(120),
-        }
+        Self { pods: PodSelector::Gateways, deadline: Span::seconds(120) }
     }
 }
 
 impl Default for Settle {
     fn default() -> Self {
-        Self {
-            tail: Span::seconds(5),
-            deadline: Span::seconds(180),
-        }
+        Self { tail: Span::seconds(5), deadline: Span::seconds(180) }
     }
 }
 
@@ -227,18 +218,11 @@ impl Step {
     /// What it is called in reports.
     pub fn name(&self) -> String {
         match self {
-            Self::Drain(Drain {
-                each: NodeSelector::WorkerWithGateway,
-                ..
-            }) => "drain each worker with a gateway".to_owned(),
-            Self::Drain(Drain {
-                each: NodeSelector::Worker,
-                ..
-            }) => "drain each worker".to_owned(),
-            Self::Evict(Evict {
-                pods: PodSelector::Gateways,
-                ..
-            }) => "evict all gateways at once".to_owned(),
+            Self::Drain(Drain { each: NodeSelector::WorkerWithGateway, .. }) => {
+                "drain each worker with a gateway".to_owned()
+            }
+            Self::Drain(Drain { each: NodeSelector::Worker, .. }) => "drain each worker".to_owned(),
+            Self::Evict(Evict { pods: PodSelector::Gateways, .. }) => "evict all gateways at once".to_owned(),
             Self::Hold(span) => format!("hold {span}"),
         }
     }
@@ -269,7 +253,7 @@ pub enum ScenarioError {
         message: String,
         /// The file's text.
         #[source_code]
-        text: miette::NamedSource<String>,
+        text: Arc<miette::NamedSource<String>>,
         /// The place in it.
         #[label("here")]
         at: miette::SourceSpan,
@@ -297,15 +281,11 @@ pub enum ScenarioError {
 impl Scenario {
     /// Reads a scenario file, with `--set KEY=VALUE` applied: the key is a field's path with dots.
     pub fn load(path: &Path, sets: &[(String, String)]) -> Result<Self, ScenarioError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
         let scenario = sets
             .iter()
-            .try_fold(Self::parse(path, &text)?, |scenario, (key, value)| {
-                scenario.set(key, value)
-            })?;
+            .try_fold(Self::parse(path, &text)?, |scenario, (key, value)| scenario.set(key, value))?;
         scenario.check(path)?;
         Ok(scenario)
     }
@@ -317,28 +297,22 @@ impl Scenario {
             let (line, column) = location.map_or((1, 1), |at| (at.line(), at.column()));
             let message = error.without_snippet().to_string();
             // The place is said in front, and the library says it again in the message.
-            let message = message
-                .split(" at line ")
-                .next()
-                .unwrap_or(&message)
-                .trim_end_matches(&[',', ' '][..]);
+            let message =
+                message.split(" at line ").next().unwrap_or(&message).trim_end_matches(&[',', ' '][..]);
             ScenarioError::Invalid {
                 path: path.to_owned(),
                 line,
                 column,
                 message: message.to_owned(),
                 at: offset(text, line, column).into(),
-                text: miette::NamedSource::new(path.display().to_string(), text.to_owned()),
+                text: Arc::new(miette::NamedSource::new(path.display().to_string(), text.to_owned())),
             }
         })
     }
 
     fn set(self, key: &str, value: &str) -> Result<Self, ScenarioError> {
-        let error = |message: String| ScenarioError::Set {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            message,
-        };
+        let error =
+            |message: String| ScenarioError::Set { key: key.to_owned(), value: value.to_owned(), message };
         let mut root = serde_json::to_value(&self).map_err(|e| error(e.to_string()))?;
         let value: serde_json::Value =
             serde_saphyr::from_str(value).map_err(|e| error(e.without_snippet().to_string()))?;
@@ -373,10 +347,7 @@ impl Scenario {
             } else {
                 return Ok(());
             };
-        Err(ScenarioError::Nonsense {
-            path: path.to_owned(),
-            message: problem.to_owned(),
-        })
+        Err(ScenarioError::Nonsense { path: path.to_owned(), message: problem.to_owned() })
     }
 }
 
@@ -401,22 +372,14 @@ mod tests {
     fn what_is_not_said_has_a_default() {
         let scenario = parse("name: small\nsteps:\n  - drain: {}\n  - hold: 10s\n").unwrap();
         assert_eq!(scenario.load.rate, Rate::per_second(2_000.0));
-        assert_eq!(
-            scenario.steps,
-            [Step::Drain(Drain::default()), Step::Hold(Span::seconds(10))]
-        );
+        assert_eq!(scenario.steps, [Step::Drain(Drain::default()), Step::Hold(Span::seconds(10))]);
     }
 
     #[test]
     fn an_unknown_field_is_named_with_its_place_and_what_is_allowed() {
-        let error = parse("name: small\nload:\n  rate: 100/s\n  rat: 2\n")
-            .unwrap_err()
-            .to_string();
+        let error = parse("name: small\nload:\n  rate: 100/s\n  rat: 2\n").unwrap_err().to_string();
         assert!(error.starts_with("test.yaml:4:3: "), "{error}");
-        assert!(
-            error.contains("rat") && error.contains("spans_per_request"),
-            "{error}"
-        );
+        assert!(error.contains("rat") && error.contains("spans_per_request"), "{error}");
     }
 
     #[test]
@@ -424,13 +387,9 @@ mod tests {
         let error = parse("name: small\nsteady: soon\n").unwrap_err().to_string();
         assert!(error.starts_with("test.yaml:2:9: "), "{error}");
         assert!(error.contains("30s"), "{error}");
-        let error = parse("name: small\nsteps:\n  - drain: {deadline: 5}\n")
-            .unwrap_err()
-            .to_string();
+        let error = parse("name: small\nsteps:\n  - drain: {deadline: 5}\n").unwrap_err().to_string();
         assert!(error.starts_with("test.yaml:3:"), "{error}");
-        let error = parse("name: small\nsteps:\n  - explode: {}\n")
-            .unwrap_err()
-            .to_string();
+        let error = parse("name: small\nsteps:\n  - explode: {}\n").unwrap_err().to_string();
         assert!(error.contains("explode") && error.contains("drain"), "{error}");
     }
 
@@ -438,26 +397,14 @@ mod tests {
     fn a_set_changes_one_field_and_is_checked() {
         let scenario = parse("name: small\nsteps:\n  - drain: {}\n").unwrap();
         let set = |key: &str, value: &str| scenario.clone().set(key, value);
-        assert_eq!(
-            set("load.rate", "500/s").unwrap().load.rate,
-            Rate::per_second(500.0)
-        );
+        assert_eq!(set("load.rate", "500/s").unwrap().load.rate, Rate::per_second(500.0));
         assert_eq!(set("tier.without", "[pdb]").unwrap().tier.without, [Measure::Pdb]);
         let drained = set("steps.0.drain.hold", "1s").unwrap();
         assert!(matches!(&drained.steps[0], Step::Drain(drain) if drain.hold == Span::seconds(1)));
-        assert_eq!(
-            set("sabotage.sink_forgets_one_in", "7")
-                .unwrap()
-                .sabotage
-                .sink_forgets_one_in,
-            Some(7)
-        );
-        for (key, value) in [
-            ("load.speed", "1"),
-            ("load.rate", "fast"),
-            ("steps.7.drain", "{}"),
-            ("name.x", "1"),
-        ] {
+        assert_eq!(set("sabotage.sink_forgets_one_in", "7").unwrap().sabotage.sink_forgets_one_in, Some(7));
+        for (key, value) in
+            [("load.speed", "1"), ("load.rate", "fast"), ("steps.7.drain", "{}"), ("name.x", "1")]
+        {
             assert!(set(key, value).is_err(), "{key}={value}");
         }
     }

@@ -37,14 +37,7 @@ impl Settling {
     /// `tail`: how much longer duplicates are waited for. `worst_retry_pause`: the longest pause that an
     /// agent may make.
     pub const fn new(tail: Duration, worst_retry_pause: Duration, deadline: Duration) -> Self {
-        Self {
-            tail,
-            worst_retry_pause,
-            deadline,
-            complete_since: None,
-            quiet_since: None,
-            arrived: None,
-        }
+        Self { tail, worst_retry_pause, deadline, complete_since: None, quiet_since: None, arrived: None }
     }
 
     /// Takes in what is known at a moment (since the waiting began); how waiting ends, if it does.
@@ -78,10 +71,7 @@ impl Settling {
 /// What the agents' queues hold, in the queue's own unit; none if one of them could not be read.
 pub async fn queued(client: &Client, namespace: &str) -> Option<u64> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let agents = pods
-        .list(&ListParams::default().labels("app.kubernetes.io/name=agent"))
-        .await
-        .ok()?;
+    let agents = pods.list(&ListParams::default().labels("app.kubernetes.io/name=agent")).await.ok()?;
     let mut total = 0;
     for agent in &agents {
         let name = agent.name_any();
@@ -97,20 +87,14 @@ pub async fn queued(client: &Client, namespace: &str) -> Option<u64> {
 fn queue_size(metrics: &str) -> Option<u64> {
     let values = metrics.lines().filter_map(|line| {
         let rest = line.strip_prefix("otelcol_exporter_queue_size")?;
-        let value = rest.strip_prefix('{').map_or(rest, |labels| {
-            labels.rsplit_once('}').map_or("", |(_, value)| value)
-        });
+        let value = rest
+            .strip_prefix('{')
+            .map_or(rest, |labels| labels.rsplit_once('}').map_or("", |(_, value)| value));
         value.split_whitespace().next()?.parse::<f64>().ok()
     });
     // A queue's size is a whole number, far below 2^53.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "see above"
-    )]
-    values
-        .map(|value| value.max(0.0).ceil() as u64)
-        .reduce(|a, b| a + b)
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+    values.map(|value| value.max(0.0).ceil() as u64).reduce(|a, b| a + b)
 }
 
 #[cfg(test)]
@@ -127,44 +111,26 @@ mod tests {
     }
 
     fn end(mut settling: Settling, sight: impl Fn(u64) -> Sight) -> (u64, SettleEnd) {
-        (0..)
-            .find_map(|now| Some((now, settling.see(seconds(now), sight(now))?)))
-            .unwrap()
+        (0..).find_map(|now| Some((now, settling.see(seconds(now), sight(now))?))).unwrap()
     }
 
     #[test]
     fn everything_there_ends_it_after_the_tail() {
-        let sight = |now| Sight {
-            outstanding: Some(u64::from(now < 10)),
-            queued: None,
-            arrived: now,
-        };
+        let sight = |now| Sight { outstanding: Some(u64::from(now < 10)), queued: None, arrived: now };
         assert_eq!(end(settling(), sight), (15, SettleEnd::Complete));
     }
 
     #[test]
     fn quiet_with_empty_queues_ends_it_after_the_longest_pause() {
-        let sight = |now: u64| Sight {
-            outstanding: Some(7),
-            queued: Some(0),
-            arrived: now.min(20),
-        };
+        let sight = |now: u64| Sight { outstanding: Some(7), queued: Some(0), arrived: now.min(20) };
         assert_eq!(end(settling(), sight), (71, SettleEnd::Quiet));
     }
 
     #[test]
     fn a_queue_that_cannot_be_read_is_not_empty() {
-        let sight = |_| Sight {
-            outstanding: Some(7),
-            queued: None,
-            arrived: 3,
-        };
+        let sight = |_| Sight { outstanding: Some(7), queued: None, arrived: 3 };
         assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
-        let sight = |_| Sight {
-            outstanding: Some(7),
-            queued: Some(1),
-            arrived: 3,
-        };
+        let sight = |_| Sight { outstanding: Some(7), queued: Some(1), arrived: 3 };
         assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
     }
 

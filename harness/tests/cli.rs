@@ -1,4 +1,5 @@
 //! The command line: a user's mistake gets one clear message and its exit code, never a panic.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -23,15 +24,8 @@ fn expect(output: &Output, code: i32, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
-    assert!(
-        !said.contains("panicked") && !said.contains("RUST_BACKTRACE"),
-        "{said}"
-    );
-    assert!(
-        output.stdout.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "{said}");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
@@ -53,16 +47,8 @@ fn a_set_that_does_not_fit_is_refused() {
     let file = scenario(dir.path(), "name: x\n");
     let refused = spanproof(&["run", &file, "--set", "load.rate=fast"], |_| {});
     expect(&refused, 2, &["load.rate=fast", "2000/s"]);
-    expect(
-        &spanproof(&["run", &file, "--set", "load.rate"], |_| {}),
-        2,
-        &["KEY=VALUE"],
-    );
-    expect(
-        &spanproof(&["run", &file, "--cluster", "Not A Name"], |_| {}),
-        2,
-        &["lower-case"],
-    );
+    expect(&spanproof(&["run", &file, "--set", "load.rate"], |_| {}), 2, &["KEY=VALUE"]);
+    expect(&spanproof(&["run", &file, "--cluster", "Not A Name"], |_| {}), 2, &["lower-case"]);
     expect(&spanproof(&["run"], |_| {}), 2, &["FILE"]);
 }
 
@@ -73,20 +59,12 @@ fn without_an_engine_it_says_what_was_tried() {
     let failed = spanproof(&["run", &file], |command| {
         command.env("PATH", dir.path()).env("SPANPROOF_CACHE", dir.path());
     });
-    expect(
-        &failed,
-        4,
-        &["no container engine answers", "docker version", "ci/setup"],
-    );
+    expect(&failed, 4, &["no container engine answers", "docker version", "ci/setup"]);
 }
 
 #[test]
 fn a_folder_that_is_no_run_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().display().to_string();
-    expect(
-        &spanproof(&["analyze", &folder], |_| {}),
-        2,
-        &["scenario.yaml", "spanproof run"],
-    );
+    expect(&spanproof(&["analyze", &folder], |_| {}), 2, &["scenario.yaml", "spanproof run"]);
 }

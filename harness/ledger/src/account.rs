@@ -72,23 +72,15 @@ impl Account {
     /// Sets emitters' ledgers against sinks' ledgers. Two ledgers of one stream add up.
     pub fn of(emitters: &[EmitterLedger], sinks: &[SinkLedger]) -> Self {
         let mut account = Self::default();
-        let streams = emitters
-            .iter()
-            .map(EmitterLedger::stream)
-            .chain(sinks.iter().flat_map(SinkLedger::streams));
+        let streams =
+            emitters.iter().map(EmitterLedger::stream).chain(sinks.iter().flat_map(SinkLedger::streams));
         for stream in streams {
-            account
-                .streams
-                .entry(stream)
-                .or_insert_with(|| of_stream(stream, emitters, sinks));
+            account.streams.entry(stream).or_insert_with(|| of_stream(stream, emitters, sinks));
         }
         for stream in account.streams.values() {
             account.counts += stream.counts;
         }
-        account.counts.unexpected += sinks
-            .iter()
-            .map(|sink| sink.foreign() + sink.damaged())
-            .sum::<u64>();
+        account.counts.unexpected += sinks.iter().map(|sink| sink.foreign() + sink.damaged()).sum::<u64>();
         account
     }
 }
@@ -134,11 +126,7 @@ fn of_stream(stream: Stream, emitters: &[EmitterLedger], sinks: &[SinkLedger]) -
         extra_copies: copies,
         duplicated_by_resend: twice.intersection(&resent).count(),
     };
-    StreamAccount {
-        lost,
-        unexpected,
-        counts,
-    }
+    StreamAccount { lost, unexpected, counts }
 }
 
 #[cfg(test)]
@@ -152,22 +140,15 @@ mod tests {
 
     fn emitter(acknowledged: &BTreeSet<u64>, rejected: &BTreeSet<u64>, used: u64) -> EmitterLedger {
         let mut records = vec![
-            EmitterRecord::Opened {
-                run_tag: 7,
-                stream: 1,
-                unix_ms: 0,
-            },
-            EmitterRecord::Reserved {
-                range: Range::new(0, RESERVED),
-            },
+            EmitterRecord::Opened { run_tag: 7, stream: 1, unix_ms: 0 },
+            EmitterRecord::Reserved { range: Range::new(0, RESERVED) },
         ];
-        records.extend(acknowledged.iter().map(|n| EmitterRecord::Acknowledged {
-            range: Range::new(*n, n + 1),
-        }));
-        records.extend(rejected.iter().map(|n| EmitterRecord::Rejected {
-            range: Range::new(*n, n + 1),
-            code: 3,
-        }));
+        records.extend(
+            acknowledged.iter().map(|n| EmitterRecord::Acknowledged { range: Range::new(*n, n + 1) }),
+        );
+        records.extend(
+            rejected.iter().map(|n| EmitterRecord::Rejected { range: Range::new(*n, n + 1), code: 3 }),
+        );
         let acknowledged = acknowledged.len() as u64;
         records.push(EmitterRecord::Sealed(EmitterSeal {
             next: used,
@@ -180,20 +161,10 @@ mod tests {
 
     fn sink(deliveries: &[u64]) -> SinkLedger {
         let mut ledger = SinkLedger::default();
-        ledger
-            .apply(&SinkRecord::Opened {
-                run_tag: 7,
-                unix_ms: 0,
-            })
-            .unwrap();
+        ledger.apply(&SinkRecord::Opened { run_tag: 7, unix_ms: 0 }).unwrap();
         for number in deliveries {
             let ranges = vec![Range::new(*number, number + 1)];
-            let delivery = Delivery {
-                unix_ms: 0,
-                gateway: 0,
-                stream: 1,
-                ranges,
-            };
+            let delivery = Delivery { unix_ms: 0, gateway: 0, stream: 1, ranges };
             ledger.apply(&SinkRecord::Delivered(delivery)).unwrap();
         }
         ledger
@@ -239,14 +210,8 @@ mod tests {
     #[test]
     fn an_outcome_needs_a_reservation() {
         let records = [
-            EmitterRecord::Opened {
-                run_tag: 7,
-                stream: 1,
-                unix_ms: 0,
-            },
-            EmitterRecord::Acknowledged {
-                range: Range::new(0, 5),
-            },
+            EmitterRecord::Opened { run_tag: 7, stream: 1, unix_ms: 0 },
+            EmitterRecord::Acknowledged { range: Range::new(0, 5) },
         ];
         assert!(EmitterLedger::from_records(&records).is_err());
     }
@@ -255,18 +220,8 @@ mod tests {
     fn a_new_incarnation_breaks_the_seal_and_leaves_the_rest_unknown() {
         let mut ledger = emitter(&(0..10).collect(), &BTreeSet::new(), 12);
         assert_eq!(ledger.unknown().count(), 2, "12 sent, 10 acknowledged");
-        ledger
-            .apply(&EmitterRecord::Opened {
-                run_tag: 7,
-                stream: 1,
-                unix_ms: 9,
-            })
-            .unwrap();
+        ledger.apply(&EmitterRecord::Opened { run_tag: 7, stream: 1, unix_ms: 9 }).unwrap();
         assert!(ledger.seal().is_none());
-        assert_eq!(
-            ledger.unknown().count(),
-            RESERVED - 10,
-            "anything reserved may have been sent"
-        );
+        assert_eq!(ledger.unknown().count(), RESERVED - 10, "anything reserved may have been sent");
     }
 }

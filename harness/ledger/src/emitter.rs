@@ -119,11 +119,7 @@ impl EmitterLedger {
         match record {
             EmitterRecord::Opened { run_tag, stream, .. } => {
                 if self.incarnations > 0 && (self.run_tag, self.stream) != (*run_tag, *stream) {
-                    return Err(LedgerError::OtherRun {
-                        index,
-                        expected: self.run_tag,
-                        found: *run_tag,
-                    });
+                    return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
                 (self.run_tag, self.stream) = (*run_tag, *stream);
                 self.incarnations += 1;
@@ -144,13 +140,7 @@ impl EmitterLedger {
                 self.require_reserved(index, *range)?;
                 self.resent.insert(*range);
             }
-            EmitterRecord::Second {
-                unix_ms,
-                emitted,
-                offered,
-                acknowledged,
-                failed_requests,
-            } => {
+            EmitterRecord::Second { unix_ms, emitted, offered, acknowledged, failed_requests } => {
                 self.seconds.push(EmitSecond {
                     unix_ms: *unix_ms,
                     emitted: *emitted,
@@ -162,11 +152,7 @@ impl EmitterLedger {
             EmitterRecord::Sealed(seal) => {
                 if seal.acknowledged != self.acknowledged.count() {
                     let (sealed, counted) = (seal.acknowledged, self.acknowledged.count());
-                    return Err(LedgerError::SealDisagrees {
-                        what: "acknowledged spans",
-                        sealed,
-                        counted,
-                    });
+                    return Err(LedgerError::SealDisagrees { what: "acknowledged spans", sealed, counted });
                 }
                 self.seal = Some(*seal);
             }
@@ -179,11 +165,7 @@ impl EmitterLedger {
         if self.reserved.within(range).count() == range.count() {
             return Ok(());
         }
-        Err(LedgerError::NeverReserved {
-            index,
-            stream: self.stream,
-            range,
-        })
+        Err(LedgerError::NeverReserved { index, stream: self.stream, range })
     }
 
     /// The run that it is of.
@@ -232,29 +214,20 @@ impl EmitterLedger {
 
     /// Attempted, but with no outcome on record.
     pub fn unknown(&self) -> RangeSet {
-        self.attempted()
-            .difference(&self.acknowledged)
-            .difference(&self.rejected())
+        self.attempted().difference(&self.acknowledged).difference(&self.rejected())
     }
 
     /// When a number was first sent: the second, Unix time in milliseconds.
     pub fn emitted_at(&self, seq: u64) -> Option<u64> {
         let after = self.seconds.partition_point(|second| second.emitted.end <= seq);
-        self.seconds
-            .get(after)
-            .filter(|second| second.emitted.start <= seq)
-            .map(|second| second.unix_ms)
+        self.seconds.get(after).filter(|second| second.emitted.start <= seq).map(|second| second.unix_ms)
     }
 
     /// (offered, acknowledged, failed requests) between two moments, Unix time in milliseconds; and how
     /// many seconds of record lie between them.
     pub fn load_between(&self, from_ms: u64, to_ms: u64) -> EmittedLoad {
         let mut load = EmittedLoad::default();
-        for second in self
-            .seconds
-            .iter()
-            .filter(|second| (from_ms..to_ms).contains(&second.unix_ms))
-        {
+        for second in self.seconds.iter().filter(|second| (from_ms..to_ms).contains(&second.unix_ms)) {
             load.seconds += 1;
             load.offered += second.offered;
             load.emitted += second.emitted.count();
@@ -266,9 +239,7 @@ impl EmitterLedger {
 
     /// Spans sent for the first time, by second (Unix time in milliseconds).
     pub fn emitted_by_second(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.seconds
-            .iter()
-            .map(|second| (second.unix_ms, second.emitted.count()))
+        self.seconds.iter().map(|second| (second.unix_ms, second.emitted.count()))
     }
 }
 

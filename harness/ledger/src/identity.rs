@@ -101,10 +101,7 @@ impl Identity {
     }
 
     fn decrypt(&self, id: u64) -> u64 {
-        self.span_keys
-            .iter()
-            .rev()
-            .fold(id, |value, key| unmix(value) ^ key)
+        self.span_keys.iter().rev().fold(id, |value, key| unmix(value) ^ key)
     }
 }
 
@@ -119,7 +116,7 @@ fn unpack(plain: u64) -> (Stream, u64) {
 
 /// Whether a sink that forgets one span in `one_in` forgets this one: `hash(seed, span ID) mod one_in = 0`.
 pub fn forgotten(seed: u64, span_id: u64, one_in: u64) -> bool {
-    one_in != 0 && mix(span_id ^ mix(seed)) % one_in == 0
+    one_in != 0 && mix(span_id ^ mix(seed)).is_multiple_of(one_in)
 }
 
 /// The finaliser of splitmix64 (Steele, Lea, Flood 2014; constants: Stafford's variant 13), a bijection.
@@ -185,10 +182,7 @@ mod tests {
             }
             let span = SpanIdentity { stream, seq };
             assert_ne!(run.span_id(span), 0);
-            assert_eq!(
-                run.origin(run.trace_id(span), run.span_id(span)),
-                Origin::Ours(span)
-            );
+            assert_eq!(run.origin(run.trace_id(span), run.span_id(span)), Origin::Ours(span));
         }
     }
 
@@ -198,10 +192,7 @@ mod tests {
         let hit = (0..100_000)
             .filter(|seq| forgotten(42, run.span_id(SpanIdentity { stream: 1, seq: *seq }), 1_000))
             .count();
-        assert!(
-            (60..140).contains(&hit),
-            "{hit} of 100,000 forgotten, about 100 expected"
-        );
+        assert!((60..140).contains(&hit), "{hit} of 100,000 forgotten, about 100 expected");
         assert!(!forgotten(42, 17, 0), "one in 0 is none");
     }
 }

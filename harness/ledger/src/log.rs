@@ -78,10 +78,7 @@ pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, LogError> {
 pub fn decode<R: Record>(bytes: &[u8]) -> Result<Decoded<R>, LogError> {
     let expected = header::<R>();
     if bytes.len() < HEADER && expected.starts_with(bytes) {
-        return Ok(Decoded {
-            records: Vec::new(),
-            whole: 0,
-        });
+        return Ok(Decoded { records: Vec::new(), whole: 0 });
     }
     if !bytes.starts_with(&expected) {
         let found = bytes.iter().take(HEADER).copied().collect();
@@ -93,10 +90,7 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<Decoded<R>, LogError> {
         let number = |at: usize| u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
         let length = number(0) as usize;
         if length > LARGEST {
-            return Err(LogError::Damaged {
-                offset,
-                what: "impossible length",
-            });
+            return Err(LogError::Damaged { offset, what: "impossible length" });
         }
         let end = offset + FRAME + length;
         let Some(payload) = bytes.get(offset + FRAME..end) else {
@@ -106,10 +100,7 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<Decoded<R>, LogError> {
             if end == bytes.len() {
                 break; // the last one, half written: its length reached the disk, its end did not
             }
-            return Err(LogError::Damaged {
-                offset,
-                what: "wrong checksum",
-            });
+            return Err(LogError::Damaged { offset, what: "wrong checksum" });
         }
         let record = postcard::from_bytes(payload).map_err(|_| LogError::Damaged {
             offset,
@@ -118,10 +109,7 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<Decoded<R>, LogError> {
         records.push(record);
         offset = end;
     }
-    Ok(Decoded {
-        records,
-        whole: offset,
-    })
+    Ok(Decoded { records, whole: offset })
 }
 
 #[cfg(test)]

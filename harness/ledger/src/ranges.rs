@@ -56,10 +56,7 @@ pub struct RangeSet {
 impl RangeSet {
     /// The empty set.
     pub const fn new() -> Self {
-        Self {
-            ranges: BTreeMap::new(),
-            count: 0,
-        }
+        Self { ranges: BTreeMap::new(), count: 0 }
     }
 
     /// How many numbers it holds.
@@ -74,10 +71,7 @@ impl RangeSet {
 
     /// Whether it holds `number`.
     pub fn contains(&self, number: u64) -> bool {
-        self.ranges
-            .range(..=number)
-            .next_back()
-            .is_some_and(|(_, end)| number < *end)
+        self.ranges.range(..=number).next_back().is_some_and(|(_, end)| number < *end)
     }
 
     /// The ranges, in order.
@@ -134,11 +128,7 @@ impl RangeSet {
     /// The numbers of `range` that are in this set.
     pub fn within(&self, range: Range) -> Self {
         let mut inside = Self::new();
-        let first = self
-            .ranges
-            .range(..=range.start)
-            .next_back()
-            .map_or(range.start, |(start, _)| *start);
+        let first = self.ranges.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
         for (start, end) in self.ranges.range(first..range.end.max(first)) {
             inside.insert(Range::new(*start, *end).intersection(range));
         }
@@ -198,10 +188,7 @@ impl FromIterator<Range> for RangeSet {
 
 impl FromIterator<u64> for RangeSet {
     fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
-        numbers
-            .into_iter()
-            .map(|number| Range::new(number, number + 1))
-            .collect()
+        numbers.into_iter().map(|number| Range::new(number, number + 1)).collect()
     }
 }
 

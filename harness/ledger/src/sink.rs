@@ -104,11 +104,7 @@ impl SinkLedger {
         match record {
             SinkRecord::Opened { run_tag, .. } => {
                 if self.incarnations > 0 && self.run_tag != *run_tag {
-                    return Err(LedgerError::OtherRun {
-                        index,
-                        expected: self.run_tag,
-                        found: *run_tag,
-                    });
+                    return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
                 self.run_tag = *run_tag;
                 self.incarnations += 1;
@@ -125,11 +121,7 @@ impl SinkLedger {
             SinkRecord::Sealed(seal) => {
                 if seal.delivered != self.delivered_count() {
                     let (sealed, counted) = (seal.delivered, self.delivered_count());
-                    return Err(LedgerError::SealDisagrees {
-                        what: "delivered spans",
-                        sealed,
-                        counted,
-                    });
+                    return Err(LedgerError::SealDisagrees { what: "delivered spans", sealed, counted });
                 }
                 self.seal = Some(*seal);
             }
@@ -183,10 +175,7 @@ impl SinkLedger {
 
     /// The number that a gateway goes by, if it has one.
     pub fn gateway_number(&self, name: &str) -> Option<u16> {
-        self.gateways
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(id, _)| *id)
+        self.gateways.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
     }
 
     /// How many gateways have a number.
@@ -215,21 +204,13 @@ impl SinkLedger {
 
     /// How many spans arrived more than once.
     pub fn duplicated_count(&self) -> u64 {
-        self.duplicates
-            .values()
-            .map(|duplicates| duplicates.spans.count())
-            .sum()
+        self.duplicates.values().map(|duplicates| duplicates.spans.count()).sum()
     }
 
     /// (second of Unix time, stream, gateway's name, spans), in order of time; copies are included.
     pub fn by_second(&self) -> impl Iterator<Item = (u64, Stream, &str, u64)> + '_ {
         self.counts.iter().map(|((second, stream, gateway), spans)| {
-            (
-                *second,
-                *stream,
-                self.gateways.get(gateway).map_or("?", String::as_str),
-                *spans,
-            )
+            (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *spans)
         })
     }
 }

@@ -89,14 +89,9 @@ impl PlanFile {
     }
 
     pub(crate) fn read(&self) -> Result<Option<StartedPlan>, ProbeError> {
-        let error = |source| ProbeError::PlanFile {
-            path: self.0.clone(),
-            source,
-        };
+        let error = |source| ProbeError::PlanFile { path: self.0.clone(), source };
         match std::fs::read(&self.0) {
-            Ok(bytes) => StartedPlan::decode(&*bytes)
-                .map(Some)
-                .map_err(|e| error(io::Error::other(e))),
+            Ok(bytes) => StartedPlan::decode(&*bytes).map(Some).map_err(|e| error(io::Error::other(e))),
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(error(source)),
         }
@@ -107,10 +102,7 @@ impl PlanFile {
         let new = self.0.with_extension("new");
         let written =
             std::fs::write(&new, plan.encode_to_vec()).and_then(|()| std::fs::rename(&new, &self.0));
-        written.map_err(|source| ProbeError::PlanFile {
-            path: self.0.clone(),
-            source,
-        })
+        written.map_err(|source| ProbeError::PlanFile { path: self.0.clone(), source })
     }
 }
 
@@ -118,18 +110,12 @@ impl StreamRanges {
     /// The ranges of a set, for the wire.
     pub fn of(stream: u16, set: &RangeSet) -> Self {
         let bounds = set.iter().flat_map(|range| [range.start, range.end]).collect();
-        Self {
-            stream: u32::from(stream),
-            bounds,
-        }
+        Self { stream: u32::from(stream), bounds }
     }
 
     /// The set that came over the wire.
     pub fn set(&self) -> RangeSet {
-        self.bounds
-            .chunks_exact(2)
-            .map(|pair| spanproof_ledger::Range::new(pair[0], pair[1]))
-            .collect()
+        self.bounds.chunks_exact(2).map(|pair| spanproof_ledger::Range::new(pair[0], pair[1])).collect()
     }
 }
 

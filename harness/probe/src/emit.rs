@@ -69,10 +69,7 @@ impl Emitter {
             running: Mutex::new(None),
         });
         if let Some(started) = emitter.plan.read()? {
-            info!(
-                run = format!("{:014x}", started.plan.run_tag),
-                "going on with the plan on disk"
-            );
+            info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
             emitter.begin(&started)?;
         }
         Ok(emitter)
@@ -112,12 +109,7 @@ impl Emitter {
             ending.send_replace(Phase::Sealed);
             info!(complete, "sealed");
         });
-        *self.lock() = Some(Running {
-            run_tag: started.plan.run_tag,
-            book,
-            lease,
-            phase,
-        });
+        *self.lock() = Some(Running { run_tag: started.plan.run_tag, book, lease, phase });
         Ok(())
     }
 
@@ -128,11 +120,7 @@ impl Emitter {
     fn status(&self) -> Status {
         let unix_ms = crate::unix_ms();
         let Some(running) = &*self.lock() else {
-            return Status {
-                state: State::Idle.into(),
-                unix_ms,
-                ..Status::default()
-            };
+            return Status { state: State::Idle.into(), unix_ms, ..Status::default() };
         };
         let (emit, problem, incarnations) = running.book.status();
         let state = match (*running.phase.borrow(), problem.is_empty()) {
@@ -141,14 +129,7 @@ impl Emitter {
             (Phase::Draining(_), _) => State::Draining,
             (Phase::Sealed, _) => State::Sealed,
         };
-        Status {
-            state: state.into(),
-            problem,
-            incarnations,
-            unix_ms,
-            emit: Some(emit),
-            sink: None,
-        }
+        Status { state: state.into(), problem, incarnations, unix_ms, emit: Some(emit), sink: None }
     }
 }
 
@@ -200,10 +181,7 @@ impl probe_server::Probe for Emitter {
     }
 
     async fn start(&self, plan: Request<Plan>) -> Result<Response<Status>, tonic::Status> {
-        let started = StartedPlan {
-            started_unix_ms: crate::unix_ms(),
-            plan: plan.into_inner(),
-        };
+        let started = StartedPlan { started_unix_ms: crate::unix_ms(), plan: plan.into_inner() };
         let running = self.lock().as_ref().map(|running| running.run_tag);
         match running {
             Some(tag) if tag == started.plan.run_tag => {}
@@ -246,10 +224,7 @@ impl probe_server::Probe for Emitter {
 
     async fn progress(&self, _: Request<ProgressRequest>) -> Result<Response<ProgressReply>, tonic::Status> {
         let streams = self.lock().as_ref().map(|running| running.book.acknowledged());
-        let streams = streams
-            .map(|(stream, set)| StreamRanges::of(stream, &set))
-            .into_iter()
-            .collect();
+        let streams = streams.map(|(stream, set)| StreamRanges::of(stream, &set)).into_iter().collect();
         Ok(Response::new(ProgressReply { streams }))
     }
 

@@ -58,10 +58,7 @@ enum Command {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).init();
     let done = match Options::parse().command {
         Command::Emit { data } => run_emitter(&data).await.map_err(|error| error.to_string()),
         Command::Sink { data } => run_sink(&data).await.map_err(|error| error.to_string()),
@@ -88,11 +85,7 @@ async fn main() -> ExitCode {
 
 async fn run_emitter(data: &Path) -> Result<(), ProbeError> {
     let emitter = Emitter::open(data)?;
-    serve(
-        Server::builder().add_service(ProbeServer::from_arc(emitter)),
-        CONTROL_PORT,
-    )
-    .await
+    serve(Server::builder().add_service(ProbeServer::from_arc(emitter)), CONTROL_PORT).await
 }
 
 async fn run_sink(data: &Path) -> Result<(), ProbeError> {
@@ -100,10 +93,7 @@ async fn run_sink(data: &Path) -> Result<(), ProbeError> {
     let otlp = TraceServiceServer::from_arc(sink.clone())
         .max_decoding_message_size(LARGEST_REQUEST)
         .accept_compressed(CompressionEncoding::Gzip);
-    let control = serve(
-        Server::builder().add_service(ProbeServer::from_arc(sink)),
-        CONTROL_PORT,
-    );
+    let control = serve(Server::builder().add_service(ProbeServer::from_arc(sink)), CONTROL_PORT);
     let intake = serve(Server::builder().add_service(otlp), OTLP_PORT);
     tokio::try_join!(control, intake).map(|_| ())
 }

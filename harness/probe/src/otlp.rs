@@ -39,31 +39,18 @@ pub(crate) fn request(
         ],
         ..Resource::default()
     };
-    let scope = InstrumentationScope {
-        name: "spanproof".to_owned(),
-        ..InstrumentationScope::default()
-    };
-    let scope_spans = ScopeSpans {
-        scope: Some(scope),
-        spans: spans.collect(),
-        ..ScopeSpans::default()
-    };
+    let scope = InstrumentationScope { name: "spanproof".to_owned(), ..InstrumentationScope::default() };
+    let scope_spans = ScopeSpans { scope: Some(scope), spans: spans.collect(), ..ScopeSpans::default() };
     let resource_spans = ResourceSpans {
         resource: Some(resource),
         scope_spans: vec![scope_spans],
         ..ResourceSpans::default()
     };
-    ExportTraceServiceRequest {
-        resource_spans: vec![resource_spans],
-    }
+    ExportTraceServiceRequest { resource_spans: vec![resource_spans] }
 }
 
 fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue { value: Some(value) }),
-        ..KeyValue::default()
-    }
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
 /// The trace ID and span ID of each span of a request; `None` for one whose IDs have a wrong length.

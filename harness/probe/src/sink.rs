@@ -45,10 +45,7 @@ impl Sink {
             books: Mutex::new(None),
         });
         if let Some(started) = sink.plan.read()? {
-            info!(
-                run = format!("{:014x}", started.plan.run_tag),
-                "going on with the plan on disk"
-            );
+            info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
             sink.begin(&started.plan)?;
         }
         Ok(sink)
@@ -59,26 +56,12 @@ impl Sink {
             return Err(ProbeError::Plan("it is not a sink's".to_owned()));
         };
         let (file, records) = LedgerFile::open(&self.path)?;
-        let ledger = SinkLedger::from_records(&records).map_err(|source| ProbeError::Contradiction {
-            path: self.path.clone(),
-            source,
-        })?;
+        let ledger = SinkLedger::from_records(&records)
+            .map_err(|source| ProbeError::Contradiction { path: self.path.clone(), source })?;
         let identity = Identity::new(plan.run_tag, plan.spans_per_trace);
         let forget = role.forget.unwrap_or_default();
-        let mut books = Books {
-            identity,
-            forget,
-            file,
-            ledger,
-            problem: String::new(),
-        };
-        books.record(
-            &SinkRecord::Opened {
-                run_tag: identity.tag(),
-                unix_ms: crate::unix_ms(),
-            },
-            true,
-        );
+        let mut books = Books { identity, forget, file, ledger, problem: String::new() };
+        books.record(&SinkRecord::Opened { run_tag: identity.tag(), unix_ms: crate::unix_ms() }, true);
         *self.lock() = Some(books);
         Ok(())
     }
@@ -90,11 +73,7 @@ impl Sink {
     fn status(&self) -> Status {
         let unix_ms = crate::unix_ms();
         let Some(books) = &*self.lock() else {
-            return Status {
-                state: State::Idle.into(),
-                unix_ms,
-                ..Status::default()
-            };
+            return Status { state: State::Idle.into(), unix_ms, ..Status::default() };
         };
         let ledger = &books.ledger;
         let state = match (books.problem.is_empty(), ledger.seal()) {
@@ -138,22 +117,13 @@ impl Books {
         let gateway = self.gateway(gateway);
         let unix_ms = crate::unix_ms();
         for (stream, numbers) in numbers {
-            let delivery = Delivery {
-                unix_ms,
-                gateway,
-                stream,
-                ranges: ranges(numbers),
-            };
+            let delivery = Delivery { unix_ms, gateway, stream, ranges: ranges(numbers) };
             self.record(&SinkRecord::Delivered(delivery), false);
         }
         if foreign + damaged > 0 {
             self.record(&SinkRecord::Unexpected { foreign, damaged }, false);
         }
-        if self.problem.is_empty() {
-            Ok(())
-        } else {
-            Err(tonic::Status::unavailable(self.problem.clone()))
-        }
+        if self.problem.is_empty() { Ok(()) } else { Err(tonic::Status::unavailable(self.problem.clone())) }
     }
 
     fn gateway(&mut self, name: &str) -> u16 {
@@ -161,13 +131,7 @@ impl Books {
             return known;
         }
         let id = u16::try_from(self.ledger.gateways()).unwrap_or(u16::MAX);
-        self.record(
-            &SinkRecord::Gateway {
-                id,
-                name: name.to_owned(),
-            },
-            false,
-        );
+        self.record(&SinkRecord::Gateway { id, name: name.to_owned() }, false);
         id
     }
 
@@ -176,10 +140,7 @@ impl Books {
         if !self.problem.is_empty() {
             return;
         }
-        let written = self
-            .file
-            .append(record, durable)
-            .map_err(|error| error.to_string());
+        let written = self.file.append(record, durable).map_err(|error| error.to_string());
         let applied = written.and_then(|()| self.ledger.apply(record).map_err(|error| error.to_string()));
         if let Err(problem) = applied {
             error!(problem, "the ledger cannot be kept");
@@ -207,16 +168,10 @@ impl TraceService for Sink {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, tonic::Status> {
-        let named = request
-            .metadata()
-            .get(GATEWAY_HEADER)
-            .and_then(|name| name.to_str().ok())
-            .map(str::to_owned);
-        let address = || {
-            request
-                .remote_addr()
-                .map_or_else(|| "?".to_owned(), |address| address.ip().to_string())
-        };
+        let named =
+            request.metadata().get(GATEWAY_HEADER).and_then(|name| name.to_str().ok()).map(str::to_owned);
+        let address =
+            || request.remote_addr().map_or_else(|| "?".to_owned(), |address| address.ip().to_string());
         let gateway = named.unwrap_or_else(address);
         let mut books = self.lock();
         let Some(books) = &mut *books else {
@@ -245,10 +200,7 @@ impl probe_server::Probe for Sink {
             Some(tag) if tag == Identity::new(plan.run_tag, 1).tag() => {}
             Some(running) => return Err(ProbeError::Busy { running }.into()),
             None => {
-                self.plan.write(&StartedPlan {
-                    started_unix_ms: crate::unix_ms(),
-                    plan: plan.clone(),
-                })?;
+                self.plan.write(&StartedPlan { started_unix_ms: crate::unix_ms(), plan: plan.clone() })?;
                 self.begin(&plan)?;
             }
         }
@@ -265,13 +217,7 @@ impl probe_server::Probe for Sink {
             && books.ledger.seal().is_none()
         {
             let (delivered, incarnations) = (books.ledger.delivered_count(), books.ledger.incarnations());
-            books.record(
-                &SinkRecord::Sealed(SinkSeal {
-                    delivered,
-                    incarnations,
-                }),
-                true,
-            );
+            books.record(&SinkRecord::Sealed(SinkSeal { delivered, incarnations }), true);
         }
         Ok(Response::new(self.status()))
     }
@@ -279,14 +225,9 @@ impl probe_server::Probe for Sink {
     async fn progress(&self, _: Request<ProgressRequest>) -> Result<Response<ProgressReply>, tonic::Status> {
         let books = self.lock();
         let streams = books.iter().flat_map(|books| {
-            books
-                .ledger
-                .streams()
-                .map(|stream| StreamRanges::of(stream, &books.ledger.delivered(stream)))
+            books.ledger.streams().map(|stream| StreamRanges::of(stream, &books.ledger.delivered(stream)))
         });
-        Ok(Response::new(ProgressReply {
-            streams: streams.collect(),
-        }))
+        Ok(Response::new(ProgressReply { streams: streams.collect() }))
     }
 
     async fn read_ledger(
@@ -306,18 +247,8 @@ mod tests {
         let made = ranges(vec![7, 3, 4, 5, 4, 9]);
         assert_eq!(made.iter().map(|range| range.count()).sum::<u64>(), 6);
         let mut ledger = SinkLedger::default();
-        ledger
-            .apply(&SinkRecord::Opened {
-                run_tag: 1,
-                unix_ms: 0,
-            })
-            .unwrap();
-        let delivery = Delivery {
-            unix_ms: 0,
-            gateway: 0,
-            stream: 1,
-            ranges: made,
-        };
+        ledger.apply(&SinkRecord::Opened { run_tag: 1, unix_ms: 0 }).unwrap();
+        let delivery = Delivery { unix_ms: 0, gateway: 0, stream: 1, ranges: made };
         ledger.apply(&SinkRecord::Delivered(delivery)).unwrap();
         assert_eq!((ledger.delivered_count(), ledger.duplicated_count()), (5, 1));
     }

@@ -1,4 +1,5 @@
 //! Emitter and sink over the loopback, with nothing between them but a sink that comes late.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
@@ -16,12 +17,7 @@ use tonic::Request;
 const RUN: u64 = 0x0012_3456_789a;
 
 fn plan(role: Role) -> Plan {
-    Plan {
-        run_tag: RUN,
-        spans_per_trace: 10,
-        lease: Some(Lease { milliseconds: 60_000 }),
-        role: Some(role),
-    }
+    Plan { run_tag: RUN, spans_per_trace: 10, lease: Some(Lease { milliseconds: 60_000 }), role: Some(role) }
 }
 
 fn emit_plan(endpoint: String, seconds: u64) -> Plan {
@@ -38,29 +34,19 @@ fn emit_plan(endpoint: String, seconds: u64) -> Plan {
 async fn serve(sink: Arc<Sink>, listener: TcpListener) {
     let service = TraceServiceServer::from_arc(sink);
     let incoming = TcpListenerStream::new(listener);
-    tonic::transport::Server::builder()
-        .add_service(service)
-        .serve_with_incoming(incoming)
-        .await
-        .unwrap();
+    tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
 }
 
 async fn stop(probe: &impl Probe) -> Status {
-    probe
-        .stop(Request::new(StopRequest { drain_ms: 10_000 }))
-        .await
-        .unwrap()
-        .into_inner()
+    probe.stop(Request::new(StopRequest { drain_ms: 10_000 })).await.unwrap().into_inner()
 }
 
 fn account(dir: &Path) -> (EmitterLedger, Account) {
     let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
-    let emitted = log::decode::<EmitterRecord>(&read("emit.ledger"))
-        .unwrap()
-        .records;
+    let emitted = log::decode::<EmitterRecord>(&read("emit.ledger")).unwrap().records;
     let arrived = log::decode::<SinkRecord>(&read("sink.ledger")).unwrap().records;
     let emitter = EmitterLedger::from_records(&emitted).unwrap();
-    let account = Account::of(&[emitter.clone()], &[SinkLedger::from_records(&arrived).unwrap()]);
+    let account = Account::of(std::slice::from_ref(&emitter), &[SinkLedger::from_records(&arrived).unwrap()]);
     (emitter, account)
 }
 
@@ -71,18 +57,13 @@ async fn all_that_is_acknowledged_is_delivered() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let emit_dir = tempfile::tempdir().unwrap();
-    let (emitter, sink) = (
-        Emitter::open(emit_dir.path()).unwrap(),
-        Sink::open(dir.path()).unwrap(),
-    );
+    let (emitter, sink) = (Emitter::open(emit_dir.path()).unwrap(), Sink::open(dir.path()).unwrap());
 
     emitter.start(Request::new(emit_plan(endpoint, 2))).await.unwrap();
     tokio::spawn(serve(Arc::clone(&sink), listener));
     // No plan yet: the sink answers UNAVAILABLE, and the emitter tries again.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget: None }))))
-        .await
-        .unwrap();
+    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget: None })))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_900)).await;
 
     let emitted = stop(&*emitter).await;
@@ -90,19 +71,11 @@ async fn all_that_is_acknowledged_is_delivered() {
     let arrived = stop(&*sink).await;
     assert_eq!(arrived.state(), State::Sealed, "{arrived:?}");
 
-    std::fs::copy(
-        emit_dir.path().join("emit.ledger"),
-        dir.path().join("emit.ledger"),
-    )
-    .unwrap();
+    std::fs::copy(emit_dir.path().join("emit.ledger"), dir.path().join("emit.ledger")).unwrap();
     let (emitter, account) = account(dir.path());
     let counts = account.counts;
     assert!(counts.acknowledged >= 3_900, "{counts:?}");
-    assert_eq!(
-        (counts.lost, counts.unexpected, counts.unknown),
-        (0, 0, 0),
-        "{counts:?}"
-    );
+    assert_eq!((counts.lost, counts.unexpected, counts.unknown), (0, 0, 0), "{counts:?}");
     assert_eq!(counts.attempted, counts.delivered, "{counts:?}");
     assert!(!emitter.resent().is_empty(), "the first requests had no sink");
     assert!(emitter.seal().unwrap().complete);
@@ -115,28 +88,16 @@ async fn what_the_sink_forgets_is_lost() {
     let (dir, emit_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let (emitter, sink) = (
-        Emitter::open(emit_dir.path()).unwrap(),
-        Sink::open(dir.path()).unwrap(),
-    );
-    let forget = Some(Forget {
-        seed: 11,
-        one_in: 100,
-    });
-    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget }))))
-        .await
-        .unwrap();
+    let (emitter, sink) = (Emitter::open(emit_dir.path()).unwrap(), Sink::open(dir.path()).unwrap());
+    let forget = Some(Forget { seed: 11, one_in: 100 });
+    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget })))).await.unwrap();
     tokio::spawn(serve(Arc::clone(&sink), listener));
     emitter.start(Request::new(emit_plan(endpoint, 1))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     stop(&*emitter).await;
     stop(&*sink).await;
 
-    std::fs::copy(
-        emit_dir.path().join("emit.ledger"),
-        dir.path().join("emit.ledger"),
-    )
-    .unwrap();
+    std::fs::copy(emit_dir.path().join("emit.ledger"), dir.path().join("emit.ledger")).unwrap();
     let (emitter, account) = account(dir.path());
     let identity = spanproof_ledger::Identity::new(RUN, 10);
     let forgotten = (0..emitter.seal().unwrap().next).filter(|seq| {
@@ -157,11 +118,7 @@ async fn the_end_of_the_lease_ends_the_load() {
     plan.lease = Some(Lease { milliseconds: 200 });
     emitter.start(Request::new(plan)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let status = emitter
-        .renew(Request::new(Lease { milliseconds: 1_000 }))
-        .await
-        .unwrap()
-        .into_inner();
+    let status = emitter.renew(Request::new(Lease { milliseconds: 1_000 })).await.unwrap().into_inner();
     assert_eq!(status.state(), State::Draining, "{status:?}");
 }
 
@@ -170,10 +127,7 @@ async fn the_end_of_the_lease_ends_the_load() {
 async fn a_new_incarnation_never_uses_a_number_twice() {
     let dir = tempfile::tempdir().unwrap();
     let first = Emitter::open(dir.path()).unwrap();
-    first
-        .start(Request::new(emit_plan("http://127.0.0.1:9".to_owned(), 3_600)))
-        .await
-        .unwrap();
+    first.start(Request::new(emit_plan("http://127.0.0.1:9".to_owned(), 3_600))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     // The files as a kill would leave them.
     let after = tempfile::tempdir().unwrap();
@@ -194,14 +148,7 @@ async fn a_new_incarnation_never_uses_a_number_twice() {
             _ => None,
         })
         .collect();
-    assert!(
-        blocks.windows(2).all(|pair| pair[0].end == pair[1].start),
-        "{blocks:?}"
-    );
-    assert_eq!(
-        ledger.unknown(),
-        *ledger.reserved(),
-        "nothing was ever acknowledged"
-    );
+    assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start), "{blocks:?}");
+    assert_eq!(ledger.unknown(), *ledger.reserved(), "nothing was ever acknowledged");
     drop(second);
 }

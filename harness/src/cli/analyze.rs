@@ -18,13 +18,7 @@ pub(super) struct Options {
 
 pub(super) fn main(options: &Options) -> Result<End, Complaint> {
     let record = Record::read(&options.folder).map_err(|error| {
-        (
-            miette::miette!(
-                help = "a run folder is what `spanproof run` prints last",
-                "{error}"
-            ),
-            End::BadInput,
-        )
+        (miette::miette!(help = "a run folder is what `spanproof run` prints last", "{error}"), End::BadInput)
     })?;
     let judgement = judge::judge(&record);
     if options.json {

@@ -40,11 +40,7 @@ pub(super) struct Options {
 fn cluster_name(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let good = !text.is_empty() && text.len() <= 32 && text.bytes().all(fits) && !text.starts_with('-');
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err("up to 32 lower-case letters, digits and dashes".to_owned())
-    }
+    if good { Ok(text.to_owned()) } else { Err("up to 32 lower-case letters, digits and dashes".to_owned()) }
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
@@ -53,15 +49,10 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let scenarios: Result<Vec<_>, _> = options
-        .scenarios
-        .iter()
-        .map(|path| Scenario::load(path, &options.sets))
-        .collect();
+    let scenarios: Result<Vec<_>, _> =
+        options.scenarios.iter().map(|path| Scenario::load(path, &options.sets)).collect();
     let scenarios = scenarios.map_err(|error| (Report::new(error), End::BadInput))?;
-    let seed = options
-        .seed
-        .unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
+    let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();
     tokio::spawn(on_signals(cancel.clone(), progress.clone()));
@@ -145,10 +136,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn collectors(scenarios: &[Scenario]) -> Vec<String> {
-    let mut versions: Vec<_> = scenarios
-        .iter()
-        .map(|scenario| scenario.tier.collector.clone())
-        .collect();
+    let mut versions: Vec<_> = scenarios.iter().map(|scenario| scenario.tier.collector.clone()).collect();
     versions.sort();
     versions.dedup();
     versions

@@ -67,10 +67,7 @@ impl Images {
     /// Reads the list.
     pub fn read(cache: &Path) -> Result<Self, ImagesError> {
         let path = cache.join("images.json");
-        let error = |message: String| ImagesError::NoList {
-            path: path.clone(),
-            message,
-        };
+        let error = |message: String| ImagesError::NoList { path: path.clone(), message };
         let bytes = std::fs::read(&path).map_err(|e| error(e.to_string()))?;
         let images = Self(serde_json::from_slice(&bytes).map_err(|e| error(e.to_string()))?);
         for name in ["node", "probe", "metrics-server"] {
@@ -81,32 +78,18 @@ impl Images {
 
     fn get(&self, name: &str) -> Result<&Image, ImagesError> {
         let known = || self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        self.0.get(name).ok_or_else(|| ImagesError::Unknown {
-            wanted: name.to_owned(),
-            known: known(),
-        })
+        self.0.get(name).ok_or_else(|| ImagesError::Unknown { wanted: name.to_owned(), known: known() })
     }
 
     /// Whether the engine has all that a run needs.
     pub(super) async fn check(&self, collectors: &[String]) -> Result<(), ImagesError> {
         let collectors = collectors.iter().map(|version| format!("collector-{version}"));
-        for name in ["node", "probe", "metrics-server"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(collectors)
-        {
+        for name in ["node", "probe", "metrics-server"].map(str::to_owned).into_iter().chain(collectors) {
             let image = self.get(&name)?;
             let format = "--format={{index .Config.Labels \"spanproof.sources\"}}";
-            let inspected = command::run(
-                OsStr::new("docker"),
-                &["image", "inspect", format, &image.image],
-                |_| {},
-            )
-            .await;
-            let missing = |_| ImagesError::Missing {
-                what: name.clone(),
-                name: image.image.clone(),
-            };
+            let inspected =
+                command::run(OsStr::new("docker"), &["image", "inspect", format, &image.image], |_| {}).await;
+            let missing = |_| ImagesError::Missing { what: name.clone(), name: image.image.clone() };
             let sources = inspected.map_err(missing)?;
             if name == "probe" && sources.trim() != spanproof_probe::SOURCES {
                 let (found, expected) = (sources.trim().to_owned(), spanproof_probe::SOURCES.to_owned());

@@ -40,9 +40,7 @@ pub(super) async fn engine_version() -> Result<String, ClusterError> {
     let asked = docker(&["version", "--format", "{{.Server.Version}}"]).await;
     asked
         .map(|version| version.trim().to_owned())
-        .map_err(|error| ClusterError::NoEngine {
-            tried: error.to_string(),
-        })
+        .map_err(|error| ClusterError::NoEngine { tried: error.to_string() })
 }
 
 async fn docker(arguments: &[&str]) -> Result<String, CommandError> {
@@ -81,10 +79,7 @@ impl Kind {
     pub(super) async fn nodes(&self, cluster: &str) -> Result<Vec<String>, ClusterError> {
         let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
         let listed = docker(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]).await;
-        let listed = listed.map_err(|source| ClusterError::Command {
-            doing: "listing the nodes",
-            source,
-        })?;
+        let listed = listed.map_err(|source| ClusterError::Command { doing: "listing the nodes", source })?;
         Ok(listed.lines().map(str::to_owned).collect())
     }
 
@@ -102,10 +97,7 @@ impl Kind {
             std::fs::write(&path, text).map_err(|source| ClusterError::State { path, source })
         };
         write("isolate.conf", isolation())?;
-        write(
-            "kind.json",
-            configuration(&state.join("isolate.conf")).to_string(),
-        )?;
+        write("kind.json", configuration(&state.join("isolate.conf")).to_string())?;
         let (kubeconfig, configuration) = (state.join("kubeconfig"), state.join("kind.json"));
         let arguments: [&OsStr; 12] = [
             "create".as_ref(),
@@ -126,59 +118,38 @@ impl Kind {
                 reaper.watch(pid);
             }
         });
-        let failed = |source| ClusterError::Command {
-            doing: "making the cluster",
-            source,
-        };
+        let failed = |source| ClusterError::Command { doing: "making the cluster", source };
         made.await.map_err(failed)?;
         for container in self.nodes(cluster).await? {
-            let shares = SHARES
-                .iter()
-                .find(|(role, _)| container.contains(role))
-                .map_or(1024, |(_, shares)| *shares);
+            let shares =
+                SHARES.iter().find(|(role, _)| container.contains(role)).map_or(1024, |(_, shares)| *shares);
             let shared = docker(&["update", "--cpu-shares", &shares.to_string(), &container]).await;
-            shared.map_err(|source| ClusterError::Command {
-                doing: "sharing out the processors",
-                source,
-            })?;
+            shared.map_err(|source| ClusterError::Command { doing: "sharing out the processors", source })?;
         }
         Ok(())
     }
 
     /// Puts images on every node.
     pub(super) async fn load(&self, cluster: &str, images: &[&Image]) -> Result<(), ClusterError> {
-        let mut arguments: Vec<&OsStr> = vec![
-            "load".as_ref(),
-            "docker-image".as_ref(),
-            "--name".as_ref(),
-            cluster.as_ref(),
-        ];
+        let mut arguments: Vec<&OsStr> =
+            vec!["load".as_ref(), "docker-image".as_ref(), "--name".as_ref(), cluster.as_ref()];
         arguments.extend(images.iter().map(|image| OsStr::new(&image.image)));
-        self.run("loading images onto the nodes", &arguments)
-            .await
-            .map(|_| ())
+        self.run("loading images onto the nodes", &arguments).await.map(|_| ())
     }
 
     /// Removes a cluster, and everything of it.
     pub(super) async fn delete(&self, cluster: &str) -> Result<(), ClusterError> {
-        let arguments: [&OsStr; 4] = [
-            "delete".as_ref(),
-            "cluster".as_ref(),
-            "--name".as_ref(),
-            cluster.as_ref(),
-        ];
+        let arguments: [&OsStr; 4] =
+            ["delete".as_ref(), "cluster".as_ref(), "--name".as_ref(), cluster.as_ref()];
         self.run("removing the cluster", &arguments).await.map(|_| ())
     }
 }
 
-/// CoreDNS where no drain moves it: a fault of a worker is not to be one of DNS as well.
+/// `CoreDNS` where no drain moves it: a fault of a worker is not to be one of DNS as well.
 pub(super) async fn pin_dns(client: &Client) -> Result<(), kube::Error> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
     let patch = json!({"spec": {"template": {"spec": {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}}}});
-    deployments
-        .patch("coredns", &PatchParams::default(), &Patch::Strategic(patch))
-        .await
-        .map(|_| ())
+    deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await.map(|_| ())
 }
 
 /// kind's configuration: one control plane, three workers, and what makes two cores enough.
@@ -189,10 +160,7 @@ fn configuration(isolation: &Path) -> serde_json::Value {
         "readOnly": true,
     }]);
     let mut nodes = vec![json!({"role": "control-plane", "extraMounts": mounts})];
-    nodes.extend(std::iter::repeat_n(
-        json!({"role": "worker", "extraMounts": mounts}),
-        WORKERS,
-    ));
+    nodes.extend(std::iter::repeat_n(json!({"role": "worker", "extraMounts": mounts}), WORKERS));
     let etcd = [("unsafe-no-fsync", "true")];
     let manager = [
         ("horizontal-pod-autoscaler-sync-period", "5s"),
@@ -202,16 +170,10 @@ fn configuration(isolation: &Path) -> serde_json::Value {
     // kubeadm's third beta takes extra arguments as a map, the fourth as a list; kind uses what fits the
     // node's version, and a patch for the other one is not applied.
     let map = |arguments: &[(&str, &str)]| -> serde_json::Value {
-        arguments
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), json!(value)))
-            .collect()
+        arguments.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect()
     };
     let list = |arguments: &[(&str, &str)]| -> serde_json::Value {
-        arguments
-            .iter()
-            .map(|(name, value)| json!({"name": name, "value": value}))
-            .collect()
+        arguments.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
     };
     let patch = |version: &str, etcd: serde_json::Value, manager: serde_json::Value| {
         json!({
@@ -270,10 +232,9 @@ fn enough_memory() -> Result<(), ClusterError> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let available = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     match available.map(|kib| kib / 1024) {
-        Some(available_mib) if available_mib < NEEDED_MIB => Err(ClusterError::TooLittleMemory {
-            available_mib,
-            needed_mib: NEEDED_MIB,
-        }),
+        Some(available_mib) if available_mib < NEEDED_MIB => {
+            Err(ClusterError::TooLittleMemory { available_mib, needed_mib: NEEDED_MIB })
+        }
         _ => Ok(()),
     }
 }

@@ -52,37 +52,23 @@ const REAPER_PATIENCE: Duration = Duration::from_secs(90);
 impl Lock {
     /// Takes the lock of a cluster whose state is in `state`.
     pub(super) fn take(state: &Path, cluster: &str) -> Result<Self, LockError> {
-        let io = |path: &Path, source| LockError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |path: &Path, source| LockError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(state).map_err(|e| io(state, e))?;
         // The lock's own file is never removed: a second process might hold the removed one's lock.
         let path = state.with_extension("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|e| io(&path, e))?;
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| io(&path, e))?;
         let previous = std::fs::read(state.join("owner.json"))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match file.try_lock() {
-            Ok(()) => Ok(Self {
-                state: state.to_owned(),
-                previous,
-                file,
-            }),
+            Ok(()) => Ok(Self { state: state.to_owned(), previous, file }),
             Err(TryLockError::Error(source)) => Err(io(&path, source)),
             Err(TryLockError::WouldBlock) => {
                 let by = previous.map_or_else(
                     || "another process".to_owned(),
                     |owner| format!("process {} ({})", owner.pid, owner.run),
                 );
-                Err(LockError::Held {
-                    cluster: cluster.to_owned(),
-                    by,
-                })
+                Err(LockError::Held { cluster: cluster.to_owned(), by })
             }
         }
     }
@@ -106,10 +92,7 @@ impl Lock {
             }
             if !said {
                 said = true;
-                say(&format!(
-                    "process {} died; waiting until what it left behind is removed",
-                    owner.pid
-                ));
+                say(&format!("process {} died; waiting until what it left behind is removed", owner.pid));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -118,9 +101,7 @@ impl Lock {
     /// A second handle on the lock: it is held until both are closed.
     pub(super) fn share(&self) -> Result<File, LockError> {
         let path = || self.state.with_extension("lock");
-        self.file
-            .try_clone()
-            .map_err(|source| LockError::Io { path: path(), source })
+        self.file.try_clone().map_err(|source| LockError::Io { path: path(), source })
     }
 
     /// Who held it before, and did not let go of it in good order.
@@ -132,11 +113,8 @@ impl Lock {
     pub(super) fn own(&self) -> Result<(), LockError> {
         let path = self.state.join("owner.json");
         let command: Vec<_> = std::env::args().collect();
-        let owner = Owner {
-            pid: std::process::id(),
-            run: command.join(" "),
-            since_unix_ms: crate::clock::unix_ms(),
-        };
+        let owner =
+            Owner { pid: std::process::id(), run: command.join(" "), since_unix_ms: crate::clock::unix_ms() };
         let bytes = serde_json::to_vec(&owner).unwrap_or_default();
         let written = File::create(&path).and_then(|mut file| file.write_all(&bytes));
         written.map_err(|source| LockError::Io { path, source })
@@ -174,16 +152,9 @@ mod tests {
         let lock = Lock::take(&state, "cluster").unwrap();
         let reaper = lock.share().unwrap();
         drop(lock);
-        assert!(matches!(
-            Lock::take(&state, "cluster"),
-            Err(LockError::Held { .. })
-        ));
+        assert!(matches!(Lock::take(&state, "cluster"), Err(LockError::Held { .. })));
         // No process has this number.
-        let dead = Owner {
-            pid: u32::MAX,
-            run: "x".to_owned(),
-            since_unix_ms: 0,
-        };
+        let dead = Owner { pid: u32::MAX, run: "x".to_owned(), since_unix_ms: 0 };
         std::fs::write(state.join("owner.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
         let cleaning = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -201,17 +172,10 @@ mod tests {
         assert!(first.previous().is_none());
         first.own().unwrap();
         let refused = Lock::take(&state, "cluster").unwrap_err().to_string();
-        assert!(
-            refused.contains(&format!("process {}", std::process::id())),
-            "{refused}"
-        );
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(first);
         let second = Lock::take(&state, "cluster").unwrap();
-        assert_eq!(
-            second.previous().unwrap().pid,
-            std::process::id(),
-            "it died without a word"
-        );
+        assert_eq!(second.previous().unwrap().pid, std::process::id(), "it died without a word");
         second.forget();
         drop(second);
         assert!(Lock::take(&state, "cluster").unwrap().previous().is_none());

@@ -44,21 +44,11 @@ pub(super) struct Reaper {
 impl Reaper {
     pub(super) fn arm(kind: &Kind, cluster: &str, state: &Path, lock: &Lock) -> Result<Self, ClusterError> {
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", SCRIPT, "spanproof-reaper"])
-            .arg(kind.program())
-            .arg(cluster)
-            .arg(state);
-        // A group of its own, and nothing of this process's but the pipe.
-        command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let state = |source| ClusterError::State {
-            path: "/bin/sh".into(),
-            source,
-        };
+        command.args(["-c", SCRIPT, "spanproof-reaper"]).arg(kind.program()).arg(cluster).arg(state);
+        // A group of its own, and nothing of this process's but the pipe and the lock: the kernel keeps that as
+        // long as a process has its file open, here as standard output, to which nothing is written.
+        command.process_group(0).stdin(Stdio::piped()).stdout(lock.share()?).stderr(Stdio::null());
+        let state = |source| ClusterError::State { path: "/bin/sh".into(), source };
         let mut process = command.spawn().map_err(state)?;
         let pipe = process.stdin.take();
         Ok(Self { process, pipe })

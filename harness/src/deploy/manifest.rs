@@ -109,19 +109,12 @@ impl Manifest {
     /// Whether it is a part of an application, by its label or its name.
     pub(super) fn belongs_to(&self, app: &str) -> bool {
         let metadata = self.metadata();
-        let label = metadata
-            .labels
-            .iter()
-            .flatten()
-            .find(|(key, _)| *key == "app.kubernetes.io/name");
+        let label = metadata.labels.iter().flatten().find(|(key, _)| *key == "app.kubernetes.io/name");
         label.map_or(metadata.name.as_deref() == Some(app), |(_, value)| value == app)
     }
 
     pub(super) fn label(&mut self, key: &str, value: &str) {
-        self.metadata_mut()
-            .labels
-            .get_or_insert_default()
-            .insert(key.to_owned(), value.to_owned());
+        self.metadata_mut().labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
     }
 
     pub(super) fn pod_spec_mut(&mut self) -> Option<&mut PodSpec> {
@@ -147,7 +140,7 @@ impl Manifest {
 pub(super) fn read(dir: &Path) -> Result<Vec<Manifest>, ManifestError> {
     let path = dir.join("kustomization.yaml");
     let kustomization: Kustomization =
-        serde_saphyr::from_str(&text(&path)?).map_err(|e| error(&path, e.without_snippet()))?;
+        serde_saphyr::from_str(&text(&path)?).map_err(|e| error(&path, e.without_snippet().to_string()))?;
     let mut objects = Vec::new();
     for resource in kustomization.resources {
         let path = dir.join(resource);
@@ -155,8 +148,8 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Manifest>, ManifestError> {
             objects.extend(read(&path)?);
             continue;
         }
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(&text(&path)?).map_err(|e| error(&path, e.without_snippet()))?;
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text(&path)?)
+            .map_err(|e| error(&path, e.without_snippet().to_string()))?;
         for document in documents {
             let kind = document["kind"].as_str().unwrap_or_default();
             objects.push(Manifest::typed(kind, &document).map_err(|message| error(&path, message))?);
@@ -166,23 +159,19 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Manifest>, ManifestError> {
 }
 
 fn text(path: &Path) -> Result<String, ManifestError> {
-    std::fs::read_to_string(path).map_err(|e| error(path, e))
+    std::fs::read_to_string(path).map_err(|e| error(path, e.to_string()))
 }
 
-fn error(path: &Path, message: impl ToString) -> ManifestError {
-    ManifestError {
-        path: path.to_owned(),
-        message: message.to_string(),
-    }
+fn error(path: &Path, message: impl Into<String>) -> ManifestError {
+    ManifestError { path: path.to_owned(), message: message.into() }
 }
 
 /// A typed object drops a field that its type does not have: here that is an error.
 fn lossless<K: DeserializeOwned + Serialize>(value: &Value) -> Result<K, String> {
     let typed: K = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
     let back = serde_json::to_value(&typed).map_err(|e| e.to_string())?;
-    missing(value, &back, "").map_or(Ok(typed), |field| {
-        Err(format!("{field} is not a field of {}", value["kind"]))
-    })
+    missing(value, &back, "")
+        .map_or(Ok(typed), |field| Err(format!("{field} is not a field of {}", value["kind"])))
 }
 
 /// The path of the first field that is in `before` and not in `after`.

@@ -23,25 +23,14 @@ pub(super) async fn await_deployment(
             };
             let wanted = Some(spec.replicas.unwrap_or(1));
             status.observed_generation >= found.metadata.generation
-                && (
-                    status.updated_replicas,
-                    status.available_replicas,
-                    status.replicas,
-                ) == (wanted, wanted, wanted)
+                && (status.updated_replicas, status.available_replicas, status.replicas)
+                    == (wanted, wanted, wanted)
         })
     };
     let (namespace, name) = names(&object.metadata);
     let objects: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("Deployment {name} to have all its replicas available");
-    within(
-        client,
-        namespace,
-        name,
-        awaited,
-        patience,
-        await_condition(objects, name, complete),
-    )
-    .await
+    within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
 }
 
 pub(super) async fn await_daemon_set(
@@ -62,15 +51,7 @@ pub(super) async fn await_daemon_set(
     let (namespace, name) = names(&object.metadata);
     let objects: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("DaemonSet {name} to be ready on every node");
-    within(
-        client,
-        namespace,
-        name,
-        awaited,
-        patience,
-        await_condition(objects, name, complete),
-    )
-    .await
+    within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
 }
 
 pub(super) async fn await_api_service(
@@ -80,10 +61,7 @@ pub(super) async fn await_api_service(
 ) -> Result<(), DeployError> {
     let available = |found: Option<&APIService>| {
         let conditions = found.and_then(|found| found.status.as_ref()?.conditions.as_ref());
-        conditions.is_some_and(|all| {
-            all.iter()
-                .any(|one| one.type_ == "Available" && one.status == "True")
-        })
+        conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Available" && one.status == "True"))
     };
     let (_, name) = names(&object.metadata);
     let objects: Api<APIService> = Api::all(client.clone());
@@ -108,16 +86,10 @@ where
     let awaited = format!("{} {name} to be gone", K::kind(&()));
     match tokio::time::timeout(patience, await_condition(objects, name, gone)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(DeployError::NotReady {
-            awaited,
-            waited: patience,
-            state: error.to_string(),
-        }),
-        Err(_) => Err(DeployError::NotReady {
-            awaited,
-            waited: patience,
-            state: "it is still there".to_owned(),
-        }),
+        Ok(Err(error)) => Err(DeployError::NotReady { awaited, waited: patience, state: error.to_string() }),
+        Err(_) => {
+            Err(DeployError::NotReady { awaited, waited: patience, state: "it is still there".to_owned() })
+        }
     }
 }
 
@@ -129,27 +101,16 @@ pub(super) async fn await_no_pods(
     patience: Duration,
 ) -> Result<(), DeployError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let api_error = |source| DeployError::Api {
-        action: "list",
-        object: "pods".to_owned(),
-        source: Box::new(source),
-    };
+    let api_error =
+        |source| DeployError::Api { action: "list", object: "pods".to_owned(), source: Box::new(source) };
     for pod in pods.list(labels).await.map_err(api_error)? {
-        await_gone(
-            pods.clone(),
-            pod.metadata.name.as_deref().unwrap_or_default(),
-            patience,
-        )
-        .await?;
+        await_gone(pods.clone(), pod.metadata.name.as_deref().unwrap_or_default(), patience).await?;
     }
     Ok(())
 }
 
 fn names(metadata: &kube::api::ObjectMeta) -> (&str, &str) {
-    (
-        metadata.namespace.as_deref().unwrap_or_default(),
-        metadata.name.as_deref().unwrap_or_default(),
-    )
+    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
 async fn within<K>(
@@ -162,18 +123,10 @@ async fn within<K>(
 ) -> Result<(), DeployError> {
     match tokio::time::timeout(patience, condition).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(DeployError::NotReady {
-            awaited,
-            waited: patience,
-            state: error.to_string(),
-        }),
+        Ok(Err(error)) => Err(DeployError::NotReady { awaited, waited: patience, state: error.to_string() }),
         Err(_) => {
             let state = pods_state(client, namespace, app).await;
-            Err(DeployError::NotReady {
-                awaited,
-                waited: patience,
-                state,
-            })
+            Err(DeployError::NotReady { awaited, waited: patience, state })
         }
     }
 }
@@ -184,47 +137,24 @@ async fn pods_state(client: &Client, namespace: &str, app: &str) -> String {
     let listed = pods.list(&ListParams::default()).await;
     let states = listed.into_iter().flatten().filter_map(|pod| {
         let name = pod.metadata.name?;
-        name.starts_with(app)
-            .then(|| format!("{name}: {}", pod_state(pod.status.unwrap_or_default())))
+        name.starts_with(app).then(|| format!("{name}: {}", pod_state(pod.status.unwrap_or_default())))
     });
     let states: Vec<_> = states.collect();
-    if states.is_empty() {
-        format!("no pod of {app} is there")
-    } else {
-        states.join("; ")
-    }
+    if states.is_empty() { format!("no pod of {app} is there") } else { states.join("; ") }
 }
 
 fn pod_state(status: k8s_openapi::api::core::v1::PodStatus) -> String {
-    let containers = status
-        .init_container_statuses
-        .into_iter()
-        .chain(status.container_statuses)
-        .flatten();
+    let containers = status.init_container_statuses.into_iter().chain(status.container_statuses).flatten();
     let waiting = containers.filter_map(|container| {
         let state = container.state?;
         let waiting = state.waiting.map(|waiting| (waiting.reason, waiting.message));
-        let ended = state
-            .terminated
-            .filter(|end| end.exit_code != 0)
-            .map(|end| (end.reason, end.message));
+        let ended = state.terminated.filter(|end| end.exit_code != 0).map(|end| (end.reason, end.message));
         let (reason, message) = waiting.or(ended)?;
-        Some(format!(
-            "{} {} {}",
-            container.name,
-            reason.unwrap_or_default(),
-            message.unwrap_or_default()
-        ))
+        Some(format!("{} {} {}", container.name, reason.unwrap_or_default(), message.unwrap_or_default()))
     });
-    let unscheduled = status
-        .conditions
-        .into_iter()
-        .flatten()
-        .filter(|condition| condition.status == "False");
+    let unscheduled = status.conditions.into_iter().flatten().filter(|condition| condition.status == "False");
     let conditions = unscheduled.filter_map(|condition| condition.message);
-    let parts: Vec<_> = std::iter::once(status.phase.unwrap_or_default())
-        .chain(waiting)
-        .chain(conditions)
-        .collect();
+    let parts: Vec<_> =
+        std::iter::once(status.phase.unwrap_or_default()).chain(waiting).chain(conditions).collect();
     parts.join(", ")
 }

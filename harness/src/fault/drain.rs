@@ -36,10 +36,7 @@ impl Disposition {
     /// What `kubectl drain --ignore-daemonsets` does with a pod; `--force` and
     /// `--delete-emptydir-data` are the scenario's to give.
     pub fn of(pod: &Pod, options: &Drain) -> Self {
-        let controller = pod
-            .owner_references()
-            .iter()
-            .find(|owner| owner.controller == Some(true));
+        let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         if pod.annotations().contains_key("kubernetes.io/config.mirror") {
@@ -94,32 +91,18 @@ async fn cordon_and_evict(
     cordon(stage, nodes, node).await?;
     let all: Api<Pod> = Api::all(stage.client.clone());
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let pods = all
-        .list(&on_node)
-        .await
-        .map_err(FaultError::api("list pods on", node))?
-        .items;
+    let pods = all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items;
     for pod in &pods {
         if let Disposition::Refuse(why) = Disposition::of(pod, options) {
-            return Err(FaultError::NotAllowed {
-                pod: pod.name_any(),
-                node: node.to_owned(),
-                why,
-            });
+            return Err(FaultError::NotAllowed { pod: pod.name_any(), node: node.to_owned(), why });
         }
     }
     // As kubectl does, all at once; and every one to its end, so that each answer is on record.
-    let moves = pods
-        .iter()
-        .map(|pod| move_away(stage, fault, pod, options, until));
+    let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until));
     join_all(moves).await.into_iter().collect::<Result<(), _>>()?;
 
     // Seen to have landed: unschedulable, and nothing left that could be evicted.
-    let left = all
-        .list(&on_node)
-        .await
-        .map_err(FaultError::api("list pods on", node))?
-        .items;
+    let left = all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items;
     let left: Vec<_> = left
         .iter()
         .filter(|pod| !matches!(Disposition::of(pod, options), Disposition::Leave(_)))
@@ -171,14 +154,9 @@ async fn cordon(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), Faul
     }
     let patch =
         json!({"metadata": {"annotations": {CORDONED_BY: stage.run}}, "spec": {"unschedulable": true}});
-    let patched = nodes
-        .patch(node, &PatchParams::default(), &Patch::Merge(patch))
-        .await;
+    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await;
     patched.map_err(FaultError::api("cordon", node))?;
-    stage.recorder.event(Event::Cordon {
-        node: node.to_owned(),
-        cordoned: true,
-    })?;
+    stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: true })?;
     Ok(())
 }
 
@@ -199,18 +177,10 @@ async fn uncordon_ours(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(
     if found.annotations().get(CORDONED_BY) != Some(&stage.run) {
         return Ok(());
     }
-    let patched = nodes
-        .patch(node, &PatchParams::default(), &Patch::Merge(uncordon()))
-        .await;
-    let spec = patched
-        .map_err(FaultError::api("uncordon", node))?
-        .spec
-        .unwrap_or_default();
+    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(uncordon())).await;
+    let spec = patched.map_err(FaultError::api("uncordon", node))?.spec.unwrap_or_default();
     if spec.unschedulable != Some(true) {
-        stage.recorder.event(Event::Cordon {
-            node: node.to_owned(),
-            cordoned: false,
-        })?;
+        stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: false })?;
     }
     Ok(())
 }
@@ -223,10 +193,7 @@ pub async fn targets(stage: &Stage, options: &Drain) -> Result<Vec<String>, Faul
         NodeSelector::Worker => {
             let nodes: Api<Node> = Api::all(stage.client.clone());
             let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
-            let listed = nodes
-                .list(&workers)
-                .await
-                .map_err(FaultError::api("list", "nodes"))?;
+            let listed = nodes.list(&workers).await.map_err(FaultError::api("list", "nodes"))?;
             Ok(listed.iter().map(ResourceExt::name_any).collect())
         }
     }
@@ -262,11 +229,7 @@ mod tests {
     #[test]
     fn pods_are_treated_as_kubectl_treats_them() {
         let strict = Drain::default();
-        let lenient = Drain {
-            unmanaged: true,
-            empty_dir: true,
-            ..Drain::default()
-        };
+        let lenient = Drain { unmanaged: true, empty_dir: true, ..Drain::default() };
         let of = |value, options| Disposition::of(&pod(value), options);
 
         let managed = json!({"metadata": {"ownerReferences": owned_by("ReplicaSet")}});

@@ -82,10 +82,7 @@ impl Answer {
 ///
 /// Typed, since `kube`'s own `Request::evict` serialises `delete_options`, which the API does not read.
 pub(super) fn eviction_of(pod: &Pod) -> Eviction {
-    let preconditions = Preconditions {
-        uid: pod.uid(),
-        ..Preconditions::default()
-    };
+    let preconditions = Preconditions { uid: pod.uid(), ..Preconditions::default() };
     Eviction {
         metadata: ObjectMeta {
             name: pod.metadata.name.clone(),
@@ -106,9 +103,8 @@ pub(super) async fn evict(stage: &Stage, fault: usize, pod: &Pod, until: Instant
     let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
     let eviction = eviction_of(pod);
     for attempt in 1u32.. {
-        let result: Result<Status, _> = pods
-            .create_subresource("eviction", &name, &PostParams::default(), &eviction)
-            .await;
+        let result: Result<Status, _> =
+            pods.create_subresource("eviction", &name, &PostParams::default(), &eviction).await;
         let answer = Answer::of(&result);
         stage.recorder.event(Event::Eviction {
             fault,
@@ -134,10 +130,7 @@ pub(super) async fn evict(stage: &Stage, fault: usize, pod: &Pod, until: Instant
             return Err(FaultError::Deadline {
                 awaited: format!("the eviction of {name} to be granted"),
                 waited: pause * attempt,
-                state: format!(
-                    "asked {attempt} times; the last answer: {}",
-                    Answer::of(&result).describe()
-                ),
+                state: format!("asked {attempt} times; the last answer: {}", Answer::of(&result).describe()),
             });
         }
         tokio::time::sleep_until(again).await;
@@ -161,11 +154,7 @@ pub(super) async fn await_gone(
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it is still there".to_owned(),
     };
-    Err(FaultError::Deadline {
-        awaited: format!("pod {name} to be gone"),
-        waited: began.elapsed(),
-        state,
-    })
+    Err(FaultError::Deadline { awaited: format!("pod {name} to be gone"), waited: began.elapsed(), state })
 }
 
 #[cfg(test)]
@@ -173,51 +162,34 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn answer(code: u16, message: &str, details: serde_json::Value) -> Answer {
+    fn answer(code: u16, message: &str, details: &serde_json::Value) -> Answer {
         let status = json!({"code": code, "message": message, "status": "Failure", "details": details});
-        Answer::of(&Err(kube::Error::Api(Box::new(
-            serde_json::from_value(status).unwrap(),
-        ))))
+        Answer::of(&Err(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))))
     }
 
     #[test]
     fn a_budget_is_told_apart_from_throttling() {
         let budget =
             json!({"causes": [{"reason": "DisruptionBudget", "message": "needs 1 healthy pods and has 1"}]});
-        assert_eq!(
-            answer(429, "Cannot evict", budget),
-            Answer::Budget("Cannot evict".to_owned())
-        );
-        let throttled = answer(429, "too many requests", json!({"retryAfterSeconds": 7}));
+        assert_eq!(answer(429, "Cannot evict", &budget), Answer::Budget("Cannot evict".to_owned()));
+        let throttled = answer(429, "too many requests", &json!({"retryAfterSeconds": 7}));
         assert_eq!(throttled, Answer::Throttled(Some(Duration::from_secs(7))));
-        assert_eq!(
-            answer(429, "too many requests", json!({})),
-            Answer::Throttled(None)
-        );
+        assert_eq!(answer(429, "too many requests", &json!({})), Answer::Throttled(None));
     }
 
     #[test]
     fn what_is_final_is_not_tried_again() {
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        assert!(matches!(answer(500, two, json!({})), Answer::Final(_)));
-        assert!(matches!(answer(403, "forbidden", json!({})), Answer::Final(_)));
-        assert!(matches!(
-            answer(500, "etcd is busy", json!({})),
-            Answer::Unclear(_)
-        ));
+        assert!(matches!(answer(500, two, &json!({})), Answer::Final(_)));
+        assert!(matches!(answer(403, "forbidden", &json!({})), Answer::Final(_)));
+        assert!(matches!(answer(500, "etcd is busy", &json!({})), Answer::Unclear(_)));
     }
 
     #[test]
     fn a_pod_that_is_not_there_is_gone() {
-        assert_eq!(answer(404, "not found", json!({})), Answer::Gone);
-        assert_eq!(
-            answer(409, "the UID in the precondition does not match", json!({})),
-            Answer::Gone
-        );
-        assert!(matches!(
-            answer(409, "the object has been modified", json!({})),
-            Answer::Unclear(_)
-        ));
+        assert_eq!(answer(404, "not found", &json!({})), Answer::Gone);
+        assert_eq!(answer(409, "the UID in the precondition does not match", &json!({})), Answer::Gone);
+        assert!(matches!(answer(409, "the object has been modified", &json!({})), Answer::Unclear(_)));
     }
 
     /// The bytes on the wire: what the API server reads is `deleteOptions`.

@@ -31,28 +31,15 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     } else if let Some(fault) = not_landed {
         (
             Verdict::Inconclusive,
-            format!(
-                "{} of {} was not seen to land: {}",
-                fault.name,
-                fault.target,
-                problem(fault)
-            ),
+            format!("{} of {} was not seen to land: {}", fault.name, fault.target, problem(fault)),
         )
     } else if let Some(fault) = not_healed {
         (
             Verdict::Fail,
-            format!(
-                "after {} of {} the tier did not recover: {}",
-                fault.name,
-                fault.target,
-                problem(fault)
-            ),
+            format!("after {} of {} the tier did not recover: {}", fault.name, fault.target, problem(fault)),
         )
     } else {
-        (
-            Verdict::Pass,
-            format!("{} landed, and healed", story.faults.len()),
-        )
+        (Verdict::Pass, format!("{} landed, and healed", story.faults.len()))
     };
     Some(Check::new("faults", verdict, reason, evidence))
 }

@@ -16,17 +16,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     }
     // A scenario that drains every worker may well meet one without a gateway.
     let each_must = drains.iter().all(|each| *each == NodeSelector::WorkerWithGateway);
-    let faults: Vec<_> = story
-        .faults
-        .iter()
-        .filter(|fault| fault.name == "drain")
-        .collect();
+    let faults: Vec<_> = story.faults.iter().filter(|fault| fault.name == "drain").collect();
     let moved = |fault: &super::story::FaultStory| {
-        fault
-            .gone
-            .iter()
-            .filter(|pod| fault.gateways.contains(pod))
-            .count()
+        fault.gone.iter().filter(|pod| fault.gateways.contains(pod)).count()
     };
     let evidence = json!(
         faults
@@ -40,31 +32,21 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             }))
             .collect::<Vec<_>>()
     );
-    let none_moved = faults
-        .iter()
-        .find(|fault| moved(fault) == 0 && (each_must || !fault.gateways.is_empty()));
+    let none_moved =
+        faults.iter().find(|fault| moved(fault) == 0 && (each_must || !fault.gateways.is_empty()));
     let total: usize = faults.iter().map(|fault| moved(fault)).sum();
     let (verdict, reason) = if faults.is_empty() {
         (Verdict::Inconclusive, "no node was drained".to_owned())
     } else if let Some(fault) = none_moved {
         let why = fault.problem.as_deref().unwrap_or("no gateway was seen to go");
         // Asked for and not granted is the tier's doing; not asked for at all is not.
-        let verdict = if fault.tries > 0 && !story.interrupted {
-            Verdict::Fail
-        } else {
-            Verdict::Inconclusive
-        };
-        (
-            verdict,
-            format!("the drain of {} moved no gateway: {why}", fault.target),
-        )
+        let verdict =
+            if fault.tries > 0 && !story.interrupted { Verdict::Fail } else { Verdict::Inconclusive };
+        (verdict, format!("the drain of {} moved no gateway: {why}", fault.target))
     } else if total == 0 {
         (Verdict::Inconclusive, "no drain met a gateway".to_owned())
     } else {
-        (
-            Verdict::Pass,
-            format!("{total} gateways were moved by {} drains", faults.len()),
-        )
+        (Verdict::Pass, format!("{total} gateways were moved by {} drains", faults.len()))
     };
     Some(Check::new("gateways-moved", verdict, reason, evidence))
 }

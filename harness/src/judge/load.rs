@@ -28,15 +28,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     });
     let asked = format!("of {:.0}/s asked for", story.asked_rate);
     let (verdict, reason) = if before < floor {
-        (
-            Verdict::Inconclusive,
-            format!("only {before:.0}/s {asked} before the first fault: under the floor"),
-        )
+        (Verdict::Inconclusive, format!("only {before:.0}/s {asked} before the first fault: under the floor"))
     } else if whole < floor {
-        (
-            Verdict::Inconclusive,
-            format!("only {whole:.0}/s {asked}: under the floor"),
-        )
+        (Verdict::Inconclusive, format!("only {whole:.0}/s {asked}: under the floor"))
     } else {
         (Verdict::Pass, format!("{whole:.0}/s {asked}"))
     };
@@ -46,11 +40,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
 /// Spans per second of all emitters in a window of the run's clock; none if one has no two seconds in it.
 fn achieved(record: &Record, from: f64, to: f64) -> Option<f64> {
     let began = record.began_unix_ms() as f64;
-    record
-        .emitters
-        .iter()
-        .map(|emitter| rate(emitter, began + from * 1e3, began + to * 1e3))
-        .sum()
+    record.emitters.iter().map(|emitter| rate(emitter, began + from * 1e3, began + to * 1e3)).sum()
 }
 
 /// From the first to the last second that begins in the window: a second that is missing counts as idle.

@@ -31,10 +31,7 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
 fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Option<String> {
     let expected = record.environment.streams.len();
     if record.emitters.len() != expected || expected == 0 {
-        return Some(format!(
-            "{} of {expected} emitters' ledgers are there",
-            record.emitters.len()
-        ));
+        return Some(format!("{} of {expected} emitters' ledgers are there", record.emitters.len()));
     }
     if let Some(open) = record.emitters.iter().find(|emitter| emitter.seal().is_none()) {
         return Some(format!("the ledger of stream {} is not sealed", open.stream()));
@@ -46,7 +43,7 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Optio
         .emitters
         .iter()
         .map(EmitterLedger::run_tag)
-        .chain(record.sinks.iter().map(|sink| sink.run_tag()));
+        .chain(record.sinks.iter().map(spanproof_ledger::SinkLedger::run_tag));
     let tags: std::collections::BTreeSet<u64> = tags.collect();
     if tags.len() != 1 {
         return Some("the ledgers are of different runs".to_owned());
@@ -89,17 +86,11 @@ fn reason(record: &Record, story: &Story, account: &Account) -> String {
         let during = sent.map_or_else(|| "at an unknown moment".to_owned(), |t| story.during(t));
         *by_step.entry(during).or_default() += range.count();
     }
-    let by_step: Vec<_> = by_step
-        .iter()
-        .map(|(during, spans)| format!("{} sent {during}", grouped(*spans)))
-        .collect();
+    let by_step: Vec<_> =
+        by_step.iter().map(|(during, spans)| format!("{} sent {during}", grouped(*spans))).collect();
     let first = lost(record, account).next();
     let first = first.map_or_else(String::new, |(stream, range, _)| {
-        let node = record
-            .environment
-            .streams
-            .get(&stream)
-            .map_or("?", String::as_str);
+        let node = record.environment.streams.get(&stream).map_or("?", String::as_str);
         format!("; the first: {range} of stream {stream} ({node})")
     });
     format!(

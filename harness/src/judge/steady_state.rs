@@ -5,14 +5,8 @@ use serde_json::json;
 
 pub(super) fn check(story: &Story) -> Option<Check> {
     let (verdict, reason) = match &story.steady {
-        Some(Ok(t)) => (
-            Verdict::Pass,
-            format!("well under load from {t:.1}s on, before the first step"),
-        ),
-        Some(Err(reason)) => (
-            Verdict::Inconclusive,
-            format!("not well before the first step: {reason}"),
-        ),
+        Some(Ok(t)) => (Verdict::Pass, format!("well under load from {t:.1}s on, before the first step")),
+        Some(Err(reason)) => (Verdict::Inconclusive, format!("not well before the first step: {reason}")),
         None => (Verdict::Inconclusive, "it was never looked at".to_owned()),
     };
     Some(Check::new("steady-state", verdict, reason, json!({})))

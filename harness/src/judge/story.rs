@@ -79,22 +79,14 @@ impl Story {
                 Event::Steady => story.steady = Some(Ok(t)),
                 Event::NotSteady { reason } => story.steady = Some(Err(reason.clone())),
                 Event::Step { number, name } => {
-                    story.steps.push(StepStory {
-                        number: *number,
-                        name: name.clone(),
-                        start: t,
-                    });
+                    story.steps.push(StepStory { number: *number, name: name.clone(), start: t });
                 }
                 Event::Gateways { pods } => story.gateways.push((t, pods.clone())),
                 Event::Watch { synced: true, .. } => {
                     story.gaps.extend(blind_since.take().map(|since| (since, t)));
                 }
                 Event::Watch { synced: false, .. } => blind_since = Some(t),
-                Event::Settled {
-                    end,
-                    outstanding,
-                    worst_retry_pause,
-                } => {
+                Event::Settled { end, outstanding, worst_retry_pause } => {
                     story.settled = Some((*end, *outstanding, *worst_retry_pause));
                 }
                 Event::Interrupted => story.interrupted = true,
@@ -108,13 +100,7 @@ impl Story {
 
     fn tell_fault(&mut self, t: f64, last: f64, event: &Event) {
         // Faults are numbered from 0, in the order in which they begin.
-        if let Event::FaultStarted {
-            name,
-            target,
-            gateways,
-            ..
-        } = event
-        {
+        if let Event::FaultStarted { name, target, gateways, .. } = event {
             self.faults.push(FaultStory {
                 name: name.clone(),
                 target: target.clone(),
@@ -191,10 +177,6 @@ impl Story {
     /// Whether the scenario was to do something to the cluster.
     pub(super) fn was_to_do_something(record: &Record) -> bool {
         use crate::scenario::Step;
-        record
-            .scenario
-            .steps
-            .iter()
-            .any(|step| !matches!(step, Step::Hold(_)))
+        record.scenario.steps.iter().any(|step| !matches!(step, Step::Hold(_)))
     }
 }

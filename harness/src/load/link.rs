@@ -64,10 +64,7 @@ pub enum LinkError {
 
 impl LinkError {
     pub(super) fn find(probe: &str, source: kube::Error) -> Self {
-        Self::Find {
-            probe: probe.to_owned(),
-            source: Box::new(source),
-        }
+        Self::Find { probe: probe.to_owned(), source: Box::new(source) }
     }
 }
 
@@ -98,11 +95,7 @@ impl Link {
             .connect_with_connector_lazy(connector);
         // A snapshot of a million gaps is 16 MB.
         let client = ProbeClient::new(channel).max_decoding_message_size(64 << 20);
-        Self {
-            app: app.to_owned(),
-            node: node.unwrap_or_default().to_owned(),
-            client,
-        }
+        Self { app: app.to_owned(), node: node.unwrap_or_default().to_owned(), client }
     }
 
     /// Its node; empty if it may be anywhere.
@@ -112,11 +105,7 @@ impl Link {
 
     /// What it is called in messages.
     pub fn name(&self) -> String {
-        if self.node.is_empty() {
-            self.app.clone()
-        } else {
-            format!("{} on {}", self.app, self.node)
-        }
+        if self.node.is_empty() { self.app.clone() } else { format!("{} on {}", self.app, self.node) }
     }
 
     async fn call<T, F>(
@@ -139,16 +128,9 @@ impl Link {
             };
             // What the probe itself refuses stays refused; a broken way is tried again.
             let on_the_way = std::error::Error::source(&status).is_some()
-                || matches!(
-                    status.code(),
-                    tonic::Code::Unavailable | tonic::Code::DeadlineExceeded
-                );
+                || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded);
             if attempt == TRIES || !on_the_way {
-                return Err(LinkError::Call {
-                    probe: self.name(),
-                    action,
-                    status: Box::new(status),
-                });
+                return Err(LinkError::Call { probe: self.name(), action, status: Box::new(status) });
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -161,10 +143,7 @@ impl Link {
         if description.sources == spanproof_probe::SOURCES {
             return Ok(description);
         }
-        Err(LinkError::OtherSources {
-            probe: self.name(),
-            found: description.sources,
-        })
+        Err(LinkError::OtherSources { probe: self.name(), found: description.sources })
     }
 
     pub(super) async fn start(&self, plan: Plan) -> Result<(), LinkError> {
@@ -181,23 +160,16 @@ impl Link {
     }
 
     pub(super) async fn stop(&self, drain: Duration) -> Result<Status, LinkError> {
-        let stop = StopRequest {
-            drain_ms: super::millis(drain),
-        };
+        let stop = StopRequest { drain_ms: super::millis(drain) };
         let ask = |mut client: ProbeClient<Channel>| async move { client.stop(stop).await };
         Ok(self.call("stopping", PATIENCE + drain, ask).await?.into_inner())
     }
 
     pub(super) async fn progress(&self) -> Result<Streams, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move { client.progress(ProgressRequest {}).await };
-        let reply = self
-            .call("asking for its progress", PATIENCE, ask)
-            .await?
-            .into_inner();
+        let reply = self.call("asking for its progress", PATIENCE, ask).await?.into_inner();
         let sets = reply.streams.into_iter();
-        Ok(sets
-            .filter_map(|ranges| Some((u16::try_from(ranges.stream).ok()?, ranges.set())))
-            .collect())
+        Ok(sets.filter_map(|ranges| Some((u16::try_from(ranges.stream).ok()?, ranges.set()))).collect())
     }
 
     pub(super) async fn ledger(&self) -> Result<Vec<u8>, LinkError> {
@@ -216,14 +188,9 @@ impl Link {
 /// A stream to the control port of the pod that is there now.
 async fn forward(pods: &Api<Pod>, wanted: &ListParams) -> io::Result<DuplexStream> {
     let found = pods.list(wanted).await.map_err(io::Error::other)?;
-    let running = found
-        .into_iter()
-        .find(|pod| pod.metadata.deletion_timestamp.is_none());
+    let running = found.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
     let pod = running.ok_or_else(|| io::Error::other("no pod is there"))?;
-    let mut forwarder = pods
-        .portforward(&pod.name_any(), &[CONTROL_PORT])
-        .await
-        .map_err(io::Error::other)?;
+    let mut forwarder = pods.portforward(&pod.name_any(), &[CONTROL_PORT]).await.map_err(io::Error::other)?;
     let stream = forwarder.take_stream(CONTROL_PORT);
     stream.ok_or_else(|| io::Error::other("the port was not forwarded"))
 }

@@ -18,25 +18,16 @@ pub(super) async fn environment(
     let nodes: Api<Node> = Api::all(client.clone());
     let nodes = nodes.list(&ListParams::default()).await?;
     let role = |node: &Node| {
-        let control = node
-            .labels()
-            .contains_key("node-role.kubernetes.io/control-plane");
+        let control = node.labels().contains_key("node-role.kubernetes.io/control-plane");
         if control { "control plane" } else { "worker" }
     };
     let engine = nodes.iter().find_map(|node| {
         let info = &node.status.as_ref()?.node_info.as_ref()?;
-        Some(format!(
-            "{}, {}, kernel {}",
-            info.container_runtime_version, info.os_image, info.kernel_version
-        ))
+        Some(format!("{}, {}, kernel {}", info.container_runtime_version, info.os_image, info.kernel_version))
     });
     let capacity = nodes.iter().find_map(|node| {
         let capacity = node.status.as_ref()?.capacity.as_ref()?;
-        Some(format!(
-            "{} cores, {} of memory",
-            capacity.get("cpu")?.0,
-            capacity.get("memory")?.0
-        ))
+        Some(format!("{} cores, {} of memory", capacity.get("cpu")?.0, capacity.get("memory")?.0))
     });
     Ok(Environment {
         format: FORMAT,
@@ -49,10 +40,7 @@ pub(super) async fn environment(
         machine: capacity.unwrap_or_default(),
         images: serde_json::to_value(run.cluster.images()).unwrap_or_default(),
         cluster_settings: run.cluster.settings().to_vec(),
-        nodes: nodes
-            .iter()
-            .map(|node| format!("{} ({})", node.name_any(), role(node)))
-            .collect(),
+        nodes: nodes.iter().map(|node| format!("{} ({})", node.name_any(), role(node))).collect(),
         streams: probes.streams(),
         pdb_minimum: facts.pdb_minimum,
         worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
@@ -66,11 +54,8 @@ pub(super) async fn diagnostics(client: &Client, namespace: &str, recorder: &Rec
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods.list(&ListParams::default()).await.into_iter().flatten() {
         let name = pod.name_any();
-        let containers = pod
-            .spec
-            .iter()
-            .flat_map(|spec| &spec.containers)
-            .map(|container| container.name.clone());
+        let containers =
+            pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.clone());
         for container in containers.collect::<Vec<_>>() {
             for previous in [false, true] {
                 let params = LogParams {

@@ -86,17 +86,8 @@ impl FromStr for Rate {
             "m" => 60.0,
             _ => return Err(wrong()),
         };
-        let rate = number
-            .trim()
-            .replace('_', "")
-            .parse::<f64>()
-            .map_err(|_| wrong())?
-            / per;
-        if rate.is_finite() && rate > 0.0 {
-            Ok(Self(rate))
-        } else {
-            Err(wrong())
-        }
+        let rate = number.trim().replace('_', "").parse::<f64>().map_err(|_| wrong())? / per;
+        if rate.is_finite() && rate > 0.0 { Ok(Self(rate)) } else { Err(wrong()) }
     }
 }
 

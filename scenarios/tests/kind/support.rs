@@ -45,12 +45,7 @@ impl Shared {
             };
             let acquired = runtime.block_on(Cluster::acquire(&request, &|message| progress.say(message)));
             let cluster = acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
-            Self {
-                cluster,
-                runtime,
-                progress,
-                exclusive: Mutex::new(()),
-            }
+            Self { cluster, runtime, progress, exclusive: Mutex::new(()) }
         })
     }
 
@@ -65,9 +60,7 @@ impl Shared {
 }
 
 fn scenario_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(name)
-        .with_extension("yaml")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name).with_extension("yaml")
 }
 
 /// Runs a shipped scenario on the shared cluster.
@@ -81,21 +74,10 @@ pub(crate) fn run(name: &str) -> Outcome {
         leave: false,
     };
     let cancel = CancellationToken::new();
-    let outcome = shared
-        .block_on(run::run(
-            &shared.cluster,
-            &scenario,
-            &options,
-            &shared.progress,
-            &cancel,
-        ))
-        .unwrap();
-    shared
-        .progress
-        .say(&spanproof::report::verdict(&outcome.judgement));
-    shared
-        .progress
-        .say(&format!("run folder: {}", outcome.folder.display()));
+    let outcome =
+        shared.block_on(run::run(&shared.cluster, &scenario, &options, &shared.progress, &cancel)).unwrap();
+    shared.progress.say(&spanproof::report::verdict(&outcome.judgement));
+    shared.progress.say(&format!("run folder: {}", outcome.folder.display()));
     outcome
 }
 
@@ -103,17 +85,9 @@ pub(crate) fn run(name: &str) -> Outcome {
 #[track_caller]
 pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
     let judgement = &outcome.judgement;
-    let not_passed = judgement
-        .checks
-        .iter()
-        .filter(|check| check.verdict != Verdict::Pass);
+    let not_passed = judgement.checks.iter().filter(|check| check.verdict != Verdict::Pass);
     let names: Vec<&str> = not_passed.map(|check| check.name.as_str()).collect();
-    assert_eq!(
-        (judgement.verdict, &names[..]),
-        (verdict, by),
-        "{:#?}",
-        judgement.checks
-    );
+    assert_eq!((judgement.verdict, &names[..]), (verdict, by), "{:#?}", judgement.checks);
 }
 
 /// Asks each Collector whether it takes the manifests' configurations.
@@ -157,37 +131,18 @@ pub(crate) async fn admit_restricted_gateway() {
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let namespace = json!({"metadata": {"name": name, "labels": labels}});
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    namespaces
-        .create(
-            &PostParams::default(),
-            &serde_json::from_value(namespace).unwrap(),
-        )
-        .await
-        .unwrap();
-    let dry_run = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
+    namespaces.create(&PostParams::default(), &serde_json::from_value(namespace).unwrap()).await.unwrap();
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let pods: Api<Pod> = Api::namespaced(client, name);
 
     let gateway: Deployment = from_yaml(&manifests_dir(None).join("gateway").join("deployment.yaml"));
     let template = gateway.spec.unwrap().template;
-    let mut pod = Pod {
-        spec: template.spec,
-        ..Pod::default()
-    };
+    let mut pod = Pod { spec: template.spec, ..Pod::default() };
     pod.metadata.name = Some("gateway".to_owned());
     let admitted = pods.create(&dry_run, &pod).await;
     // The control: the same pod as root is not admitted, so it is the namespace that was asked.
     let mut rooted = pod.clone();
-    rooted
-        .spec
-        .as_mut()
-        .unwrap()
-        .security_context
-        .as_mut()
-        .unwrap()
-        .run_as_non_root = Some(false);
+    rooted.spec.as_mut().unwrap().security_context.as_mut().unwrap().run_as_non_root = Some(false);
     let refused = pods.create(&dry_run, &rooted).await;
     namespaces.delete(name, &DeleteParams::default()).await.unwrap();
     admitted.unwrap();
@@ -199,18 +154,8 @@ pub(crate) fn kill_while_making_a_cluster() {
     const NAME: &str = "spanproof-killed";
     let _alone = Shared::get().alone();
     // Beside this test's own program: `cargo test --workspace` builds both.
-    let program = std::env::current_exe()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("spanproof");
-    assert!(
-        program.exists(),
-        "{} is not built: run `cargo test --workspace`",
-        program.display()
-    );
+    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("spanproof");
+    assert!(program.exists(), "{} is not built: run `cargo test --workspace`", program.display());
     let mut harness = Command::new(program)
         .args(["run", "--cluster", NAME])
         .arg(scenario_file("node-drain"))
@@ -219,19 +164,14 @@ pub(crate) fn kill_while_making_a_cluster() {
         .unwrap();
     let containers = || {
         let filter = format!("label=io.x-k8s.kind.cluster={NAME}");
-        let listed = Command::new("docker")
-            .args(["ps", "-aq", "--filter", &filter])
-            .output()
-            .unwrap();
+        let listed = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output().unwrap();
         String::from_utf8(listed.stdout).unwrap().lines().count()
     };
     await_until("a container of the cluster", || containers() > 0);
     harness.kill().unwrap();
     harness.wait().unwrap();
     let state = cluster::cache_dir().join("clusters").join(NAME);
-    await_until("the cluster's containers and state to be gone", || {
-        containers() == 0 && !state.exists()
-    });
+    await_until("the cluster's containers and state to be gone", || containers() == 0 && !state.exists());
 }
 
 fn await_until(awaited: &str, mut condition: impl FnMut() -> bool) {

@@ -52,10 +52,8 @@ impl Book {
     /// Opens the books; an earlier incarnation's numbers are never used again.
     pub(super) fn open(path: &Path, run_tag: u64, stream: Stream) -> Result<Self, ProbeError> {
         let (file, records) = LedgerFile::open(path)?;
-        let ledger = EmitterLedger::from_records(&records).map_err(|source| ProbeError::Contradiction {
-            path: path.to_owned(),
-            source,
-        })?;
+        let ledger = EmitterLedger::from_records(&records)
+            .map_err(|source| ProbeError::Contradiction { path: path.to_owned(), source })?;
         let next = ledger.reserved().end();
         let status = EmitStatus {
             acknowledged: ledger.acknowledged().count(),
@@ -64,27 +62,9 @@ impl Book {
             offered: next,
             ..EmitStatus::default()
         };
-        let second = Second {
-            first: next,
-            ..Second::default()
-        };
-        let mut inner = Inner {
-            file,
-            ledger,
-            next,
-            reserved: next,
-            second,
-            status,
-            problem: String::new(),
-        };
-        inner.record(
-            &EmitterRecord::Opened {
-                run_tag,
-                stream,
-                unix_ms: crate::unix_ms(),
-            },
-            true,
-        );
+        let second = Second { first: next, ..Second::default() };
+        let mut inner = Inner { file, ledger, next, reserved: next, second, status, problem: String::new() };
+        inner.record(&EmitterRecord::Opened { run_tag, stream, unix_ms: crate::unix_ms() }, true);
         Ok(Self(Mutex::new(inner)))
     }
 
@@ -153,25 +133,11 @@ impl Book {
     /// A second is over.
     pub(super) fn tick(&self, unix_ms: u64) {
         let mut inner = self.lock();
-        let Second {
-            first,
-            offered,
-            acknowledged,
-            failed_requests,
-        } = inner.second;
+        let Second { first, offered, acknowledged, failed_requests } = inner.second;
         let emitted = Range::new(first, inner.next);
-        inner.second = Second {
-            first: inner.next,
-            ..Second::default()
-        };
+        inner.second = Second { first: inner.next, ..Second::default() };
         inner.record(
-            &EmitterRecord::Second {
-                unix_ms,
-                emitted,
-                offered,
-                acknowledged,
-                failed_requests,
-            },
+            &EmitterRecord::Second { unix_ms, emitted, offered, acknowledged, failed_requests },
             false,
         );
     }
@@ -200,11 +166,7 @@ impl Book {
     /// (status, problem, incarnations)
     pub(super) fn status(&self) -> (EmitStatus, String, u32) {
         let inner = self.lock();
-        (
-            inner.status.clone(),
-            inner.problem.clone(),
-            inner.ledger.incarnations(),
-        )
+        (inner.status.clone(), inner.problem.clone(), inner.ledger.incarnations())
     }
 
     pub(super) fn acknowledged(&self) -> (Stream, RangeSet) {

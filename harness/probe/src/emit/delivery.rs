@@ -57,13 +57,7 @@ impl Worker {
     }
 
     async fn deliver(&mut self, range: Range) -> Outcome {
-        let message = otlp::request(
-            &self.identity,
-            self.stream,
-            range,
-            &self.payload,
-            crate::unix_ms(),
-        );
+        let message = otlp::request(&self.identity, self.stream, range, &self.payload, crate::unix_ms());
         let mut pause = FIRST_PAUSE;
         for attempt in 0u32.. {
             let status = match self.send(message.clone()).await {
@@ -74,11 +68,7 @@ impl Worker {
             if !worth_another_try(&status) {
                 return Outcome::Rejected(status.code().into());
             }
-            self.book.failed(
-                range,
-                attempt == 0,
-                &format!("{:?}: {}", status.code(), status.message()),
-            );
+            self.book.failed(range, attempt == 0, &format!("{:?}: {}", status.code(), status.message()));
             if !self.wait(pause).await || !self.book.healthy() {
                 return Outcome::Abandoned;
             }
@@ -102,9 +92,8 @@ impl Worker {
             Phase::Draining(until) => Some(until),
             Phase::Sealed => Some(Instant::now()),
         };
-        let pause = until(&self.phases).map_or(pause, |end| {
-            pause.min(end.saturating_duration_since(Instant::now()))
-        });
+        let pause =
+            until(&self.phases).map_or(pause, |end| pause.min(end.saturating_duration_since(Instant::now())));
         tokio::time::sleep(pause).await;
         until(&self.phases).is_none_or(|end| Instant::now() < end)
     }
