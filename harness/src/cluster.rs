@@ -63,6 +63,9 @@ pub enum ClusterError {
     },
     /// A program that the cluster is made with failed.
     #[error("{doing} failed")]
+    #[diagnostic(help(
+        "where a port is taken, the disk is full or a node is stopped, mend that and run it again; what was made is removed"
+    ))]
     Command {
         /// What was being done.
         doing: &'static str,
@@ -174,14 +177,13 @@ impl Cluster {
             say(&format!("making the kind cluster {} (engine {engine})", request.name));
             kind.create(&request.name, &state, images.node(), reaper.as_mut()).await?;
         }
+        let client = connect(&request.name, &state.join("kubeconfig")).await?;
         let mut loaded = vec![images.probe()];
         loaded.extend(request.collectors.iter().filter_map(|version| images.collector(version)));
         if request.metrics {
             loaded.push(images.metrics_server());
         }
         kind.load(&request.name, &loaded).await?;
-
-        let client = connect(&request.name, &state.join("kubeconfig")).await?;
         let cluster = Self {
             name: request.name.clone(),
             settings: kind::settings(),

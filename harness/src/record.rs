@@ -231,9 +231,9 @@ pub struct Environment {
     pub namespace: String,
     /// The API server's version.
     pub kubernetes: String,
-    /// The container engine's version.
-    pub engine: String,
-    /// Cores and memory of the machine.
+    /// The nodes' container runtime, system and kernel.
+    pub node_runtime: String,
+    /// Cores and memory of a node; in kind, those of the machine.
     pub machine: String,
     /// Images by what they are for: name, ID, how they came to be.
     pub images: serde_json::Value,

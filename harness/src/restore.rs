@@ -1,7 +1,7 @@
 //! What a run that died left in a cluster, found and undone.
 
 use crate::cluster::Images;
-use crate::deploy::{Deployment, RUN_LABEL};
+use crate::deploy::{self, Deployment, RUN_LABEL};
 use crate::fault::CORDONED_BY;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{ListParams, Patch, PatchParams};
@@ -37,7 +37,12 @@ pub(crate) async fn restore(client: &Client, manifests: &Path, images: &Images, 
         ));
         let run = namespace.labels().get(RUN_LABEL).cloned().unwrap_or_default();
         let left = Deployment::new(client.clone(), manifests, &run);
-        if let Err(error) = left.remove(images, PATIENCE).await {
+        // One that is on its way out admits nothing any more, so nothing can sweep its queues.
+        let removed = match namespace.metadata.deletion_timestamp {
+            Some(_) => deploy::remove_namespace(client, &name, PATIENCE).await,
+            None => left.remove(images, PATIENCE).await,
+        };
+        if let Err(error) = removed {
             say(&format!("namespace {name}: {error}"));
         }
     }

@@ -13,16 +13,10 @@ pub fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
     chown(path, Some(user), Some(group))
 }
 
-/// Removes everything in a directory, and the directory itself where that is possible (a mount point
-/// stays).
+/// Removes a directory with everything in it. One that is not there is as it should be.
 pub fn sweep(path: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
-        } else {
-            std::fs::remove_file(entry.path())?;
-        }
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
-    Ok(())
 }

@@ -47,7 +47,7 @@ enum Command {
         /// The directories
         paths: Vec<PathBuf>,
     },
-    /// Empty a directory, then wait to be ended
+    /// Remove a directory, then wait to be ended
     Sweep {
         /// The directory
         path: PathBuf,

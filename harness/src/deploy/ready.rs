@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::ListParams;
-use kube::runtime::wait::{Condition, await_condition, conditions};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -82,7 +82,7 @@ pub(super) async fn await_gone<K>(objects: Api<K>, name: &str, patience: Duratio
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let gone = conditions::is_deleted::<K>("").or(|found: Option<&K>| found.is_none());
+    let gone = |found: Option<&K>| found.is_none();
     let awaited = format!("{} {name} to be gone", K::kind(&()));
     match tokio::time::timeout(patience, await_condition(objects, name, gone)).await {
         Ok(Ok(_)) => Ok(()),

@@ -21,7 +21,7 @@ pub(super) async fn environment(
         let control = node.labels().contains_key("node-role.kubernetes.io/control-plane");
         if control { "control plane" } else { "worker" }
     };
-    let engine = nodes.iter().find_map(|node| {
+    let runtime = nodes.iter().find_map(|node| {
         let info = &node.status.as_ref()?.node_info.as_ref()?;
         Some(format!("{}, {}, kernel {}", info.container_runtime_version, info.os_image, info.kernel_version))
     });
@@ -36,7 +36,7 @@ pub(super) async fn environment(
         cluster: run.cluster.name().to_owned(),
         namespace: run.deployment.namespace().to_owned(),
         kubernetes: client.apiserver_version().await?.git_version,
-        engine: engine.unwrap_or_default(),
+        node_runtime: runtime.unwrap_or_default(),
         machine: capacity.unwrap_or_default(),
         images: serde_json::to_value(run.cluster.images()).unwrap_or_default(),
         cluster_settings: run.cluster.settings().to_vec(),
