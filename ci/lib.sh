@@ -20,11 +20,12 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 # Runs a stage: its output goes to a log, one line says what it did and how long it took. A stage says
 # what it did by calling `did`; silence means that there was nothing to do. It is a process of its own,
-# since bash ignores `set -e` in whatever stands before `||`.
+# since bash ignores `set -e` in whatever stands before `||`; without the set-up's lock (descriptor 9), which
+# an engine that it starts would hold for as long as it runs.
 stage() {
   local name=$1 log=$CACHE/log/$1.log started=$EPOCHREALTIME status=0 seconds did
   : >"$CACHE/times/$name.did"
-  INSTALL=$INSTALL IMAGES=$IMAGES STAGE=$name bash "$ROOT/ci/stage.sh" "$name" >"$log" 2>&1 || status=$?
+  INSTALL=$INSTALL IMAGES=$IMAGES STAGE=$name bash "$ROOT/ci/stage.sh" "$name" >"$log" 2>&1 9>&- || status=$?
   seconds=$(awk -v a="$started" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
   if ((status != 0)); then
     say "$(printf '%-16s %7ss  FAILED, the end of %s:' "$name" "$seconds" "$log")"

@@ -131,6 +131,7 @@ build_node_image() { # NAME
   image_from "$work/tree" spanproof/node:bare
   # The system images go into the node's containerd, so that a node pulls nothing.
   # The signal by which systemd ends is the container's, and stays in what is committed.
+  docker rm -f spanproof-node-build >/dev/null 2>&1 || true # one that a killed set-up left
   docker run -d --name spanproof-node-build --privileged --stop-signal SIGRTMIN+3 --entrypoint sleep spanproof/node:bare infinity
   docker exec -d spanproof-node-build containerd
   local deadline=$((SECONDS + 60))

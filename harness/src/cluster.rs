@@ -15,6 +15,7 @@ use kube::{Client, Config};
 use lock::{Lock, LockError};
 use reaper::Reaper;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why there is no cluster to work on. Each says what to do.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -166,16 +167,18 @@ impl Cluster {
             if lock.previous().is_none() {
                 return Err(ClusterError::NotOurs { name: request.name.clone() });
             }
-            kind.delete(&request.name).await?;
+            kind.delete(&request.name, &state).await?;
         }
         lock.own()?;
 
         let use_kept = kept && !found.is_empty();
         let mut reaper = None;
         if !use_kept {
-            reaper = Some(Reaper::arm(&kind, &request.name, &state, &lock)?);
+            // Should it be there: a mark of a cluster that somebody else has removed since.
+            let _ = std::fs::remove_file(state.join("kept"));
+            let armed = reaper.insert(Reaper::arm(&kind, &request.name, &state, &lock)?);
             say(&format!("making the kind cluster {} (engine {engine})", request.name));
-            kind.create(&request.name, &state, images.node(), reaper.as_mut()).await?;
+            kind.create(&request.name, &state, images.node(), armed).await?;
         }
         let client = connect(&request.name, &state.join("kubeconfig")).await?;
         let mut loaded = vec![images.probe()];
@@ -207,7 +210,7 @@ impl Cluster {
                 &cluster.client,
                 &request.manifests,
                 &cluster.images,
-                std::time::Duration::from_secs(120),
+                Duration::from_secs(120),
             );
             added.await.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
         }
@@ -253,7 +256,7 @@ impl Cluster {
             let path = self.state.join("kept");
             std::fs::write(&path, b"").map_err(|source| ClusterError::State { path, source })?;
         } else {
-            self.kind.delete(&self.name).await?;
+            self.kind.delete(&self.name, &self.state).await?;
             self.lock.forget();
         }
         if let Some(reaper) = self.reaper.take() {
@@ -273,6 +276,9 @@ async fn connect(name: &str, kubeconfig: &Path) -> Result<Client, ClusterError> 
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
     let client = Client::try_from(config.map_err(|e| unreachable(e.to_string()))?);
     let client = client.map_err(|e| unreachable(e.to_string()))?;
-    client.apiserver_version().await.map_err(|e| unreachable(e.to_string()))?;
+    match tokio::time::timeout(Duration::from_secs(15), client.apiserver_version()).await {
+        Ok(answered) => drop(answered.map_err(|e| unreachable(e.to_string()))?),
+        Err(_) => return Err(unreachable("no answer within 15s".to_owned())),
+    }
     Ok(client)
 }

@@ -81,6 +81,15 @@ pub struct TierFacts {
     pub pdb_minimum: u32,
     /// The longest pause that an agent may make between two tries.
     pub worst_retry_pause: Duration,
+    /// The fewest replicas that the HPA's manifest allows.
+    pub hpa_minimum: usize,
+}
+
+impl TierFacts {
+    /// How many gateways there are when all is well, at the least.
+    pub fn gateways(&self, tier: &Tier) -> usize {
+        if tier.has(Measure::Hpa) { self.hpa_minimum } else { usize::from(tier.gateways) }
+    }
 }
 
 impl Deployment {
@@ -265,6 +274,10 @@ fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
         Manifest::PodDisruptionBudget(pdb) => pdb.spec.as_ref()?.min_available.as_ref(),
         _ => None,
     });
+    let replicas = objects.iter().find_map(|object| match object {
+        Manifest::HorizontalPodAutoscaler(hpa) => hpa.spec.as_ref()?.min_replicas,
+        _ => None,
+    });
     let configuration = objects.iter().find_map(|object| match object {
         Manifest::ConfigMap(map) if map.metadata.name.as_deref() == Some("agent") => {
             map.data.as_ref()?.get("config.yaml")
@@ -279,6 +292,7 @@ fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
             _ => 0,
         },
         worst_retry_pause: worst_retry_pause(configuration)?,
+        hpa_minimum: replicas.and_then(|replicas| usize::try_from(replicas).ok()).unwrap_or(1),
     })
 }
 

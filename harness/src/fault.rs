@@ -59,6 +59,9 @@ pub enum FaultError {
         /// How things stood.
         state: String,
     },
+    /// There is nothing to do it to.
+    #[error("there is nothing to {0}")]
+    NoTarget(&'static str),
     /// The run was interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -86,6 +89,8 @@ pub struct Stage {
     pub recorder: Recorder,
     /// The gateways, as a watch shows them.
     pub gateways: watch::Receiver<Vec<Gateway>>,
+    /// How many gateways there are when all is well.
+    pub wanted: usize,
     /// Ends what is going on; what must be undone is undone all the same.
     pub cancel: CancellationToken,
     /// Numbers the faults of the run.
@@ -104,8 +109,9 @@ impl Stage {
         self.gateways.borrow().iter().filter(|pod| pod.node == node).map(|pod| pod.pod.clone()).collect()
     }
 
-    /// Waits until as many gateways are ready as there were before, and none is on its way out.
-    async fn await_gateways(&self, wanted: usize, patience: Duration) -> Result<(), FaultError> {
+    /// Waits until as many gateways are ready as there must be, and none is on its way out.
+    async fn await_gateways(&self, patience: Duration) -> Result<(), FaultError> {
+        let wanted = self.wanted;
         let mut gateways = self.gateways.clone();
         let whole = |pods: &Vec<Gateway>| {
             pods.iter().filter(|pod| pod.ready).count() >= wanted && pods.iter().all(|pod| !pod.terminating)
@@ -123,11 +129,6 @@ impl Stage {
             waited: patience,
             state: state.collect::<Vec<_>>().join(", "),
         })
-    }
-
-    /// How many gateways are ready.
-    pub fn ready_gateways(&self) -> usize {
-        self.gateways.borrow().iter().filter(|pod| pod.ready).count()
     }
 
     /// The nodes that hold a gateway, each once, in order.

@@ -84,7 +84,7 @@ pub fn judge(record: &Record) -> Judgement {
         steady_state::check(&story),
         loss::check(record, &story, &account),
         unexpected::check(record, &account),
-        load::check(record, &story),
+        load::check(record, &story, &account),
         ready_gateways::check(record, &story),
         gateways_moved::check(record, &story),
         faults::check(record, &story),

@@ -145,7 +145,7 @@ impl Probes {
                 () = end.cancelled() => return,
             }
             let answers = tokio::select! {
-                answers = join_all(links.iter().map(|link| link.renew(lease()))) => answers,
+                answers = join_all(links.iter().map(|link| link.renew_once(lease()))) => answers,
                 () = end.cancelled() => return,
             };
             let answers: Vec<Status> = answers.into_iter().flatten().collect();
@@ -161,8 +161,9 @@ impl Probes {
     }
 
     /// Ends the load; every emitter waits for what is in flight, and seals its ledger.
-    pub async fn stop_emitters(&self) -> Result<(), LinkError> {
-        try_join_all(self.emitters.iter().map(|link| stop(link, DRAIN))).await.map(|_| ())
+    pub async fn stop_emitters(&self) -> Vec<LinkError> {
+        let stopped = join_all(self.emitters.iter().map(|link| stop(link, DRAIN))).await;
+        stopped.into_iter().filter_map(Result::err).collect()
     }
 
     /// Seals the sink's ledger.

@@ -3,9 +3,10 @@
 use crate::record::{Event, Gateway, Recorder};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -73,8 +74,8 @@ pub async fn watch_gateways(
     end: CancellationToken,
 ) {
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
-    let wanted = watcher::Config::default().labels("app.kubernetes.io/name=gateway");
-    let mut said = watcher(pods, wanted).default_backoff().boxed();
+    let wanted = watcher::Config::default().labels("app.kubernetes.io/name=gateway").timeout(30);
+    let mut said = watcher(pods.clone(), wanted.clone()).boxed();
     let mut view = View::default();
     loop {
         let next = tokio::select! {
@@ -82,6 +83,11 @@ pub async fn watch_gateways(
             () = end.cancelled() => return,
         };
         let Some(next) = next else { return };
+        if next.is_err() {
+            // Begun anew, with a list: a watch that is resumed does not say what it missed.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            said = watcher(pods.clone(), wanted.clone()).boxed();
+        }
         for event in view.take(next.map_err(|error| error.to_string())) {
             if let Event::Gateways { pods } = &event {
                 gateways.send_replace(pods.clone());

@@ -90,6 +90,13 @@ pub enum Event {
         /// What it does.
         name: String,
     },
+    /// A step of the scenario is over.
+    StepEnded {
+        /// Which, from 1.
+        number: usize,
+        /// What went wrong, if anything did.
+        problem: Option<String>,
+    },
     /// A fault begins.
     FaultStarted {
         /// Its number in this run.
@@ -256,7 +263,14 @@ pub struct Environment {
 pub struct Recorder {
     dir: PathBuf,
     clock: Clock,
-    timeline: Arc<Mutex<File>>,
+    timeline: Arc<Mutex<Timeline>>,
+}
+
+/// The timeline's file. What could not be written once is missing: nothing may be written after it.
+#[derive(Debug)]
+struct Timeline {
+    file: File,
+    broken: bool,
 }
 
 impl Recorder {
@@ -265,7 +279,8 @@ impl Recorder {
         let error = |source| RecordError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir.join("ledgers")).map_err(error)?;
         let timeline = OpenOptions::new().create_new(true).append(true).open(dir.join("timeline.jsonl"));
-        Ok(Self { dir: dir.to_owned(), clock, timeline: Arc::new(Mutex::new(timeline.map_err(error)?)) })
+        let timeline = Timeline { file: timeline.map_err(error)?, broken: false };
+        Ok(Self { dir: dir.to_owned(), clock, timeline: Arc::new(Mutex::new(timeline)) })
     }
 
     /// The folder.
@@ -287,7 +302,13 @@ impl Recorder {
         let entry = Entry { t: (self.clock.now() * 1e3).round() / 1e3, event };
         let mut line = serde_json::to_vec(&entry).map_err(content)?;
         line.push(b'\n');
-        timeline.write_all(&line).map_err(|source| RecordError::Io { path: path(), source })
+        let written = if timeline.broken {
+            Err(io::Error::other("an earlier line could not be written"))
+        } else {
+            timeline.file.write_all(&line)
+        };
+        timeline.broken |= written.is_err();
+        written.map_err(|source| RecordError::Io { path: path(), source })
     }
 
     /// Writes a file of the folder, whole.

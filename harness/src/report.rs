@@ -5,7 +5,7 @@ use crate::load::LoadStatus;
 use crate::record::Gateway;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -39,7 +39,8 @@ impl Progress {
         let line = format!("{:>7.1}s  {message}", self.began.elapsed().as_secs_f64());
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            // A reader that went away is no reason to stop.
+            None => drop(writeln!(std::io::stderr(), "{line}")),
         }
     }
 

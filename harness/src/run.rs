@@ -9,7 +9,7 @@ use crate::fault::{self, FaultError, Stage};
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{self, LinkError, LoadStatus, Probes};
 use crate::observe;
-use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
+use crate::record::{Event, Gateway, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
 use crate::scenario::{Scenario, Step};
 use crate::settle::{self, Settling, Sight};
@@ -49,6 +49,8 @@ pub struct Outcome {
     pub judgement: Judgement,
     /// Whether it was interrupted.
     pub interrupted: bool,
+    /// What could not be removed of it, and why.
+    pub left_behind: Option<String>,
 }
 
 /// Why a run has no verdict.
@@ -91,7 +93,7 @@ pub async fn run(
     recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
-    progress.say(&format!("{}: run {short}, seed {seed}", scenario.name));
+    progress.say(&format!("{}: run {short}, seed {seed}, recorded in {}", scenario.name, folder.display()));
 
     let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
     let going = Run {
@@ -115,12 +117,14 @@ pub async fn run(
             Err(error)
         }
     };
+    let mut left_behind = None;
     if !options.leave {
         progress.say("removing the tier, and its queues from the nodes");
-        deployment.remove(cluster.images(), PATIENCE).await?;
+        left_behind =
+            deployment.remove(cluster.images(), PATIENCE).await.err().map(|error| error.to_string());
     }
     let judgement = judged?;
-    Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled() })
+    Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled(), left_behind })
 }
 
 /// A number that no other run has: its 56 low bits are in every trace ID.
@@ -174,8 +178,9 @@ impl Run<'_> {
         tokio::spawn(probes.clone().keep(self.recorder.clone(), status_sender, end.clone()));
         let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), seen.clone()));
 
-        if self.await_steady(&probes, status).await? {
-            self.take_steps(seen).await?;
+        let wanted = facts.gateways(&self.scenario.tier);
+        if self.await_steady(&probes, status, &seen, wanted).await? {
+            self.take_steps(seen, facts).await?;
         }
         self.finish(&probes, facts).await?;
         showing.abort();
@@ -187,6 +192,8 @@ impl Run<'_> {
         &self,
         probes: &Probes,
         mut status: watch::Receiver<LoadStatus>,
+        gateways: &watch::Receiver<Vec<Gateway>>,
+        wanted: usize,
     ) -> Result<bool, RunError> {
         let load = &self.scenario.load;
         let floor = load.rate.in_a_second() * load.floor.fraction();
@@ -198,17 +205,28 @@ impl Run<'_> {
                 status.changed().await.ok();
                 let before = *status.borrow_and_update();
                 tokio::time::sleep(window).await;
+                status.mark_unchanged();
                 status.changed().await.ok();
                 status.borrow_and_update().acknowledged_per_second(&before)
             };
+            let asked = tokio::time::timeout(window + PATIENCE, asked);
             let Ok(rate) = self.unless_cancelled(asked).await else {
                 return Ok(false);
+            };
+            let Ok(rate) = rate else {
+                reason = format!("not all probes answered within {}s", (window + PATIENCE).as_secs());
+                break;
             };
             if rate < floor {
                 reason = format!(
                     "{rate:.0}/s acknowledged of {} asked for; the floor is {}",
                     load.rate, load.floor
                 );
+                continue;
+            }
+            let ready = gateways.borrow().iter().filter(|pod| pod.ready).count();
+            if ready < wanted {
+                reason = format!("{ready} of {wanted} gateways are ready");
                 continue;
             }
             match self.all_arrives(probes).await? {
@@ -244,7 +262,8 @@ impl Run<'_> {
 
     async fn take_steps(
         &self,
-        gateways: watch::Receiver<Vec<crate::record::Gateway>>,
+        gateways: watch::Receiver<Vec<Gateway>>,
+        facts: TierFacts,
     ) -> Result<(), RunError> {
         let stage = Stage {
             client: self.cluster.client().clone(),
@@ -252,6 +271,7 @@ impl Run<'_> {
             run: self.short.clone(),
             recorder: self.recorder.clone(),
             gateways,
+            wanted: facts.gateways(&self.scenario.tier),
             cancel: self.cancel.clone(),
             faults: AtomicUsize::new(0),
         };
@@ -261,7 +281,10 @@ impl Run<'_> {
             }
             self.recorder.event(Event::Step { number, name: step.name() })?;
             self.progress.say(&format!("step {number}: {}", step.name()));
-            match self.take_step(&stage, step).await {
+            let taken = self.take_step(&stage, step).await;
+            let problem = taken.as_ref().err().map(ToString::to_string);
+            self.recorder.event(Event::StepEnded { number, problem })?;
+            match taken {
                 Ok(()) | Err(FaultError::Interrupted) => {}
                 Err(FaultError::Record(error)) => return Err(error.into()),
                 Err(error) => {
@@ -302,17 +325,28 @@ impl Run<'_> {
         }
         self.recorder.event(Event::LoadStopped)?;
         self.progress.say("the load ends; waiting until everything acknowledged is delivered");
-        probes.stop_emitters().await?;
-        self.settle(probes, facts).await?;
-        probes.seal_sink().await?;
+        // Whatever fails from here on leaves a hole in the record, and the checks say what that means.
+        for error in probes.stop_emitters().await {
+            self.note(&error)?;
+        }
+        if let Err(error) = self.settle(probes, facts).await {
+            self.note(&error)?;
+        }
+        if let Err(error) = probes.seal_sink().await {
+            self.note(&error)?;
+        }
         for (name, ledger) in probes.ledgers().await {
             match ledger {
                 Ok(bytes) => self.recorder.write(&format!("ledgers/{name}"), &bytes)?,
-                // It is missing in the record then, and the checks say what that means.
-                Err(error) => self.recorder.event(Event::Note { message: format!("{name}: {error}") })?,
+                Err(error) => self.note(&error)?,
             }
         }
         Ok(())
+    }
+
+    fn note(&self, problem: &dyn std::error::Error) -> Result<(), RecordError> {
+        self.progress.say(&problem.to_string());
+        self.recorder.event(Event::Note { message: problem.to_string() })
     }
 
     async fn settle(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
@@ -328,7 +362,8 @@ impl Run<'_> {
             let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
             let arrived = delivered
                 .map_or(0, |delivered| delivered.values().map(spanproof_ledger::RangeSet::count).sum());
-            let queued = settle::queued(self.cluster.client(), self.deployment.namespace()).await;
+            let queued =
+                settle::queued(self.cluster.client(), self.deployment.namespace(), probes.emitters()).await;
             let left = outstanding.unwrap_or_default();
             if self.cancel.is_cancelled() {
                 break (SettleEnd::Interrupted, left);

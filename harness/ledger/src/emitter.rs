@@ -75,12 +75,17 @@ pub struct EmitterSeal {
 
 /// One second of an emitter: see [`EmitterRecord::Second`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EmitSecond {
-    pub(crate) unix_ms: u64,
-    pub(crate) emitted: Range,
-    pub(crate) offered: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) failed_requests: u64,
+pub struct EmitSecond {
+    /// When it began, Unix time in milliseconds.
+    pub unix_ms: u64,
+    /// The numbers sent for the first time in it.
+    pub emitted: Range,
+    /// Spans that the schedule asked for.
+    pub offered: u64,
+    /// Spans acknowledged.
+    pub acknowledged: u64,
+    /// Requests that failed, and were sent again.
+    pub failed_requests: u64,
 }
 
 /// The sum of an emitter's records.
@@ -223,37 +228,8 @@ impl EmitterLedger {
         self.seconds.get(after).filter(|second| second.emitted.start <= seq).map(|second| second.unix_ms)
     }
 
-    /// (offered, acknowledged, failed requests) between two moments, Unix time in milliseconds; and how
-    /// many seconds of record lie between them.
-    pub fn load_between(&self, from_ms: u64, to_ms: u64) -> EmittedLoad {
-        let mut load = EmittedLoad::default();
-        for second in self.seconds.iter().filter(|second| (from_ms..to_ms).contains(&second.unix_ms)) {
-            load.seconds += 1;
-            load.offered += second.offered;
-            load.emitted += second.emitted.count();
-            load.acknowledged += second.acknowledged;
-            load.failed_requests += second.failed_requests;
-        }
-        load
+    /// What each second held, in order.
+    pub fn seconds(&self) -> &[EmitSecond] {
+        &self.seconds
     }
-
-    /// Spans sent for the first time, by second (Unix time in milliseconds).
-    pub fn emitted_by_second(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.seconds.iter().map(|second| (second.unix_ms, second.emitted.count()))
-    }
-}
-
-/// What an emitter did in a window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EmittedLoad {
-    /// Seconds on record.
-    pub seconds: u64,
-    /// Spans that the schedule asked for.
-    pub offered: u64,
-    /// Spans sent for the first time.
-    pub emitted: u64,
-    /// Spans acknowledged.
-    pub acknowledged: u64,
-    /// Requests that failed and were sent again.
-    pub failed_requests: u64,
 }

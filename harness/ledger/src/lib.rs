@@ -21,7 +21,7 @@ mod ranges;
 mod sink;
 
 pub use account::{Account, Counts, StreamAccount};
-pub use emitter::{EmittedLoad, EmitterLedger, EmitterRecord, EmitterSeal};
+pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
 pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten};
 pub use ranges::{Range, RangeSet};
 pub use sink::{Delivery, SinkLedger, SinkRecord, SinkSeal};

@@ -79,11 +79,12 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     }
     let released = cluster.release().await;
     progress.finish();
-    let (end, folders) = ended?;
-    released.map_err(|error| (Report::new(error), End::HarnessFailed))?;
+    let (end, folders) = ended;
     for folder in folders {
         print(&format!("{}\n", folder.display()));
     }
+    let end = end?;
+    released.map_err(|error| (Report::new(error), End::HarnessFailed))?;
     Ok(end)
 }
 
@@ -95,7 +96,7 @@ async fn run_all(
     manifests: PathBuf,
     progress: &Progress,
     cancel: &CancellationToken,
-) -> Result<(End, Vec<PathBuf>), Complaint> {
+) -> (Result<End, Complaint>, Vec<PathBuf>) {
     let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
     for (index, scenario) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
@@ -107,18 +108,21 @@ async fn run_all(
         };
         let outcome = match run::run(cluster, scenario, &told, progress, cancel).await {
             Ok(outcome) => outcome,
-            Err(RunError::Interrupted) => return Ok((End::Interrupted, folders)),
-            Err(error) => return Err((Report::msg(chain(&error)), End::HarnessFailed)),
+            Err(RunError::Interrupted) => return (Ok(End::Interrupted), folders),
+            Err(error) => return (Err((Report::msg(chain(&error)), End::HarnessFailed)), folders),
         };
         progress.finish();
         print(&report::verdict(&outcome.judgement));
         folders.push(outcome.folder);
+        if let Some(problem) = outcome.left_behind {
+            return (Err((Report::msg(format!("cleaning up: {problem}")), End::HarnessFailed)), folders);
+        }
         if outcome.interrupted {
-            return Ok((End::Interrupted, folders));
+            return (Ok(End::Interrupted), folders);
         }
         worst = worst.max(outcome.judgement.verdict);
     }
-    Ok((End::Judged(worst), folders))
+    (Ok(End::Judged(worst)), folders)
 }
 
 /// An error with all that is behind it.
@@ -151,8 +155,8 @@ async fn on_signals(cancel: CancellationToken, progress: Progress) {
     };
     let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     next().await;
-    progress.say("interrupted: healing and collecting (once more ends at once)");
     cancel.cancel();
+    progress.say("interrupted: healing and collecting (once more ends at once)");
     next().await;
     progress.finish();
     std::process::exit(130);

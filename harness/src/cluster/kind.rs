@@ -89,7 +89,7 @@ impl Kind {
         cluster: &str,
         state: &Path,
         node: &Image,
-        reaper: Option<&mut Reaper>,
+        reaper: &mut Reaper,
     ) -> Result<(), ClusterError> {
         enough_memory()?;
         let write = |name: &str, text: String| {
@@ -113,13 +113,9 @@ impl Kind {
             "--wait".as_ref(),
             "180s".as_ref(),
         ];
-        let made = command::run(&self.0, &arguments, |pid| {
-            if let Some(reaper) = reaper {
-                reaper.watch(pid);
-            }
-        });
-        let failed = |source| ClusterError::Command { doing: "making the cluster", source };
-        made.await.map_err(failed)?;
+        let made = command::run(&self.0, &arguments, |pid| reaper.watch(pid)).await;
+        reaper.watch_none();
+        made.map_err(|source| ClusterError::Command { doing: "making the cluster", source })?;
         for container in self.nodes(cluster).await? {
             let shares =
                 SHARES.iter().find(|(role, _)| container.contains(role)).map_or(1024, |(_, shares)| *shares);
@@ -138,9 +134,17 @@ impl Kind {
     }
 
     /// Removes a cluster, and everything of it.
-    pub(super) async fn delete(&self, cluster: &str) -> Result<(), ClusterError> {
-        let arguments: [&OsStr; 4] =
-            ["delete".as_ref(), "cluster".as_ref(), "--name".as_ref(), cluster.as_ref()];
+    pub(super) async fn delete(&self, cluster: &str, state: &Path) -> Result<(), ClusterError> {
+        // Without a kubeconfig of its own it would edit the user's.
+        let kubeconfig = state.join("kubeconfig");
+        let arguments: [&OsStr; 6] = [
+            "delete".as_ref(),
+            "cluster".as_ref(),
+            "--name".as_ref(),
+            cluster.as_ref(),
+            "--kubeconfig".as_ref(),
+            kubeconfig.as_ref(),
+        ];
         self.run("removing the cluster", &arguments).await.map(|_| ())
     }
 }

@@ -53,18 +53,21 @@ impl Lock {
     /// Takes the lock of a cluster whose state is in `state`.
     pub(super) fn take(state: &Path, cluster: &str) -> Result<Self, LockError> {
         let io = |path: &Path, source| LockError::Io { path: path.to_owned(), source };
-        std::fs::create_dir_all(state).map_err(|e| io(state, e))?;
+        if let Some(dir) = state.parent() {
+            std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
+        }
         // The lock's own file is never removed: a second process might hold the removed one's lock.
         let path = state.with_extension("lock");
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| io(&path, e))?;
-        let previous = std::fs::read(state.join("owner.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match file.try_lock() {
-            Ok(()) => Ok(Self { state: state.to_owned(), previous, file }),
+            Ok(()) => {
+                // Only now: a reaper that held the lock may have removed it a moment ago.
+                std::fs::create_dir_all(state).map_err(|e| io(state, e))?;
+                Ok(Self { state: state.to_owned(), previous: owner(state), file })
+            }
             Err(TryLockError::Error(source)) => Err(io(&path, source)),
             Err(TryLockError::WouldBlock) => {
-                let by = previous.map_or_else(
+                let by = owner(state).map_or_else(
                     || "another process".to_owned(),
                     |owner| format!("process {} ({})", owner.pid, owner.run),
                 );
@@ -83,14 +86,13 @@ impl Lock {
         let mut said = false;
         loop {
             let taken = Self::take(state, cluster);
-            let died = owner(state).filter(|owner| !owner.lives());
-            let (Err(LockError::Held { .. }), Some(owner)) = (&taken, died) else {
-                return taken;
-            };
-            if Instant::now() > until {
+            let owner = owner(state);
+            // Without an owner the reaper is at its last word, if this has waited for one.
+            let dying = owner.as_ref().map_or(said, |owner| !owner.lives());
+            if !matches!(taken, Err(LockError::Held { .. })) || !dying || Instant::now() > until {
                 return taken;
             }
-            if !said {
+            if let Some(owner) = owner.filter(|_| !said) {
                 said = true;
                 say(&format!("process {} died; waiting until what it left behind is removed", owner.pid));
             }

@@ -28,7 +28,7 @@ try=0
 while [ $try -lt 30 ]; do
   "$kind" delete cluster --name "$cluster" --kubeconfig "$state/kubeconfig" >/dev/null
   sleep 1
-  [ -n "$(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$cluster")" ] || { rm -rf "$state"; exit 0; }
+  left=$(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$cluster") && [ -z "$left" ] && { rm -rf "$state"; exit 0; }
   try=$((try + 1))
 done
 exit 1
@@ -57,6 +57,11 @@ impl Reaper {
     /// A program (the leader of its group) that must not outlive this one.
     pub(super) fn watch(&mut self, pid: u32) {
         self.tell(&format!("child {pid}"));
+    }
+
+    /// That program has ended: its number may be another's by now.
+    pub(super) fn watch_none(&mut self) {
+        self.tell("child");
     }
 
     /// Nothing is left to remove.

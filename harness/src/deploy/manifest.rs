@@ -130,6 +130,7 @@ impl Manifest {
         match self {
             Self::Deployment(object) => ready::await_deployment(client, object, patience).await,
             Self::DaemonSet(object) => ready::await_daemon_set(client, object, patience).await,
+            Self::HorizontalPodAutoscaler(object) => ready::await_autoscaler(client, object, patience).await,
             Self::APIService(object) => ready::await_api_service(client, object, patience).await,
             _ => Ok(()),
         }

@@ -2,6 +2,7 @@
 
 use super::DeployError;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::ListParams;
@@ -31,6 +32,24 @@ pub(super) async fn await_deployment(
     let objects: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("Deployment {name} to have all its replicas available");
     within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
+}
+
+/// Until the HPA has brought its Deployment to the minimum: before that it is one replica.
+pub(super) async fn await_autoscaler(
+    client: &Client,
+    object: &HorizontalPodAutoscaler,
+    patience: Duration,
+) -> Result<(), DeployError> {
+    let minimum = object.spec.as_ref().and_then(|spec| spec.min_replicas).unwrap_or(1);
+    let target = object.spec.as_ref().map_or("", |spec| spec.scale_target_ref.name.as_str());
+    let enough = |found: Option<&Deployment>| {
+        let available = found.and_then(|found| found.status.as_ref()?.available_replicas);
+        available.is_some_and(|available| available >= minimum)
+    };
+    let (namespace, _) = names(&object.metadata);
+    let objects: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let awaited = format!("the HPA to bring Deployment {target} to {minimum} replicas");
+    within(client, namespace, target, awaited, patience, await_condition(objects, target, enough)).await
 }
 
 pub(super) async fn await_daemon_set(

@@ -5,7 +5,7 @@ use super::eviction::{await_gone, evict};
 use super::{CORDONED_BY, FaultError, Stage};
 use crate::record::Event;
 use crate::restore::uncordon;
-use crate::scenario::Drain;
+use crate::scenario::{Drain, NodeSelector};
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -59,7 +59,6 @@ impl Disposition {
 
 /// Drains one node, holds it drained, and uncordons it.
 pub async fn drain(stage: &Stage, node: &str, options: &Drain) -> Result<(), FaultError> {
-    let wanted = stage.ready_gateways();
     let fault = stage.begin("drain", node, stage.gateways_on(node))?;
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let drained = tokio::select! {
@@ -68,7 +67,7 @@ pub async fn drain(stage: &Stage, node: &str, options: &Drain) -> Result<(), Fau
     };
     let undone = undo(stage, &nodes, node).await;
     let healed = match &undone {
-        Ok(()) => stage.await_gateways(wanted, options.deadline.duration()).await,
+        Ok(()) => stage.await_gateways(options.deadline.duration()).await,
         Err(_) => Ok(()),
     };
     if undone.is_ok() && healed.is_ok() {
@@ -164,7 +163,14 @@ async fn cordon(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), Faul
 async fn undo(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
     let until = Instant::now() + UNDO_PATIENCE;
     loop {
-        let tried = uncordon_ours(stage, nodes, node).await;
+        let trying = tokio::time::timeout(Duration::from_secs(10), uncordon_ours(stage, nodes, node));
+        let tried = trying.await.unwrap_or_else(|_| {
+            Err(FaultError::Deadline {
+                awaited: format!("the API server to hear that {node} is schedulable again"),
+                waited: Duration::from_secs(10),
+                state: "no answer".to_owned(),
+            })
+        });
         if tried.is_ok() || Instant::now() > until {
             return tried;
         }
@@ -187,16 +193,16 @@ async fn uncordon_ours(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(
 
 /// The nodes that a drain step goes through, as things stand now.
 pub async fn targets(stage: &Stage, options: &Drain) -> Result<Vec<String>, FaultError> {
-    use crate::scenario::NodeSelector;
-    match options.each {
-        NodeSelector::WorkerWithGateway => Ok(stage.nodes_with_gateway()),
+    let nodes = match options.each {
+        NodeSelector::WorkerWithGateway => stage.nodes_with_gateway(),
         NodeSelector::Worker => {
             let nodes: Api<Node> = Api::all(stage.client.clone());
             let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
             let listed = nodes.list(&workers).await.map_err(FaultError::api("list", "nodes"))?;
-            Ok(listed.iter().map(ResourceExt::name_any).collect())
+            listed.iter().map(ResourceExt::name_any).collect()
         }
-    }
+    };
+    if nodes.is_empty() { Err(FaultError::NoTarget("drain")) } else { Ok(nodes) }
 }
 
 /// Evicts pods at the same moment, each to its end.

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 /// Evicts every gateway at once; each until it is granted, or the deadline.
 pub async fn evict_all(stage: &Stage, options: Evict) -> Result<(), FaultError> {
-    let wanted = stage.ready_gateways();
     let pods = stage.gateway_pods().await?;
+    if pods.is_empty() {
+        return Err(FaultError::NoTarget("evict"));
+    }
     let names: Vec<_> = pods.iter().map(ResourceExt::name_any).collect();
     let fault = stage.begin("evict-all", &names.join(", "), names.clone())?;
     let until = Instant::now() + options.deadline.duration();
@@ -21,7 +23,7 @@ pub async fn evict_all(stage: &Stage, options: Evict) -> Result<(), FaultError> 
     if evicted.is_ok() {
         stage.recorder.event(Event::FaultLanded { fault })?;
     }
-    let healed = stage.await_gateways(wanted, options.deadline.duration()).await;
+    let healed = stage.await_gateways(options.deadline.duration()).await;
     if healed.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }

@@ -103,8 +103,12 @@ pub(super) async fn evict(stage: &Stage, fault: usize, pod: &Pod, until: Instant
     let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
     let eviction = eviction_of(pod);
     for attempt in 1u32.. {
-        let result: Result<Status, _> =
-            pods.create_subresource("eviction", &name, &PostParams::default(), &eviction).await;
+        let params = PostParams::default();
+        let asking = pods.create_subresource("eviction", &name, &params, &eviction);
+        let result: Result<Status, _> = match tokio::time::timeout_at(until, asking).await {
+            Ok(result) => result,
+            Err(_) => Err(kube::Error::Service("no answer before the deadline".into())),
+        };
         let answer = Answer::of(&result);
         stage.recorder.event(Event::Eviction {
             fault,

@@ -38,6 +38,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             Verdict::Fail,
             format!("after {} of {} the tier did not recover: {}", fault.name, fault.target, problem(fault)),
         )
+    } else if let Some(missing) = story.step_missing(record) {
+        (Verdict::Inconclusive, missing)
     } else {
         (Verdict::Pass, format!("{} landed, and healed", story.faults.len()))
     };

@@ -1,11 +1,12 @@
 //! Was there as much load as the scenario asks for? Without it no other check says much.
 
-use super::{Check, Story, Verdict};
+use super::{Check, Story, Verdict, grouped};
 use crate::record::Record;
-use serde_json::json;
-use spanproof_ledger::EmitterLedger;
+use serde_json::{Map, json};
+use spanproof_ledger::{Account, EmitSecond, EmitterLedger};
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
+    let counts = account.counts;
     let floor = record.scenario.load.floor.fraction() * story.asked_rate;
     let inconclusive = |reason: String| Some(Check::new("load", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
@@ -14,43 +15,77 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     if record.emitters.is_empty() || record.emitters.len() != record.environment.streams.len() {
         return inconclusive("emitters' ledgers are missing".to_owned());
     }
-    // Before the first fault, and all of it.
-    let first_fault = story.faults.first().map_or(end, |fault| fault.start);
-    let before = achieved(record, start, first_fault);
-    let (Some(before), Some(whole)) = (before, achieved(record, start, end)) else {
-        return inconclusive("the load was too short to have a rate".to_owned());
-    };
+    // All of it, before the first fault, and during each: an average must not hide that there was none.
+    let mut windows = vec![("over all".to_owned(), start, end)];
+    windows.push((
+        "before the first fault".to_owned(),
+        start,
+        story.faults.first().map_or(end, |fault| fault.start),
+    ));
+    for fault in &story.faults {
+        windows.push((
+            format!("during {} of {}", fault.name, fault.target),
+            fault.start,
+            fault.end.unwrap_or(end),
+        ));
+    }
+    let rates: Vec<(String, Option<f64>)> =
+        windows.into_iter().map(|(name, from, to)| (name, achieved(record, from, to))).collect();
     let evidence = json!({
         "asked_per_s": story.asked_rate,
         "floor_per_s": floor,
-        "before_the_first_fault_per_s": before.round(),
-        "whole_per_s": whole.round(),
+        "achieved_per_s": rates.iter().map(|(name, rate)| (name.clone(), rate.map(f64::round).into())).collect::<Map<_, _>>(),
+        "never_acknowledged": counts.rejected + counts.unknown,
     });
     let asked = format!("of {:.0}/s asked for", story.asked_rate);
-    let (verdict, reason) = if before < floor {
-        (Verdict::Inconclusive, format!("only {before:.0}/s {asked} before the first fault: under the floor"))
-    } else if whole < floor {
-        (Verdict::Inconclusive, format!("only {whole:.0}/s {asked}: under the floor"))
+    let never = (counts.rejected + counts.unknown) as f64;
+    let unseen = rates.iter().find(|(_, rate)| rate.is_none());
+    let too_low =
+        rates.iter().filter_map(|(name, rate)| Some((name, (*rate)?))).find(|(_, rate)| *rate < floor);
+    let (verdict, reason) = if let Some((name, _)) = unseen {
+        (
+            Verdict::Inconclusive,
+            format!("no rate is on record for every emitter {name}: one ended early, or it was too short"),
+        )
+    } else if let Some((name, rate)) = too_low {
+        (Verdict::Inconclusive, format!("only {rate:.0}/s {asked} {name}: under the floor"))
+    } else if never > counts.attempted as f64 * (1.0 - record.scenario.load.floor.fraction()) {
+        let never = grouped(counts.rejected + counts.unknown);
+        (
+            Verdict::Inconclusive,
+            format!("{never} of {} spans were never acknowledged", grouped(counts.attempted)),
+        )
     } else {
+        let whole = rates[0].1.unwrap_or_default();
         (Verdict::Pass, format!("{whole:.0}/s {asked}"))
     };
     Some(Check::new("load", verdict, reason, evidence))
 }
 
-/// Spans per second of all emitters in a window of the run's clock; none if one has no two seconds in it.
+/// How far from an end of a window the records may begin or end, in milliseconds: they are by second.
+const SLACK_MS: f64 = 2_500.0;
+
+/// Spans per second of all emitters in a window of the run's clock, sent and acknowledged (whichever is
+/// less); none if one of them has no record of all of the window.
 fn achieved(record: &Record, from: f64, to: f64) -> Option<f64> {
     let began = record.began_unix_ms() as f64;
-    record.emitters.iter().map(|emitter| rate(emitter, began + from * 1e3, began + to * 1e3)).sum()
+    let rates = record.emitters.iter().map(|emitter| rate(emitter, began + from * 1e3, began + to * 1e3));
+    let rates: Vec<(f64, f64)> = rates.collect::<Option<_>>()?;
+    let sum = |part: fn(&(f64, f64)) -> f64| rates.iter().map(part).sum::<f64>();
+    Some(sum(|rate| rate.0).min(sum(|rate| rate.1)))
 }
 
-/// From the first to the last second that begins in the window: a second that is missing counts as idle.
-fn rate(emitter: &EmitterLedger, from_ms: f64, to_ms: f64) -> Option<f64> {
-    let seconds: Vec<_> = emitter
-        .emitted_by_second()
-        .map(|(unix_ms, spans)| (unix_ms as f64, spans))
-        .filter(|(unix_ms, _)| (from_ms..to_ms).contains(unix_ms))
-        .collect();
-    let (first, last) = (seconds.first()?.0, seconds.last()?.0);
-    let spans: u64 = seconds[..seconds.len() - 1].iter().map(|(_, spans)| spans).sum();
-    (last > first).then(|| spans as f64 / (last - first) * 1e3)
+/// (sent, acknowledged) per second, from the first to the last second that begins in the window: one that
+/// is missing between them counts as idle.
+fn rate(emitter: &EmitterLedger, from_ms: f64, to_ms: f64) -> Option<(f64, f64)> {
+    let within = |second: &&EmitSecond| (from_ms - 1e3..to_ms).contains(&(second.unix_ms as f64));
+    let seconds: Vec<&EmitSecond> = emitter.seconds().iter().filter(within).collect();
+    let (first, last) = (seconds.first()?.unix_ms as f64, seconds.last()?.unix_ms as f64);
+    if first > from_ms + SLACK_MS || last < to_ms - SLACK_MS || last <= first {
+        return None;
+    }
+    let whole = &seconds[..seconds.len() - 1];
+    let per_second = |spans: u64| spans as f64 / (last - first) * 1e3;
+    let sent = whole.iter().map(|second| second.emitted.count()).sum();
+    Some((per_second(sent), per_second(whole.iter().map(|second| second.acknowledged).sum())))
 }

@@ -2,6 +2,7 @@
 
 use super::Fault;
 use crate::record::{Event, Gateway, Record, SettleEnd};
+use crate::scenario::Step;
 
 /// What happened, by what the checks ask.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub(super) struct StepStory {
     pub(super) number: usize,
     pub(super) name: String,
     pub(super) start: f64,
+    /// How it ended, if it did.
+    pub(super) end: Option<Result<f64, String>>,
 }
 
 /// A fault, and what belongs to it.
@@ -79,7 +82,12 @@ impl Story {
                 Event::Steady => story.steady = Some(Ok(t)),
                 Event::NotSteady { reason } => story.steady = Some(Err(reason.clone())),
                 Event::Step { number, name } => {
-                    story.steps.push(StepStory { number: *number, name: name.clone(), start: t });
+                    story.steps.push(StepStory { number: *number, name: name.clone(), start: t, end: None });
+                }
+                Event::StepEnded { number, problem } => {
+                    if let Some(step) = story.steps.iter_mut().find(|step| step.number == *number) {
+                        step.end = Some(problem.clone().map_or(Ok(t), Err));
+                    }
                 }
                 Event::Gateways { pods } => story.gateways.push((t, pods.clone())),
                 Event::Watch { synced: true, .. } => {
@@ -144,6 +152,27 @@ impl Story {
         }
     }
 
+    /// The first step of a scenario that was not taken to its end, and why.
+    pub(super) fn step_missing(&self, record: &Record) -> Option<String> {
+        (1..).zip(&record.scenario.steps).find_map(|(number, step)| {
+            let name = format!("step {number} ({})", step.name());
+            match self
+                .steps
+                .iter()
+                .find(|taken| taken.number == number)
+                .map(|taken| (taken.start, &taken.end))
+            {
+                None => Some(format!("{name} was not taken")),
+                Some((_, None)) => Some(format!("{name} did not end")),
+                Some((_, Some(Err(problem)))) => Some(format!("{name}: {problem}")),
+                Some((start, Some(Ok(end)))) => {
+                    let began = self.faults.iter().any(|fault| (start..=*end).contains(&fault.start));
+                    (!began && !matches!(step, Step::Hold(_))).then(|| format!("{name} did nothing"))
+                }
+            }
+        })
+    }
+
     /// What was going on at a moment, for people.
     pub(super) fn step_at(&self, t: f64) -> String {
         let step = self.steps.iter().rev().find(|step| step.start <= t);
@@ -176,7 +205,6 @@ impl Story {
 
     /// Whether the scenario was to do something to the cluster.
     pub(super) fn was_to_do_something(record: &Record) -> bool {
-        use crate::scenario::Step;
         record.scenario.steps.iter().any(|step| !matches!(step, Step::Hold(_)))
     }
 }

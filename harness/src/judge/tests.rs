@@ -18,6 +18,8 @@ const SECONDS: u64 = 60;
 struct Plan {
     /// Spans per second and emitter that were really sent.
     rate: u64,
+    /// For how long each emitter sent.
+    seconds: u64,
     lost: Vec<u64>,
     foreign: u64,
     sealed: bool,
@@ -64,11 +66,12 @@ impl Plan {
             (23.0, gateways(&[true, true])),
             (30.0, Event::FaultHealed { fault: 0 }),
             (30.0, Event::FaultEnded { fault: 0, problem: None }),
+            (30.0, Event::StepEnded { number: 1, problem: None }),
             (61.0, Event::LoadStopped),
             (70.0, Event::Settled { end: SettleEnd::Complete, worst_retry_pause: 52.5, outstanding: 0 }),
         ];
         let timeline = timeline.map(|(t, event)| Entry { t, event }).to_vec();
-        Self { rate: RATE, lost: Vec::new(), foreign: 0, sealed: true, timeline }
+        Self { rate: RATE, seconds: SECONDS, lost: Vec::new(), foreign: 0, sealed: true, timeline }
     }
 
     fn without(mut self, unwanted: impl Fn(&Event) -> bool) -> Self {
@@ -83,13 +86,13 @@ impl Plan {
     }
 
     fn emitter(&self, stream: u16) -> EmitterLedger {
-        let spans = self.rate * SECONDS;
+        let spans = self.rate * self.seconds;
         let mut records = vec![
             EmitterRecord::Opened { run_tag: 7, stream, unix_ms: BEGAN },
-            EmitterRecord::Reserved { range: Range::new(0, spans + 1_000) },
+            EmitterRecord::Reserved { range: Range::new(0, spans + 100) },
             EmitterRecord::Acknowledged { range: Range::new(0, spans) },
         ];
-        records.extend((0..SECONDS).map(|second| EmitterRecord::Second {
+        records.extend((0..self.seconds).map(|second| EmitterRecord::Second {
             unix_ms: BEGAN + 1_000 + second * 1_000,
             emitted: Range::new(second * self.rate, (second + 1) * self.rate),
             offered: self.rate,
@@ -108,7 +111,7 @@ impl Plan {
         let mut add = |record: &SinkRecord| ledger.apply(record).unwrap();
         add(&SinkRecord::Opened { run_tag: 7, unix_ms: BEGAN });
         for stream in 1..=2 {
-            let numbers = (0..self.rate * SECONDS).filter(|seq| stream != 1 || !self.lost.contains(seq));
+            let numbers = (0..self.rate * self.seconds).filter(|seq| stream != 1 || !self.lost.contains(seq));
             let set: spanproof_ledger::RangeSet = numbers.collect();
             let delivery =
                 Delivery { unix_ms: BEGAN + 2_000, gateway: 0, stream, ranges: set.iter().collect() };
@@ -267,6 +270,22 @@ fn a_fault_must_land_and_heal() {
 }
 
 #[test]
+fn a_step_that_was_not_taken_is_missed() {
+    let plan = Plan::healthy().without(|event| matches!(event, Event::StepEnded { .. }));
+    only(&plan.judged(), "faults", Verdict::Inconclusive);
+    let mut record = Plan::healthy().record();
+    record.scenario.steps.push(crate::scenario::Step::Evict(crate::scenario::Evict::default()));
+    let check = only(&judge(&record), "faults", Verdict::Inconclusive);
+    assert!(check.reason.contains("step 2 (evict"), "{}", check.reason);
+}
+
+#[test]
+fn load_that_ended_early_says_nothing() {
+    let check = only(&Plan { seconds: 40, ..Plan::healthy() }.judged(), "load", Verdict::Inconclusive);
+    assert!(check.reason.contains("ended early"), "{}", check.reason);
+}
+
+#[test]
 fn without_faults_nothing_is_claimed() {
     let plan = Plan::healthy().without(|event| {
         matches!(
@@ -321,7 +340,7 @@ proptest! {
     /// A timeline that lost its end is never a pass that it was not, and never a new failure but that of a
     /// tier that was not seen to recover.
     #[test]
-    fn a_run_that_broke_off_does_not_pass(cut in 0usize..16) {
+    fn a_run_that_broke_off_does_not_pass(cut in 0usize..17) {
         let mut plan = Plan::healthy();
         plan.timeline.truncate(cut);
         prop_assert_ne!(plan.judged().verdict, Verdict::Pass);

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a question is put again when the way to the probe broke. Each can be asked twice without
 /// harm: the plan is the same, the ledger is read from its beginning.
 const TRIES: u32 = 4;
+/// How long a probe may take to renew its lease.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a probe cannot be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -154,9 +156,11 @@ impl Link {
         self.call("starting", PATIENCE, ask).await.map(|_| ())
     }
 
-    pub(super) async fn renew(&self, lease: Lease) -> Result<Status, LinkError> {
-        let ask = |mut client: ProbeClient<Channel>| async move { client.renew(lease).await };
-        Ok(self.call("renewing the lease", PATIENCE, ask).await?.into_inner())
+    /// One short try: the next comes in a second, and a probe that hangs must not keep the others' leases.
+    pub(super) async fn renew_once(&self, lease: Lease) -> Option<Status> {
+        let mut client = self.client.clone();
+        let asked = tokio::time::timeout(RENEWAL_PATIENCE, client.renew(lease)).await;
+        Some(asked.ok()?.ok()?.into_inner())
     }
 
     pub(super) async fn stop(&self, drain: Duration) -> Result<Status, LinkError> {

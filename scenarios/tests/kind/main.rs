@@ -84,6 +84,12 @@ fn the_gateways_are_restricted() {
     Shared::get().block_on(support::admit_restricted_gateway());
 }
 
+/// Every node refuses, by itself, whatever would leave the cluster.
+#[test]
+fn the_nodes_reach_nothing_but_each_other() {
+    support::nodes_are_isolated();
+}
+
 /// A harness that is killed leaves no container behind, even while it makes its cluster.
 #[test]
 fn a_killed_harness_leaves_nothing() {

@@ -29,6 +29,9 @@ pub(crate) struct Shared {
     exclusive: Mutex<()>,
 }
 
+/// Its name; `ci/test` waits until it is gone.
+const CLUSTER: &str = "spanproof-test";
+
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
 impl Shared {
@@ -37,7 +40,7 @@ impl Shared {
             let runtime = Runtime::new().unwrap();
             let progress = Progress::new();
             let request = Request {
-                name: "spanproof-test".to_owned(),
+                name: CLUSTER.to_owned(),
                 keep: false,
                 collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
                 metrics: false,
@@ -162,16 +165,32 @@ pub(crate) fn kill_while_making_a_cluster() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let containers = || {
-        let filter = format!("label=io.x-k8s.kind.cluster={NAME}");
-        let listed = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output().unwrap();
-        String::from_utf8(listed.stdout).unwrap().lines().count()
-    };
+    let containers = || containers_of(NAME).len();
     await_until("a container of the cluster", || containers() > 0);
     harness.kill().unwrap();
     harness.wait().unwrap();
     let state = cluster::cache_dir().join("clusters").join(NAME);
     await_until("the cluster's containers and state to be gone", || containers() == 0 && !state.exists());
+}
+
+fn containers_of(cluster: &str) -> Vec<String> {
+    let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
+    let listed = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output().unwrap();
+    String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The rules are there, on every node, for what it sends and for what it forwards.
+pub(crate) fn nodes_are_isolated() {
+    let _alone = Shared::get().alone();
+    let nodes = containers_of(CLUSTER);
+    assert_eq!(nodes.len(), 4);
+    for node in nodes {
+        for rule in ["OUTPUT -o eth0 -j INSIDE", "FORWARD -o eth0 -j INSIDE", "INSIDE -j REJECT"] {
+            let asked =
+                Command::new("docker").args(["exec", &node, "iptables", "-C"]).args(rule.split(' ')).status();
+            assert!(asked.unwrap().success(), "{node} has no rule {rule}");
+        }
+    }
 }
 
 fn await_until(awaited: &str, mut condition: impl FnMut() -> bool) {

@@ -51,7 +51,7 @@ impl Worker {
         loop {
             let next = queue.lock().await.recv().await;
             let Some(range) = next else { return };
-            let outcome = self.deliver(range).await;
+            let outcome = if self.over() { Outcome::Abandoned } else { self.deliver(range).await };
             self.book.settle(range, outcome);
         }
     }
@@ -83,6 +83,15 @@ impl Worker {
         request.set_timeout(DEADLINE);
         let answer = self.client.export(request).await?.into_inner();
         Ok(answer.partial_success.map_or(0, |partial| partial.rejected_spans))
+    }
+
+    /// Whether the time for what is in flight is over: what is still queued then is not sent any more.
+    fn over(&self) -> bool {
+        match *self.phases.borrow() {
+            Phase::Running => false,
+            Phase::Draining(until) => Instant::now() >= until,
+            Phase::Sealed => true,
+        }
     }
 
     /// False when the time for what is in flight is over.
