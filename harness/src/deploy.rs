@@ -7,7 +7,7 @@ pub use manifest::{Manifest, ManifestError};
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
-use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
@@ -155,15 +155,23 @@ impl Deployment {
 
     /// Takes the run's queues and ledgers off the nodes' disks, then removes everything that it made.
     pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
-        // Nothing may write any more while the directories are swept.
-        let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        // Nothing may write any more while the directories are swept; and nothing is worth a grace period.
+        let now = DeleteParams::default().grace_period(0);
         for name in ["emit", "agent"] {
-            delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &params)
+            delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &now)
                 .await?;
         }
-        delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, "sink", &params)
-            .await?;
-        let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink)");
+        for name in ["sink", "gateway"] {
+            delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, name, &now)
+                .await?;
+        }
+        let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink, gateway)");
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        pods.delete_collection(&now, &labels).await.map_err(|source| DeployError::Api {
+            action: "delete",
+            object: "the run's pods".to_owned(),
+            source: Box::new(source),
+        })?;
         ready::await_no_pods(&self.client, &self.namespace, &labels, patience).await?;
         let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
         for object in &mut sweep {
