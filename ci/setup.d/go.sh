@@ -8,15 +8,14 @@ need_go() {
   have go || { echo "Go is needed to build images from packages: install Go 1.24 or later"; return 4; }
 }
 
-# go_module DIR MODULE VERSION PACKAGE…: builds packages of a module, with that module's own versions.
+# build_packages MODULE VERSION PACKAGE…: builds packages of a module here, with that module's own versions.
 build_packages() {
   local module=$1 version=$2
   shift 2
   go mod init "build.invalid/$(basename "$module")" 2>/dev/null
   go get "$module@v$version"
-  local ldflags="-s -w ${LDFLAGS:-}"
   mkdir out
-  go build -ldflags "$ldflags" -o out/ "$@"
+  go build -ldflags '-s -w' -o out/ "$@"
   mv out/* .
   rm -rf out go.mod go.sum
 }

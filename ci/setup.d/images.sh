@@ -48,7 +48,7 @@ build_collector() { # VERSION
   rm -rf build builder
 }
 
-collectors() { # sets the list of images' names to be made or pulled
+stage_collectors() {
   local version name
   for version in "${COLLECTOR_VERSIONS[@]}"; do
     if [[ $IMAGES == pull ]]; then
@@ -68,7 +68,6 @@ collectors() { # sets the list of images' names to be made or pulled
     record_image "collector-$version" "$name" built
   done
 }
-stage_collectors() { collectors; }
 
 stage_metrics_server() {
   local name=spanproof/metrics-server:v$METRICS_SERVER_VERSION dir=$GO_PROGRAMS/metrics-server-$METRICS_SERVER_VERSION

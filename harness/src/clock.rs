@@ -1,6 +1,7 @@
 //! One monotonic clock for a run, anchored once to Unix time.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+pub use spanproof_probe::unix_ms;
+use std::time::Instant;
 
 /// The run's clock: seconds since it began.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +23,4 @@ impl Clock {
     pub const fn began_unix_ms(&self) -> u64 {
         self.began_unix_ms
     }
-}
-
-/// Unix time in milliseconds.
-pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
