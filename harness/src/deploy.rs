@@ -60,6 +60,14 @@ pub enum DeployError {
         /// How things stood at the end.
         state: String,
     },
+    /// A scenario's patch does not fit the manifests.
+    #[error("tier.patches: {of}: {message}")]
+    Patch {
+        /// The object that it names.
+        of: String,
+        /// What is wrong.
+        message: String,
+    },
     /// The agents' configuration is not what the harness can read.
     #[error("the agents' configuration: {0}")]
     AgentConfiguration(String),
@@ -115,7 +123,7 @@ impl Deployment {
         images: &Images,
         patience: Duration,
     ) -> Result<TierFacts, DeployError> {
-        let mut objects = manifest::read(&self.manifests)?;
+        let mut objects = patched_tier(&self.manifests, tier)?;
         objects.extend(manifest::read(&self.manifests.join("probe"))?);
         let facts = tier_facts(&objects)?;
         objects.retain(|object| match object {
@@ -183,6 +191,25 @@ impl Deployment {
         }
         remove_namespace(&self.client, &self.namespace, patience).await
     }
+}
+
+/// The tier's manifests, with a scenario's patches.
+fn patched_tier(manifests: &Path, tier: &Tier) -> Result<Vec<Manifest>, DeployError> {
+    let mut objects = manifest::read(manifests)?;
+    for patch in &tier.patches {
+        let error = |message: String| DeployError::Patch { of: patch.of.clone(), message };
+        let known = || objects.iter().map(Manifest::called).collect::<Vec<_>>().join(", ");
+        let Some(index) = objects.iter().position(|object| object.called() == patch.of) else {
+            return Err(error(format!("there is no such object; there are: {}", known())));
+        };
+        objects[index] = objects[index].patched(patch).map_err(error)?;
+    }
+    Ok(objects)
+}
+
+/// Whether a scenario's patches fit the manifests.
+pub fn check(manifests: &Path, tier: &Tier) -> Result<(), DeployError> {
+    tier_facts(&patched_tier(manifests, tier)?).map(|_| ())
 }
 
 /// Adds metrics-server to a cluster, and waits until it answers.
@@ -343,6 +370,34 @@ mod tests {
     fn defaults_count_where_nothing_is_written() {
         let pause = worst_retry_pause("exporters: {otlp_grpc: {endpoint: x}}").unwrap();
         assert_eq!(pause, Duration::from_secs(5 + 45 + 30));
+    }
+
+    #[test]
+    fn a_patch_changes_an_object_or_the_configuration_in_it() {
+        let tier = |of: &str, part: &str, patch: serde_json::Value| {
+            let patch = serde_json::json!({"of": of, part: patch});
+            Tier { patches: vec![serde_json::from_value(patch).unwrap()], ..Tier::default() }
+        };
+        let all_at_once = serde_json::json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}});
+        let objects = patched_tier(&manifests(), &tier("Deployment/gateway", "merge", all_at_once)).unwrap();
+        let rolling = objects.iter().find_map(|object| match object {
+            Manifest::Deployment(it) => it.spec.as_ref()?.strategy.as_ref()?.rolling_update.as_ref(),
+            _ => None,
+        });
+        assert_eq!(rolling.unwrap().max_unavailable, Some(IntOrString::String("100%".to_owned())));
+
+        let slower = serde_json::json!({"exporters": {"otlp_grpc": {"retry_on_failure": {"max_interval": "9s"}}}});
+        let objects = patched_tier(&manifests(), &tier("ConfigMap/agent", "config", slower)).unwrap();
+        assert_eq!(tier_facts(&objects).unwrap().worst_retry_pause, Duration::from_millis(15_000 + 13_500 + 30_000));
+
+        for (of, part, patch) in [
+            ("Deployment/gatewy", "merge", serde_json::json!({"spec": {}})),
+            ("Deployment/gateway", "merge", serde_json::json!({"spec": {"strateggy": {}}})),
+            ("Deployment/gateway", "config", serde_json::json!({"exporters": null})),
+        ] {
+            let refused = check(&manifests(), &tier(of, part, patch)).unwrap_err().to_string();
+            assert!(refused.contains(of), "{refused}");
+        }
     }
 
     #[test]

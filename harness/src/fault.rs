@@ -1,15 +1,26 @@
 //! What is done to the cluster: one file a fault, each with its window, its effect, and its undoing.
 
+mod backend;
 pub mod drain;
 mod evict_all;
 mod eviction;
+mod spike;
+mod upgrade;
 
+pub use backend::backend;
 pub use evict_all::evict_all;
+pub use spike::spike;
+pub use upgrade::upgrade;
 
-use crate::record::{Event, Gateway, RecordError, Recorder};
+use crate::cluster::Images;
+use crate::load::{LinkError, LoadStatus, Probes};
+use crate::record::{Event, RecordError, Recorder};
+use crate::scenario::{Condition, Rate, Wait};
+use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -62,6 +73,12 @@ pub enum FaultError {
     /// There is nothing to do it to.
     #[error("there is nothing to {0}")]
     NoTarget(&'static str),
+    /// The set-up has no image for this.
+    #[error("there is no image for the Collector {0}")]
+    NoImage(String),
+    /// A probe could not be told what to do.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// The run was interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -78,7 +95,7 @@ impl FaultError {
 }
 
 /// What faults work with.
-pub struct Stage {
+pub struct Stage<'a> {
     /// The cluster.
     pub client: Client,
     /// The run's namespace: no pod of another one is this run's to evict, unless a drain moves it.
@@ -87,17 +104,27 @@ pub struct Stage {
     pub run: String,
     /// Where everything is recorded.
     pub recorder: Recorder,
-    /// The gateways, as a watch shows them.
-    pub gateways: watch::Receiver<Vec<Gateway>>,
+    /// What there is, as watches show it.
+    pub world: watch::Receiver<World>,
     /// How many gateways there are when all is well.
     pub wanted: usize,
+    /// The images that may be used.
+    pub images: &'a Images,
+    /// Emitters and sink.
+    pub probes: Probes,
+    /// How the load stands, once a second.
+    pub status: watch::Receiver<LoadStatus>,
+    /// The rate that the scenario asks for.
+    pub rate: Rate,
     /// Ends what is going on; what must be undone is undone all the same.
     pub cancel: CancellationToken,
     /// Numbers the faults of the run.
     pub faults: AtomicUsize,
+    /// The fault of a backend that does not take everything, while it lasts.
+    pub backend: Mutex<Option<usize>>,
 }
 
-impl Stage {
+impl Stage<'_> {
     fn begin(&self, name: &str, target: &str, gateways: Vec<String>) -> Result<usize, FaultError> {
         let fault = self.faults.fetch_add(1, Ordering::Relaxed);
         let (name, target) = (name.to_owned(), target.to_owned());
@@ -105,35 +132,75 @@ impl Stage {
         Ok(fault)
     }
 
+    /// A fault is over: what became of it is on record, and is what comes back.
+    fn end(&self, fault: usize, result: Result<(), FaultError>) -> Result<(), FaultError> {
+        let problem = result.as_ref().err().map(ToString::to_string);
+        self.recorder.event(Event::FaultEnded { fault, problem })?;
+        result
+    }
+
+    async fn unless_cancelled<T>(
+        &self,
+        work: impl Future<Output = Result<T, FaultError>>,
+    ) -> Result<T, FaultError> {
+        tokio::select! {
+            done = work => done,
+            () = self.cancel.cancelled() => Err(FaultError::Interrupted),
+        }
+    }
+
     fn gateways_on(&self, node: &str) -> Vec<String> {
-        self.gateways.borrow().iter().filter(|pod| pod.node == node).map(|pod| pod.pod.clone()).collect()
+        let world = self.world.borrow();
+        world.pods("gateway").filter(|(_, pod)| pod.node == node).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Waits until the world is as it should be.
+    async fn await_world(
+        &self,
+        awaited: &str,
+        patience: Duration,
+        mut condition: impl FnMut(&World) -> bool,
+        state: impl Fn(&World) -> String,
+    ) -> Result<(), FaultError> {
+        let mut world = self.world.clone();
+        let seen = tokio::time::timeout(patience, world.wait_for(|world| condition(world))).await;
+        if seen.is_ok_and(|seen| seen.is_ok()) {
+            return Ok(());
+        }
+        let (awaited, state) = (awaited.to_owned(), state(&self.world.borrow()));
+        Err(FaultError::Deadline { awaited, waited: patience, state })
+    }
+
+    /// Waits until the load stands as it should.
+    async fn await_load(
+        &self,
+        awaited: &str,
+        patience: Duration,
+        mut condition: impl FnMut(&LoadStatus) -> bool,
+    ) -> Result<(), FaultError> {
+        let mut status = self.status.clone();
+        let seen = tokio::time::timeout(patience, status.wait_for(|status| condition(status))).await;
+        if seen.is_ok_and(|seen| seen.is_ok()) {
+            return Ok(());
+        }
+        let state = format!("{:?}", *self.status.borrow());
+        Err(FaultError::Deadline { awaited: awaited.to_owned(), waited: patience, state })
     }
 
     /// Waits until as many gateways are ready as there must be, and none is on its way out.
     async fn await_gateways(&self, patience: Duration) -> Result<(), FaultError> {
         let wanted = self.wanted;
-        let mut gateways = self.gateways.clone();
-        let whole = |pods: &Vec<Gateway>| {
-            pods.iter().filter(|pod| pod.ready).count() >= wanted && pods.iter().all(|pod| !pod.terminating)
+        let whole = |world: &World| {
+            world.ready("gateway") >= wanted && world.pods("gateway").all(|(_, pod)| !pod.terminating)
         };
-        let awaited =
-            tokio::time::timeout(patience, gateways.wait_for(whole)).await.is_ok_and(|seen| seen.is_ok());
-        if awaited {
-            return Ok(());
-        }
-        let now = self.gateways.borrow();
-        let state =
-            now.iter().map(|pod| format!("{} ready={} terminating={}", pod.pod, pod.ready, pod.terminating));
-        Err(FaultError::Deadline {
-            awaited: format!("{wanted} ready gateways, and none on its way out"),
-            waited: patience,
-            state: state.collect::<Vec<_>>().join(", "),
-        })
+        let awaited = format!("{wanted} ready gateways, and none on its way out");
+        self.await_world(&awaited, patience, whole, |world| pods_state(world, "gateway")).await
     }
 
     /// The nodes that hold a gateway, each once, in order.
     pub fn nodes_with_gateway(&self) -> Vec<String> {
-        let mut nodes: Vec<_> = self.gateways.borrow().iter().map(|pod| pod.node.clone()).collect();
+        let world = self.world.borrow();
+        let mut nodes: Vec<_> = world.pods("gateway").map(|(_, pod)| pod.node.clone()).collect();
         nodes.sort();
         nodes.dedup();
         nodes.retain(|node| !node.is_empty());
@@ -146,4 +213,51 @@ impl Stage {
         let listed = pods.list(&labels).await.map_err(FaultError::api("list", "gateways"))?;
         Ok(listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
+}
+
+/// How often in a row, a second apart, a condition on queues must be seen to hold.
+const LOOKS: u32 = 3;
+
+/// Waits until something has come about; whether it did is on record.
+pub async fn wait(stage: &Stage<'_>, wait: Wait) -> Result<(), FaultError> {
+    let (patience, agents, mut seen) = (wait.deadline.duration(), stage.probes.emitters(), 0);
+    let mut in_a_row = |holds: bool| {
+        seen = if holds { seen + 1 } else { 0 };
+        seen >= LOOKS
+    };
+    let awaited = wait.what.name();
+    let came = stage.unless_cancelled(async {
+        match wait.what {
+            Condition::QueuesFill => {
+                let full = |load: &LoadStatus| {
+                    in_a_row(load.queues.len() >= agents && load.queues.iter().all(|size| *size > 0.0))
+                };
+                stage.await_load(awaited, patience, full).await
+            }
+            Condition::QueuesEmpty => {
+                let empty = |load: &LoadStatus| in_a_row(load.queued(agents).is_some_and(|size| size < 0.5));
+                stage.await_load(awaited, patience, empty).await
+            }
+            Condition::ScaledIn => {
+                let inside = |world: &World| {
+                    let hpa = world.autoscaler("gateway");
+                    hpa.is_some_and(|hpa| hpa.desired == hpa.min)
+                        && world.pods("gateway").count() == stage.wanted
+                        && world.ready("gateway") == stage.wanted
+                };
+                stage.await_world(awaited, patience, inside, |world| pods_state(world, "gateway")).await
+            }
+        }
+    });
+    let came = came.await;
+    stage.recorder.event(Event::Awaited { what: awaited.to_owned(), came: came.is_ok() })?;
+    came
+}
+
+/// How an application's pods stand, for a message.
+fn pods_state(world: &World, app: &str) -> String {
+    let states = world.pods(app).map(|(name, pod)| {
+        format!("{name} ready={} terminating={} {}", pod.ready, pod.terminating, pod.image)
+    });
+    states.collect::<Vec<_>>().join(", ")
 }

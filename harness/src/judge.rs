@@ -1,18 +1,27 @@
 //! The judgement: a pure function of the run folder. One file a check.
 
+mod availability;
+mod balance;
 mod faults;
 mod gateways_moved;
+mod hpa;
 mod load;
 mod loss;
-mod ready_gateways;
+mod pdb;
+mod queues;
+mod rollout;
 mod steady_state;
 mod story;
 mod unexpected;
+mod usage;
+
+pub use usage::Usage;
 
 use crate::record::{FORMAT, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spanproof_ledger::{Account, Counts};
+use std::collections::BTreeMap;
 use story::Story;
 
 /// What a check, or a run, comes to.
@@ -72,6 +81,8 @@ pub struct Judgement {
     pub checks: Vec<Check>,
     /// Each fault.
     pub faults: Vec<Fault>,
+    /// What was used, by application, while load was offered: measured, not judged.
+    pub usage: BTreeMap<String, Usage>,
     /// The seed of whatever was random.
     pub seed: u64,
 }
@@ -85,12 +96,24 @@ pub fn judge(record: &Record) -> Judgement {
         loss::check(record, &story, &account),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
-        ready_gateways::check(record, &story),
+        availability::check(record, &story),
+        pdb::check(record, &story),
         gateways_moved::check(record, &story),
+        rollout::check(record, &story),
+        hpa::check(record, &story),
+        balance::check(record, &story),
+        queues::check(record, &story),
         faults::check(record, &story),
     ];
     // A check that a scenario gives no cause for is left out, not passed.
-    let checks: Vec<Check> = checks.into_iter().flatten().collect();
+    let mut checks: Vec<Check> = checks.into_iter().flatten().collect();
+    // What is missing may be what would have changed any of them.
+    if let Some(missing) = &story.incomplete {
+        for check in &mut checks {
+            check.verdict = Verdict::Inconclusive;
+            check.reason.clone_from(missing);
+        }
+    }
     let worst = checks.iter().map(|check| check.verdict).max();
     Judgement {
         format: FORMAT,
@@ -99,6 +122,7 @@ pub fn judge(record: &Record) -> Judgement {
         spans: account.counts,
         checks,
         faults: story.faults.iter().map(story::FaultStory::public).collect(),
+        usage: usage::usage(&story),
         seed: record.seed(),
     }
 }

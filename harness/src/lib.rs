@@ -22,3 +22,4 @@ mod restore;
 pub mod run;
 pub mod scenario;
 pub mod settle;
+pub mod world;

@@ -5,13 +5,16 @@ mod link;
 pub use link::{Link, LinkError};
 
 use crate::record::{Event, Recorder};
-use crate::scenario::Scenario;
+use crate::scenario::{Answers, Rate, Scenario};
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use spanproof_ledger::{RangeSet, Stream};
-use spanproof_probe::control::{EmitPlan, Forget, Lease, Plan, SinkPlan, State, Status, plan::Role};
+use spanproof_probe::control::{
+    Behaviour, EmitPlan, Forget, Lease, Plan, Scrape, SinkPlan, State, Status, change_request::Change,
+    plan::Role,
+};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -24,6 +27,28 @@ const LONGEST_LOAD: Duration = Duration::from_secs(4 * 3600);
 /// How long the emitters wait for what is in flight when the load ends.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// An answer of a Collector that is older says nothing about how it stands now.
+const FRESH_MS: u64 = 3_500;
+/// The Collectors' port of metrics.
+const METRICS_PORT: u32 = 8888;
+/// What is read of the Collectors' own metrics; each also goes by its name with `_total`.
+const METRICS: [&str; 13] = [
+    "otelcol_exporter_queue_size",
+    "otelcol_exporter_queue_capacity",
+    "otelcol_exporter_in_flight_requests",
+    "otelcol_exporter_sent_spans",
+    "otelcol_exporter_send_failed_spans",
+    "otelcol_exporter_enqueue_failed_spans",
+    "otelcol_receiver_accepted_spans",
+    "otelcol_receiver_refused_spans",
+    // Renamed in v0.155; older ones say it without `memory_limiter`.
+    "otelcol_processor_memory_limiter_refused_spans",
+    "otelcol_processor_refused_spans",
+    "otelcol_process_uptime",
+    "otelcol_process_memory_rss",
+    "otelcol_process_cpu_seconds",
+];
+
 /// The probes of a run.
 #[derive(Debug, Clone)]
 pub struct Probes {
@@ -32,7 +57,7 @@ pub struct Probes {
 }
 
 /// How the load stands, all emitters added up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LoadStatus {
     /// When this was so.
     pub at: Instant,
@@ -46,12 +71,31 @@ pub struct LoadStatus {
     pub delivered: u64,
     /// Spans that arrived more than once.
     pub duplicated: u64,
+    /// Requests that the backend refused, as it was told to.
+    pub refused_requests: u64,
+    /// What the queue of each agent that answers holds, in the queue's own unit.
+    pub queues: Vec<f64>,
 }
 
 impl LoadStatus {
     /// Nothing yet.
     pub fn none() -> Self {
-        Self { at: Instant::now(), offered: 0, emitted: 0, acknowledged: 0, delivered: 0, duplicated: 0 }
+        Self {
+            at: Instant::now(),
+            offered: 0,
+            emitted: 0,
+            acknowledged: 0,
+            delivered: 0,
+            duplicated: 0,
+            refused_requests: 0,
+            queues: Vec::new(),
+        }
+    }
+
+    /// What all queues hold; none if one of so many could not be read. A queue that cannot be read is not
+    /// empty.
+    pub fn queued(&self, agents: usize) -> Option<f64> {
+        (agents > 0 && self.queues.len() >= agents).then(|| self.queues.iter().sum())
     }
 
     /// Spans acknowledged in a second, since an earlier moment.
@@ -117,9 +161,20 @@ impl Probes {
             role: Some(role),
         };
         let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Forget { seed, one_in });
-        self.sink.start(plan(Role::Sink(SinkPlan { forget }))).await?;
+        let scrape = ["agent", "gateway"].map(|role| Scrape {
+            role: role.to_owned(),
+            host: format!("{role}-metrics"),
+            port: METRICS_PORT,
+        });
+        let sink = SinkPlan {
+            forget,
+            behaviour: None,
+            scrape: scrape.into(),
+            metrics: METRICS.map(str::to_owned).into(),
+        };
+        self.sink.start(plan(Role::Sink(sink))).await?;
         let share = scenario.sabotage.emitters_at.map_or(1.0, crate::scenario::Share::fraction);
-        let rate = load.rate.in_a_second() * share / self.emitters.len() as f64;
+        let rate = self.of_each(load.rate) * share;
         let started = (1u32..).zip(&self.emitters).map(|(stream, link)| {
             link.start(plan(Role::Emit(EmitPlan {
                 stream,
@@ -131,6 +186,27 @@ impl Probes {
             })))
         });
         try_join_all(started).await.map(|_| ())
+    }
+
+    fn of_each(&self, rate: Rate) -> f64 {
+        rate.in_a_second() / self.emitters.len() as f64
+    }
+
+    /// From now on the emitters offer this, all of them together.
+    pub async fn change_rate(&self, rate: Rate) -> Result<(), LinkError> {
+        let each = self.of_each(rate);
+        let asked = self.emitters.iter().map(|link| link.change(Change::SpansPerSecond(each)));
+        try_join_all(asked).await.map(|_| ())
+    }
+
+    /// From now on the backend answers like this.
+    pub async fn change_backend(&self, answers: Answers) -> Result<(), LinkError> {
+        let refuse_with = match answers {
+            Answers::Ok => tonic::Code::Ok,
+            Answers::Unavailable => tonic::Code::Unavailable,
+        };
+        let refuse_with = u32::try_from(i32::from(refuse_with)).unwrap_or_default();
+        self.sink.change(Change::Behaviour(Behaviour { refuse_with })).await.map(|_| ())
     }
 
     /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
@@ -153,10 +229,11 @@ impl Probes {
                 continue; // a sum over some of them would look like a step back
             }
             let load = sum(&answers);
-            status.send_replace(load);
+            let queued = load.queued(self.emitters.len());
             let LoadStatus { offered, emitted, acknowledged, delivered, .. } = load;
+            status.send_replace(load);
             // A timeline that cannot be written ends the run elsewhere.
-            let _ = recorder.event(Event::Load { offered, emitted, acknowledged, delivered });
+            let _ = recorder.event(Event::Load { offered, emitted, acknowledged, delivered, queued });
         }
     }
 
@@ -177,21 +254,33 @@ impl Probes {
         Ok(asked.into_iter().flatten().collect())
     }
 
+    /// How the sink stands: the load's part that it sees, and the queues.
+    pub async fn seen_by_sink(&self) -> Option<LoadStatus> {
+        Some(sum(&[self.sink.renew_once(lease()).await?]))
+    }
+
     /// What has arrived so far.
     pub async fn delivered(&self) -> Result<Streams, LinkError> {
         self.sink.progress().await
     }
 
-    /// The ledgers, by the names that they have in a run folder.
+    /// The ledgers and the metrics, by the names that they have in a run folder.
     pub async fn ledgers(&self) -> Vec<(String, Result<Vec<u8>, LinkError>)> {
         let fetched = self.all().map(|link| async move {
             let name = match link.node() {
-                "" => "sink.ledger".to_owned(),
-                node => format!("emit-{node}.ledger"),
+                "" => "ledgers/sink.ledger".to_owned(),
+                node => format!("ledgers/emit-{node}.ledger"),
             };
-            (name, link.ledger().await)
+            (name, link.ledger(false).await)
         });
-        join_all(fetched).await
+        let mut fetched = join_all(fetched).await;
+        fetched.push(("metrics.log".to_owned(), self.sink.ledger(true).await));
+        fetched
+    }
+
+    /// The sink's node.
+    pub async fn sink_node(&self) -> Result<String, LinkError> {
+        Ok(self.sink.describe().await?.node)
     }
 }
 
@@ -218,6 +307,12 @@ fn sum(answers: &[Status]) -> LoadStatus {
         if let Some(sink) = &answer.sink {
             load.delivered += sink.delivered;
             load.duplicated += sink.duplicated;
+            load.refused_requests += sink.refused_requests;
+            let fresh = sink.targets.iter().filter(|target| {
+                let age = answer.unix_ms.saturating_sub(target.answered_unix_ms);
+                target.role == "agent" && age <= FRESH_MS && target.queue_size >= 0.0
+            });
+            load.queues.extend(fresh.map(|target| target.queue_size));
         }
     }
     load

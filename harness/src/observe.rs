@@ -1,152 +1,261 @@
-//! Watches the gateways for as long as a run takes; every change is a line of the timeline.
+//! Watches what there is to be seen of a run's namespace and of the nodes, for as long as the run takes:
+//! every change is a line of the timeline, and so is every gap.
 
-use crate::record::{Event, Gateway, Recorder};
+mod project;
+mod usage;
+
+pub use usage::watch_usage;
+
+use crate::record::{Event, Recorder};
+use crate::world::{Kind, Object, World};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{self, Node, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource};
+use project::Recorded;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The gateways as far as the watch has told. No I/O.
-#[derive(Debug, Default)]
+/// How long a watch lives before it is asked for anew, in seconds: a connection that is dead without a word
+/// is noticed then.
+const WATCH_SECONDS: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where what is seen goes: the timeline, and the world as the faults see it.
+#[derive(Clone)]
+pub struct Observer {
+    client: Client,
+    namespace: String,
+    recorder: Recorder,
+    world: Arc<watch::Sender<World>>,
+    end: CancellationToken,
+}
+
+impl Observer {
+    /// Watches everything until `end`; what is seen can be awaited at the receiver.
+    pub fn start(
+        client: &Client,
+        namespace: &str,
+        recorder: &Recorder,
+        end: &CancellationToken,
+    ) -> watch::Receiver<World> {
+        let (world, seen) = watch::channel(World::default());
+        let observer = Self {
+            client: client.clone(),
+            namespace: namespace.to_owned(),
+            recorder: recorder.clone(),
+            world: Arc::new(world),
+            end: end.clone(),
+        };
+        tokio::spawn(observer.clone().watch::<Node>(Api::all(client.clone()), Kind::Node));
+        tokio::spawn(observer.clone().watch::<Pod>(observer.here(), Kind::Pod));
+        tokio::spawn(observer.clone().watch::<Deployment>(observer.here(), Kind::Deployment));
+        tokio::spawn(observer.clone().watch::<ReplicaSet>(observer.here(), Kind::ReplicaSet));
+        tokio::spawn(observer.clone().watch::<DaemonSet>(observer.here(), Kind::DaemonSet));
+        tokio::spawn(observer.clone().watch::<EndpointSlice>(observer.here(), Kind::EndpointSlice));
+        tokio::spawn(observer.clone().watch::<PodDisruptionBudget>(observer.here(), Kind::PodDisruptionBudget));
+        tokio::spawn(
+            observer.clone().watch::<HorizontalPodAutoscaler>(observer.here(), Kind::HorizontalPodAutoscaler),
+        );
+        tokio::spawn(observer.events());
+        seen
+    }
+
+    fn here<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn saw(&self, events: Vec<Event>) {
+        for event in events {
+            match &event {
+                Event::Seen { name, object } => {
+                    self.world.send_modify(|world| world.see(name, object.clone()));
+                }
+                Event::Gone { kind, name } => self.world.send_modify(|world| world.lose(*kind, name)),
+                _ => {}
+            }
+            // A timeline that cannot be written ends the run elsewhere.
+            let _ = self.recorder.event(event);
+        }
+    }
+
+    /// Watches one kind. A connection that breaks is taken up again, and both are recorded.
+    async fn watch<K>(self, objects: Api<K>, kind: Kind)
+    where
+        K: Resource<DynamicType = ()> + Recorded + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let wanted = watcher::Config::default().timeout(WATCH_SECONDS);
+        let mut said = watcher(objects.clone(), wanted.clone()).boxed();
+        let mut view = View::new(kind);
+        loop {
+            let next = tokio::select! {
+                next = said.next() => next,
+                () = self.end.cancelled() => return,
+            };
+            let Some(next) = next else { return };
+            if next.is_err() {
+                // Begun anew, with a list: a watch that is resumed does not say what it missed.
+                tokio::time::sleep(PAUSE).await;
+                said = watcher(objects.clone(), wanted.clone()).boxed();
+            }
+            let said = next.map(|event| trimmed(&event)).map_err(|error| error.to_string());
+            self.saw(view.take(said));
+        }
+    }
+
+    /// What Kubernetes itself says happened, for people who read: nothing is judged by it.
+    async fn events(self) {
+        let objects: Api<v1::Event> = self.here();
+        let mut said = watcher(objects, watcher::Config::default().timeout(WATCH_SECONDS)).boxed();
+        loop {
+            let next = tokio::select! {
+                next = said.next() => next,
+                () = self.end.cancelled() => return,
+            };
+            match next {
+                Some(Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event))) => {
+                    let object = &event.involved_object;
+                    let names = [&object.kind, &object.name].map(|part| part.clone().unwrap_or_default());
+                    self.saw(vec![Event::Kubernetes {
+                        object: names.join("/"),
+                        reason: event.reason.unwrap_or_default(),
+                        message: event.message.unwrap_or_default(),
+                    }]);
+                }
+                Some(Err(_)) => tokio::time::sleep(PAUSE).await,
+                Some(Ok(_)) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+/// What a watch says, of trimmed objects.
+#[derive(Debug, Clone)]
+enum Said {
+    ListBegins,
+    Listed(String, Object),
+    ListEnds,
+    Is(String, Object),
+    Gone(String),
+}
+
+fn trimmed<K: Recorded + Resource<DynamicType = ()>>(event: &watcher::Event<K>) -> Said {
+    let name = |object: &K| project::name(object.meta());
+    match event {
+        watcher::Event::Init => Said::ListBegins,
+        watcher::Event::InitApply(object) => Said::Listed(name(object), object.recorded()),
+        watcher::Event::InitDone => Said::ListEnds,
+        watcher::Event::Apply(object) => Said::Is(name(object), object.recorded()),
+        watcher::Event::Delete(object) => Said::Gone(name(object)),
+    }
+}
+
+/// The objects of a kind as far as the watch has told. No I/O.
+#[derive(Debug)]
 struct View {
-    pods: BTreeMap<String, Gateway>,
-    /// What a re-list has told so far; it takes the place of `pods` when it is complete.
-    listed: Option<BTreeMap<String, Gateway>>,
+    kind: Kind,
+    objects: BTreeMap<String, Object>,
+    /// What a re-list has told so far; it takes the place of `objects` when it is complete.
+    listed: Option<BTreeMap<String, Object>>,
     synced: bool,
 }
 
 impl View {
+    const fn new(kind: Kind) -> Self {
+        Self { kind, objects: BTreeMap::new(), listed: None, synced: false }
+    }
+
     /// Takes in what the watch says; the events to be recorded.
-    fn take(&mut self, said: Result<watcher::Event<Pod>, String>) -> Vec<Event> {
-        let before = self.pods.clone();
-        let mut events = Vec::new();
+    fn take(&mut self, said: Result<Said, String>) -> Vec<Event> {
         match said {
-            Ok(watcher::Event::Apply(pod)) => drop(self.pods.insert(pod.name_any(), gateway(&pod))),
-            Ok(watcher::Event::Delete(pod)) => drop(self.pods.remove(&pod.name_any())),
-            Ok(watcher::Event::Init) => self.listed = Some(BTreeMap::new()),
-            Ok(watcher::Event::InitApply(pod)) => {
-                self.listed.get_or_insert_default().insert(pod.name_any(), gateway(&pod));
+            Ok(Said::Is(name, object)) => self.is(name, object).into_iter().collect(),
+            Ok(Said::Gone(name)) => self.gone(name).into_iter().collect(),
+            Ok(Said::ListBegins) => {
+                self.listed = Some(BTreeMap::new());
+                Vec::new()
             }
-            Ok(watcher::Event::InitDone) => {
-                self.pods = self.listed.take().unwrap_or_default();
+            Ok(Said::Listed(name, object)) => {
+                self.listed.get_or_insert_default().insert(name, object);
+                Vec::new()
+            }
+            Ok(Said::ListEnds) => {
+                let listed = self.listed.take().unwrap_or_default();
+                let lost: Vec<_> = self.objects.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
+                let mut events: Vec<_> = lost.into_iter().filter_map(|name| self.gone(name)).collect();
+                events.extend(listed.into_iter().filter_map(|(name, object)| self.is(name, object)));
                 if !self.synced {
                     self.synced = true;
-                    events.push(Event::Watch { synced: true, problem: None });
+                    events.push(Event::Watch { kind: self.kind, synced: true, problem: None });
                 }
+                events
             }
-            Err(problem) => {
-                if self.synced {
-                    self.synced = false;
-                    events.push(Event::Watch { synced: false, problem: Some(problem) });
-                }
+            Err(problem) if self.synced => {
+                self.synced = false;
+                vec![Event::Watch { kind: self.kind, synced: false, problem: Some(problem) }]
             }
+            Err(_) => Vec::new(),
         }
-        if self.pods != before {
-            events.push(Event::Gateways { pods: self.pods.values().cloned().collect() });
-        }
-        events
     }
-}
 
-fn gateway(pod: &Pod) -> Gateway {
-    let terminating = pod.metadata.deletion_timestamp.is_some();
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready =
-        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    Gateway {
-        pod: pod.name_any(),
-        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-        ready: ready && !terminating,
-        terminating,
+    fn is(&mut self, name: String, object: Object) -> Option<Event> {
+        let before = self.objects.insert(name.clone(), object.clone());
+        (before.as_ref() != Some(&object)).then_some(Event::Seen { name, object })
     }
-}
 
-/// Watches until it is cancelled. A connection that breaks is taken up again, and both are recorded.
-pub async fn watch_gateways(
-    client: Client,
-    namespace: String,
-    recorder: Recorder,
-    gateways: watch::Sender<Vec<Gateway>>,
-    end: CancellationToken,
-) {
-    let pods: Api<Pod> = Api::namespaced(client, &namespace);
-    let wanted = watcher::Config::default().labels("app.kubernetes.io/name=gateway").timeout(30);
-    let mut said = watcher(pods.clone(), wanted.clone()).boxed();
-    let mut view = View::default();
-    loop {
-        let next = tokio::select! {
-            next = said.next() => next,
-            () = end.cancelled() => return,
-        };
-        let Some(next) = next else { return };
-        if next.is_err() {
-            // Begun anew, with a list: a watch that is resumed does not say what it missed.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            said = watcher(pods.clone(), wanted.clone()).boxed();
-        }
-        for event in view.take(next.map_err(|error| error.to_string())) {
-            if let Event::Gateways { pods } = &event {
-                gateways.send_replace(pods.clone());
-            }
-            // A timeline that cannot be written ends the run elsewhere.
-            let _ = recorder.event(event);
-        }
+    fn gone(&mut self, name: String) -> Option<Event> {
+        self.objects.remove(&name)?;
+        Some(Event::Gone { kind: self.kind, name })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::runtime::watcher::Event as Said;
-    use serde_json::json;
+    use crate::world;
 
-    fn pod(name: &str, ready: bool) -> Pod {
-        let status = if ready { "True" } else { "False" };
-        serde_json::from_value(json!({
-            "metadata": {"name": name},
-            "spec": {"containers": [], "nodeName": "worker"},
-            "status": {"conditions": [{"type": "Ready", "status": status}]},
-        }))
-        .unwrap()
+    fn pod(name: &str, ready: bool) -> (String, Object) {
+        (name.to_owned(), Object::Pod(world::Pod { ready, ..world::Pod::default() }))
     }
 
-    fn ready(events: &[Event]) -> Option<usize> {
-        events.iter().rev().find_map(|event| match event {
-            Event::Gateways { pods } => Some(pods.iter().filter(|pod| pod.ready).count()),
-            _ => None,
-        })
+    fn seen((name, object): (String, Object)) -> Event {
+        Event::Seen { name, object }
+    }
+
+    fn synced(synced: bool) -> Event {
+        Event::Watch { kind: Kind::Pod, synced, problem: (!synced).then(|| "connection lost".to_owned()) }
     }
 
     #[test]
     fn a_relist_replaces_what_was_known_only_when_it_is_complete() {
-        let mut view = View::default();
-        for said in [Said::Init, Said::InitApply(pod("a", true)), Said::InitApply(pod("b", true))] {
+        let mut view = View::new(Kind::Pod);
+        let listed = |(name, object)| Said::Listed(name, object);
+        for said in [Said::ListBegins, listed(pod("a", true)), listed(pod("b", true))] {
             assert!(view.take(Ok(said)).is_empty(), "half a list is nothing");
         }
-        let events = view.take(Ok(Said::InitDone));
-        assert_eq!(events[0], Event::Watch { synced: true, problem: None });
-        assert_eq!(ready(&events), Some(2));
-        assert_eq!(ready(&view.take(Ok(Said::Apply(pod("a", false))))), Some(1));
+        let whole = view.take(Ok(Said::ListEnds));
+        assert_eq!(whole, [seen(pod("a", true)), seen(pod("b", true)), synced(true)]);
+        let (name, object) = pod("a", false);
+        assert_eq!(view.take(Ok(Said::Is(name.clone(), object.clone()))), [seen(pod("a", false))]);
+        assert!(view.take(Ok(Said::Is(name, object))).is_empty(), "nothing changed");
 
-        let lost = view.take(Err("connection lost".to_owned()));
-        assert!(matches!(lost[..], [Event::Watch { synced: false, .. }]));
-        view.take(Ok(Said::Init));
-        view.take(Ok(Said::InitApply(pod("b", true))));
-        let events = view.take(Ok(Said::InitDone));
-        assert_eq!(ready(&events), Some(1), "a was deleted while nobody looked");
-        assert_eq!(events[0], Event::Watch { synced: true, problem: None });
-    }
-
-    #[test]
-    fn a_pod_on_its_way_out_is_not_ready() {
-        let mut leaving = pod("a", true);
-        leaving.metadata.deletion_timestamp =
-            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
-        assert!(!gateway(&leaving).ready, "as the PDB's controller counts");
-        assert!(gateway(&pod("a", true)).ready);
+        assert_eq!(view.take(Err("connection lost".to_owned())), [synced(false)]);
+        assert!(view.take(Err("again".to_owned())).is_empty());
+        view.take(Ok(Said::ListBegins));
+        view.take(Ok(listed(pod("b", true))));
+        let gone = Event::Gone { kind: Kind::Pod, name: "a".to_owned() };
+        assert_eq!(view.take(Ok(Said::ListEnds)), [gone, synced(true)], "a was deleted while nobody looked");
     }
 }

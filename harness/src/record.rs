@@ -3,23 +3,29 @@
 //! ```text
 //! RUN/scenario.yaml       the scenario as it was run
 //! RUN/environment.json    where it was run: versions, images, nodes, settings
-//! RUN/timeline.jsonl      what happened, one [`Entry`] a line
+//! RUN/timeline.jsonl      what happened, one [`Entry`] a line, numbered
 //! RUN/ledgers/*.ledger    the probes' ledgers, as they were on their disks
+//! RUN/metrics.log         what the sink's probe read of the Collectors' metrics
 //! RUN/verdict.json        the judgement
-//! RUN/logs/, events.json  on failure: pods' logs, the namespace's events
+//! RUN/logs/               unless it passed: pods' logs
 //! ```
+//!
+//! `docs/run-folder.md` describes it for people.
+
+mod read;
+
+pub use read::Record;
 
 use crate::clock::Clock;
-use crate::scenario::Scenario;
+use crate::world::{Kind, Object};
 use serde::{Deserialize, Serialize};
-use spanproof_ledger::{EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Version of the run folder's format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why a run folder cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,8 @@ pub enum RecordError {
 /// A line of the timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// Which line, from 0: one that is missing is noticed.
+    pub n: u64,
     /// Seconds since the run began.
     pub t: f64,
     /// What happened.
@@ -73,6 +81,11 @@ pub enum Event {
         rate: f64,
         /// How many emitters there are.
         emitters: usize,
+    },
+    /// The emitters were told to offer another rate, all of them together.
+    Rate {
+        /// Spans per second.
+        rate: f64,
     },
     /// The emitters stopped, or were told to.
     LoadStopped,
@@ -154,17 +167,57 @@ pub enum Event {
         /// The pod.
         pod: String,
     },
-    /// The gateways, as a watch shows them; one whenever anything about them changes.
-    Gateways {
-        /// All that there are.
-        pods: Vec<Gateway>,
+    /// An object is, from now on, like this.
+    Seen {
+        /// Its name.
+        name: String,
+        /// What is recorded of it.
+        object: Object,
     },
-    /// The watch on the gateways lost its connection, or got it back.
+    /// An object is gone.
+    Gone {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// The watch on a kind lost its connection, or got it back.
     Watch {
+        /// The kind.
+        kind: Kind,
         /// Is it up to date from now on?
         synced: bool,
         /// Why not.
         problem: Option<String>,
+    },
+    /// What Kubernetes itself says happened.
+    Kubernetes {
+        /// Kind and name.
+        object: String,
+        /// A word.
+        reason: String,
+        /// A sentence.
+        message: String,
+    },
+    /// What a container has used since it began.
+    Usage {
+        /// Its pod.
+        pod: String,
+        /// The container.
+        container: String,
+        /// Processor seconds.
+        cpu_s: f64,
+        /// Memory that could not be taken from it, in bytes.
+        memory_bytes: f64,
+        /// Periods in which it ran.
+        periods: f64,
+        /// Periods in which it ran into its limit.
+        throttled: f64,
+    },
+    /// What this process has used since it began.
+    HarnessUsage {
+        /// Processor seconds.
+        cpu_s: f64,
     },
     /// How the load stood.
     Load {
@@ -176,6 +229,8 @@ pub enum Event {
         acknowledged: u64,
         /// Spans that arrived.
         delivered: u64,
+        /// What the agents' queues held; none if one was not known.
+        queued: Option<f64>,
     },
     /// Waiting for the rest ended.
     Settled {
@@ -186,26 +241,22 @@ pub enum Event {
         /// Acknowledged spans that had not arrived.
         outstanding: u64,
     },
+    /// Something was awaited, and came about or did not.
+    Awaited {
+        /// What.
+        what: String,
+        /// Did it come about?
+        came: bool,
+    },
     /// The run was interrupted.
     Interrupted,
+    /// The record is whole: nothing follows.
+    Ended,
     /// Something that a person may want to know.
     Note {
         /// What.
         message: String,
     },
-}
-
-/// A gateway's pod.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Gateway {
-    /// The pod's name.
-    pub pod: String,
-    /// The node that it runs on.
-    pub node: String,
-    /// Condition Ready, and not being deleted: as the PDB's controller counts.
-    pub ready: bool,
-    /// Being deleted.
-    pub terminating: bool,
 }
 
 /// How waiting for the rest ended.
@@ -250,6 +301,8 @@ pub struct Environment {
     pub nodes: Vec<String>,
     /// Each stream's node.
     pub streams: std::collections::BTreeMap<u16, String>,
+    /// The sink's node.
+    pub sink_node: String,
     /// The minimum that the PDB's manifest asks for, whether or not the PDB is there.
     pub pdb_minimum: u32,
     /// The longest pause that an agent may make before it tries again, in seconds.
@@ -270,7 +323,9 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Timeline {
     file: File,
+    next: u64,
     broken: bool,
+    ended: bool,
 }
 
 impl Recorder {
@@ -279,7 +334,7 @@ impl Recorder {
         let error = |source| RecordError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir.join("ledgers")).map_err(error)?;
         let timeline = OpenOptions::new().create_new(true).append(true).open(dir.join("timeline.jsonl"));
-        let timeline = Timeline { file: timeline.map_err(error)?, broken: false };
+        let timeline = Timeline { file: timeline.map_err(error)?, next: 0, broken: false, ended: false };
         Ok(Self { dir: dir.to_owned(), clock, timeline: Arc::new(Mutex::new(timeline)) })
     }
 
@@ -299,7 +354,12 @@ impl Recorder {
         let content =
             |error: serde_json::Error| RecordError::Content { path: path(), message: error.to_string() };
         let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = Entry { t: (self.clock.now() * 1e3).round() / 1e3, event };
+        if timeline.ended {
+            return Ok(()); // a task that had not heard yet that the run is over
+        }
+        timeline.ended = event == Event::Ended;
+        let entry = Entry { n: timeline.next, t: (self.clock.now() * 1e3).round() / 1e3, event };
+        timeline.next += 1;
         let mut line = serde_json::to_vec(&entry).map_err(content)?;
         line.push(b'\n');
         let written = if timeline.broken {
@@ -327,93 +387,5 @@ impl Recorder {
         })?;
         bytes.push(b'\n');
         self.write(name, &bytes)
-    }
-}
-
-/// A run folder that was read.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// The scenario as it was run.
-    pub scenario: Scenario,
-    /// Where it was run.
-    pub environment: Environment,
-    /// What happened, in order.
-    pub timeline: Vec<Entry>,
-    /// The emitters' ledgers.
-    pub emitters: Vec<EmitterLedger>,
-    /// The sinks' ledgers.
-    pub sinks: Vec<SinkLedger>,
-}
-
-impl Record {
-    /// Reads a run folder. Ledgers that are missing are missing in the record, and the checks say so.
-    pub fn read(dir: &Path) -> Result<Self, RecordError> {
-        let read = |name: &str| {
-            let path = dir.join(name);
-            std::fs::read(&path).map_err(|source| RecordError::Io { path, source })
-        };
-        let content = |name: &str, message: String| RecordError::Content { path: dir.join(name), message };
-        let text = read("scenario.yaml")?;
-        let scenario = Scenario::parse(&dir.join("scenario.yaml"), &String::from_utf8_lossy(&text))
-            .map_err(|error| content("scenario.yaml", error.to_string()))?;
-        let environment = serde_json::from_slice(&read("environment.json")?)
-            .map_err(|error| content("environment.json", error.to_string()))?;
-        let lines = read("timeline.jsonl")?;
-        let timeline = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate();
-        let timeline = timeline.map(|(number, line)| {
-            let named = |error| content("timeline.jsonl", format!("line {}: {error}", number + 1));
-            serde_json::from_slice(line).map_err(named)
-        });
-        let mut record = Self {
-            scenario,
-            environment,
-            timeline: timeline.collect::<Result<_, _>>()?,
-            emitters: Vec::new(),
-            sinks: Vec::new(),
-        };
-        let folder = dir.join("ledgers");
-        let entries =
-            std::fs::read_dir(&folder).map_err(|source| RecordError::Io { path: folder, source })?;
-        let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        names.sort();
-        for path in names {
-            record.add_ledger(&path)?;
-        }
-        Ok(record)
-    }
-
-    fn add_ledger(&mut self, path: &Path) -> Result<(), RecordError> {
-        let content = |message: String| RecordError::Content { path: path.to_owned(), message };
-        let bytes =
-            std::fs::read(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("emit") {
-            let records = log::decode::<EmitterRecord>(&bytes).map_err(|e| content(e.to_string()))?.records;
-            self.emitters.push(EmitterLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
-        } else if name.starts_with("sink") {
-            let records = log::decode::<SinkRecord>(&bytes).map_err(|e| content(e.to_string()))?.records;
-            self.sinks.push(SinkLedger::from_records(&records).map_err(|e| content(e.to_string()))?);
-        } else {
-            return Err(content("a ledger is called emit… or sink…".to_owned()));
-        }
-        Ok(())
-    }
-
-    /// When the run began, Unix time in milliseconds.
-    pub fn began_unix_ms(&self) -> u64 {
-        let began = self.timeline.iter().find_map(|entry| match entry.event {
-            Event::Began { unix_ms, .. } => Some(unix_ms),
-            _ => None,
-        });
-        began.unwrap_or_default()
-    }
-
-    /// The seed of whatever was random in it.
-    pub fn seed(&self) -> u64 {
-        let seed = self.timeline.iter().find_map(|entry| match entry.event {
-            Event::Began { seed, .. } => Some(seed),
-            _ => None,
-        });
-        seed.unwrap_or_default()
     }
 }

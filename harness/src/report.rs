@@ -2,7 +2,7 @@
 
 use crate::judge::{Judgement, Verdict, grouped};
 use crate::load::LoadStatus;
-use crate::record::Gateway;
+use crate::world::World;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -62,17 +62,18 @@ impl Default for Progress {
 pub(crate) async fn show(
     progress: Progress,
     mut load: watch::Receiver<LoadStatus>,
-    gateways: watch::Receiver<Vec<Gateway>>,
+    world: watch::Receiver<World>,
 ) {
     let mut said = Instant::now();
     while load.changed().await.is_ok() {
-        let now = *load.borrow_and_update();
-        let ready = gateways.borrow().iter().filter(|pod| pod.ready).count();
+        let now = load.borrow_and_update().clone();
+        let ready = world.borrow().ready("gateway");
         let line = format!(
-            "acknowledged {} · delivered {} · duplicated {} · gateways ready {ready}",
+            "acknowledged {} · delivered {} · duplicated {} · queued {} · gateways ready {ready}",
             grouped(now.acknowledged),
             grouped(now.delivered),
-            grouped(now.duplicated)
+            grouped(now.duplicated),
+            now.queued(1).map_or_else(|| "?".to_owned(), |bytes| format!("{:.0} kB", bytes / 1e3)),
         );
         match &progress.bar {
             Some(bar) => bar.set_message(line),
@@ -100,6 +101,13 @@ pub fn verdict(judgement: &Judgement) -> String {
     );
     for check in &judgement.checks {
         let _ = writeln!(text, "  {:<12} {:<15} {}", word(check.verdict), check.name, check.reason);
+    }
+    if !judgement.usage.is_empty() {
+        let used = judgement.usage.iter().map(|(app, usage)| match usage.memory_mib {
+            none if none == 0.0 => format!("{app} {:.2}", usage.cores),
+            mib => format!("{app} {:.2} ({mib:.0} MiB)", usage.cores),
+        });
+        let _ = writeln!(text, "  cores used: {}", used.collect::<Vec<_>>().join(" · "));
     }
     for fault in &judgement.faults {
         let (landed, healed) = (fault.landed, fault.healed);

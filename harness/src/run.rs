@@ -8,13 +8,15 @@ use crate::deploy::{DeployError, Deployment, TierFacts};
 use crate::fault::{self, FaultError, Stage};
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{self, LinkError, LoadStatus, Probes};
-use crate::observe;
-use crate::record::{Event, Gateway, Record, RecordError, Recorder, SettleEnd};
+use crate::observe::{self, Observer};
+use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
-use crate::scenario::{Scenario, Step};
-use crate::settle::{self, Settling, Sight};
+use crate::scenario::{Answers, Measure, Scenario, Step};
+use crate::settle::{Settling, Sight};
+use crate::world::{Autoscaler, World};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -109,7 +111,10 @@ pub async fn run(
     };
     let carried_out = going.carry_out().await;
     let judged = match carried_out {
-        Ok(()) => going.judge().await,
+        Ok(()) => match recorder.event(Event::Ended) {
+            Ok(()) => going.judge().await,
+            Err(error) => Err(error.into()),
+        },
         Err(error) => {
             // What there is helps to see why; the error itself is what the caller gets.
             let _ = recorder.event(Event::Note { message: error.to_string() });
@@ -157,15 +162,13 @@ impl Run<'_> {
         let end = CancellationToken::new();
         let _ends = end.clone().drop_guard();
         let client = self.cluster.client();
-        let (gateways, seen) = watch::channel(Vec::new());
-        let watching = observe::watch_gateways(
+        let world = Observer::start(client, namespace, self.recorder, &end);
+        tokio::spawn(observe::watch_usage(
             client.clone(),
             namespace.to_owned(),
             self.recorder.clone(),
-            gateways,
             end.clone(),
-        );
-        tokio::spawn(watching);
+        ));
         let probes = self.unless_cancelled(Probes::connect(client, namespace)).await??;
         let environment = collect::environment(self, &probes, facts).await?;
         self.recorder.write_json("environment.json", &environment)?;
@@ -176,11 +179,11 @@ impl Run<'_> {
         self.recorder.event(Event::LoadStarted { rate: rate.in_a_second(), emitters: probes.emitters() })?;
         self.progress.say(&format!("{} emitters offer {rate} together", probes.emitters()));
         tokio::spawn(probes.clone().keep(self.recorder.clone(), status_sender, end.clone()));
-        let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), seen.clone()));
+        let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), world.clone()));
 
         let wanted = facts.gateways(&self.scenario.tier);
-        if self.await_steady(&probes, status, &seen, wanted).await? {
-            self.take_steps(seen, facts).await?;
+        if self.await_steady(&probes, status.clone(), &world, wanted).await? {
+            self.take_steps(&probes, status, world, wanted).await?;
         }
         self.finish(&probes, facts).await?;
         showing.abort();
@@ -192,9 +195,19 @@ impl Run<'_> {
         &self,
         probes: &Probes,
         mut status: watch::Receiver<LoadStatus>,
-        gateways: &watch::Receiver<Vec<Gateway>>,
+        world: &watch::Receiver<World>,
         wanted: usize,
     ) -> Result<bool, RunError> {
+        if self.scenario.tier.has(Measure::Hpa) {
+            self.progress.say("waiting until the HPA reads its metric");
+            let mut world = world.clone();
+            let reads = world.wait_for(|world| world.autoscaler("gateway").is_some_and(Autoscaler::reads));
+            let read = self.unless_cancelled(tokio::time::timeout(PATIENCE, reads)).await;
+            if !read.is_ok_and(|read| read.is_ok_and(|read| read.is_ok())) {
+                let why = world.borrow().autoscaler("gateway").map_or_else(String::new, |hpa| hpa.why.clone());
+                return self.not_steady(format!("the HPA reads no metric: {why}"));
+            }
+        }
         let load = &self.scenario.load;
         let floor = load.rate.in_a_second() * load.floor.fraction();
         let window = self.scenario.steady.duration();
@@ -203,7 +216,7 @@ impl Run<'_> {
             // From one answer of the probes to another, so that what the questions take does not count.
             let asked = async {
                 status.changed().await.ok();
-                let before = *status.borrow_and_update();
+                let before = status.borrow_and_update().clone();
                 tokio::time::sleep(window).await;
                 status.mark_unchanged();
                 status.changed().await.ok();
@@ -224,7 +237,7 @@ impl Run<'_> {
                 );
                 continue;
             }
-            let ready = gateways.borrow().iter().filter(|pod| pod.ready).count();
+            let ready = world.borrow().ready("gateway");
             if ready < wanted {
                 reason = format!("{ready} of {wanted} gateways are ready");
                 continue;
@@ -242,6 +255,10 @@ impl Run<'_> {
             }
             break; // what is lost stays lost
         }
+        self.not_steady(reason)
+    }
+
+    fn not_steady(&self, reason: String) -> Result<bool, RunError> {
         self.progress.say(&format!("not steady, so nothing is done to the tier: {reason}"));
         self.recorder.event(Event::NotSteady { reason })?;
         Ok(false)
@@ -262,18 +279,25 @@ impl Run<'_> {
 
     async fn take_steps(
         &self,
-        gateways: watch::Receiver<Vec<Gateway>>,
-        facts: TierFacts,
+        probes: &Probes,
+        status: watch::Receiver<LoadStatus>,
+        world: watch::Receiver<World>,
+        wanted: usize,
     ) -> Result<(), RunError> {
         let stage = Stage {
             client: self.cluster.client().clone(),
             namespace: self.deployment.namespace().to_owned(),
             run: self.short.clone(),
             recorder: self.recorder.clone(),
-            gateways,
-            wanted: facts.gateways(&self.scenario.tier),
+            world,
+            wanted,
+            images: self.cluster.images(),
+            probes: probes.clone(),
+            status,
+            rate: self.scenario.load.rate,
             cancel: self.cancel.clone(),
             faults: AtomicUsize::new(0),
+            backend: Mutex::new(None),
         };
         for (number, step) in (1..).zip(&self.scenario.steps) {
             if self.cancel.is_cancelled() {
@@ -296,20 +320,24 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(())
+        // Whatever the steps came to, the backend is well again before the rest is waited for.
+        match fault::backend(&stage, Answers::Ok).await {
+            Ok(()) => Ok(()),
+            Err(FaultError::Record(error)) => Err(error.into()),
+            Err(error) => Ok(self.note(&error)?),
+        }
     }
 
-    async fn take_step(&self, stage: &Stage, step: &Step) -> Result<(), FaultError> {
+    async fn take_step(&self, stage: &Stage<'_>, step: &Step) -> Result<(), FaultError> {
         match step {
             Step::Drain(options) => {
-                for node in fault::drain::targets(stage, options).await? {
-                    self.progress.say(&format!("draining {node}"));
-                    fault::drain::drain(stage, &node, options).await?;
-                    self.progress.say(&format!("{node} was drained, and is back"));
-                }
-                Ok(())
+                fault::drain::drain_each(stage, options, |message| self.progress.say(message)).await
             }
             Step::Evict(options) => fault::evict_all(stage, *options).await,
+            Step::Upgrade(options) => fault::upgrade(stage, options).await,
+            Step::Spike(options) => fault::spike(stage, *options).await,
+            Step::Backend(backend) => fault::backend(stage, backend.answers).await,
+            Step::Wait(wait) => fault::wait(stage, *wait).await,
             Step::Hold(span) => {
                 let held = self.unless_cancelled(tokio::time::sleep(span.duration())).await;
                 held.map_err(|_| FaultError::Interrupted)
@@ -337,7 +365,7 @@ impl Run<'_> {
         }
         for (name, ledger) in probes.ledgers().await {
             match ledger {
-                Ok(bytes) => self.recorder.write(&format!("ledgers/{name}"), &bytes)?,
+                Ok(bytes) => self.recorder.write(&name, &bytes)?,
                 Err(error) => self.note(&error)?,
             }
         }
@@ -362,8 +390,7 @@ impl Run<'_> {
             let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
             let arrived = delivered
                 .map_or(0, |delivered| delivered.values().map(spanproof_ledger::RangeSet::count).sum());
-            let queued =
-                settle::queued(self.cluster.client(), self.deployment.namespace(), probes.emitters()).await;
+            let queued = probes.seen_by_sink().await.and_then(|seen| seen.queued(probes.emitters()));
             let left = outstanding.unwrap_or_default();
             if self.cancel.is_cancelled() {
                 break (SettleEnd::Interrupted, left);
@@ -371,7 +398,7 @@ impl Run<'_> {
             if let Some(end) = settling.see(began.elapsed(), Sight { outstanding, queued, arrived }) {
                 break (end, left);
             }
-            if left > 0 && queued == Some(0) && !said {
+            if left > 0 && queued.is_some_and(|queued| queued < 0.5) && !said {
                 said = true;
                 self.progress.say(&format!(
                     "{left} acknowledged spans have not arrived, and every queue is empty: waiting {worst_retry_pause:.1}s, \
@@ -396,7 +423,7 @@ impl Run<'_> {
 
     async fn collect_diagnostics(&self) {
         let (client, namespace) = (self.cluster.client(), self.deployment.namespace());
-        self.progress.say("collecting the pods' logs, and events");
+        self.progress.say("collecting the pods' logs");
         collect::diagnostics(client, namespace, self.recorder).await;
     }
 

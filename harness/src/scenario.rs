@@ -29,6 +29,9 @@ pub struct Scenario {
     /// What is done, in order.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// What the checks demand.
+    #[serde(default)]
+    pub expect: Expect,
     /// How the end of a run is awaited.
     #[serde(default)]
     pub settle: Settle,
@@ -47,6 +50,24 @@ pub struct Tier {
     pub gateways: u16,
     /// Measures that are left out.
     pub without: Vec<Measure>,
+    /// What is changed in the manifests, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<TierPatch>,
+}
+
+/// A change of one of the manifests' objects, merged into it: `null` removes a field; of two lists of named things
+/// (containers, volumes) those of the same name are merged; any other list takes the place of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TierPatch {
+    /// Kind and name: `Deployment/gateway`.
+    pub of: String,
+    /// What is changed in the object.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub merge: serde_json::Value,
+    /// What is changed in the Collector's configuration that a `ConfigMap` holds under `config.yaml`.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub config: serde_json::Value,
 }
 
 /// A measure that keeps the tier available, as it can be left out.
@@ -76,13 +97,21 @@ pub struct Load {
 }
 
 /// One thing that is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Drain nodes, one after the other, as `kubectl drain` does it, and uncordon each.
+    /// Drain nodes as `kubectl drain` does it, and uncordon each.
     Drain(Drain),
     /// Evict pods through the Eviction API, all at the same moment.
     Evict(Evict),
+    /// Roll a part of the tier to another version of the Collector.
+    Upgrade(Upgrade),
+    /// Offer more load for a while.
+    Spike(Spike),
+    /// From now on the backend answers like this.
+    Backend(Backend),
+    /// Wait until something has come about.
+    Wait(Wait),
     /// Do nothing for a while.
     Hold(Span),
 }
@@ -93,6 +122,8 @@ pub enum Step {
 pub struct Drain {
     /// Which nodes. They are determined when the step begins.
     pub each: NodeSelector,
+    /// All of them at the same time, instead of one after the other.
+    pub at_once: bool,
     /// How long one drain may take.
     pub deadline: Span,
     /// How long a node stays drained before it is uncordoned.
@@ -129,6 +160,131 @@ pub struct Evict {
 pub enum PodSelector {
     /// All gateways.
     Gateways,
+}
+
+/// See [`Step::Upgrade`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// What is rolled.
+    pub what: Part,
+    /// The version to roll to.
+    pub to: String,
+    /// How long it may take.
+    #[serde(default = "default_rollout")]
+    pub deadline: Span,
+}
+
+/// A part of the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The gateways' Deployment.
+    Gateways,
+    /// The agents' `DaemonSet`.
+    Agents,
+}
+
+impl Part {
+    /// What it is called in the manifests.
+    pub const fn app(self) -> &'static str {
+        match self {
+            Self::Gateways => "gateway",
+            Self::Agents => "agent",
+        }
+    }
+
+    /// What it is called in reports, as in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateways => "gateways",
+            Self::Agents => "agents",
+        }
+    }
+}
+
+/// See [`Step::Spike`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spike {
+    /// Spans per second, over all emitters, instead of the load's own.
+    pub rate: Rate,
+    /// How long it lasts; where there is an HPA, behind the moment in which it has gone out.
+    #[serde(default = "default_hold")]
+    pub hold: Span,
+    /// How long the HPA may take to go out before the spike ends without it.
+    #[serde(default = "default_patience")]
+    pub deadline: Span,
+}
+
+/// See [`Step::Backend`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// What it says to every request.
+    pub answers: Answers,
+}
+
+/// What a backend says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answers {
+    /// It takes everything.
+    Ok,
+    /// It takes nothing, and says gRPC's UNAVAILABLE.
+    Unavailable,
+}
+
+/// See [`Step::Wait`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    /// What is awaited.
+    #[serde(rename = "for")]
+    pub what: Condition,
+    /// How long it may take.
+    #[serde(default = "default_patience")]
+    pub deadline: Span,
+}
+
+/// What can be awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Every agent's queue has held something for a while.
+    QueuesFill,
+    /// Every agent's queue is empty.
+    QueuesEmpty,
+    /// The HPA wants as few gateways as it may have, and that many are there.
+    ScaledIn,
+}
+
+impl Condition {
+    /// What it is called in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueuesFill => "every agent's queue to hold something",
+            Self::QueuesEmpty => "every agent's queue to be empty",
+            Self::ScaledIn => "the HPA to have gone in to its minimum",
+        }
+    }
+}
+
+/// What the checks demand beyond what always holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// The longest time without any delivery while load is offered; not judged if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_gap: Option<Span>,
+    /// How soon after a spike began the HPA must have more gateways ready.
+    pub scale_out_within: Span,
+    /// How soon after a spike ended the HPA must be back at what it had before.
+    pub scale_in_within: Span,
+    /// How soon after it became ready a gateway must have its share of every stream.
+    pub share_within: Span,
+    /// How soon after the backend took spans again every queue must be as it was.
+    pub queues_empty_within: Span,
 }
 
 /// How the end of a run is awaited.
@@ -170,7 +326,7 @@ impl Tier {
 
 impl Default for Tier {
     fn default() -> Self {
-        Self { collector: "0.161.0".to_owned(), gateways: 2, without: Vec::new() }
+        Self { collector: "0.161.0".to_owned(), gateways: 2, without: Vec::new(), patches: Vec::new() }
     }
 }
 
@@ -190,6 +346,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             each: NodeSelector::WorkerWithGateway,
+            at_once: false,
             deadline: Span::seconds(120),
             hold: Span::seconds(5),
             unmanaged: false,
@@ -204,26 +361,65 @@ impl Default for Evict {
     }
 }
 
+impl Default for Expect {
+    fn default() -> Self {
+        Self {
+            delivery_gap: None,
+            scale_out_within: Span::seconds(90),
+            scale_in_within: Span::seconds(240),
+            // A connection's greatest age with its jitter, and the pause of gRPC's resolver: 66 s + 30 s.
+            share_within: Span::seconds(100),
+            queues_empty_within: Span::seconds(60),
+        }
+    }
+}
+
 impl Default for Settle {
     fn default() -> Self {
         Self { tail: Span::seconds(5), deadline: Span::seconds(180) }
     }
 }
 
-fn default_steady() -> Span {
+const fn default_steady() -> Span {
     Span::seconds(15)
+}
+const fn default_rollout() -> Span {
+    Span::seconds(180)
+}
+const fn default_hold() -> Span {
+    Span::seconds(60)
+}
+const fn default_patience() -> Span {
+    Span::seconds(120)
 }
 
 impl Step {
     /// What it is called in reports.
     pub fn name(&self) -> String {
         match self {
-            Self::Drain(Drain { each: NodeSelector::WorkerWithGateway, .. }) => {
-                "drain each worker with a gateway".to_owned()
+            Self::Drain(drain) => {
+                let each = match drain.each {
+                    NodeSelector::WorkerWithGateway => "drain each worker with a gateway",
+                    NodeSelector::Worker => "drain each worker",
+                };
+                format!("{each}{}", if drain.at_once { ", all at once" } else { "" })
             }
-            Self::Drain(Drain { each: NodeSelector::Worker, .. }) => "drain each worker".to_owned(),
             Self::Evict(Evict { pods: PodSelector::Gateways, .. }) => "evict all gateways at once".to_owned(),
+            Self::Upgrade(upgrade) => format!("roll the {} to {}", upgrade.what.name(), upgrade.to),
+            Self::Spike(spike) => format!("spike of {}", spike.rate),
+            Self::Backend(Backend { answers: Answers::Ok }) => "the backend takes everything".to_owned(),
+            Self::Backend(Backend { answers: Answers::Unavailable }) => "the backend is unavailable".to_owned(),
+            Self::Wait(wait) => format!("wait for {}", wait.what.name()),
             Self::Hold(span) => format!("hold {span}"),
+        }
+    }
+
+    /// Whether a fault begins with it.
+    pub const fn is_fault(&self) -> bool {
+        match self {
+            Self::Drain(_) | Self::Evict(_) | Self::Upgrade(_) | Self::Spike(_) => true,
+            Self::Backend(backend) => matches!(backend.answers, Answers::Unavailable),
+            Self::Wait(_) | Self::Hold(_) => false,
         }
     }
 }
@@ -336,6 +532,24 @@ impl Scenario {
         serde_json::from_value(root).map_err(|e| error(e.to_string()))
     }
 
+    /// The Collectors' versions that it needs.
+    pub fn collectors(&self) -> impl Iterator<Item = &str> {
+        let later = self.steps.iter().filter_map(|step| match step {
+            Step::Upgrade(upgrade) => Some(upgrade.to.as_str()),
+            _ => None,
+        });
+        std::iter::once(self.tier.collector.as_str()).chain(later)
+    }
+
+    fn step_problem(&self, step: &Step) -> Option<&'static str> {
+        match step {
+            Step::Wait(Wait { what: Condition::ScaledIn, .. }) if !self.tier.has(Measure::Hpa) => {
+                Some("steps: `wait: {for: scaled-in}` needs the HPA, which tier.without leaves out")
+            }
+            _ => None,
+        }
+    }
+
     fn check(&self, path: &Path) -> Result<(), ScenarioError> {
         let problem =
             if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
@@ -344,6 +558,8 @@ impl Scenario {
                 "load: spans_per_request and spans_per_trace must be above 0"
             } else if self.tier.gateways == 0 {
                 "tier.gateways must be above 0"
+            } else if let Some(problem) = self.steps.iter().find_map(|step| self.step_problem(step)) {
+                problem
             } else {
                 return Ok(());
             };
@@ -411,8 +627,11 @@ mod tests {
 
     #[test]
     fn what_was_run_reads_back_as_the_same_scenario() {
-        let mut scenario =
-            parse("name: small\nsteps:\n  - drain: {}\n  - evict: {}\n  - hold: 90s\n").unwrap();
+        let steps = "[{drain: {at_once: true}}, {evict: {}}, {hold: 90s}, {upgrade: {what: agents, to: 0.161.0}}, \
+                     {spike: {rate: 9000/s}}, {backend: {answers: unavailable}}, {wait: {for: queues-fill}}]";
+        let patches = "[{of: Deployment/gateway, merge: {spec: {replicas: null}}}]";
+        let text = format!("name: small\ntier: {{patches: {patches}}}\nsteps: {steps}\n");
+        let mut scenario = parse(&text).unwrap();
         scenario.sabotage.emitters_at = Some(Share::percent(50.0));
         let text = serde_saphyr::to_string(&scenario).unwrap();
         assert_eq!(parse(&text).unwrap(), scenario, "{text}");

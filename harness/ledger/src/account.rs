@@ -16,6 +16,8 @@ pub struct Counts {
     pub delivered: u64,
     /// Acknowledged, never delivered.
     pub lost: u64,
+    /// Of the lost, those that the backend had refused; the others vanished.
+    pub lost_refused: u64,
     /// Delivered more than once.
     pub duplicated: u64,
     /// Delivered, never acknowledged.
@@ -38,6 +40,7 @@ impl AddAssign for Counts {
         self.acknowledged += other.acknowledged;
         self.delivered += other.delivered;
         self.lost += other.lost;
+        self.lost_refused += other.lost_refused;
         self.duplicated += other.duplicated;
         self.recovered += other.recovered;
         self.unexpected += other.unexpected;
@@ -53,6 +56,8 @@ impl AddAssign for Counts {
 pub struct StreamAccount {
     /// Acknowledged and not delivered.
     pub lost: RangeSet,
+    /// What a sink refused, by gRPC code; most of it was taken later.
+    pub refused: BTreeMap<u8, RangeSet>,
     /// Delivered and never reserved.
     pub unexpected: RangeSet,
     /// How many of each kind.
@@ -99,6 +104,12 @@ fn of_stream(stream: Stream, emitters: &[EmitterLedger], sinks: &[SinkLedger]) -
     let rejected = union(&mut ours().map(EmitterLedger::rejected)).difference(&acknowledged);
     let resent = union(&mut ours().map(|emitter| emitter.resent().clone()));
 
+    let mut refused: BTreeMap<u8, RangeSet> = BTreeMap::new();
+    for (code, set) in sinks.iter().flat_map(|sink| sink.refused(stream)) {
+        refused.entry(code).or_default().extend(set);
+    }
+    let ever_refused = union(&mut refused.values().cloned());
+
     // What one sink saw and another saw too came more than once as well.
     let (mut arrived, mut twice, mut copies) = (RangeSet::new(), RangeSet::new(), 0);
     for sink in sinks {
@@ -118,6 +129,7 @@ fn of_stream(stream: Stream, emitters: &[EmitterLedger], sinks: &[SinkLedger]) -
         acknowledged: acknowledged.count(),
         delivered: delivered.count(),
         lost: lost.count(),
+        lost_refused: lost.intersection(&ever_refused).count(),
         duplicated: twice.count(),
         recovered: delivered.difference(&acknowledged).count(),
         unexpected: unexpected.count(),
@@ -126,7 +138,7 @@ fn of_stream(stream: Stream, emitters: &[EmitterLedger], sinks: &[SinkLedger]) -
         extra_copies: copies,
         duplicated_by_resend: twice.intersection(&resent).count(),
     };
-    StreamAccount { lost, unexpected, counts }
+    StreamAccount { lost, refused, unexpected, counts }
 }
 
 #[cfg(test)]
@@ -154,6 +166,7 @@ mod tests {
             next: used,
             acknowledged,
             incarnations: 1,
+            records: records.len() as u64,
             complete: true,
         }));
         EmitterLedger::from_records(&records).unwrap()
@@ -205,6 +218,16 @@ mod tests {
             let backwards: Vec<_> = deliveries.iter().rev().copied().collect();
             prop_assert_eq!(&Account::of(&emitters, &[sink(&backwards)]), &account);
         }
+    }
+
+    #[test]
+    fn what_the_backend_refused_and_never_took_is_told_apart() {
+        let mut sink = sink(&[0, 1, 4]);
+        let ranges = vec![Range::new(1, 3)];
+        sink.apply(&SinkRecord::Refused { unix_ms: 0, code: 14, stream: 1, ranges }).unwrap();
+        let account = Account::of(&[emitter(&(0..5).collect(), &BTreeSet::new(), 5)], &[sink]);
+        assert_eq!((account.counts.lost, account.counts.lost_refused), (2, 1), "2 was refused, 3 vanished");
+        assert_eq!(account.streams[&1].refused[&14].count(), 2);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct EmitterSeal {
     pub acknowledged: u64,
     /// How many processes wrote this ledger.
     pub incarnations: u32,
+    /// How many records are before this one.
+    pub records: u64,
     /// Whether the schedule ran to its end (else: stopped, or the lease ran out).
     pub complete: bool,
 }
@@ -155,6 +157,10 @@ impl EmitterLedger {
                 });
             }
             EmitterRecord::Sealed(seal) => {
+                if seal.records != index as u64 {
+                    let (sealed, counted) = (seal.records, index as u64);
+                    return Err(LedgerError::SealDisagrees { what: "records", sealed, counted });
+                }
                 if seal.acknowledged != self.acknowledged.count() {
                     let (sealed, counted) = (seal.acknowledged, self.acknowledged.count());
                     return Err(LedgerError::SealDisagrees { what: "acknowledged spans", sealed, counted });
@@ -196,6 +202,10 @@ impl EmitterLedger {
     /// The numbers that were sent more than once.
     pub const fn resent(&self) -> &RangeSet {
         &self.resent
+    }
+    /// How many records it is the sum of.
+    pub const fn records(&self) -> u64 {
+        self.records as u64
     }
     /// The seal; none if it was never closed.
     pub const fn seal(&self) -> Option<EmitterSeal> {

@@ -17,14 +17,16 @@ mod account;
 mod emitter;
 mod identity;
 pub mod log;
+mod metrics;
 mod ranges;
 mod sink;
 
 pub use account::{Account, Counts, StreamAccount};
 pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
 pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten};
+pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};
-pub use sink::{Delivery, SinkLedger, SinkRecord, SinkSeal};
+pub use sink::{Delivery, PAUSE_MS, SinkLedger, SinkRecord, SinkSeal};
 
 /// A stream's number: 1 to 65,535; 0 is no stream.
 pub type Stream = u16;
@@ -57,6 +59,12 @@ pub enum LedgerError {
         expected: u64,
         /// The run tag of this record.
         found: u64,
+    },
+    /// A number stands for something that was not named before.
+    #[error("record {index}: it speaks of a number that was given to nothing")]
+    NeverNamed {
+        /// Position of the record, from 0.
+        index: usize,
     },
     /// The counts in the seal are not the counts of the records.
     #[error("sealed with {sealed} {what}, but its records say {counted}")]

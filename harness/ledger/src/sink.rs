@@ -5,6 +5,9 @@ use crate::{LedgerError, Range, RangeSet, Stream};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// A shorter time without a delivery is not remembered as a pause, in milliseconds.
+pub const PAUSE_MS: u64 = 250;
+
 /// What a sink writes, in the order in which it happens. On disk before the gateway is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SinkRecord {
@@ -24,6 +27,17 @@ pub enum SinkRecord {
     },
     /// A request was taken.
     Delivered(Delivery),
+    /// A request was refused: none of it was taken.
+    Refused {
+        /// When, Unix time in milliseconds.
+        unix_ms: u64,
+        /// The gRPC code that it was refused with.
+        code: u8,
+        /// The stream.
+        stream: Stream,
+        /// The numbers.
+        ranges: Vec<Range>,
+    },
     /// Spans of nobody known, or with this run's tag but contradicting IDs.
     Unexpected {
         /// Spans not made by this run.
@@ -59,6 +73,8 @@ pub struct SinkSeal {
     pub delivered: u64,
     /// How many processes wrote this ledger.
     pub incarnations: u32,
+    /// How many records are before this one.
+    pub records: u64,
 }
 
 /// What came more than once of a stream.
@@ -79,6 +95,11 @@ pub struct SinkLedger {
     /// (second of Unix time, stream, gateway) → spans, copies included.
     counts: BTreeMap<(u64, Stream, u16), u64>,
     last_delivery_ms: u64,
+    /// (from, to) of pauses between two deliveries, of whatever stream, Unix time in milliseconds.
+    pauses: Vec<(u64, u64)>,
+    /// What was refused, with each code.
+    refused: BTreeMap<(Stream, u8), RangeSet>,
+    refused_requests: u64,
     foreign: u64,
     damaged: u64,
     seal: Option<SinkSeal>,
@@ -114,11 +135,22 @@ impl SinkLedger {
                 self.gateways.insert(*id, name.clone());
             }
             SinkRecord::Delivered(delivery) => self.deliver(delivery),
+            SinkRecord::Refused { code, stream, ranges, .. } => {
+                let refused = self.refused.entry((*stream, *code)).or_default();
+                for range in ranges {
+                    refused.insert(*range);
+                }
+                self.refused_requests += 1;
+            }
             SinkRecord::Unexpected { foreign, damaged } => {
                 self.foreign += foreign;
                 self.damaged += damaged;
             }
             SinkRecord::Sealed(seal) => {
+                if seal.records != index as u64 {
+                    let (sealed, counted) = (seal.records, index as u64);
+                    return Err(LedgerError::SealDisagrees { what: "records", sealed, counted });
+                }
                 if seal.delivered != self.delivered_count() {
                     let (sealed, counted) = (seal.delivered, self.delivered_count());
                     return Err(LedgerError::SealDisagrees { what: "delivered spans", sealed, counted });
@@ -145,12 +177,32 @@ impl SinkLedger {
         }
         let key = (delivery.unix_ms / 1000, delivery.stream, delivery.gateway);
         *self.counts.entry(key).or_default() += spans;
+        if self.last_delivery_ms > 0 && delivery.unix_ms >= self.last_delivery_ms + PAUSE_MS {
+            self.pauses.push((self.last_delivery_ms, delivery.unix_ms));
+        }
         self.last_delivery_ms = self.last_delivery_ms.max(delivery.unix_ms);
     }
 
     /// The run that it is of.
     pub const fn run_tag(&self) -> u64 {
         self.run_tag
+    }
+    /// How many records it is the sum of.
+    pub const fn records(&self) -> u64 {
+        self.records as u64
+    }
+    /// How many times a stream's spans of a request were refused.
+    pub const fn refused_requests(&self) -> u64 {
+        self.refused_requests
+    }
+    /// (from, to) of each pause between two deliveries of [`PAUSE_MS`] or more, Unix time in milliseconds.
+    pub fn pauses(&self) -> &[(u64, u64)] {
+        &self.pauses
+    }
+    /// What was refused of a stream, by gRPC code; it may have been taken later.
+    pub fn refused(&self, stream: Stream) -> impl Iterator<Item = (u8, &RangeSet)> + '_ {
+        let codes = self.refused.range((stream, u8::MIN)..=(stream, u8::MAX));
+        codes.map(|((_, code), set)| (*code, set))
     }
     /// How many processes wrote it.
     pub const fn incarnations(&self) -> u32 {

@@ -49,6 +49,9 @@ pub enum ProbeError {
         /// Why not.
         source: io::Error,
     },
+    /// There is nothing to be changed.
+    #[error("no plan is being carried out")]
+    NoPlan,
     /// A port could not be served.
     #[error("serving {address}: {source}")]
     Serve {
@@ -64,7 +67,7 @@ impl From<ProbeError> for tonic::Status {
         let message = error.to_string();
         match error {
             ProbeError::Plan(_) => Self::invalid_argument(message),
-            ProbeError::Busy { .. } => Self::failed_precondition(message),
+            ProbeError::Busy { .. } | ProbeError::NoPlan => Self::failed_precondition(message),
             _ => Self::internal(message),
         }
     }

@@ -5,8 +5,9 @@ mod delivery;
 mod schedule;
 
 use crate::control::{
-    self, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply, ProgressRequest,
-    ReadLedgerRequest, StartedPlan, State, Status, StopRequest, StreamRanges, probe_server,
+    self, ChangeRequest, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply, ProgressRequest,
+    ReadLedgerRequest, StartedPlan, State, Status, StopRequest, StreamRanges, change_request::Change,
+    probe_server,
 };
 use book::Book;
 use spanproof_ledger::{Identity, Range, Stream};
@@ -47,6 +48,8 @@ pub struct Emitter {
 struct Running {
     run_tag: u64,
     book: Arc<Book>,
+    /// Spans per second.
+    pace: watch::Sender<f64>,
     lease: watch::Sender<Instant>,
     phase: watch::Sender<Phase>,
 }
@@ -79,6 +82,7 @@ impl Emitter {
         let load = Load::of(started)?;
         let book = Arc::new(Book::open(&self.ledger, load.identity.tag(), load.stream)?);
         let (lease, lease_ends) = watch::channel(lease_end(started.plan.lease));
+        let (pace, paces) = watch::channel(load.spans_per_second);
         let (phase, phases) = watch::channel(Phase::Running);
         let (requests, queue) = mpsc::channel::<Range>(QUEUE);
         let queue = Arc::new(tokio::sync::Mutex::new(queue));
@@ -92,7 +96,7 @@ impl Emitter {
         let ending = phase.clone();
         let keeper = Arc::clone(&book);
         tokio::spawn(async move {
-            let complete = schedule::run(&load, &keeper, requests, phases, lease_ends).await;
+            let complete = schedule::run(&load, &keeper, requests, phases, schedule::Given { pace: paces, lease: lease_ends }).await;
             ending.send_if_modified(|phase| {
                 let first = *phase == Phase::Running;
                 if first {
@@ -109,7 +113,7 @@ impl Emitter {
             ending.send_replace(Phase::Sealed);
             info!(complete, "sealed");
         });
-        *self.lock() = Some(Running { run_tag: started.plan.run_tag, book, lease, phase });
+        *self.lock() = Some(Running { run_tag: started.plan.run_tag, book, pace, lease, phase });
         Ok(())
     }
 
@@ -148,8 +152,7 @@ impl Load {
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true);
-        if !(emit.spans_per_second > 0.0 && emit.spans_per_second.is_finite()) || emit.spans_per_request == 0
-        {
+        if !is_rate(emit.spans_per_second) || emit.spans_per_request == 0 {
             return Err(refuse("rate and spans per request must be above 0"));
         }
         Ok(Self {
@@ -163,6 +166,10 @@ impl Load {
             endpoint,
         })
     }
+}
+
+fn is_rate(spans_per_second: f64) -> bool {
+    spans_per_second > 0.0 && spans_per_second.is_finite()
 }
 
 fn lease_end(lease: Option<Lease>) -> Instant {
@@ -191,6 +198,25 @@ impl probe_server::Probe for Emitter {
                 self.plan.write(&started)?;
                 self.begin(&started)?;
             }
+        }
+        Ok(Response::new(self.status()))
+    }
+
+    async fn change(&self, change: Request<ChangeRequest>) -> Result<Response<Status>, tonic::Status> {
+        let Some(Change::SpansPerSecond(rate)) = change.into_inner().change.filter(|change| match change {
+            Change::SpansPerSecond(rate) => is_rate(*rate),
+            Change::Behaviour(_) => false,
+        }) else {
+            return Err(ProbeError::Plan("an emitter's rate must be above 0".to_owned()).into());
+        };
+        // On disk first: a process that takes over goes on at this rate.
+        let mut started = self.plan.read()?.ok_or(ProbeError::NoPlan)?;
+        if let Some(control::plan::Role::Emit(emit)) = &mut started.plan.role {
+            emit.spans_per_second = rate;
+        }
+        self.plan.write(&started)?;
+        if let Some(running) = &*self.lock() {
+            running.pace.send_replace(rate);
         }
         Ok(Response::new(self.status()))
     }

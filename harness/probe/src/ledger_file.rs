@@ -73,11 +73,6 @@ impl<R: Record> LedgerFile<R> {
         Ok(())
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn write(&mut self, bytes: &[u8]) -> Result<(), LedgerFileError> {
         let written = self.file.write_all(bytes);
         written.map_err(|source| LedgerFileError::Io { action: "write", path: self.path.clone(), source })

@@ -1,9 +1,14 @@
-//! The sink: the exact set of what arrived, on disk before the gateway is answered.
+//! The sink: the exact set of what arrived, on disk before the gateway is answered. It also reads the
+//! Collectors' metrics.
+
+mod scrape;
+
+pub use scrape::total;
 
 use crate::control::{
-    self, Description, Forget, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply,
+    self, ChangeRequest, Description, Forget, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply,
     ProgressRequest, ReadLedgerRequest, SinkStatus, StartedPlan, State, Status, StopRequest, StreamRanges,
-    probe_server,
+    change_request::Change, probe_server,
 };
 use crate::ledger_file::LedgerFile;
 use crate::{GATEWAY_HEADER, otlp};
@@ -13,6 +18,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use spanproof_ledger::{
     Delivery, Identity, Origin, Range, SinkLedger, SinkRecord, SinkSeal, Stream, forgotten,
 };
+use scrape::Scraper;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,13 +30,17 @@ use tracing::{error, info};
 pub struct Sink {
     plan: PlanFile,
     path: PathBuf,
+    metrics: PathBuf,
     books: Mutex<Option<Books>>,
+    scraper: Mutex<Option<Arc<Scraper>>>,
 }
 
 #[derive(Debug)]
 struct Books {
     identity: Identity,
     forget: Forget,
+    /// The code that every request is refused with, while it is.
+    refuse_with: Option<tonic::Code>,
     file: LedgerFile<SinkRecord>,
     ledger: SinkLedger,
     problem: String,
@@ -42,7 +52,9 @@ impl Sink {
         let sink = Arc::new(Self {
             plan: PlanFile::new(dir),
             path: dir.join("sink.ledger"),
+            metrics: dir.join("metrics.log"),
             books: Mutex::new(None),
+            scraper: Mutex::new(None),
         });
         if let Some(started) = sink.plan.read()? {
             info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
@@ -60,10 +72,17 @@ impl Sink {
             .map_err(|source| ProbeError::Contradiction { path: self.path.clone(), source })?;
         let identity = Identity::new(plan.run_tag, plan.spans_per_trace);
         let forget = role.forget.unwrap_or_default();
-        let mut books = Books { identity, forget, file, ledger, problem: String::new() };
+        let refuse_with = role.behaviour.as_ref().and_then(refusal);
+        let mut books = Books { identity, forget, refuse_with, file, ledger, problem: String::new() };
         books.record(&SinkRecord::Opened { run_tag: identity.tag(), unix_ms: crate::unix_ms() }, true);
         *self.lock() = Some(books);
+        let scraper = Scraper::open(&self.metrics, &role.scrape, &role.metrics)?;
+        *self.scraper.lock().unwrap_or_else(PoisonError::into_inner) = Some(scraper);
         Ok(())
+    }
+
+    fn scraper(&self) -> Option<Arc<Scraper>> {
+        self.scraper.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Books>> {
@@ -86,6 +105,8 @@ impl Sink {
             duplicated: ledger.duplicated_count(),
             unexpected: ledger.foreign() + ledger.damaged(),
             last_delivery_unix_ms: ledger.last_delivery_ms(),
+            refused_requests: ledger.refused_requests(),
+            targets: self.scraper().map(|scraper| scraper.targets()).unwrap_or_default(),
         };
         Status {
             state: state.into(),
@@ -114,8 +135,16 @@ impl Books {
                 Some((Origin::Damaged, _)) | None => damaged += 1,
             }
         }
-        let gateway = self.gateway(gateway);
         let unix_ms = crate::unix_ms();
+        if let Some(code) = self.refuse_with {
+            for (stream, numbers) in numbers {
+                let code = u8::try_from(i32::from(code)).unwrap_or(u8::MAX);
+                let refused = SinkRecord::Refused { unix_ms, code, stream, ranges: ranges(numbers) };
+                self.record(&refused, false);
+            }
+            return Err(tonic::Status::new(code, "refused, as the scenario wants it"));
+        }
+        let gateway = self.gateway(gateway);
         for (stream, numbers) in numbers {
             let delivery = Delivery { unix_ms, gateway, stream, ranges: ranges(numbers) };
             self.record(&SinkRecord::Delivered(delivery), false);
@@ -147,6 +176,12 @@ impl Books {
             self.problem = problem;
         }
     }
+}
+
+/// What it refuses requests with; none if it takes them.
+fn refusal(behaviour: &control::Behaviour) -> Option<tonic::Code> {
+    let code = i32::try_from(behaviour.refuse_with).map_or(tonic::Code::Unknown, tonic::Code::from_i32);
+    (code != tonic::Code::Ok).then_some(code)
 }
 
 /// The numbers of one request as ranges. A number that is in it twice stays in twice.
@@ -207,6 +242,22 @@ impl probe_server::Probe for Sink {
         Ok(Response::new(self.status()))
     }
 
+    async fn change(&self, change: Request<ChangeRequest>) -> Result<Response<Status>, tonic::Status> {
+        let Some(Change::Behaviour(behaviour)) = change.into_inner().change else {
+            return Err(ProbeError::Plan("a sink can change how it behaves, nothing else".to_owned()).into());
+        };
+        // On disk first: a process that takes over behaves as this one does.
+        let mut started = self.plan.read()?.ok_or(ProbeError::NoPlan)?;
+        if let Some(control::plan::Role::Sink(sink)) = &mut started.plan.role {
+            sink.behaviour = Some(behaviour);
+        }
+        self.plan.write(&started)?;
+        if let Some(books) = &mut *self.lock() {
+            books.refuse_with = refusal(&behaviour);
+        }
+        Ok(Response::new(self.status()))
+    }
+
     /// A sink needs no lease: it makes no load.
     async fn renew(&self, _: Request<Lease>) -> Result<Response<Status>, tonic::Status> {
         Ok(Response::new(self.status()))
@@ -217,7 +268,11 @@ impl probe_server::Probe for Sink {
             && books.ledger.seal().is_none()
         {
             let (delivered, incarnations) = (books.ledger.delivered_count(), books.ledger.incarnations());
-            books.record(&SinkRecord::Sealed(SinkSeal { delivered, incarnations }), true);
+            let records = books.ledger.records();
+            books.record(&SinkRecord::Sealed(SinkSeal { delivered, incarnations, records }), true);
+        }
+        if let Some(scraper) = self.scraper() {
+            scraper.seal();
         }
         Ok(Response::new(self.status()))
     }
@@ -232,9 +287,10 @@ impl probe_server::Probe for Sink {
 
     async fn read_ledger(
         &self,
-        _: Request<ReadLedgerRequest>,
+        which: Request<ReadLedgerRequest>,
     ) -> Result<Response<LedgerStream>, tonic::Status> {
-        Ok(Response::new(control::stream_file(self.path.clone())))
+        let path = if which.get_ref().metrics { &self.metrics } else { &self.path };
+        Ok(Response::new(control::stream_file(path.clone())))
     }
 }
 

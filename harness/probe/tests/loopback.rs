@@ -4,7 +4,8 @@
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
 use spanproof_probe::control::{
-    EmitPlan, Forget, Lease, Plan, SinkPlan, State, Status, StopRequest, plan::Role, probe_server::Probe,
+    Behaviour, ChangeRequest, EmitPlan, Forget, Lease, Plan, SinkPlan, State, Status, StopRequest,
+    change_request::Change, plan::Role, probe_server::Probe,
 };
 use spanproof_probe::{emit::Emitter, sink::Sink};
 use std::path::Path;
@@ -63,7 +64,7 @@ async fn all_that_is_acknowledged_is_delivered() {
     tokio::spawn(serve(Arc::clone(&sink), listener));
     // No plan yet: the sink answers UNAVAILABLE, and the emitter tries again.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget: None })))).await.unwrap();
+    sink.start(Request::new(plan(Role::Sink(SinkPlan::default())))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_900)).await;
 
     let emitted = stop(&*emitter).await;
@@ -90,7 +91,7 @@ async fn what_the_sink_forgets_is_lost() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let (emitter, sink) = (Emitter::open(emit_dir.path()).unwrap(), Sink::open(dir.path()).unwrap());
     let forget = Some(Forget { seed: 11, one_in: 100 });
-    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget })))).await.unwrap();
+    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget, ..SinkPlan::default() })))).await.unwrap();
     tokio::spawn(serve(Arc::clone(&sink), listener));
     emitter.start(Request::new(emit_plan(endpoint, 1))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_200)).await;
@@ -107,6 +108,37 @@ async fn what_the_sink_forgets_is_lost() {
     let forgotten: spanproof_ledger::RangeSet = forgotten.collect();
     assert!(!forgotten.is_empty());
     assert_eq!(account.streams[&3].lost, forgotten);
+}
+
+/// What a backend refuses is on its books, and is sent again; a rate that changes does so at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_on_the_books_and_a_rate_can_change() {
+    let (dir, emit_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (emitter, sink) = (Emitter::open(emit_dir.path()).unwrap(), Sink::open(dir.path()).unwrap());
+    let change = |change| Request::new(ChangeRequest { change: Some(change) });
+    let refuse = |refuse_with| change(Change::Behaviour(Behaviour { refuse_with }));
+    assert!(sink.change(refuse(14)).await.is_err(), "there is no plan yet");
+    sink.start(Request::new(plan(Role::Sink(SinkPlan::default())))).await.unwrap();
+    assert!(sink.change(change(Change::SpansPerSecond(1.0))).await.is_err(), "a sink has no rate");
+    sink.change(refuse(14)).await.unwrap();
+    tokio::spawn(serve(Arc::clone(&sink), listener));
+    emitter.start(Request::new(emit_plan(endpoint, 60))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let status = sink.renew(Request::new(Lease::default())).await.unwrap().into_inner().sink.unwrap();
+    assert!(status.refused_requests > 0 && status.delivered == 0, "{status:?}");
+    let faster = emitter.change(change(Change::SpansPerSecond(20_000.0))).await.unwrap().into_inner();
+    sink.change(refuse(0)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let emitted = stop(&*emitter).await.emit.unwrap().emitted - faster.emit.unwrap().emitted;
+    assert!(emitted > 5_000, "{emitted} in half a second, at 20,000/s");
+    stop(&*sink).await;
+
+    std::fs::copy(emit_dir.path().join("emit.ledger"), dir.path().join("emit.ledger")).unwrap();
+    let (_, account) = account(dir.path());
+    assert_eq!(account.counts.lost, 0, "{:?}", account.counts);
+    assert!(account.streams[&3].refused[&14].contains(0), "{:?}", account.streams[&3].refused);
 }
 
 /// An emitter that nobody asks about any more stops by itself, and says that it did not finish.

@@ -58,6 +58,10 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     tokio::spawn(on_signals(cancel.clone(), progress.clone()));
 
     let manifests = run::manifests_dir(options.manifests.as_deref());
+    for (path, scenario) in options.scenarios.iter().zip(&scenarios) {
+        spanproof::deploy::check(&manifests, &scenario.tier)
+            .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
+    }
     let request = Request {
         name: options.cluster.clone(),
         keep: options.keep,
@@ -140,7 +144,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn collectors(scenarios: &[Scenario]) -> Vec<String> {
-    let mut versions: Vec<_> = scenarios.iter().map(|scenario| scenario.tier.collector.clone()).collect();
+    let mut versions: Vec<_> =
+        scenarios.iter().flat_map(Scenario::collectors).map(str::to_owned).collect();
     versions.sort();
     versions.dedup();
     versions

@@ -12,6 +12,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long an undoing is tried for.
@@ -57,14 +58,52 @@ impl Disposition {
     }
 }
 
+/// Drains the nodes of a step: one after the other, or all at the same time.
+pub async fn drain_each(
+    stage: &Stage<'_>,
+    options: &Drain,
+    say: impl Fn(&str),
+) -> Result<(), FaultError> {
+    let nodes = targets(stage, options).await?;
+    let one = async |node: &String, asked: watch::Sender<bool>| {
+        say(&format!("draining {node}"));
+        drain(stage, node, options, asked).await?;
+        say(&format!("{node} was drained, and is back"));
+        Ok(())
+    };
+    if !options.at_once {
+        for node in &nodes {
+            one(node, watch::channel(false).0).await?;
+        }
+        return Ok(());
+    }
+    // Each begins when the one before has its first answer. Asked at the very same moment, the API server lets one
+    // wait (it tries again by itself when two writers meet in the budget's status) instead of refusing it.
+    let (mut asked, mut before): (Vec<_>, Vec<_>) = nodes.iter().map(|_| watch::channel(false)).unzip();
+    before.rotate_right(1);
+    let drains = nodes.iter().zip(asked.drain(..)).zip(before).enumerate().map(
+        async |(index, ((node, asked), mut before))| {
+            if index > 0 {
+                // A drain that ended without having asked for anything is no reason to wait.
+                let _ = before.wait_for(|asked| *asked).await;
+            }
+            one(node, asked).await
+        },
+    );
+    // Each to its end, whatever became of the others: every one must be undone.
+    join_all(drains).await.into_iter().collect()
+}
+
 /// Drains one node, holds it drained, and uncordons it.
-pub async fn drain(stage: &Stage, node: &str, options: &Drain) -> Result<(), FaultError> {
+async fn drain(
+    stage: &Stage<'_>,
+    node: &str,
+    options: &Drain,
+    asked: watch::Sender<bool>,
+) -> Result<(), FaultError> {
     let fault = stage.begin("drain", node, stage.gateways_on(node))?;
     let nodes: Api<Node> = Api::all(stage.client.clone());
-    let drained = tokio::select! {
-        drained = cordon_and_evict(stage, fault, &nodes, node, options) => drained,
-        () = stage.cancel.cancelled() => Err(FaultError::Interrupted),
-    };
+    let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options, &asked)).await;
     let undone = undo(stage, &nodes, node).await;
     let healed = match &undone {
         Ok(()) => stage.await_gateways(options.deadline.duration()).await,
@@ -73,18 +112,16 @@ pub async fn drain(stage: &Stage, node: &str, options: &Drain) -> Result<(), Fau
     if undone.is_ok() && healed.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
-    let result = drained.and(undone).and(healed);
-    let problem = result.as_ref().err().map(ToString::to_string);
-    stage.recorder.event(Event::FaultEnded { fault, problem })?;
-    result
+    stage.end(fault, drained.and(undone).and(healed))
 }
 
 async fn cordon_and_evict(
-    stage: &Stage,
+    stage: &Stage<'_>,
     fault: usize,
     nodes: &Api<Node>,
     node: &str,
     options: &Drain,
+    asked: &watch::Sender<bool>,
 ) -> Result<(), FaultError> {
     let until = Instant::now() + options.deadline.duration();
     cordon(stage, nodes, node).await?;
@@ -97,7 +134,7 @@ async fn cordon_and_evict(
         }
     }
     // As kubectl does, all at once; and every one to its end, so that each answer is on record.
-    let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until));
+    let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until, asked));
     join_all(moves).await.into_iter().collect::<Result<(), _>>()?;
 
     // Seen to have landed: unschedulable, and nothing left that could be evicted.
@@ -119,18 +156,19 @@ async fn cordon_and_evict(
 }
 
 async fn move_away(
-    stage: &Stage,
+    stage: &Stage<'_>,
     fault: usize,
     pod: &Pod,
     options: &Drain,
     until: Instant,
+    asked: &watch::Sender<bool>,
 ) -> Result<(), FaultError> {
     let namespace = pod.namespace().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
     match Disposition::of(pod, options) {
         Disposition::Leave(_) | Disposition::Refuse(_) => Ok(()),
-        Disposition::Evict => evict(stage, fault, pod, until).await,
+        Disposition::Evict => evict(stage, fault, pod, until, asked).await,
         Disposition::Await => await_gone(pods, &name, &uid, until).await,
         Disposition::Delete => {
             match pods.delete(&name, &DeleteParams::default()).await {
@@ -144,7 +182,7 @@ async fn move_away(
 }
 
 /// Marks a node unschedulable, and whose doing that is. One that somebody else cordoned stays theirs.
-async fn cordon(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
+async fn cordon(stage: &Stage<'_>, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
     let found = nodes.get(node).await.map_err(FaultError::api("get", node))?;
     if found.spec.is_some_and(|spec| spec.unschedulable == Some(true)) {
         let message = format!("{node} was cordoned before, by somebody else: it stays so");
@@ -160,7 +198,7 @@ async fn cordon(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), Faul
 }
 
 /// Uncordons a node that this run cordoned, trying until the API server has heard it.
-async fn undo(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
+async fn undo(stage: &Stage<'_>, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
     let until = Instant::now() + UNDO_PATIENCE;
     loop {
         let trying = tokio::time::timeout(Duration::from_secs(10), uncordon_ours(stage, nodes, node));
@@ -178,7 +216,7 @@ async fn undo(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultE
     }
 }
 
-async fn uncordon_ours(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
+async fn uncordon_ours(stage: &Stage<'_>, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
     let found = nodes.get(node).await.map_err(FaultError::api("get", node))?;
     if found.annotations().get(CORDONED_BY) != Some(&stage.run) {
         return Ok(());
@@ -192,7 +230,7 @@ async fn uncordon_ours(stage: &Stage, nodes: &Api<Node>, node: &str) -> Result<(
 }
 
 /// The nodes that a drain step goes through, as things stand now.
-pub async fn targets(stage: &Stage, options: &Drain) -> Result<Vec<String>, FaultError> {
+async fn targets(stage: &Stage<'_>, options: &Drain) -> Result<Vec<String>, FaultError> {
     let nodes = match options.each {
         NodeSelector::WorkerWithGateway => stage.nodes_with_gateway(),
         NodeSelector::Worker => {
@@ -207,7 +245,7 @@ pub async fn targets(stage: &Stage, options: &Drain) -> Result<Vec<String>, Faul
 
 /// Evicts pods at the same moment, each to its end.
 pub(super) async fn evict_together(
-    stage: &Stage,
+    stage: &Stage<'_>,
     fault: usize,
     pods: &[Pod],
     until: Instant,
@@ -215,7 +253,7 @@ pub(super) async fn evict_together(
     let barrier = tokio::sync::Barrier::new(pods.len());
     let evictions = pods.iter().map(|pod| async {
         barrier.wait().await;
-        evict(stage, fault, pod, until).await
+        evict(stage, fault, pod, until, &watch::channel(false).0).await
     });
     try_join_all(evictions).await.map(|_| ())
 }

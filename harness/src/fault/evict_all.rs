@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 /// Evicts every gateway at once; each until it is granted, or the deadline.
-pub async fn evict_all(stage: &Stage, options: Evict) -> Result<(), FaultError> {
+pub async fn evict_all(stage: &Stage<'_>, options: Evict) -> Result<(), FaultError> {
     let pods = stage.gateway_pods().await?;
     if pods.is_empty() {
         return Err(FaultError::NoTarget("evict"));
@@ -16,10 +16,7 @@ pub async fn evict_all(stage: &Stage, options: Evict) -> Result<(), FaultError> 
     let names: Vec<_> = pods.iter().map(ResourceExt::name_any).collect();
     let fault = stage.begin("evict-all", &names.join(", "), names.clone())?;
     let until = Instant::now() + options.deadline.duration();
-    let evicted = tokio::select! {
-        evicted = evict_together(stage, fault, &pods, until) => evicted,
-        () = stage.cancel.cancelled() => Err(FaultError::Interrupted),
-    };
+    let evicted = stage.unless_cancelled(evict_together(stage, fault, &pods, until)).await;
     if evicted.is_ok() {
         stage.recorder.event(Event::FaultLanded { fault })?;
     }
@@ -27,8 +24,5 @@ pub async fn evict_all(stage: &Stage, options: Evict) -> Result<(), FaultError> 
     if healed.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
-    let result = evicted.and(healed);
-    let problem = result.as_ref().err().map(ToString::to_string);
-    stage.recorder.event(Event::FaultEnded { fault, problem })?;
-    result
+    stage.end(fault, evicted.and(healed))
 }

@@ -7,7 +7,7 @@ use spanproof_ledger::{Account, EmitSecond, EmitterLedger};
 
 pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
     let counts = account.counts;
-    let floor = record.scenario.load.floor.fraction() * story.asked_rate;
+    let floor = record.scenario.load.floor.fraction();
     let inconclusive = |reason: String| Some(Check::new("load", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
         return inconclusive("there was no load".to_owned());
@@ -23,43 +23,56 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         story.faults.first().map_or(end, |fault| fault.start),
     ));
     for fault in &story.faults {
-        windows.push((
-            format!("during {} of {}", fault.name, fault.target),
-            fault.start,
-            fault.end.unwrap_or(end),
-        ));
+        windows.push((format!("during {} of {}", fault.name, fault.target), fault.start, fault.over().min(end)));
     }
-    let rates: Vec<(String, Option<f64>)> =
-        windows.into_iter().map(|(name, from, to)| (name, achieved(record, from, to))).collect();
+    let rates: Vec<Rates> = windows
+        .into_iter()
+        .map(|(name, from, to)| Rates { name, asked: asked(story, from, to), achieved: achieved(record, from, to) })
+        .collect();
     let evidence = json!({
-        "asked_per_s": story.asked_rate,
-        "floor_per_s": floor,
-        "achieved_per_s": rates.iter().map(|(name, rate)| (name.clone(), rate.map(f64::round).into())).collect::<Map<_, _>>(),
+        "floor": floor,
+        "asked_per_s": rates.iter().map(|it| (it.name.clone(), it.asked.round().into())).collect::<Map<_, _>>(),
+        "achieved_per_s": rates.iter().map(|it| (it.name.clone(), it.achieved.map(f64::round).into())).collect::<Map<_, _>>(),
         "never_acknowledged": counts.rejected + counts.unknown,
     });
-    let asked = format!("of {:.0}/s asked for", story.asked_rate);
     let never = (counts.rejected + counts.unknown) as f64;
-    let unseen = rates.iter().find(|(_, rate)| rate.is_none());
-    let too_low =
-        rates.iter().filter_map(|(name, rate)| Some((name, (*rate)?))).find(|(_, rate)| *rate < floor);
-    let (verdict, reason) = if let Some((name, _)) = unseen {
+    let unseen = rates.iter().find(|it| it.achieved.is_none());
+    let too_low = rates.iter().find(|it| it.achieved.is_some_and(|achieved| achieved < it.asked * floor));
+    let (verdict, reason) = if let Some(Rates { name, .. }) = unseen {
         (
             Verdict::Inconclusive,
             format!("no rate is on record for every emitter {name}: one ended early, or it was too short"),
         )
-    } else if let Some((name, rate)) = too_low {
-        (Verdict::Inconclusive, format!("only {rate:.0}/s {asked} {name}: under the floor"))
-    } else if never > counts.attempted as f64 * (1.0 - record.scenario.load.floor.fraction()) {
+    } else if let Some(Rates { name, asked, achieved }) = too_low {
+        let achieved = achieved.unwrap_or_default();
+        (Verdict::Inconclusive, format!("only {achieved:.0}/s of {asked:.0}/s asked for {name}: under the floor"))
+    } else if never > counts.attempted as f64 * (1.0 - floor) {
         let never = grouped(counts.rejected + counts.unknown);
         (
             Verdict::Inconclusive,
             format!("{never} of {} spans were never acknowledged", grouped(counts.attempted)),
         )
     } else {
-        let whole = rates[0].1.unwrap_or_default();
-        (Verdict::Pass, format!("{whole:.0}/s {asked}"))
+        let whole = rates[0].achieved.unwrap_or_default();
+        (Verdict::Pass, format!("{whole:.0}/s of {:.0}/s asked for", rates[0].asked))
     };
     Some(Check::new("load", verdict, reason, evidence))
+}
+
+/// What was asked for and what there was in a window, in spans per second of all emitters.
+struct Rates {
+    name: String,
+    asked: f64,
+    achieved: Option<f64>,
+}
+
+/// What the scenario asked for in a window, on average.
+fn asked(story: &Story, from: f64, to: f64) -> f64 {
+    let until = story.rates.iter().skip(1).map(|(t, _)| *t).chain([f64::INFINITY]);
+    let spans = story.rates.iter().zip(until).map(|((since, rate), until)| {
+        rate * (until.min(to) - since.max(from)).max(0.0)
+    });
+    spans.sum::<f64>() / (to - from).max(f64::EPSILON)
 }
 
 /// How far from an end of a window the records may begin or end, in milliseconds: they are by second.
@@ -68,8 +81,10 @@ const SLACK_MS: f64 = 2_500.0;
 /// Spans per second of all emitters in a window of the run's clock, sent and acknowledged (whichever is
 /// less); none if one of them has no record of all of the window.
 fn achieved(record: &Record, from: f64, to: f64) -> Option<f64> {
-    let began = record.began_unix_ms() as f64;
-    let rates = record.emitters.iter().map(|emitter| rate(emitter, began + from * 1e3, began + to * 1e3));
+    let rates = record.emitters.iter().map(|emitter| {
+        let ms = |t| record.unix_ms(record.node_of(emitter.stream()), t) as f64;
+        rate(emitter, ms(from), ms(to))
+    });
     let rates: Vec<(f64, f64)> = rates.collect::<Option<_>>()?;
     let sum = |part: fn(&(f64, f64)) -> f64| rates.iter().map(part).sum::<f64>();
     Some(sum(|rate| rate.0).min(sum(|rate| rate.1)))

@@ -61,68 +61,146 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Optio
     }
 }
 
-/// Each lost range with the moment (seconds on the run's clock) that it was first sent.
-fn lost<'a>(
-    record: &'a Record,
-    account: &'a Account,
-) -> impl Iterator<Item = (Stream, Range, Option<f64>)> + 'a {
-    let began = record.began_unix_ms() as f64;
-    account.streams.iter().flat_map(move |(stream, account)| {
-        account.lost.iter().map(move |range| {
-            let emitter = record.emitters.iter().find(|emitter| emitter.stream() == *stream);
-            let sent = emitter.and_then(|emitter| emitter.emitted_at(range.start));
-            (*stream, range, sent.map(|unix_ms| (unix_ms as f64 - began) / 1e3))
-        })
-    })
+/// A lost range: sent in one step, lost at one hop.
+struct Lost {
+    stream: Stream,
+    range: Range,
+    /// When the first of it was sent, in seconds on the run's clock.
+    sent: Option<f64>,
+    /// The gRPC code that the backend refused it with; none if it vanished.
+    refused: Option<u8>,
 }
 
-fn step(story: &Story, sent: Option<f64>) -> String {
-    sent.map_or_else(|| "an unknown step".to_owned(), |t| story.step_at(t))
+impl Lost {
+    fn hop(&self) -> String {
+        match self.refused {
+            Some(code) => format!("refused by the backend ({:?})", tonic::Code::from_i32(code.into())),
+            None => "vanished between agent and backend".to_owned(),
+        }
+    }
+
+    fn during(&self, story: &Story) -> String {
+        self.sent.map_or_else(|| "at an unknown moment".to_owned(), |t| story.during(t))
+    }
+}
+
+/// Every lost range, in order.
+fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
+    let mut all = Vec::new();
+    for (stream, account) in &account.streams {
+        let mut vanished = account.lost.clone();
+        let mut hops = Vec::new();
+        for (code, refused) in &account.refused {
+            let here = vanished.intersection(refused);
+            vanished = vanished.difference(refused);
+            hops.push((Some(*code), here));
+        }
+        hops.push((None, vanished));
+        let emitter = record.emitters.iter().find(|emitter| emitter.stream() == *stream);
+        for (refused, ranges) in hops {
+            for range in ranges.iter() {
+                let parts = emitter.map_or_else(
+                    || vec![(range, None)],
+                    |emitter| by_step(record, story, emitter, range),
+                );
+                let parts = parts.into_iter();
+                all.extend(parts.map(|(range, sent)| Lost { stream: *stream, range, sent, refused }));
+            }
+        }
+    }
+    all.sort_by_key(|lost| (lost.stream, lost.range.start));
+    all
+}
+
+/// A range, cut where what was sent belongs to another step; each part with the moment it was sent.
+fn by_step(record: &Record, story: &Story, emitter: &EmitterLedger, range: Range) -> Vec<(Range, Option<f64>)> {
+    let node = record.node_of(emitter.stream());
+    let mut parts: Vec<(Range, Option<f64>)> = Vec::new();
+    let mut next = range.start;
+    for second in emitter.seconds() {
+        let here = second.emitted.intersection(Range::new(next, range.end));
+        if here.is_empty() {
+            continue;
+        }
+        if here.start > next {
+            parts.push((Range::new(next, here.start), None));
+        }
+        let sent = record.moment(node, second.unix_ms);
+        match parts.last_mut() {
+            Some((last, Some(t))) if last.end == here.start && story.step_at(*t) == story.step_at(sent) => {
+                last.end = here.end;
+            }
+            _ => parts.push((here, Some(sent))),
+        }
+        next = here.end;
+    }
+    if next < range.end {
+        parts.push((Range::new(next, range.end), None));
+    }
+    parts
 }
 
 fn reason(record: &Record, story: &Story, account: &Account) -> String {
-    let mut by_step: BTreeMap<String, u64> = BTreeMap::new();
-    for (_, range, sent) in lost(record, account) {
-        let during = sent.map_or_else(|| "at an unknown moment".to_owned(), |t| story.during(t));
-        *by_step.entry(during).or_default() += range.count();
+    let lost = lost(record, story, account);
+    let mut by_hop_and_step: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for part in &lost {
+        *by_hop_and_step.entry((part.hop(), part.during(story))).or_default() += part.range.count();
     }
-    let by_step: Vec<_> =
-        by_step.iter().map(|(during, spans)| format!("{} sent {during}", grouped(*spans))).collect();
-    let first = lost(record, account).next();
-    let first = first.map_or_else(String::new, |(stream, range, _)| {
-        let node = record.environment.streams.get(&stream).map_or("?", String::as_str);
-        format!("; the first: {range} of stream {stream} ({node})")
+    let parts: Vec<_> = by_hop_and_step
+        .iter()
+        .map(|((hop, during), spans)| format!("{} sent {during}, {hop}", grouped(*spans)))
+        .collect();
+    let first = lost.first().map_or_else(String::new, |first| {
+        let node = record.node_of(first.stream);
+        format!("; the first: {} of stream {} ({node})", first.range, first.stream)
     });
     format!(
-        "{} of {} acknowledged spans never arrived (vanished between agent and backend): {}{first}",
+        "{} of {} acknowledged spans never arrived: {}{first}",
         grouped(account.counts.lost),
         grouped(account.counts.acknowledged),
-        by_step.join(", ")
+        parts.join("; ")
     )
 }
 
 fn evidence(record: &Record, story: &Story, account: &Account) -> Value {
-    let ranges: Vec<Value> = lost(record, account)
+    let lost = lost(record, story, account);
+    let ranges: Vec<Value> = lost
+        .iter()
         .take(NAMED)
-        .map(|(stream, range, sent)| {
+        .map(|part| {
             json!({
-                "stream": stream,
-                "node": record.environment.streams.get(&stream),
-                "first": range.start,
-                "last": range.end - 1,
-                "sent": sent,
-                "step": step(story, sent),
-                // No sink refuses anything yet: what did not arrive went between agent and backend.
-                "hop": "vanished between agent and backend",
+                "stream": part.stream,
+                "node": record.node_of(part.stream),
+                "first": part.range.start,
+                "last": part.range.end - 1,
+                "sent": part.sent,
+                "step": part.sent.map_or_else(|| "an unknown step".to_owned(), |t| story.step_at(t)),
+                "hop": part.hop(),
             })
         })
         .collect();
-    let all: usize = account.streams.values().map(|stream| stream.lost.ranges()).sum();
     json!({
         "lost": account.counts.lost,
+        "refused_by_the_backend": account.counts.lost_refused,
+        "vanished": account.counts.lost - account.counts.lost_refused,
         "lost_ranges": ranges,
-        "lost_ranges_not_named": all.saturating_sub(NAMED),
+        "lost_ranges_not_named": lost.len().saturating_sub(NAMED),
         "settled": story.settled.map(|(end, ..)| end),
         "worst_retry_pause_s": story.settled.map(|(.., pause)| pause),
+        "given_up_by_the_collectors": given_up(record, story),
+    })
+}
+
+/// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew
+/// with the process.
+fn given_up(record: &Record, story: &Story) -> Value {
+    let (Some(metrics), Some((start, _))) = (&record.metrics, story.load) else { return Value::Null };
+    let ms = |t| record.unix_ms(&record.environment.sink_node, t);
+    let (from, to) = (ms(start), ms(story.last));
+    let sum = |role, name| metrics.of(role).map(|target| target.increase(name, from, to)).sum::<f64>();
+    json!({
+        "agents": sum("agent", "otelcol_exporter_send_failed_spans"),
+        "gateways": sum("gateway", "otelcol_exporter_send_failed_spans"),
+        "agents_refused": sum("agent", "otelcol_receiver_refused_spans"),
     })
 }

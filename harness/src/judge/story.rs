@@ -1,25 +1,46 @@
-//! The timeline, told once for all checks: windows, faults, the gateways' series, gaps.
+//! The timeline, told once for all checks: windows, faults, the objects' series, gaps.
 
 use super::Fault;
-use crate::record::{Event, Gateway, Record, SettleEnd};
+use crate::record::{Event, Record, SettleEnd};
 use crate::scenario::Step;
+use crate::world::{Autoscaler, Budget, Kind, Object, Pod, Workload, World};
+use std::collections::BTreeMap;
+
+/// What was so, and since when: each entry holds until the next.
+pub(super) type Series<T> = Vec<(f64, T)>;
 
 /// What happened, by what the checks ask.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Story {
+    /// What is missing of the record, if anything is: then nothing can be concluded from it.
+    pub(super) incomplete: Option<String>,
     /// (start, end) of the load; the end is the last moment on record if it was never stopped.
     pub(super) load: Option<(f64, f64)>,
-    pub(super) asked_rate: f64,
+    /// The rates that were asked for.
+    pub(super) rates: Series<f64>,
     /// Seen to be steady, or why not; none if it was never said.
     pub(super) steady: Option<Result<f64, String>>,
     pub(super) steps: Vec<StepStory>,
     pub(super) faults: Vec<FaultStory>,
-    /// Each change of the gateways.
-    pub(super) gateways: Vec<(f64, Vec<Gateway>)>,
-    /// When nobody saw the gateways.
-    pub(super) gaps: Vec<(f64, f64)>,
+    pub(super) evictions: Vec<EvictionStory>,
+    /// By application: all of its pods, at each change.
+    pub(super) pods: BTreeMap<String, Series<Vec<(String, Pod)>>>,
+    /// Deployments and `DaemonSets`, by kind and name.
+    pub(super) workloads: BTreeMap<(Kind, String), Series<Workload>>,
+    pub(super) budgets: Series<Vec<(String, Budget)>>,
+    /// The gateways'.
+    pub(super) autoscaler: Series<Option<Autoscaler>>,
+    /// When nobody saw the objects of a kind.
+    gaps: BTreeMap<Kind, Vec<(f64, f64)>>,
+    /// Used processor seconds by pod and container.
+    pub(super) usage: BTreeMap<(String, String), Series<UsageStory>>,
+    pub(super) harness_usage: Series<f64>,
     pub(super) settled: Option<(SettleEnd, u64, f64)>,
+    /// When waiting for the rest ended.
+    pub(super) settled_at: Option<f64>,
     pub(super) interrupted: bool,
+    /// The last moment on record.
+    pub(super) last: f64,
 }
 
 /// A step's window.
@@ -30,6 +51,24 @@ pub(super) struct StepStory {
     pub(super) start: f64,
     /// How it ended, if it did.
     pub(super) end: Option<Result<f64, String>>,
+}
+
+/// One try to evict a pod.
+#[derive(Debug, Clone)]
+pub(super) struct EvictionStory {
+    pub(super) t: f64,
+    pub(super) pod: String,
+    pub(super) code: u16,
+    pub(super) outcome: String,
+}
+
+/// What a container had used by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UsageStory {
+    pub(super) cpu_s: f64,
+    pub(super) memory_bytes: f64,
+    pub(super) periods: f64,
+    pub(super) throttled: f64,
 }
 
 /// A fault, and what belongs to it.
@@ -53,12 +92,17 @@ pub(super) struct FaultStory {
 }
 
 impl FaultStory {
+    /// When it was over; the last moment on record if it never was.
+    pub(super) fn over(&self) -> f64 {
+        self.end.unwrap_or(self.last)
+    }
+
     pub(super) fn public(&self) -> Fault {
         Fault {
             name: self.name.clone(),
             target: self.target.clone(),
             start: self.start,
-            end: self.end.unwrap_or(self.last),
+            end: self.over(),
             landed: self.landed,
             healed: self.healed,
         }
@@ -67,17 +111,19 @@ impl FaultStory {
 
 impl Story {
     pub(super) fn of(record: &Record) -> Self {
-        let mut story = Self::default();
         let last = record.timeline.last().map_or(0.0, |entry| entry.t);
+        let mut story = Self { incomplete: incomplete(record), last, ..Self::default() };
         let (mut load_start, mut load_end) = (None, None);
-        let mut blind_since = Some(0.0);
+        let mut world = World::default();
+        let mut blind: BTreeMap<Kind, f64> = WATCHED.map(|kind| (kind, 0.0)).into();
         for entry in &record.timeline {
             let t = entry.t;
             match &entry.event {
                 Event::LoadStarted { rate, .. } => {
                     load_start = Some(t);
-                    story.asked_rate = *rate;
+                    story.rates.push((t, *rate));
                 }
+                Event::Rate { rate } => story.rates.push((t, *rate)),
                 Event::LoadStopped => load_end = Some(t),
                 Event::Steady => story.steady = Some(Ok(t)),
                 Event::NotSteady { reason } => story.steady = Some(Err(reason.clone())),
@@ -89,21 +135,77 @@ impl Story {
                         step.end = Some(problem.clone().map_or(Ok(t), Err));
                     }
                 }
-                Event::Gateways { pods } => story.gateways.push((t, pods.clone())),
-                Event::Watch { synced: true, .. } => {
-                    story.gaps.extend(blind_since.take().map(|since| (since, t)));
+                Event::Seen { name, object } => {
+                    world.see(name, object.clone());
+                    story.tell_object(t, name, object, &world);
                 }
-                Event::Watch { synced: false, .. } => blind_since = Some(t),
+                Event::Gone { kind, name } => {
+                    world.lose(*kind, name);
+                    story.tell_gone(t, *kind, &world);
+                }
+                Event::Watch { kind, synced: true, .. } => {
+                    let since = blind.remove(kind);
+                    story.gaps.entry(*kind).or_default().extend(since.map(|since| (since, t)));
+                }
+                Event::Watch { kind, synced: false, .. } => drop(blind.insert(*kind, t)),
+                Event::Usage { pod, container, cpu_s, memory_bytes, periods, throttled } => {
+                    let used = UsageStory {
+                        cpu_s: *cpu_s,
+                        memory_bytes: *memory_bytes,
+                        periods: *periods,
+                        throttled: *throttled,
+                    };
+                    story.usage.entry((pod.clone(), container.clone())).or_default().push((t, used));
+                }
+                Event::HarnessUsage { cpu_s } => story.harness_usage.push((t, *cpu_s)),
                 Event::Settled { end, outstanding, worst_retry_pause } => {
                     story.settled = Some((*end, *outstanding, *worst_retry_pause));
+                    story.settled_at = Some(t);
                 }
                 Event::Interrupted => story.interrupted = true,
                 event => story.tell_fault(t, last, event),
             }
         }
-        story.gaps.extend(blind_since.map(|since| (since, last)));
+        for (kind, since) in blind {
+            story.gaps.entry(kind).or_default().push((since, last));
+        }
         story.load = load_start.map(|start| (start, load_end.unwrap_or(last)));
         story
+    }
+
+    fn tell_object(&mut self, t: f64, name: &str, object: &Object, world: &World) {
+        match object {
+            Object::Deployment(it) | Object::DaemonSet(it) => {
+                self.workloads.entry((object.kind(), name.to_owned())).or_default().push((t, it.clone()));
+            }
+            Object::Pod(pod) => {
+                let pods = world.pods(&pod.app).map(|(name, pod)| (name.to_owned(), pod.clone()));
+                self.pods.entry(pod.app.clone()).or_default().push((t, pods.collect()));
+            }
+            _ => self.tell_gone(t, object.kind(), world),
+        }
+    }
+
+    fn tell_gone(&mut self, t: f64, kind: Kind, world: &World) {
+        match kind {
+            Kind::Pod => {
+                for (app, series) in &mut self.pods {
+                    let pods: Vec<_> =
+                        world.pods(app).map(|(name, pod)| (name.to_owned(), pod.clone())).collect();
+                    if series.last().is_none_or(|(_, before)| *before != pods) {
+                        series.push((t, pods));
+                    }
+                }
+            }
+            Kind::PodDisruptionBudget => {
+                let budgets = world.budgets().map(|(name, budget)| (name.to_owned(), budget.clone()));
+                self.budgets.push((t, budgets.collect()));
+            }
+            Kind::HorizontalPodAutoscaler => {
+                self.autoscaler.push((t, world.autoscaler("gateway").cloned()));
+            }
+            _ => {}
+        }
     }
 
     fn tell_fault(&mut self, t: f64, last: f64, event: &Event) {
@@ -143,9 +245,11 @@ impl Story {
                 story.end = Some(t);
                 story.problem.clone_from(problem);
             }
-            Event::Eviction { code, .. } => {
+            Event::Eviction { code, pod, outcome, .. } => {
                 story.tries += 1;
                 story.refused += u32::from(*code == 429);
+                let (pod, outcome) = (pod.clone(), outcome.clone());
+                self.evictions.push(EvictionStory { t, pod, code: *code, outcome });
             }
             Event::PodGone { pod, .. } => story.gone.push(pod.clone()),
             _ => {}
@@ -167,7 +271,7 @@ impl Story {
                 Some((_, Some(Err(problem)))) => Some(format!("{name}: {problem}")),
                 Some((start, Some(Ok(end)))) => {
                     let began = self.faults.iter().any(|fault| (start..=*end).contains(&fault.start));
-                    (!began && !matches!(step, Step::Hold(_))).then(|| format!("{name} did nothing"))
+                    (!began && step.is_fault()).then(|| format!("{name} did nothing"))
                 }
             }
         })
@@ -190,21 +294,71 @@ impl Story {
         }
     }
 
-    /// The fewest ready gateways in a window, and since when; none if nobody had looked before it.
-    pub(super) fn fewest_ready(&self, from: f64, to: f64) -> Option<(usize, f64)> {
-        let ready = |pods: &[Gateway]| pods.iter().filter(|pod| pod.ready).count();
-        let before = self.gateways.iter().rev().find(|(t, _)| *t <= from);
-        let within = self.gateways.iter().filter(|(t, _)| from < *t && *t <= to);
-        before
-            .into_iter()
-            .chain(within)
-            .map(|(t, pods)| (ready(pods), t.max(from)))
-            .min_by_key(|(ready, _)| *ready)
-            .filter(|_| before.is_some())
+    /// The first gap of a watch on one of these kinds that reaches into a window.
+    pub(super) fn gap(&self, kinds: &[Kind], from: f64, to: f64) -> Option<String> {
+        kinds.iter().find_map(|kind| {
+            let gaps = self.gaps.get(kind)?;
+            let (start, end) = gaps.iter().find(|(start, end)| *start < to && *end > from)?;
+            Some(format!("nobody saw the objects of kind {kind} from {start:.1}s to {end:.1}s"))
+        })
+    }
+
+    /// An application's pods at each moment of a window, beginning with what they were at its start; none if
+    /// nobody had looked before it.
+    pub(super) fn pods_within(
+        &self,
+        app: &str,
+        from: f64,
+        to: f64,
+    ) -> Option<impl Iterator<Item = (f64, &[(String, Pod)])>> {
+        within(self.pods.get(app)?, from, to).map(|all| all.map(|(t, pods)| (t, pods.as_slice())))
+    }
+
+    /// How many gateways are ready, at each moment of a window.
+    pub(super) fn ready_within(&self, app: &str, from: f64, to: f64) -> Option<Series<usize>> {
+        let ready = |pods: &[(String, Pod)]| pods.iter().filter(|(_, pod)| pod.ready).count();
+        Some(self.pods_within(app, from, to)?.map(|(t, pods)| (t, ready(pods))).collect())
     }
 
     /// Whether the scenario was to do something to the cluster.
     pub(super) fn was_to_do_something(record: &Record) -> bool {
-        record.scenario.steps.iter().any(|step| !matches!(step, Step::Hold(_)))
+        record.scenario.steps.iter().any(Step::is_fault)
     }
+}
+
+/// The kinds without which a run was not seen.
+const WATCHED: [Kind; 8] = [
+    Kind::Node,
+    Kind::Pod,
+    Kind::Deployment,
+    Kind::ReplicaSet,
+    Kind::DaemonSet,
+    Kind::EndpointSlice,
+    Kind::PodDisruptionBudget,
+    Kind::HorizontalPodAutoscaler,
+];
+
+/// A series in a window: what held at its start, and each change; none if nothing held at its start.
+pub(super) fn within<T>(series: &Series<T>, from: f64, to: f64) -> Option<impl Iterator<Item = (f64, &T)>> {
+    let first = series.partition_point(|(t, _)| *t <= from).checked_sub(1)?;
+    let behind = series.partition_point(|(t, _)| *t <= to).max(first + 1);
+    Some(series[first..behind].iter().map(move |(t, value)| (t.max(from), value)))
+}
+
+/// What held at a moment.
+pub(super) fn at<T>(series: &Series<T>, t: f64) -> Option<&T> {
+    within(series, t, t)?.last().map(|(_, value)| value)
+}
+
+/// What is missing of the timeline: a line between two others, its beginning, or its end.
+fn incomplete(record: &Record) -> Option<String> {
+    if let Some(damage) = record.damage.first() {
+        return Some(damage.clone());
+    }
+    let numbered = (0..).zip(&record.timeline);
+    if let Some((wanted, _)) = numbered.into_iter().find(|(wanted, entry)| entry.n != *wanted) {
+        return Some(format!("line {wanted} of the timeline is missing"));
+    }
+    let ended = record.timeline.last().is_some_and(|entry| entry.event == Event::Ended);
+    (!ended).then(|| "the timeline breaks off: the run did not come to its end".to_owned())
 }

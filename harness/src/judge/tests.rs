@@ -1,17 +1,30 @@
 //! Each check on a record made by hand, healthy and with faults planted: exactly the verdict it must give.
 
 use super::*;
-use crate::record::{Entry, Environment, Event, Gateway, SettleEnd};
+use crate::record::{Entry, Environment, Event, SettleEnd};
 use crate::scenario::Scenario;
+use crate::world::{self, Kind, Object};
 use proptest::prelude::*;
+use serde_json::json;
 use spanproof_ledger::{
-    Delivery, EmitterLedger, EmitterRecord, EmitterSeal, Range, SinkLedger, SinkRecord, SinkSeal,
+    Delivery, EmitterLedger, EmitterRecord, EmitterSeal, Metrics, MetricsRecord, Range, SinkLedger, SinkRecord,
+    SinkSeal,
 };
 use std::path::Path;
 
 const BEGAN: u64 = 1_800_000_000_000;
 const RATE: u64 = 100;
 const SECONDS: u64 = 60;
+const KINDS: [Kind; 8] = [
+    Kind::Node,
+    Kind::Pod,
+    Kind::Deployment,
+    Kind::ReplicaSet,
+    Kind::DaemonSet,
+    Kind::EndpointSlice,
+    Kind::PodDisruptionBudget,
+    Kind::HorizontalPodAutoscaler,
+];
 
 /// What a record is made of; the default is a healthy run with one drain.
 #[derive(Clone)]
@@ -21,32 +34,76 @@ struct Plan {
     /// For how long each emitter sent.
     seconds: u64,
     lost: Vec<u64>,
+    /// Of the lost, those that the backend refused.
+    refused: Vec<u64>,
     foreign: u64,
     sealed: bool,
-    timeline: Vec<Entry>,
+    /// What the queue of the agent on worker0 held at the end.
+    queued: f64,
+    /// When nothing was delivered, in seconds from the first delivery.
+    pause: std::ops::Range<u64>,
+    timeline: Vec<(f64, Event)>,
 }
 
-fn gateways(ready: &[bool]) -> Event {
-    let pod = |(index, ready): (usize, &bool)| Gateway {
-        pod: format!("gateway-{index}"),
+fn pod(app: &str, index: usize, ready: bool) -> Event {
+    let name = format!("{app}-{index}");
+    let labels = [("app.kubernetes.io/name".to_owned(), app.to_owned())].into();
+    let object = Object::Pod(world::Pod {
+        app: app.to_owned(),
+        uid: name.clone(),
         node: format!("worker{index}"),
-        ready: *ready,
+        ip: format!("10.0.0.{index}"),
+        ready,
         terminating: !ready,
+        labels,
+        ..world::Pod::default()
+    });
+    Event::Seen { name, object }
+}
+
+fn gateway(index: usize, ready: bool) -> Event {
+    pod("gateway", index, ready)
+}
+
+fn gone(index: usize) -> Event {
+    Event::Gone { kind: Kind::Pod, name: format!("gateway-{index}") }
+}
+
+fn budget(change: impl Fn(&mut world::Budget)) -> Event {
+    let selector = serde_json::from_value(json!({"matchLabels": {"app.kubernetes.io/name": "gateway"}})).unwrap();
+    let mut budget = world::Budget {
+        min_available: Some("1".to_owned()),
+        selector,
+        allowed: 1,
+        healthy: 2,
+        desired: 1,
+        expected: 2,
+        ..world::Budget::default()
     };
-    Event::Gateways { pods: ready.iter().enumerate().map(pod).collect() }
+    change(&mut budget);
+    Event::Seen { name: "gateway".to_owned(), object: Object::PodDisruptionBudget(budget) }
+}
+
+fn synced(kind: Kind, synced: bool) -> Event {
+    Event::Watch { kind, synced, problem: None }
+}
+
+fn eviction_of(index: usize, code: u16) -> Event {
+    let (pod, uid, outcome) = (format!("gateway-{index}"), "0".to_owned(), String::new());
+    Event::Eviction { fault: 0, pod, uid, attempt: 1, outcome, code }
 }
 
 fn eviction(code: u16) -> Event {
-    let (pod, uid, outcome) = ("gateway-0".to_owned(), "0".to_owned(), String::new());
-    Event::Eviction { fault: 0, pod, uid, attempt: 1, outcome, code }
+    eviction_of(0, code)
 }
 
 impl Plan {
     fn healthy() -> Self {
-        let timeline = [
-            (0.0, Event::Began { run: "test".to_owned(), tag: 7, seed: 42, unix_ms: BEGAN }),
-            (0.1, Event::Watch { synced: true, problem: None }),
-            (0.1, gateways(&[true, true])),
+        let mut timeline = vec![(0.0, Event::Began { run: "test".to_owned(), tag: 7, seed: 42, unix_ms: BEGAN })];
+        timeline.extend([pod("agent", 0, true), pod("agent", 1, true)].map(|event| (0.1, event)));
+        timeline.extend([gateway(0, true), gateway(1, true), budget(|_| ())].map(|event| (0.1, event)));
+        timeline.extend(KINDS.map(|kind| (0.1, synced(kind, true))));
+        timeline.extend([
             (1.0, Event::LoadStarted { rate: (2 * RATE) as f64, emitters: 2 }),
             (16.0, Event::Steady),
             (16.0, Event::Step { number: 1, name: "drain each worker with a gateway".to_owned() }),
@@ -60,28 +117,39 @@ impl Plan {
                 },
             ),
             (16.2, eviction(201)),
-            (16.2, gateways(&[false, true])),
+            (16.2, gateway(0, false)),
             (22.0, Event::PodGone { fault: 0, pod: "gateway-0".to_owned() }),
+            (22.0, gone(0)),
             (22.0, Event::FaultLanded { fault: 0 }),
-            (23.0, gateways(&[true, true])),
+            (23.0, gateway(2, true)),
             (30.0, Event::FaultHealed { fault: 0 }),
             (30.0, Event::FaultEnded { fault: 0, problem: None }),
             (30.0, Event::StepEnded { number: 1, problem: None }),
             (61.0, Event::LoadStopped),
             (70.0, Event::Settled { end: SettleEnd::Complete, worst_retry_pause: 52.5, outstanding: 0 }),
-        ];
-        let timeline = timeline.map(|(t, event)| Entry { t, event }).to_vec();
-        Self { rate: RATE, seconds: SECONDS, lost: Vec::new(), foreign: 0, sealed: true, timeline }
+            (70.1, Event::Ended),
+        ]);
+        Self {
+            rate: RATE,
+            seconds: SECONDS,
+            lost: Vec::new(),
+            refused: Vec::new(),
+            foreign: 0,
+            sealed: true,
+            queued: 0.0,
+            pause: 0..0,
+            timeline,
+        }
     }
 
     fn without(mut self, unwanted: impl Fn(&Event) -> bool) -> Self {
-        self.timeline.retain(|entry| !unwanted(&entry.event));
+        self.timeline.retain(|(_, event)| !unwanted(event));
         self
     }
 
     fn with(mut self, t: f64, event: Event) -> Self {
-        let at = self.timeline.partition_point(|entry| entry.t <= t);
-        self.timeline.insert(at, Entry { t, event });
+        let at = self.timeline.partition_point(|(before, _)| *before <= t);
+        self.timeline.insert(at, (t, event));
         self
     }
 
@@ -100,7 +168,8 @@ impl Plan {
             failed_requests: 0,
         }));
         if self.sealed {
-            let seal = EmitterSeal { next: spans, acknowledged: spans, incarnations: 1, complete: false };
+            let before = records.len() as u64;
+            let seal = EmitterSeal { next: spans, acknowledged: spans, incarnations: 1, records: before, complete: false };
             records.push(EmitterRecord::Sealed(seal));
         }
         EmitterLedger::from_records(&records).unwrap()
@@ -110,23 +179,53 @@ impl Plan {
         let mut ledger = SinkLedger::default();
         let mut add = |record: &SinkRecord| ledger.apply(record).unwrap();
         add(&SinkRecord::Opened { run_tag: 7, unix_ms: BEGAN });
-        for stream in 1..=2 {
-            let numbers = (0..self.rate * self.seconds).filter(|seq| stream != 1 || !self.lost.contains(seq));
-            let set: spanproof_ledger::RangeSet = numbers.collect();
-            let delivery =
-                Delivery { unix_ms: BEGAN + 2_000, gateway: 0, stream, ranges: set.iter().collect() };
-            add(&SinkRecord::Delivered(delivery));
+        for second in (0..self.seconds).filter(|second| !self.pause.contains(second)) {
+            // What was held back by a pause comes with the first delivery behind it.
+            let from = if second == self.pause.end { self.pause.start.min(second) } else { second };
+            let numbers = from * self.rate..(second + 1) * self.rate;
+            for stream in 1..=2 {
+                let numbers = numbers.clone().filter(|seq| stream != 1 || !self.lost.contains(seq));
+                let set: spanproof_ledger::RangeSet = numbers.collect();
+                let unix_ms = BEGAN + 1_500 + second * 1_000;
+                add(&SinkRecord::Delivered(Delivery { unix_ms, gateway: 0, stream, ranges: set.iter().collect() }));
+            }
+        }
+        if !self.refused.is_empty() {
+            let ranges = self.refused.iter().map(|seq| Range::new(*seq, seq + 1)).collect();
+            add(&SinkRecord::Refused { unix_ms: BEGAN, code: 14, stream: 1, ranges });
         }
         if self.foreign > 0 {
             add(&SinkRecord::Unexpected { foreign: self.foreign, damaged: 0 });
         }
-        let delivered = ledger.delivered_count();
-        ledger.apply(&SinkRecord::Sealed(SinkSeal { delivered, incarnations: 1 })).unwrap();
+        let (delivered, records) = (ledger.delivered_count(), ledger.records());
+        ledger.apply(&SinkRecord::Sealed(SinkSeal { delivered, incarnations: 1, records })).unwrap();
         ledger
     }
 
+    fn metrics(&self) -> Metrics {
+        let mut records = vec![
+            MetricsRecord::Opened { unix_ms: BEGAN },
+            MetricsRecord::Metric { id: 0, name: "otelcol_exporter_queue_size".to_owned() },
+        ];
+        for id in 0..2 {
+            let address = format!("10.0.0.{id}");
+            records.push(MetricsRecord::Target { id, role: "agent".to_owned(), address });
+        }
+        for second in 1..71 {
+            let unix_ms = BEGAN + second * 1_000;
+            let size = if second < 65 { 100.0 } else { 0.0 };
+            for target in 0..2 {
+                let size = if target == 0 && second >= 65 { self.queued } else { size };
+                records.push(MetricsRecord::Scraped { unix_ms, target, values: vec![(0, size)] });
+            }
+        }
+        records.push(MetricsRecord::Sealed { records: records.len() as u64 });
+        Metrics::from_records(&records).unwrap()
+    }
+
     fn record(&self) -> Record {
-        let text = format!("name: test\nload: {{rate: {}/s}}\nsteps:\n  - drain: {{}}\n", 2 * RATE);
+        let text = format!("name: test\nload: {{rate: {}/s}}\nsteps:\n  - drain: {{}}\ntier: {{without: [hpa]}}\n", 2 * RATE);
+        let numbered = (0..).zip(&self.timeline);
         Record {
             scenario: Scenario::parse(Path::new("test.yaml"), &text).unwrap(),
             environment: Environment {
@@ -134,9 +233,11 @@ impl Plan {
                 streams: [(1, "worker0".to_owned()), (2, "worker1".to_owned())].into(),
                 ..Environment::default()
             },
-            timeline: self.timeline.clone(),
+            timeline: numbered.map(|(n, (t, event))| Entry { n, t: *t, event: event.clone() }).collect(),
             emitters: vec![self.emitter(1), self.emitter(2)],
             sinks: vec![self.sink()],
+            metrics: Some(self.metrics()),
+            damage: Vec::new(),
         }
     }
 
@@ -179,11 +280,33 @@ fn a_lost_span_is_named_with_the_step_that_it_was_sent_in() {
     let lost = Plan { lost: vec![17, 3_000, 3_001], ..Plan::healthy() };
     let check = only(&lost.judged(), "loss", Verdict::Fail);
     assert!(check.reason.contains("3 of 12,000"), "{}", check.reason);
-    assert!(check.reason.contains("1 sent before the first step"), "{}", check.reason);
+    assert!(check.reason.contains("1 sent before the first step, vanished"), "{}", check.reason);
     assert!(check.reason.contains("2 sent in step 1 (drain"), "{}", check.reason);
     let ranges = check.evidence["lost_ranges"].as_array().unwrap();
     assert_eq!((ranges.len(), &ranges[1]["first"], &ranges[1]["last"]), (2, &3_000.into(), &3_001.into()));
     assert_eq!(ranges[1]["node"], "worker0");
+}
+
+#[test]
+fn what_the_backend_refused_and_never_took_is_named_as_such() {
+    let lost = Plan { lost: vec![17, 18], refused: vec![18], ..Plan::healthy() };
+    let check = only(&lost.judged(), "loss", Verdict::Fail);
+    let ranges = check.evidence["lost_ranges"].as_array().unwrap();
+    assert_eq!(ranges[0]["hop"], "vanished between agent and backend");
+    assert_eq!(ranges[1]["hop"], "refused by the backend (Unavailable)");
+    assert_eq!((&check.evidence["vanished"], &check.evidence["refused_by_the_backend"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_lost_range_that_spans_two_steps_is_cut_where_the_step_began() {
+    // Sent from 1 s on, 100 a second: 1,490 to 1,509 are of the 15th and 16th second, the step began at 16.0 s.
+    let lost = Plan { lost: (1_490..1_510).collect(), ..Plan::healthy() };
+    let check = only(&lost.judged(), "loss", Verdict::Fail);
+    let ranges = check.evidence["lost_ranges"].as_array().unwrap();
+    let cut: Vec<_> = ranges.iter().map(|range| (&range["first"], &range["last"], &range["step"])).collect();
+    let step = serde_json::Value::from("step 1 (drain each worker with a gateway)");
+    assert_eq!(cut[0], (&1_490.into(), &1_499.into(), &"before the first step".into()));
+    assert_eq!(cut[1], (&1_500.into(), &1_509.into(), &step));
 }
 
 #[test]
@@ -229,16 +352,77 @@ fn too_little_load_says_nothing() {
 
 #[test]
 fn too_few_ready_gateways_fail_unless_nobody_looked() {
-    let none = Plan::healthy().with(17.0, gateways(&[false, false]));
-    let check = only(&none.judged(), "ready-gateways", Verdict::Fail);
+    let none = Plan::healthy().with(17.0, gateway(1, false));
+    let check = only(&none.judged(), "availability", Verdict::Fail);
     assert!(check.reason.contains("0 ready gateways at 17.0s, in step 1"), "{}", check.reason);
 
-    let blind = none.with(18.0, Event::Watch { synced: false, problem: None });
-    let blind = blind.with(19.0, Event::Watch { synced: true, problem: None });
-    only(&blind.judged(), "ready-gateways", Verdict::Inconclusive);
+    let blind = none.with(18.0, synced(Kind::Pod, false)).with(19.0, synced(Kind::Pod, true));
+    let judgement = blind.judged();
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    for name in ["availability", "pdb"] {
+        assert_eq!(judgement.checks.iter().find(|check| check.name == name).unwrap().verdict, Verdict::Inconclusive, "{name}");
+    }
+    let elsewhere = Plan::healthy().with(18.0, synced(Kind::ReplicaSet, false));
+    assert_eq!(elsewhere.judged().verdict, Verdict::Pass, "no check asks for what was not seen");
 
     let late = Plan::healthy().without(|event| matches!(event, Event::Watch { .. }));
-    only(&late.judged(), "ready-gateways", Verdict::Inconclusive);
+    assert_eq!(late.judged().verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_pause_in_the_deliveries_is_measured_and_judged_when_a_limit_is_given() {
+    let mut record = Plan { pause: 20..27, ..Plan::healthy() }.record();
+    let judgement = judge(&record);
+    let gap = check(&judgement, "availability").evidence["delivery_gap_s"].as_f64().unwrap();
+    assert!((gap - 8.0).abs() < 0.01, "{gap}");
+    assert_eq!(judgement.verdict, Verdict::Pass);
+    record.scenario.expect.delivery_gap = Some(crate::scenario::Span::seconds(5));
+    let check = only(&judge(&record), "availability", Verdict::Fail);
+    assert!(check.reason.contains("no delivery from 20.5s to 28.5s, in step 1"), "{}", check.reason);
+}
+
+#[test]
+fn an_eviction_that_leaves_too_few_is_the_budgets_failure() {
+    let plan = Plan::healthy().with(16.3, eviction_of(1, 201)).with(16.3, gateway(1, false));
+    let judgement = plan.judged();
+    let pdb = check(&judgement, "pdb");
+    assert_eq!(pdb.verdict, Verdict::Fail);
+    assert!(pdb.reason.contains("gateway-1 was granted and left 0 ready gateways at 16.3s"), "{}", pdb.reason);
+    assert_eq!(check(&judgement, "availability").verdict, Verdict::Fail);
+
+    // The same gateway lost by a deletion is no eviction.
+    let deleted = Plan::healthy().with(16.3, gateway(1, false)).judged();
+    assert_eq!(check(&deleted, "pdb").verdict, Verdict::Pass);
+    assert_eq!(check(&deleted, "availability").verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_budget_must_be_there_and_cover_the_gateways() {
+    let is_budget = |event: &Event| matches!(event, Event::Seen { object: Object::PodDisruptionBudget(_), .. });
+    let with = |change: &dyn Fn(&mut world::Budget)| {
+        Plan::healthy().without(is_budget).with(0.1, budget(change))
+    };
+    only(&Plan::healthy().without(is_budget).judged(), "pdb", Verdict::Fail);
+    let elsewhere = serde_json::from_value(json!({"matchLabels": {"app.kubernetes.io/name": "other"}})).unwrap();
+    let other = with(&|budget| (budget.selector, budget.expected) = (std::clone::Clone::clone(&elsewhere), 3));
+    let reason = only(&other.judged(), "pdb", Verdict::Fail).reason;
+    assert!(reason.contains("covers no gateway"), "{reason}");
+    only(&with(&|budget| budget.expected = 0).judged(), "pdb", Verdict::Fail);
+    only(&with(&|budget| budget.desired = 0).judged(), "pdb", Verdict::Fail);
+    let Event::Seen { object, .. } = budget(|_| ()) else { unreachable!() };
+    let second = Plan::healthy().with(0.1, Event::Seen { name: "second".to_owned(), object });
+    only(&second.judged(), "pdb", Verdict::Fail);
+}
+
+#[test]
+fn a_queue_that_is_not_empty_or_not_known_is_not_empty() {
+    let check = only(&Plan { queued: 7.0, ..Plan::healthy() }.judged(), "queues", Verdict::Fail);
+    assert!(check.reason.contains("worker0 still held 7"), "{}", check.reason);
+    let mut record = Plan::healthy().record();
+    record.metrics = None;
+    only(&judge(&record), "queues", Verdict::Inconclusive);
+    let agent = |event: &Event| matches!(event, Event::Seen { name, .. } if name == "agent-0");
+    only(&Plan::healthy().without(agent).judged(), "queues", Verdict::Inconclusive);
 }
 
 #[test]
@@ -300,7 +484,7 @@ fn without_faults_nothing_is_claimed() {
     });
     let judgement = plan.judged();
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
-    for name in ["faults", "gateways-moved", "ready-gateways"] {
+    for name in ["faults", "gateways-moved", "availability"] {
         assert_eq!(check(&judgement, name).verdict, Verdict::Inconclusive, "{name}");
     }
 }
@@ -337,12 +521,26 @@ proptest! {
         prop_assert!(after.judged().verdict >= before.judged().verdict);
     }
 
-    /// A timeline that lost its end is never a pass that it was not, and never a new failure but that of a
-    /// tier that was not seen to recover.
+    /// A record that is missing anywhere may make a verdict inconclusive, and does nothing else to it.
     #[test]
-    fn a_run_that_broke_off_does_not_pass(cut in 0usize..17) {
-        let mut plan = Plan::healthy();
-        plan.timeline.truncate(cut);
-        prop_assert_ne!(plan.judged().verdict, Verdict::Pass);
+    fn a_missing_line_never_makes_a_verdict_better_or_worse(
+        at: prop::sample::Index,
+        bad in prop::bool::ANY,
+    ) {
+        let plan = if bad { Plan { lost: vec![17], ..Plan::healthy() } } else { Plan::healthy() };
+        let mut record = plan.record();
+        let before = judge(&record);
+        record.timeline.remove(at.index(record.timeline.len()));
+        for (before, after) in before.checks.iter().zip(judge(&record).checks) {
+            prop_assert!(after.verdict == before.verdict || after.verdict == Verdict::Inconclusive);
+        }
+    }
+
+    /// A timeline that lost its end is never a pass.
+    #[test]
+    fn a_run_that_broke_off_does_not_pass(cut in 0usize..27) {
+        let mut record = Plan::healthy().record();
+        record.timeline.truncate(cut);
+        prop_assert_ne!(judge(&record).verdict, Verdict::Pass);
     }
 }

@@ -7,8 +7,8 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use spanproof_probe::CONTROL_PORT;
 use spanproof_probe::control::{
-    DescribeRequest, Description, Lease, Plan, ProgressRequest, ReadLedgerRequest, Status, StopRequest,
-    probe_client::ProbeClient,
+    ChangeRequest, DescribeRequest, Description, Lease, Plan, ProgressRequest, ReadLedgerRequest, Status,
+    StopRequest, change_request::Change, probe_client::ProbeClient,
 };
 use std::io;
 use std::time::Duration;
@@ -163,6 +163,12 @@ impl Link {
         Some(asked.ok()?.ok()?.into_inner())
     }
 
+    pub(super) async fn change(&self, change: Change) -> Result<Status, LinkError> {
+        let change = ChangeRequest { change: Some(change) };
+        let ask = |mut client: ProbeClient<Channel>| async move { client.change(change).await };
+        Ok(self.call("changing what it does", PATIENCE, ask).await?.into_inner())
+    }
+
     pub(super) async fn stop(&self, drain: Duration) -> Result<Status, LinkError> {
         let stop = StopRequest { drain_ms: super::millis(drain) };
         let ask = |mut client: ProbeClient<Channel>| async move { client.stop(stop).await };
@@ -176,9 +182,10 @@ impl Link {
         Ok(sets.filter_map(|ranges| Some((u16::try_from(ranges.stream).ok()?, ranges.set()))).collect())
     }
 
-    pub(super) async fn ledger(&self) -> Result<Vec<u8>, LinkError> {
+    /// Its ledger, or what it read of the Collectors' metrics.
+    pub(super) async fn ledger(&self, metrics: bool) -> Result<Vec<u8>, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move {
-            let mut chunks = client.read_ledger(ReadLedgerRequest {}).await?.into_inner();
+            let mut chunks = client.read_ledger(ReadLedgerRequest { metrics }).await?.into_inner();
             let mut bytes = Vec::new();
             while let Some(chunk) = chunks.message().await? {
                 bytes.extend(chunk.data);

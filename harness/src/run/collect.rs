@@ -4,7 +4,7 @@ use super::{Run, RunError};
 use crate::deploy::TierFacts;
 use crate::load::Probes;
 use crate::record::{Environment, FORMAT, Recorder};
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 
@@ -42,13 +42,14 @@ pub(super) async fn environment(
         cluster_settings: run.cluster.settings().to_vec(),
         nodes: nodes.iter().map(|node| format!("{} ({})", node.name_any(), role(node))).collect(),
         streams: probes.streams(),
+        sink_node: probes.sink_node().await?,
         pdb_minimum: facts.pdb_minimum,
         worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
         clock_offsets_ms: probes.clock_offsets().await?,
     })
 }
 
-/// Logs of all pods of the namespace, and its events. What cannot be had is left out: this is help for
+/// Logs of all pods of the namespace. What cannot be had is left out: this is help for
 /// people, and never decides anything.
 pub(super) async fn diagnostics(client: &Client, namespace: &str, recorder: &Recorder) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -71,9 +72,5 @@ pub(super) async fn diagnostics(client: &Client, namespace: &str, recorder: &Rec
                 }
             }
         }
-    }
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    if let Ok(events) = events.list(&ListParams::default()).await {
-        let _ = recorder.write_json("events.json", &events.items);
     }
 }

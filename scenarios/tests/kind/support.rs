@@ -6,10 +6,12 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 use spanproof::cluster::{self, Cluster, Images, Request};
-use spanproof::judge::Verdict;
+use spanproof::judge::{Check, Verdict};
+use spanproof::record::{Event, Record};
 use spanproof::report::Progress;
 use spanproof::run::{self, Options, Outcome, manifests_dir};
 use spanproof::scenario::Scenario;
+use spanproof::world::{Kind, Object};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -43,7 +45,7 @@ impl Shared {
                 name: CLUSTER.to_owned(),
                 keep: false,
                 collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
-                metrics: false,
+                metrics: true,
                 manifests: manifests_dir(None),
             };
             let acquired = runtime.block_on(Cluster::acquire(&request, &|message| progress.say(message)));
@@ -91,6 +93,43 @@ pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
     let not_passed = judgement.checks.iter().filter(|check| check.verdict != Verdict::Pass);
     let names: Vec<&str> = not_passed.map(|check| check.name.as_str()).collect();
     assert_eq!((judgement.verdict, &names[..]), (verdict, by), "{:#?}", judgement.checks);
+}
+
+/// A check of a run.
+#[track_caller]
+pub(crate) fn check<'a>(outcome: &'a Outcome, name: &str) -> &'a Check {
+    let found = outcome.judgement.checks.iter().find(|check| check.name == name);
+    found.unwrap_or_else(|| panic!("there is no check {name}: {:#?}", outcome.judgement.checks))
+}
+
+/// What a check came to.
+#[track_caller]
+pub(crate) fn verdict_of(outcome: &Outcome, name: &str) -> Verdict {
+    check(outcome, name).verdict
+}
+
+/// Whether no gateway and no agent went away or was restarted under load.
+pub(crate) fn nothing_restarted(outcome: &Outcome) -> bool {
+    let record = Record::read(&outcome.folder).unwrap();
+    let loaded = record.timeline.iter().skip_while(|entry| !matches!(entry.event, Event::LoadStarted { .. }));
+    let mut loaded = loaded.take_while(|entry| entry.event != Event::LoadStopped);
+    !loaded.any(|entry| match &entry.event {
+        Event::Gone { kind: Kind::Pod, .. } => true,
+        Event::Seen { object: Object::Pod(pod), .. } => pod.terminating || pod.restarts > 0,
+        _ => false,
+    })
+}
+
+/// What `spanproof analyze --json` prints of a run folder.
+pub(crate) fn analyzed(folder: &Path) -> Vec<u8> {
+    Command::new(program()).args(["analyze", "--json"]).arg(folder).output().unwrap().stdout
+}
+
+/// The command line. Beside this test's own program: `cargo test --workspace` builds both.
+fn program() -> PathBuf {
+    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("spanproof");
+    assert!(program.exists(), "{} is not built: run `cargo test --workspace`", program.display());
+    program
 }
 
 /// Asks each Collector whether it takes the manifests' configurations.
@@ -156,10 +195,7 @@ pub(crate) async fn admit_restricted_gateway() {
 pub(crate) fn kill_while_making_a_cluster() {
     const NAME: &str = "spanproof-killed";
     let _alone = Shared::get().alone();
-    // Beside this test's own program: `cargo test --workspace` builds both.
-    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("spanproof");
-    assert!(program.exists(), "{} is not built: run `cargo test --workspace`", program.display());
-    let mut harness = Command::new(program)
+    let mut harness = Command::new(program())
         .args(["run", "--cluster", NAME])
         .arg(scenario_file("node-drain"))
         .stderr(Stdio::null())

@@ -149,6 +149,7 @@ impl Book {
             next: inner.next,
             acknowledged: inner.ledger.acknowledged().count(),
             incarnations: inner.ledger.incarnations(),
+            records: inner.ledger.records(),
             complete,
         };
         inner.record(&EmitterRecord::Sealed(seal), true);

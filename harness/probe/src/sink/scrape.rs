@@ -1,0 +1,271 @@
+//! Reads the Collectors' own metrics once a second, from inside the cluster: no API server takes part, so
+//! none can blind it. Whom to ask is looked up by name each time.
+
+use crate::control::{self, ProbeError};
+use crate::ledger_file::LedgerFile;
+use futures::future::join_all;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use spanproof_ledger::{Metrics, MetricsRecord};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info};
+
+/// How long a Collector may take to answer. Less than the pause between two questions.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// No answer is larger.
+const LARGEST_ANSWER: usize = 8 << 20;
+/// The metric that the harness asks for while a run goes on.
+const QUEUE_SIZE: &str = "otelcol_exporter_queue_size";
+
+/// Asks, and keeps what it hears.
+#[derive(Debug)]
+pub(super) struct Scraper(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: LedgerFile<MetricsRecord>,
+    /// How many records are in the file.
+    records: u64,
+    names: Vec<String>,
+    targets: BTreeMap<(String, SocketAddr), Known>,
+    /// How many targets have a number.
+    numbered: u16,
+    closed: bool,
+}
+
+/// A process that answered once.
+#[derive(Debug)]
+struct Known {
+    id: u16,
+    values: Vec<Option<f64>>,
+    answered_unix_ms: u64,
+    silent: bool,
+}
+
+impl Scraper {
+    /// Opens the log, goes on with one that is there, and begins to ask.
+    pub(super) fn open(
+        path: &Path,
+        whom: &[control::Scrape],
+        names: &[String],
+    ) -> Result<Arc<Self>, ProbeError> {
+        let (file, earlier) = LedgerFile::open(path)?;
+        let before = Metrics::from_records(&earlier)
+            .map_err(|source| ProbeError::Contradiction { path: path.to_owned(), source })?;
+        let mut inner = Inner {
+            file,
+            records: earlier.len() as u64,
+            names: names.to_vec(),
+            targets: BTreeMap::new(),
+            numbered: u16::try_from(before.targets()).unwrap_or(u16::MAX),
+            closed: false,
+        };
+        inner.write(&MetricsRecord::Opened { unix_ms: crate::unix_ms() });
+        for (id, name) in (0..).zip(names) {
+            inner.write(&MetricsRecord::Metric { id, name: name.clone() });
+        }
+        let scraper = Arc::new(Self(Mutex::new(inner)));
+        tokio::spawn(run(Arc::clone(&scraper), whom.to_vec(), names.to_vec()));
+        Ok(scraper)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn seal(&self) {
+        let mut inner = self.lock();
+        if !inner.closed {
+            let records = inner.records;
+            inner.write(&MetricsRecord::Sealed { records });
+            inner.closed = true;
+        }
+    }
+
+    /// Those that answered last time.
+    pub(super) fn targets(&self) -> Vec<control::Target> {
+        let inner = self.lock();
+        let queue = inner.names.iter().position(|name| name == QUEUE_SIZE);
+        let answering = inner.targets.iter().filter(|(_, known)| !known.silent);
+        let targets = answering.map(|((role, address), known)| control::Target {
+            role: role.clone(),
+            address: address.ip().to_string(),
+            answered_unix_ms: known.answered_unix_ms,
+            queue_size: queue.and_then(|index| known.values[index]).unwrap_or(-1.0),
+        });
+        targets.collect()
+    }
+}
+
+impl Inner {
+    fn write(&mut self, record: &MetricsRecord) {
+        if self.closed {
+            return;
+        }
+        if let Err(problem) = self.file.append(record, false) {
+            // What is missing must not look whole: without a seal nothing is concluded from it.
+            error!(%problem, "the metrics cannot be kept");
+            self.closed = true;
+        }
+        self.records += 1;
+    }
+
+    /// What one process said; what changed of it is written down.
+    fn heard(&mut self, role: &str, address: SocketAddr, values: Vec<Option<f64>>) {
+        let unix_ms = crate::unix_ms();
+        let key = (role.to_owned(), address);
+        if !self.targets.contains_key(&key) {
+            let id = self.numbered;
+            self.numbered = self.numbered.saturating_add(1);
+            let (role, address) = (role.to_owned(), address.ip().to_string());
+            self.write(&MetricsRecord::Target { id, role, address });
+            let none = vec![None; self.names.len()];
+            let known = Known { id, values: none, answered_unix_ms: unix_ms, silent: false };
+            self.targets.insert(key.clone(), known);
+        }
+        let Some(known) = self.targets.get_mut(&key) else { return };
+        let changed = (0..).zip(known.values.iter().zip(&values));
+        let changed = changed.filter_map(|(id, (before, now))| Some((id, now.filter(|_| before != now)?)));
+        let record =
+            MetricsRecord::Scraped { unix_ms, target: known.id, values: changed.collect() };
+        (known.values, known.answered_unix_ms, known.silent) = (values, unix_ms, false);
+        self.write(&record);
+    }
+
+    /// Those that did not answer, though they once did.
+    fn missed(&mut self, answered: &BTreeSet<(String, SocketAddr)>) {
+        let unix_ms = crate::unix_ms();
+        let missed = self.targets.iter_mut().filter(|(key, known)| !known.silent && !answered.contains(key));
+        let missed: Vec<u16> = missed.map(|(_, known)| {
+            known.silent = true;
+            known.id
+        }).collect();
+        for target in missed {
+            self.write(&MetricsRecord::Silent { unix_ms, target });
+        }
+    }
+}
+
+async fn run(scraper: Arc<Scraper>, whom: Vec<control::Scrape>, names: Vec<String>) {
+    info!(whom = whom.len(), "reading metrics");
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    while !scraper.lock().closed {
+        seconds.tick().await;
+        let asked = join_all(whom.iter().map(|scrape| ask_all(scrape, &names))).await;
+        let mut inner = scraper.lock();
+        let mut answered = BTreeSet::new();
+        for (role, address, values) in asked.into_iter().flatten() {
+            inner.heard(&role, address, values);
+            answered.insert((role, address));
+        }
+        inner.missed(&answered);
+    }
+}
+
+type Answer = (String, SocketAddr, Vec<Option<f64>>);
+
+/// Asks every process behind a name.
+async fn ask_all(whom: &control::Scrape, names: &[String]) -> Vec<Answer> {
+    let port = u16::try_from(whom.port).unwrap_or_default();
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((whom.host.as_str(), port))).await;
+    // A name without an address is one whose pods are all gone.
+    let addresses: BTreeSet<SocketAddr> = found.into_iter().flatten().flatten().collect();
+    let asked = addresses.into_iter().map(|address| async move {
+        let text = tokio::time::timeout(PATIENCE, ask(address)).await.ok()?.ok()?;
+        let values = names.iter().map(|name| total(&text, name)).collect();
+        Some((whom.role.clone(), address, values))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::get("/metrics")
+        .header(hyper::header::HOST, address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let body = Limited::new(sender.send_request(request).await?.into_body(), LARGEST_ANSWER);
+    let bytes = body.collect().await?.to_bytes();
+    connection.abort();
+    Ok(String::from_utf8(bytes.to_vec())?)
+}
+
+/// A metric's sum over its label sets, in Prometheus' text format, under its name or the name with
+/// `_total`; none if it is not there.
+pub fn total(text: &str, name: &str) -> Option<f64> {
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = rest.strip_prefix("_total").unwrap_or(rest);
+        let value = match rest.strip_prefix('{') {
+            Some(labels) => labels.rsplit_once('}')?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    values.reduce(|a, b| a + b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# TYPE otelcol_exporter_queue_size gauge\n\
+        otelcol_exporter_queue_size{data_type=\"traces\",exporter=\"otlp_grpc\"} 12\n\
+        otelcol_exporter_queue_size{data_type=\"logs\",exporter=\"a } b\"} 3 1700000000000\n\
+        otelcol_exporter_queue_size_bytes{exporter=\"otlp_grpc\"} 99\n\
+        otelcol_exporter_sent_spans_total{exporter=\"otlp_grpc\"} 7\n\
+        otelcol_process_uptime 1.5e3\n";
+
+    #[test]
+    fn both_forms_of_a_name_are_read_and_no_other_name() {
+        assert_eq!(total(TEXT, "otelcol_exporter_queue_size"), Some(15.0));
+        assert_eq!(total(TEXT, "otelcol_exporter_sent_spans"), Some(7.0));
+        assert_eq!(total(TEXT, "otelcol_process_uptime"), Some(1_500.0));
+        assert_eq!(total(TEXT, "otelcol_exporter_sent"), None);
+        assert_eq!(total(TEXT, "otelcol_exporter_queue_capacity"), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_collector_says_is_in_the_log() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", TEXT.len());
+                let _ = stream.write_all((head + TEXT).as_bytes()).await;
+            }
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.log");
+        let whom = control::Scrape { role: "agent".to_owned(), host: "127.0.0.1".to_owned(), port: port.into() };
+        let names = [QUEUE_SIZE.to_owned(), "otelcol_exporter_send_failed_spans".to_owned()];
+        let scraper = Scraper::open(&path, &[whom], &names).unwrap();
+        for _ in 0..100 {
+            if !scraper.targets().is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!((scraper.targets()[0].queue_size - 15.0).abs() < f64::EPSILON);
+        scraper.seal();
+        let records = spanproof_ledger::log::decode::<MetricsRecord>(&std::fs::read(&path).unwrap()).unwrap();
+        let metrics = Metrics::from_records(&records.records).unwrap();
+        let agent = metrics.of("agent").next().unwrap();
+        assert_eq!(agent.at(QUEUE_SIZE, u64::MAX), Some(15.0));
+        assert_eq!(agent.at("otelcol_exporter_send_failed_spans", u64::MAX), None, "it is not said, so not known");
+        assert!(metrics.sealed());
+    }
+}

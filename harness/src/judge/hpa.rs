@@ -1,0 +1,209 @@
+//! Did the `HorizontalPodAutoscaler` go out in time, come in again after its stabilisation, and stay within its
+//! bounds without flapping? Without a metric it has shown nothing.
+
+use super::{Check, Story, Verdict};
+use crate::judge::story::{FaultStory, Series, at, within};
+use crate::record::Record;
+use crate::scenario::{Condition, Expect, Measure, Step};
+use crate::world::{Autoscaler, Kind};
+use serde_json::{Value, json};
+
+/// A metric that is missing for no longer than this, in seconds, is a hiccup: the next one tells.
+const HICCUP: f64 = 30.0;
+/// Within this share of the target an HPA leaves things as they are (`--horizontal-pod-autoscaler-tolerance`).
+const TOLERANCE: f64 = 0.1;
+
+pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+    if !record.scenario.tier.has(Measure::Hpa) {
+        return None;
+    }
+    let (verdict, reason, evidence) = judge(record, story);
+    Some(Check::new("hpa", verdict, reason, evidence))
+}
+
+fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
+    let inconclusive = |reason: String| (Verdict::Inconclusive, reason, json!({}));
+    let Some(Ok(start)) = story.steady else {
+        return inconclusive("the tier was never steady, so the HPA had no beginning to be judged from".to_owned());
+    };
+    let end = story.load.map_or(start, |(_, end)| end);
+    if let Some(gap) = story.gap(&[Kind::HorizontalPodAutoscaler, Kind::Pod], start, end) {
+        return inconclusive(gap);
+    }
+    let ready = story.ready_within("gateway", start, end);
+    let (Some(seen), Some(ready)) = (within(&story.autoscaler, start, end), ready) else {
+        return inconclusive("nobody had looked at the HPA before the first step".to_owned());
+    };
+    let seen: Vec<(f64, Option<&Autoscaler>)> = seen.map(|(t, hpa)| (t, hpa.as_ref())).collect();
+    let there: Series<&Autoscaler> = seen.iter().filter_map(|(t, hpa)| Some((*t, (*hpa)?))).collect();
+    if there.len() < seen.len() {
+        return (Verdict::Fail, "there was no HPA for the gateways".to_owned(), json!({}));
+    }
+    let spikes: Vec<&FaultStory> = story.faults.iter().filter(|fault| fault.name == "spike").collect();
+    let mut reasons = Vec::new();
+    let mut findings = Vec::new();
+    if let Some((from, to, why)) = longest_blindness(&there, end)
+        && to - from > HICCUP
+    {
+        return inconclusive(format!("the HPA could not read its metric from {from:.1}s to {to:.1}s: {why}"));
+    }
+    for spike in &spikes {
+        let awaited_in = waits_for_scale_in(record);
+        let spike = Spike { spike, expect: record.scenario.expect, awaited_in, end };
+        match spike.judge(&there, &ready) {
+            Ok(reason) => reasons.push(reason),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    findings.extend(out_of_bounds(record, &there, &ready));
+    findings.extend(flapping(&there, spikes.len()));
+    let steady_pressure = there.first().and_then(|(_, hpa)| hpa.pressure());
+    let evidence = json!({
+        "metrics": there.last().map(|(_, hpa)| &hpa.metrics),
+        "bounds": there.last().map(|(_, hpa)| [hpa.min, hpa.max]),
+        "steady_share_of_target": steady_pressure,
+        "stabilisation_s": there.last().map(|(_, hpa)| hpa.stabilisation_s),
+        "desired_and_share_of_target": there.iter().map(|(t, hpa)| json!([t, hpa.desired, hpa.pressure()])).collect::<Vec<_>>(),
+        "ready": ready,
+    });
+    let worst = findings.into_iter().max_by_key(|(verdict, _)| *verdict);
+    let (verdict, reason) = worst.unwrap_or_else(|| {
+        if reasons.is_empty() {
+            let desired = there.last().map_or(0, |(_, hpa)| hpa.desired);
+            reasons.push(format!("it read its metric and wanted {desired} gateways, as before"));
+        }
+        (Verdict::Pass, reasons.join("; "))
+    });
+    (verdict, reason, evidence)
+}
+
+type Finding = (Verdict, String);
+
+fn waits_for_scale_in(record: &Record) -> bool {
+    record.scenario.steps.iter().any(|step| matches!(step, Step::Wait(wait) if wait.what == Condition::ScaledIn))
+}
+
+/// One spike, and what the HPA made of it.
+struct Spike<'a> {
+    spike: &'a FaultStory,
+    expect: Expect,
+    /// Whether the scenario waits for the scale-in; otherwise it is not judged.
+    awaited_in: bool,
+    /// The load's end.
+    end: f64,
+}
+
+impl Spike<'_> {
+    fn judge(&self, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Result<String, Finding> {
+        let (start, over) = (self.spike.start, self.spike.over());
+        if !self.spike.landed {
+            return Err((Verdict::Inconclusive, "the spike was not seen to land".to_owned()));
+        }
+        let Some(before) = at(hpa, start) else {
+            return Err((Verdict::Inconclusive, "nobody saw the HPA before the spike".to_owned()));
+        };
+        let desired_before = before.desired as usize;
+        let out = ready.iter().find(|(t, ready)| {
+            *t >= start && *ready > desired_before && at(hpa, *t).is_some_and(|hpa| hpa.desired > before.desired)
+        });
+        let Some((out_at, _)) = out else {
+            return Err(self.stayed(hpa, start, over));
+        };
+        let took = out_at - start;
+        let limit = self.expect.scale_out_within.duration().as_secs_f64();
+        if took > limit {
+            return Err((Verdict::Fail, format!("more gateways were ready {took:.0}s after the spike began; the limit is {limit}s")));
+        }
+        let most = hpa.iter().filter(|(t, _)| *t >= start).map(|(_, hpa)| hpa.desired).max().unwrap_or(0);
+        let went_out = format!("out from {desired_before} to {most} gateways, the first after {took:.0}s");
+        if !self.awaited_in {
+            return Ok(went_out);
+        }
+        self.came_in(hpa, over, desired_before).map(|came_in| format!("{went_out}; {came_in}"))
+    }
+
+    /// Why it did not go out.
+    fn stayed(&self, hpa: &Series<&Autoscaler>, start: f64, over: f64) -> Finding {
+        let pressure = within(hpa, start, over).into_iter().flatten().filter_map(|(_, hpa)| hpa.pressure());
+        let highest = pressure.reduce(f64::max).unwrap_or_default();
+        let percent = highest * 100.0;
+        if highest <= 1.0 + TOLERANCE {
+            return (Verdict::Inconclusive, format!("the spike did not bring the metric over its target: {percent:.0} % of it at most"));
+        }
+        let limit = self.expect.scale_out_within.duration().as_secs_f64();
+        if over - start < limit {
+            return (Verdict::Inconclusive, format!("the spike ended before the {limit}s that the HPA may take"));
+        }
+        (Verdict::Fail, format!("it did not go out, though its metric was at {percent:.0} % of the target"))
+    }
+
+    fn came_in(&self, hpa: &Series<&Autoscaler>, over: f64, before: usize) -> Result<String, Finding> {
+        let Some(last) = at(hpa, over) else {
+            return Err((Verdict::Inconclusive, "nobody saw the HPA at the spike's end".to_owned()));
+        };
+        let window = f64::from(last.stabilisation_s);
+        let first = hpa.iter().find(|(t, hpa)| *t > over && hpa.desired < last.desired);
+        // It wanted all that it had at the spike's end, so the window begins there.
+        let wanted_all = last.pressure().is_some_and(|share| {
+            (share - 1.0).abs() <= TOLERANCE || (share * f64::from(last.desired)).ceil() >= f64::from(last.desired)
+        });
+        if let Some((t, _)) = first
+            && wanted_all
+            && t - over < window
+        {
+            let early = t - over;
+            return Err((Verdict::Fail, format!("it came in {early:.0}s after the spike; its stabilisation window is {window}s")));
+        }
+        let limit = self.expect.scale_in_within.duration().as_secs_f64();
+        let back = hpa.iter().find(|(t, hpa)| *t > over && hpa.desired as usize <= before);
+        match back {
+            Some((t, _)) if t - over <= limit => Ok(format!("in again {:.0}s after the spike", t - over)),
+            Some((t, _)) => Err((Verdict::Fail, format!("it was back {:.0}s after the spike; the limit is {limit}s", t - over))),
+            None if self.end - over >= limit => Err((Verdict::Fail, format!("it did not come in within {limit}s of the spike"))),
+            None => Err((Verdict::Inconclusive, "the load ended before the HPA had to be back".to_owned())),
+        }
+    }
+}
+
+/// (from, to, why) of the longest time without a metric.
+fn longest_blindness<'a>(hpa: &Series<&'a Autoscaler>, end: f64) -> Option<(f64, f64, &'a str)> {
+    let mut since: Option<(f64, &str)> = None;
+    let mut longest: Option<(f64, f64, &str)> = None;
+    let looks = hpa.iter().map(|(t, hpa)| (*t, Some(*hpa))).chain([(end, None)]);
+    for (t, look) in looks {
+        if let Some((from, why)) = since
+            && longest.is_none_or(|(from, to, _)| t - from > to - from)
+        {
+            longest = Some((from, t, why));
+        }
+        match look {
+            Some(hpa) if !hpa.reads() => drop(since.get_or_insert((t, hpa.why.as_str()))),
+            _ => since = None,
+        }
+    }
+    longest
+}
+
+fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Option<Finding> {
+    if let Some((t, it)) = hpa.iter().find(|(_, it)| it.desired < it.min || it.desired > it.max) {
+        return Some((Verdict::Fail, format!("it wanted {} gateways at {t:.1}s; the bounds are {} to {}", it.desired, it.min, it.max)));
+    }
+    // A roll-out's surge comes on top.
+    let rolls = record.scenario.steps.iter().any(|step| matches!(step, Step::Upgrade(_)));
+    let most = hpa.iter().map(|(_, it)| it.max).max()? as usize;
+    let (t, ready) = ready.iter().find(|(_, ready)| *ready > most && !rolls)?;
+    Some((Verdict::Fail, format!("{ready} gateways were ready at {t:.1}s; the most that it may have are {most}")))
+}
+
+/// Each spike is one way out and one way in; every other change of direction is one too many.
+fn flapping(hpa: &Series<&Autoscaler>, spikes: usize) -> Option<Finding> {
+    let desired: Vec<u32> = hpa.iter().map(|(_, hpa)| hpa.desired).collect();
+    let mut directions: Vec<bool> =
+        desired.windows(2).filter(|pair| pair[0] != pair[1]).map(|pair| pair[1] > pair[0]).collect();
+    directions.dedup();
+    let allowed = (2 * spikes).max(1);
+    let turns = directions.len();
+    (turns > allowed).then(|| {
+        (Verdict::Fail, format!("it flapped: its wish went up or down {turns} times in turn ({desired:?}), for {spikes} spikes"))
+    })
+}

@@ -1,0 +1,163 @@
+//! Did each roll-out finish in time, within its bounds, and with enough ready gateways all the while?
+
+use super::{Check, Story, Verdict};
+use crate::judge::story::{FaultStory, at, within};
+use crate::record::Record;
+use crate::scenario::{Part, Step, Upgrade};
+use crate::world::{Kind, Pod, Workload};
+use serde_json::{Value, json};
+
+pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+    let asked = record.scenario.steps.iter().filter_map(|step| match step {
+        Step::Upgrade(upgrade) => Some(upgrade),
+        _ => None,
+    });
+    let asked: Vec<&Upgrade> = asked.collect();
+    if asked.is_empty() {
+        return None;
+    }
+    let done: Vec<_> = story.faults.iter().filter(|fault| fault.name == "upgrade").collect();
+    let judged: Vec<(Verdict, String, Value)> =
+        asked.iter().zip(&done).map(|(upgrade, fault)| rollout(record, story, upgrade, fault)).collect();
+    let evidence = json!(judged.iter().map(|(_, _, evidence)| evidence).collect::<Vec<_>>());
+    let worst = judged.iter().max_by_key(|(verdict, ..)| *verdict);
+    let (verdict, reason) = match worst {
+        Some((verdict @ (Verdict::Fail | Verdict::Inconclusive), reason, _)) => (*verdict, reason.clone()),
+        _ if done.len() < asked.len() => {
+            (Verdict::Inconclusive, format!("{} of {} roll-outs were carried out", done.len(), asked.len()))
+        }
+        _ => {
+            let reasons: Vec<_> = judged.iter().map(|(_, reason, _)| reason.as_str()).collect();
+            (Verdict::Pass, reasons.join("; "))
+        }
+    };
+    Some(Check::new("rollout", verdict, reason, evidence))
+}
+
+fn rollout(record: &Record, story: &Story, upgrade: &Upgrade, fault: &FaultStory) -> (Verdict, String, Value) {
+    let (app, target) = (upgrade.what.app(), fault.target.as_str());
+    let kind = match upgrade.what {
+        Part::Gateways => Kind::Deployment,
+        Part::Agents => Kind::DaemonSet,
+    };
+    let (start, end) = (fault.start, fault.over());
+    let inconclusive = |reason: String| (Verdict::Inconclusive, reason, json!({"rollout": target}));
+    if let Some(gap) = story.gap(&[Kind::Pod, kind], start, end) {
+        return inconclusive(gap);
+    }
+    let workload = story.workloads.get(&(kind, app.to_owned())).and_then(|series| at(series, start));
+    let pods = story.pods.get(app);
+    let (Some(workload), Some(pods)) = (workload, pods) else {
+        return inconclusive(format!("the {target} were not seen before the roll-out"));
+    };
+    let Some(seen) = within(pods, start, end) else {
+        return inconclusive(format!("no pod of the {target} was seen before the roll-out"));
+    };
+    let counted: Vec<(f64, usize, usize)> = seen
+        .map(|(t, pods)| {
+            let count = |what: fn(&Pod) -> bool| pods.iter().filter(|(_, pod)| what(pod)).count();
+            (t, count(|pod| pod.ready), count(|pod| !pod.terminating))
+        })
+        .collect();
+    let bounds = Bounds::of(workload);
+    let (fewest_at, fewest, _) = counted.iter().min_by_key(|(_, ready, _)| *ready).copied().unwrap_or_default();
+    let (most_at, _, most) = counted.iter().max_by_key(|(_, _, all)| *all).copied().unwrap_or_default();
+    let floor = match upgrade.what {
+        Part::Gateways => record.environment.pdb_minimum as usize,
+        Part::Agents => 0,
+    };
+    let evidence = json!({
+        "rollout": target,
+        "seconds": end - start,
+        "desired": workload.desired,
+        "max_unavailable": bounds.unavailable,
+        "max_surge": bounds.surge,
+        "floor": floor,
+        "fewest_ready": fewest,
+        "most_pods": most,
+        "ready_and_pods": counted,
+    });
+    let (verdict, reason) = if story.interrupted {
+        (Verdict::Inconclusive, "the run was interrupted".to_owned())
+    } else if fewest < floor {
+        let why = "a PDB does not guard roll-outs: maxUnavailable does";
+        (Verdict::Fail, format!("{target}: {fewest} ready at {fewest_at:.1}s, the floor is {floor} ({why})"))
+    } else if !fault.healed {
+        let problem = fault.problem.as_deref().unwrap_or("it was not seen to end");
+        (Verdict::Fail, format!("{target} did not finish: {problem}"))
+    } else if fewest < bounds.least_ready {
+        let least = bounds.least_ready;
+        (Verdict::Fail, format!("{target}: {fewest} ready at {fewest_at:.1}s; maxUnavailable allows no fewer than {least}"))
+    } else if most > bounds.most_pods {
+        let allowed = bounds.most_pods;
+        (Verdict::Fail, format!("{target}: {most} pods at {most_at:.1}s; maxSurge allows no more than {allowed}"))
+    } else if !all_replaced(pods, start, end) {
+        (Verdict::Inconclusive, format!("{target} replaced nothing, so it has shown nothing"))
+    } else {
+        (Verdict::Pass, format!("{target} in {:.0}s, never fewer than {fewest} ready, never more than {most} pods", end - start))
+    };
+    (verdict, reason, evidence)
+}
+
+/// Whether every pod that there was has given way to another one.
+fn all_replaced(pods: &super::story::Series<Vec<(String, Pod)>>, start: f64, end: f64) -> bool {
+    let (Some(before), Some(after)) = (at(pods, start), at(pods, end)) else { return false };
+    !before.is_empty() && before.iter().all(|(_, old)| after.iter().all(|(_, new)| new.uid != old.uid))
+}
+
+/// What a rolling update may do.
+#[derive(Debug, PartialEq, Eq)]
+struct Bounds {
+    unavailable: u32,
+    surge: u32,
+    least_ready: usize,
+    most_pods: usize,
+}
+
+impl Bounds {
+    /// As Kubernetes resolves them: of a percentage, `maxUnavailable` is rounded down and `maxSurge` up; where
+    /// both come to nothing, one may be unavailable.
+    fn of(workload: &Workload) -> Self {
+        let desired = f64::from(workload.desired);
+        let resolve = |written: Option<&String>, default: &str, round: fn(f64) -> f64| {
+            let written = written.map_or(default, String::as_str);
+            let number = match written.strip_suffix('%') {
+                Some(percent) => percent.parse().map(|percent: f64| round(desired * percent / 100.0)),
+                None => written.parse(),
+            };
+            // A count of pods.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+            let number = number.unwrap_or_default().max(0.0) as u32;
+            number
+        };
+        let surge = resolve(workload.max_surge.as_ref(), "25%", f64::ceil);
+        let unavailable = resolve(workload.max_unavailable.as_ref(), "25%", f64::floor);
+        let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
+        Self {
+            unavailable,
+            surge,
+            least_ready: workload.desired.saturating_sub(unavailable) as usize,
+            most_pods: (workload.desired + surge) as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_resolved_as_kubernetes_does() {
+        let bounds = |desired, unavailable: &str, surge: &str| {
+            let (max_unavailable, max_surge) = (Some(unavailable.to_owned()), Some(surge.to_owned()));
+            let Bounds { least_ready, most_pods, .. } =
+                Bounds::of(&Workload { desired, max_unavailable, max_surge, ..Workload::default() });
+            (least_ready, most_pods)
+        };
+        assert_eq!(bounds(2, "0", "1"), (2, 3));
+        assert_eq!(bounds(3, "25%", "25%"), (3, 4));
+        assert_eq!(bounds(4, "50%", "0"), (2, 4));
+        assert_eq!(bounds(2, "100%", "1"), (0, 3));
+        assert_eq!(bounds(2, "0", "0"), (1, 2));
+    }
+}
