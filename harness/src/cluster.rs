@@ -274,7 +274,11 @@ async fn connect(name: &str, kubeconfig: &Path) -> Result<Client, ClusterError> 
     };
     let read = Kubeconfig::read_from(kubeconfig).map_err(|e| unreachable(e.to_string()))?;
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-    let client = Client::try_from(config.map_err(|e| unreachable(e.to_string()))?);
+    let mut config = config.map_err(|e| unreachable(e.to_string()))?;
+    // The client would try again by itself what was answered with 429 or 503: an eviction that a budget refused
+    // would look like one that took long.
+    config.default_retry = false;
+    let client = Client::try_from(config);
     let client = client.map_err(|e| unreachable(e.to_string()))?;
     match tokio::time::timeout(Duration::from_secs(15), client.apiserver_version()).await {
         Ok(answered) => drop(answered.map_err(|e| unreachable(e.to_string()))?),

@@ -378,7 +378,8 @@ mod tests {
             let patch = serde_json::json!({"of": of, part: patch});
             Tier { patches: vec![serde_json::from_value(patch).unwrap()], ..Tier::default() }
         };
-        let all_at_once = serde_json::json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}});
+        let all_at_once =
+            serde_json::json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}});
         let objects = patched_tier(&manifests(), &tier("Deployment/gateway", "merge", all_at_once)).unwrap();
         let rolling = objects.iter().find_map(|object| match object {
             Manifest::Deployment(it) => it.spec.as_ref()?.strategy.as_ref()?.rolling_update.as_ref(),
@@ -386,9 +387,13 @@ mod tests {
         });
         assert_eq!(rolling.unwrap().max_unavailable, Some(IntOrString::String("100%".to_owned())));
 
-        let slower = serde_json::json!({"exporters": {"otlp_grpc": {"retry_on_failure": {"max_interval": "9s"}}}});
+        let slower =
+            serde_json::json!({"exporters": {"otlp_grpc": {"retry_on_failure": {"max_interval": "9s"}}}});
         let objects = patched_tier(&manifests(), &tier("ConfigMap/agent", "config", slower)).unwrap();
-        assert_eq!(tier_facts(&objects).unwrap().worst_retry_pause, Duration::from_millis(15_000 + 13_500 + 30_000));
+        assert_eq!(
+            tier_facts(&objects).unwrap().worst_retry_pause,
+            Duration::from_millis(15_000 + 13_500 + 30_000)
+        );
 
         for (of, part, patch) in [
             ("Deployment/gatewy", "merge", serde_json::json!({"spec": {}})),

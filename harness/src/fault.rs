@@ -183,7 +183,7 @@ impl Stage<'_> {
         if seen.is_ok_and(|seen| seen.is_ok()) {
             return Ok(());
         }
-        let state = format!("{:?}", *self.status.borrow());
+        let state = self.status.borrow().summary();
         Err(FaultError::Deadline { awaited: awaited.to_owned(), waited: patience, state })
     }
 

@@ -98,6 +98,14 @@ impl LoadStatus {
         (agents > 0 && self.queues.len() >= agents).then(|| self.queues.iter().sum())
     }
 
+    /// How it stands, for a message.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} offered, {} acknowledged, {} delivered, {} requests refused, the queues hold {:?}",
+            self.offered, self.acknowledged, self.delivered, self.refused_requests, self.queues
+        )
+    }
+
     /// Spans acknowledged in a second, since an earlier moment.
     pub fn acknowledged_per_second(&self, since: &Self) -> f64 {
         let seconds = self.at.saturating_duration_since(since.at).as_secs_f64();

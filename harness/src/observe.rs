@@ -62,7 +62,9 @@ impl Observer {
         tokio::spawn(observer.clone().watch::<ReplicaSet>(observer.here(), Kind::ReplicaSet));
         tokio::spawn(observer.clone().watch::<DaemonSet>(observer.here(), Kind::DaemonSet));
         tokio::spawn(observer.clone().watch::<EndpointSlice>(observer.here(), Kind::EndpointSlice));
-        tokio::spawn(observer.clone().watch::<PodDisruptionBudget>(observer.here(), Kind::PodDisruptionBudget));
+        tokio::spawn(
+            observer.clone().watch::<PodDisruptionBudget>(observer.here(), Kind::PodDisruptionBudget),
+        );
         tokio::spawn(
             observer.clone().watch::<HorizontalPodAutoscaler>(observer.here(), Kind::HorizontalPodAutoscaler),
         );
@@ -193,7 +195,8 @@ impl View {
             }
             Ok(Said::ListEnds) => {
                 let listed = self.listed.take().unwrap_or_default();
-                let lost: Vec<_> = self.objects.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
+                let lost: Vec<_> =
+                    self.objects.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
                 let mut events: Vec<_> = lost.into_iter().filter_map(|name| self.gone(name)).collect();
                 events.extend(listed.into_iter().filter_map(|(name, object)| self.is(name, object)));
                 if !self.synced {

@@ -103,9 +103,10 @@ pub fn verdict(judgement: &Judgement) -> String {
         let _ = writeln!(text, "  {:<12} {:<15} {}", word(check.verdict), check.name, check.reason);
     }
     if !judgement.usage.is_empty() {
-        let used = judgement.usage.iter().map(|(app, usage)| match usage.memory_mib {
-            none if none == 0.0 => format!("{app} {:.2}", usage.cores),
-            mib => format!("{app} {:.2} ({mib:.0} MiB)", usage.cores),
+        let used = judgement.usage.iter().map(|(app, usage)| {
+            let memory = Some(usage.memory_mib).filter(|mib| *mib > 0.0);
+            let memory = memory.map_or_else(String::new, |mib| format!(" ({mib:.0} MiB)"));
+            format!("{app} {:.3}{memory}", usage.cores)
         });
         let _ = writeln!(text, "  cores used: {}", used.collect::<Vec<_>>().join(" · "));
     }

@@ -198,16 +198,6 @@ impl Run<'_> {
         world: &watch::Receiver<World>,
         wanted: usize,
     ) -> Result<bool, RunError> {
-        if self.scenario.tier.has(Measure::Hpa) {
-            self.progress.say("waiting until the HPA reads its metric");
-            let mut world = world.clone();
-            let reads = world.wait_for(|world| world.autoscaler("gateway").is_some_and(Autoscaler::reads));
-            let read = self.unless_cancelled(tokio::time::timeout(PATIENCE, reads)).await;
-            if !read.is_ok_and(|read| read.is_ok_and(|read| read.is_ok())) {
-                let why = world.borrow().autoscaler("gateway").map_or_else(String::new, |hpa| hpa.why.clone());
-                return self.not_steady(format!("the HPA reads no metric: {why}"));
-            }
-        }
         let load = &self.scenario.load;
         let floor = load.rate.in_a_second() * load.floor.fraction();
         let window = self.scenario.steady.duration();
@@ -242,6 +232,10 @@ impl Run<'_> {
                 reason = format!("{ready} of {wanted} gateways are ready");
                 continue;
             }
+            if let Err(why) = self.await_autoscaler(world).await {
+                reason = why;
+                break;
+            }
             match self.all_arrives(probes).await? {
                 0 => {
                     self.recorder.event(Event::Steady)?;
@@ -256,6 +250,23 @@ impl Run<'_> {
             break; // what is lost stays lost
         }
         self.not_steady(reason)
+    }
+
+    /// Waits until the HPA, where there is one, reads its metric; why not, if it does not.
+    async fn await_autoscaler(&self, world: &watch::Receiver<World>) -> Result<(), String> {
+        if !self.scenario.tier.has(Measure::Hpa) {
+            return Ok(());
+        }
+        self.progress.say("waiting until the HPA reads its metric");
+        let mut world = world.clone();
+        let reads = world.wait_for(|world| world.autoscaler("gateway").is_some_and(Autoscaler::reads));
+        let read = self.unless_cancelled(tokio::time::timeout(PATIENCE, reads)).await;
+        if read.is_ok_and(|read| read.is_ok_and(|read| read.is_ok())) {
+            return Ok(());
+        }
+        let world = world.borrow();
+        let why = world.autoscaler("gateway").map_or("it is not there", |hpa| hpa.why.as_str());
+        Err(format!("the HPA reads no metric: {why}"))
     }
 
     fn not_steady(&self, reason: String) -> Result<bool, RunError> {

@@ -5,9 +5,9 @@ mod delivery;
 mod schedule;
 
 use crate::control::{
-    self, ChangeRequest, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply, ProgressRequest,
-    ReadLedgerRequest, StartedPlan, State, Status, StopRequest, StreamRanges, change_request::Change,
-    probe_server,
+    self, ChangeRequest, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply,
+    ProgressRequest, ReadLedgerRequest, StartedPlan, State, Status, StopRequest, StreamRanges,
+    change_request::Change, probe_server,
 };
 use book::Book;
 use spanproof_ledger::{Identity, Range, Stream};
@@ -96,7 +96,14 @@ impl Emitter {
         let ending = phase.clone();
         let keeper = Arc::clone(&book);
         tokio::spawn(async move {
-            let complete = schedule::run(&load, &keeper, requests, phases, schedule::Given { pace: paces, lease: lease_ends }).await;
+            let complete = schedule::run(
+                &load,
+                &keeper,
+                requests,
+                phases,
+                schedule::Given { pace: paces, lease: lease_ends },
+            )
+            .await;
             ending.send_if_modified(|phase| {
                 let first = *phase == Phase::Running;
                 if first {

@@ -15,10 +15,10 @@ use crate::{GATEWAY_HEADER, otlp};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_server::TraceService,
 };
+use scrape::Scraper;
 use spanproof_ledger::{
     Delivery, Identity, Origin, Range, SinkLedger, SinkRecord, SinkSeal, Stream, forgotten,
 };
-use scrape::Scraper;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,7 +72,7 @@ impl Sink {
             .map_err(|source| ProbeError::Contradiction { path: self.path.clone(), source })?;
         let identity = Identity::new(plan.run_tag, plan.spans_per_trace);
         let forget = role.forget.unwrap_or_default();
-        let refuse_with = role.behaviour.as_ref().and_then(refusal);
+        let refuse_with = role.behaviour.and_then(refusal);
         let mut books = Books { identity, forget, refuse_with, file, ledger, problem: String::new() };
         books.record(&SinkRecord::Opened { run_tag: identity.tag(), unix_ms: crate::unix_ms() }, true);
         *self.lock() = Some(books);
@@ -179,7 +179,7 @@ impl Books {
 }
 
 /// What it refuses requests with; none if it takes them.
-fn refusal(behaviour: &control::Behaviour) -> Option<tonic::Code> {
+fn refusal(behaviour: control::Behaviour) -> Option<tonic::Code> {
     let code = i32::try_from(behaviour.refuse_with).map_or(tonic::Code::Unknown, tonic::Code::from_i32);
     (code != tonic::Code::Ok).then_some(code)
 }
@@ -253,7 +253,7 @@ impl probe_server::Probe for Sink {
         }
         self.plan.write(&started)?;
         if let Some(books) = &mut *self.lock() {
-            books.refuse_with = refusal(&behaviour);
+            books.refuse_with = refusal(behaviour);
         }
         Ok(Response::new(self.status()))
     }

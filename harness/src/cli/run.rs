@@ -144,8 +144,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn collectors(scenarios: &[Scenario]) -> Vec<String> {
-    let mut versions: Vec<_> =
-        scenarios.iter().flat_map(Scenario::collectors).map(str::to_owned).collect();
+    let mut versions: Vec<_> = scenarios.iter().flat_map(Scenario::collectors).map(str::to_owned).collect();
     versions.sort();
     versions.dedup();
     versions

@@ -12,7 +12,6 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long an undoing is tried for.
@@ -59,51 +58,29 @@ impl Disposition {
 }
 
 /// Drains the nodes of a step: one after the other, or all at the same time.
-pub async fn drain_each(
-    stage: &Stage<'_>,
-    options: &Drain,
-    say: impl Fn(&str),
-) -> Result<(), FaultError> {
-    let nodes = targets(stage, options).await?;
-    let one = async |node: &String, asked: watch::Sender<bool>| {
+pub async fn drain_each(stage: &Stage<'_>, options: &Drain, say: impl Fn(&str)) -> Result<(), FaultError> {
+    let one = async |node: &String| {
         say(&format!("draining {node}"));
-        drain(stage, node, options, asked).await?;
+        drain(stage, node, options).await?;
         say(&format!("{node} was drained, and is back"));
         Ok(())
     };
-    if !options.at_once {
-        for node in &nodes {
-            one(node, watch::channel(false).0).await?;
-        }
-        return Ok(());
+    let nodes = targets(stage, options).await?;
+    if options.at_once {
+        // Each to its end, whatever became of the others: every one must be undone.
+        return join_all(nodes.iter().map(one)).await.into_iter().collect();
     }
-    // Each begins when the one before has its first answer. Asked at the very same moment, the API server lets one
-    // wait (it tries again by itself when two writers meet in the budget's status) instead of refusing it.
-    let (mut asked, mut before): (Vec<_>, Vec<_>) = nodes.iter().map(|_| watch::channel(false)).unzip();
-    before.rotate_right(1);
-    let drains = nodes.iter().zip(asked.drain(..)).zip(before).enumerate().map(
-        async |(index, ((node, asked), mut before))| {
-            if index > 0 {
-                // A drain that ended without having asked for anything is no reason to wait.
-                let _ = before.wait_for(|asked| *asked).await;
-            }
-            one(node, asked).await
-        },
-    );
-    // Each to its end, whatever became of the others: every one must be undone.
-    join_all(drains).await.into_iter().collect()
+    for node in &nodes {
+        one(node).await?;
+    }
+    Ok(())
 }
 
 /// Drains one node, holds it drained, and uncordons it.
-async fn drain(
-    stage: &Stage<'_>,
-    node: &str,
-    options: &Drain,
-    asked: watch::Sender<bool>,
-) -> Result<(), FaultError> {
+async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), FaultError> {
     let fault = stage.begin("drain", node, stage.gateways_on(node))?;
     let nodes: Api<Node> = Api::all(stage.client.clone());
-    let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options, &asked)).await;
+    let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options)).await;
     let undone = undo(stage, &nodes, node).await;
     let healed = match &undone {
         Ok(()) => stage.await_gateways(options.deadline.duration()).await,
@@ -121,7 +98,6 @@ async fn cordon_and_evict(
     nodes: &Api<Node>,
     node: &str,
     options: &Drain,
-    asked: &watch::Sender<bool>,
 ) -> Result<(), FaultError> {
     let until = Instant::now() + options.deadline.duration();
     cordon(stage, nodes, node).await?;
@@ -134,7 +110,7 @@ async fn cordon_and_evict(
         }
     }
     // As kubectl does, all at once; and every one to its end, so that each answer is on record.
-    let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until, asked));
+    let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until));
     join_all(moves).await.into_iter().collect::<Result<(), _>>()?;
 
     // Seen to have landed: unschedulable, and nothing left that could be evicted.
@@ -161,14 +137,13 @@ async fn move_away(
     pod: &Pod,
     options: &Drain,
     until: Instant,
-    asked: &watch::Sender<bool>,
 ) -> Result<(), FaultError> {
     let namespace = pod.namespace().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
     match Disposition::of(pod, options) {
         Disposition::Leave(_) | Disposition::Refuse(_) => Ok(()),
-        Disposition::Evict => evict(stage, fault, pod, until, asked).await,
+        Disposition::Evict => evict(stage, fault, pod, until).await,
         Disposition::Await => await_gone(pods, &name, &uid, until).await,
         Disposition::Delete => {
             match pods.delete(&name, &DeleteParams::default()).await {
@@ -253,7 +228,7 @@ pub(super) async fn evict_together(
     let barrier = tokio::sync::Barrier::new(pods.len());
     let evictions = pods.iter().map(|pod| async {
         barrier.wait().await;
-        evict(stage, fault, pod, until, &watch::channel(false).0).await
+        evict(stage, fault, pod, until).await
     });
     try_join_all(evictions).await.map(|_| ())
 }

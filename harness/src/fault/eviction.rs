@@ -12,7 +12,6 @@ use kube::core::Status;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// kubectl's pause after a disruption budget has said no.
@@ -97,13 +96,12 @@ pub(super) fn eviction_of(pod: &Pod) -> Eviction {
     }
 }
 
-/// Evicts a pod and waits until it is gone. Every try is recorded; `asked` hears of the first answer.
+/// Evicts a pod and waits until it is gone. Every try is recorded.
 pub(super) async fn evict(
     stage: &Stage<'_>,
     fault: usize,
     pod: &Pod,
     until: Instant,
-    asked: &watch::Sender<bool>,
 ) -> Result<(), FaultError> {
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
     let namespace = pod.namespace().unwrap_or_default();
@@ -117,7 +115,6 @@ pub(super) async fn evict(
             Err(_) => Err(kube::Error::Service("no answer before the deadline".into())),
         };
         let answer = Answer::of(&result);
-        asked.send_replace(true);
         stage.recorder.event(Event::Eviction {
             fault,
             pod: name.clone(),

@@ -24,7 +24,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
 fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
     let inconclusive = |reason: String| (Verdict::Inconclusive, reason, json!({}));
     let Some(Ok(start)) = story.steady else {
-        return inconclusive("the tier was never steady, so the HPA had no beginning to be judged from".to_owned());
+        return inconclusive(
+            "the tier was never steady, so the HPA had no beginning to be judged from".to_owned(),
+        );
     };
     let end = story.load.map_or(start, |(_, end)| end);
     if let Some(gap) = story.gap(&[Kind::HorizontalPodAutoscaler, Kind::Pod], start, end) {
@@ -49,7 +51,7 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
     }
     for spike in &spikes {
         let awaited_in = waits_for_scale_in(record);
-        let spike = Spike { spike, expect: record.scenario.expect, awaited_in, end };
+        let spike = Spike { fault: spike, expect: record.scenario.expect, awaited_in, end };
         match spike.judge(&there, &ready) {
             Ok(reason) => reasons.push(reason),
             Err(finding) => findings.push(finding),
@@ -80,12 +82,16 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
 type Finding = (Verdict, String);
 
 fn waits_for_scale_in(record: &Record) -> bool {
-    record.scenario.steps.iter().any(|step| matches!(step, Step::Wait(wait) if wait.what == Condition::ScaledIn))
+    record
+        .scenario
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Wait(wait) if wait.what == Condition::ScaledIn))
 }
 
 /// One spike, and what the HPA made of it.
 struct Spike<'a> {
-    spike: &'a FaultStory,
+    fault: &'a FaultStory,
     expect: Expect,
     /// Whether the scenario waits for the scale-in; otherwise it is not judged.
     awaited_in: bool,
@@ -95,8 +101,8 @@ struct Spike<'a> {
 
 impl Spike<'_> {
     fn judge(&self, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Result<String, Finding> {
-        let (start, over) = (self.spike.start, self.spike.over());
-        if !self.spike.landed {
+        let (start, over) = (self.fault.start, self.fault.over());
+        if !self.fault.landed {
             return Err((Verdict::Inconclusive, "the spike was not seen to land".to_owned()));
         }
         let Some(before) = at(hpa, start) else {
@@ -104,15 +110,20 @@ impl Spike<'_> {
         };
         let desired_before = before.desired as usize;
         let out = ready.iter().find(|(t, ready)| {
-            *t >= start && *ready > desired_before && at(hpa, *t).is_some_and(|hpa| hpa.desired > before.desired)
+            *t >= start
+                && *ready > desired_before
+                && at(hpa, *t).is_some_and(|hpa| hpa.desired > before.desired)
         });
         let Some((out_at, _)) = out else {
-            return Err(self.stayed(hpa, start, over));
+            return Err(self.stayed(hpa, before.desired));
         };
         let took = out_at - start;
         let limit = self.expect.scale_out_within.duration().as_secs_f64();
         if took > limit {
-            return Err((Verdict::Fail, format!("more gateways were ready {took:.0}s after the spike began; the limit is {limit}s")));
+            return Err((
+                Verdict::Fail,
+                format!("more gateways were ready {took:.0}s after the spike began; the limit is {limit}s"),
+            ));
         }
         let most = hpa.iter().filter(|(t, _)| *t >= start).map(|(_, hpa)| hpa.desired).max().unwrap_or(0);
         let went_out = format!("out from {desired_before} to {most} gateways, the first after {took:.0}s");
@@ -123,16 +134,29 @@ impl Spike<'_> {
     }
 
     /// Why it did not go out.
-    fn stayed(&self, hpa: &Series<&Autoscaler>, start: f64, over: f64) -> Finding {
-        let pressure = within(hpa, start, over).into_iter().flatten().filter_map(|(_, hpa)| hpa.pressure());
-        let highest = pressure.reduce(f64::max).unwrap_or_default();
+    fn stayed(&self, hpa: &Series<&Autoscaler>, before: u32) -> Finding {
+        let (start, over) = (self.fault.start, self.fault.over());
+        let during: Vec<&Autoscaler> =
+            within(hpa, start, over).into_iter().flatten().map(|(_, hpa)| *hpa).collect();
+        let highest = during.iter().filter_map(|hpa| hpa.pressure()).fold(0.0, f64::max);
         let percent = highest * 100.0;
         if highest <= 1.0 + TOLERANCE {
-            return (Verdict::Inconclusive, format!("the spike did not bring the metric over its target: {percent:.0} % of it at most"));
+            let reason = "the spike did not bring the metric over its target";
+            return (Verdict::Inconclusive, format!("{reason}: {percent:.0} % of it at most"));
         }
         let limit = self.expect.scale_out_within.duration().as_secs_f64();
         if over - start < limit {
-            return (Verdict::Inconclusive, format!("the spike ended before the {limit}s that the HPA may take"));
+            return (
+                Verdict::Inconclusive,
+                format!("the spike ended before the {limit}s that the HPA may take"),
+            );
+        }
+        let wanted = during.iter().map(|hpa| hpa.desired).max().unwrap_or(before);
+        if wanted > before {
+            return (
+                Verdict::Fail,
+                format!("it wanted {wanted} gateways, and no more than {before} were ready"),
+            );
         }
         (Verdict::Fail, format!("it did not go out, though its metric was at {percent:.0} % of the target"))
     }
@@ -145,21 +169,30 @@ impl Spike<'_> {
         let first = hpa.iter().find(|(t, hpa)| *t > over && hpa.desired < last.desired);
         // It wanted all that it had at the spike's end, so the window begins there.
         let wanted_all = last.pressure().is_some_and(|share| {
-            (share - 1.0).abs() <= TOLERANCE || (share * f64::from(last.desired)).ceil() >= f64::from(last.desired)
+            (share - 1.0).abs() <= TOLERANCE
+                || (share * f64::from(last.desired)).ceil() >= f64::from(last.desired)
         });
         if let Some((t, _)) = first
             && wanted_all
             && t - over < window
         {
             let early = t - over;
-            return Err((Verdict::Fail, format!("it came in {early:.0}s after the spike; its stabilisation window is {window}s")));
+            return Err((
+                Verdict::Fail,
+                format!("it came in {early:.0}s after the spike; its stabilisation window is {window}s"),
+            ));
         }
         let limit = self.expect.scale_in_within.duration().as_secs_f64();
         let back = hpa.iter().find(|(t, hpa)| *t > over && hpa.desired as usize <= before);
         match back {
             Some((t, _)) if t - over <= limit => Ok(format!("in again {:.0}s after the spike", t - over)),
-            Some((t, _)) => Err((Verdict::Fail, format!("it was back {:.0}s after the spike; the limit is {limit}s", t - over))),
-            None if self.end - over >= limit => Err((Verdict::Fail, format!("it did not come in within {limit}s of the spike"))),
+            Some((t, _)) => Err((
+                Verdict::Fail,
+                format!("it was back {:.0}s after the spike; the limit is {limit}s", t - over),
+            )),
+            None if self.end - over >= limit => {
+                Err((Verdict::Fail, format!("it did not come in within {limit}s of the spike")))
+            }
             None => Err((Verdict::Inconclusive, "the load ended before the HPA had to be back".to_owned())),
         }
     }
@@ -186,13 +219,19 @@ fn longest_blindness<'a>(hpa: &Series<&'a Autoscaler>, end: f64) -> Option<(f64,
 
 fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Option<Finding> {
     if let Some((t, it)) = hpa.iter().find(|(_, it)| it.desired < it.min || it.desired > it.max) {
-        return Some((Verdict::Fail, format!("it wanted {} gateways at {t:.1}s; the bounds are {} to {}", it.desired, it.min, it.max)));
+        return Some((
+            Verdict::Fail,
+            format!("it wanted {} gateways at {t:.1}s; the bounds are {} to {}", it.desired, it.min, it.max),
+        ));
     }
     // A roll-out's surge comes on top.
     let rolls = record.scenario.steps.iter().any(|step| matches!(step, Step::Upgrade(_)));
     let most = hpa.iter().map(|(_, it)| it.max).max()? as usize;
     let (t, ready) = ready.iter().find(|(_, ready)| *ready > most && !rolls)?;
-    Some((Verdict::Fail, format!("{ready} gateways were ready at {t:.1}s; the most that it may have are {most}")))
+    Some((
+        Verdict::Fail,
+        format!("{ready} gateways were ready at {t:.1}s; the most that it may have are {most}"),
+    ))
 }
 
 /// Each spike is one way out and one way in; every other change of direction is one too many.

@@ -23,11 +23,19 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         story.faults.first().map_or(end, |fault| fault.start),
     ));
     for fault in &story.faults {
-        windows.push((format!("during {} of {}", fault.name, fault.target), fault.start, fault.over().min(end)));
+        windows.push((
+            format!("during {} of {}", fault.name, fault.target),
+            fault.start,
+            fault.over().min(end),
+        ));
     }
     let rates: Vec<Rates> = windows
         .into_iter()
-        .map(|(name, from, to)| Rates { name, asked: asked(story, from, to), achieved: achieved(record, from, to) })
+        .map(|(name, from, to)| Rates {
+            name,
+            asked: asked(story, from, to),
+            achieved: achieved(record, from, to),
+        })
         .collect();
     let evidence = json!({
         "floor": floor,
@@ -45,7 +53,10 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         )
     } else if let Some(Rates { name, asked, achieved }) = too_low {
         let achieved = achieved.unwrap_or_default();
-        (Verdict::Inconclusive, format!("only {achieved:.0}/s of {asked:.0}/s asked for {name}: under the floor"))
+        (
+            Verdict::Inconclusive,
+            format!("only {achieved:.0}/s of {asked:.0}/s asked for {name}: under the floor"),
+        )
     } else if never > counts.attempted as f64 * (1.0 - floor) {
         let never = grouped(counts.rejected + counts.unknown);
         (
@@ -69,9 +80,11 @@ struct Rates {
 /// What the scenario asked for in a window, on average.
 fn asked(story: &Story, from: f64, to: f64) -> f64 {
     let until = story.rates.iter().skip(1).map(|(t, _)| *t).chain([f64::INFINITY]);
-    let spans = story.rates.iter().zip(until).map(|((since, rate), until)| {
-        rate * (until.min(to) - since.max(from)).max(0.0)
-    });
+    let spans = story
+        .rates
+        .iter()
+        .zip(until)
+        .map(|((since, rate), until)| rate * (until.min(to) - since.max(from)).max(0.0));
     spans.sum::<f64>() / (to - from).max(f64::EPSILON)
 }
 

@@ -99,10 +99,8 @@ fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
         let emitter = record.emitters.iter().find(|emitter| emitter.stream() == *stream);
         for (refused, ranges) in hops {
             for range in ranges.iter() {
-                let parts = emitter.map_or_else(
-                    || vec![(range, None)],
-                    |emitter| by_step(record, story, emitter, range),
-                );
+                let parts = emitter
+                    .map_or_else(|| vec![(range, None)], |emitter| by_step(record, story, emitter, range));
                 let parts = parts.into_iter();
                 all.extend(parts.map(|(range, sent)| Lost { stream: *stream, range, sent, refused }));
             }
@@ -113,7 +111,12 @@ fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
 }
 
 /// A range, cut where what was sent belongs to another step; each part with the moment it was sent.
-fn by_step(record: &Record, story: &Story, emitter: &EmitterLedger, range: Range) -> Vec<(Range, Option<f64>)> {
+fn by_step(
+    record: &Record,
+    story: &Story,
+    emitter: &EmitterLedger,
+    range: Range,
+) -> Vec<(Range, Option<f64>)> {
     let node = record.node_of(emitter.stream());
     let mut parts: Vec<(Range, Option<f64>)> = Vec::new();
     let mut next = range.start;

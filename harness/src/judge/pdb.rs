@@ -17,8 +17,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     if !record.scenario.tier.has(Measure::Pdb) && evictions.is_empty() {
         return None;
     }
-    let inconclusive =
-        |reason: String| Some(Check::new("pdb", Verdict::Inconclusive, reason, json!({})));
+    let inconclusive = |reason: String| Some(Check::new("pdb", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
         return inconclusive("there was no load".to_owned());
     };
@@ -32,8 +31,11 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let looked = story.faults.first().map_or(end, |fault| fault.start);
     let there = at(&story.budgets, looked).map_or(&[][..], Vec::as_slice);
     let covering: Vec<_> = there.iter().filter(|(_, budget)| covers(budget, pods)).collect();
-    let (granted, refused): (Vec<_>, Vec<_>) =
-        evictions.iter().copied().filter(|eviction| eviction.code == 429 || eviction.code / 100 == 2).partition(|eviction| eviction.code != 429);
+    let (granted, refused): (Vec<_>, Vec<_>) = evictions
+        .iter()
+        .copied()
+        .filter(|eviction| eviction.code == 429 || eviction.code / 100 == 2)
+        .partition(|eviction| eviction.code != 429);
     let minimum = covering.first().map_or(record.environment.pdb_minimum, |(_, budget)| budget.desired);
     let broken = granted.iter().find_map(|eviction| {
         let (t, left) = left_by(story, &eviction.pod)?;
@@ -66,14 +68,28 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             (Verdict::Fail, broken)
         } else if evictions.is_empty() {
             let nothing = "nothing was evicted (it guards evictions, not roll-outs or scale-in)";
-            (Verdict::Pass, format!("{name} covers {} gateways, {} of which may go; {nothing}", budget.expected, budget.allowed))
+            (
+                Verdict::Pass,
+                format!(
+                    "{name} covers {} gateways, {} of which may go; {nothing}",
+                    budget.expected, budget.allowed
+                ),
+            )
         } else {
             let (granted, refused) = (granted.len(), refused.len());
-            (Verdict::Pass, format!("{granted} evictions granted, {refused} refused; none left fewer than {minimum} ready"))
+            (
+                Verdict::Pass,
+                format!(
+                    "{granted} evictions granted, {refused} refused; none left fewer than {minimum} ready"
+                ),
+            )
         }
     } else {
         let (name, budget) = &there[0];
-        (Verdict::Fail, format!("{name} covers no gateway ({} pods in all): it guards nothing", budget.expected))
+        (
+            Verdict::Fail,
+            format!("{name} covers no gateway ({} pods in all): it guards nothing", budget.expected),
+        )
     };
     Some(Check::new("pdb", verdict, reason, evidence))
 }
@@ -93,7 +109,8 @@ fn covers(budget: &Budget, pods: &[(String, Pod)]) -> bool {
 /// ready before.
 fn left_by(story: &Story, gateway: &str) -> Option<(f64, usize)> {
     let series = story.pods.get("gateway")?;
-    let find = |pods: &[(String, Pod)]| pods.iter().find(|(name, _)| name == gateway).map(|(_, pod)| pod.clone());
+    let find =
+        |pods: &[(String, Pod)]| pods.iter().find(|(name, _)| name == gateway).map(|(_, pod)| pod.clone());
     let mut was_ready = false;
     for (t, pods) in series {
         match find(pods) {
@@ -110,7 +127,9 @@ fn left_by(story: &Story, gateway: &str) -> Option<(f64, usize)> {
 fn over_time(story: &Story, start: f64, end: f64) -> Vec<Value> {
     let all = within(&story.budgets, start, end).into_iter().flatten();
     all.flat_map(|(t, budgets)| {
-        budgets.iter().map(move |(name, it)| json!([t, name, it.allowed, it.healthy, it.desired, it.expected]))
+        budgets
+            .iter()
+            .map(move |(name, it)| json!([t, name, it.allowed, it.healthy, it.desired, it.expected]))
     })
     .collect()
 }

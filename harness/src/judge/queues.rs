@@ -34,17 +34,17 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
                 reasons.push(reason);
                 felt.push(evidence);
             }
-            Err((verdict, reason)) => return Some(Check::new("queues", verdict, reason, json!({"outages": felt}))),
+            Err((verdict, reason)) => {
+                return Some(Check::new("queues", verdict, reason, json!({"outages": felt})));
+            }
         }
     }
-    let evidence = json!({"outages": felt, "at_the_end": queues.at(settled), "highest": queues.highest(start, settled)});
-    let (verdict, reason) = match queues.at_the_end(settled) {
-        Some(finding) => finding,
-        None => {
-            reasons.push("empty at the end".to_owned());
-            (Verdict::Pass, reasons.join("; "))
-        }
-    };
+    let evidence =
+        json!({"outages": felt, "at_the_end": queues.at(settled), "highest": queues.highest(start, settled)});
+    let (verdict, reason) = queues.at_the_end(settled).unwrap_or_else(|| {
+        reasons.push("empty at the end".to_owned());
+        (Verdict::Pass, reasons.join("; "))
+    });
     Some(Check::new("queues", verdict, reason, evidence))
 }
 
@@ -54,11 +54,21 @@ fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap
     let pods = || story.pods.get("agent").into_iter().flatten().flat_map(|(_, pods)| pods);
     for target in metrics.of("agent") {
         let node = pods().find(|(_, pod)| pod.ip == target.address).map(|(_, pod)| pod.node.clone());
-        if let Some(node) = node.filter(|node| record.environment.streams.values().any(|other| other == node)) {
+        if let Some(node) = node.filter(|node| record.environment.streams.values().any(|other| other == node))
+        {
             by_node.entry(node).or_default().push(target);
         }
     }
     by_node
+}
+
+/// The one of a node's processes that answered last, and when.
+fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
+    let last = |target: &'a Target| {
+        let behind = target.answered.partition_point(|at| *at <= until);
+        Some((target, *target.answered.get(behind.checked_sub(1)?)?))
+    };
+    targets.iter().filter_map(|target| last(target)).max_by_key(|(_, at)| *at)
 }
 
 struct Queues<'a> {
@@ -78,25 +88,20 @@ impl Queues<'_> {
     fn highest(&self, from: f64, to: f64) -> BTreeMap<&str, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
         let highest = |targets: &[&Target]| {
-            targets.iter().filter_map(|target| target.highest(SIZE, from, to)).map(|(_, size)| size).reduce(f64::max)
+            targets
+                .iter()
+                .filter_map(|target| target.highest(SIZE, from, to))
+                .map(|(_, size)| size)
+                .reduce(f64::max)
         };
         self.by_node.iter().filter_map(|(node, targets)| Some((node.as_str(), highest(targets)?))).collect()
-    }
-
-    /// The process that answered last on each node.
-    fn latest<'b>(&self, targets: &[&'b Target], until: u64) -> Option<(&'b Target, u64)> {
-        let last = |target: &'b Target| {
-            let behind = target.answered.partition_point(|at| *at <= until);
-            Some((target, *target.answered.get(behind.checked_sub(1)?)?))
-        };
-        targets.iter().filter_map(|target| last(target)).max_by_key(|(_, at)| *at)
     }
 
     /// What each node's queue held at a moment; none where it was not known.
     fn at(&self, t: f64) -> BTreeMap<&str, Option<f64>> {
         let until = self.ms(t);
         let size = |targets: &[&Target]| {
-            let (target, answered) = self.latest(targets, until)?;
+            let (target, answered) = latest(targets, until)?;
             (until.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, until))?
         };
         self.by_node.iter().map(|(node, targets)| (node.as_str(), size(targets))).collect()
@@ -105,7 +110,10 @@ impl Queues<'_> {
     fn at_the_end(&self, settled: f64) -> Option<Finding> {
         let at_the_end = self.at(settled);
         if let Some((node, _)) = at_the_end.iter().find(|(_, size)| size.is_none()) {
-            return Some((Verdict::Inconclusive, format!("nobody knows what the queue on {node} held at the end")));
+            return Some((
+                Verdict::Inconclusive,
+                format!("nobody knows what the queue on {node} held at the end"),
+            ));
         }
         let (node, size) = at_the_end.iter().find(|(_, size)| size.is_some_and(|size| size >= 0.5))?;
         let size = size.unwrap_or_default();
@@ -119,7 +127,9 @@ impl Queues<'_> {
         for node in self.record.environment.streams.values() {
             let grown = during.get(node.as_str()).copied().unwrap_or_default();
             if grown <= usual {
-                let reason = format!("the queue on {node} did not grow while the backend took nothing: {grown:.0}, and {usual:.0} before");
+                let reason = format!(
+                    "the queue on {node} did not grow while the backend took nothing: {grown:.0}, and {usual:.0} before"
+                );
                 return Err((Verdict::Inconclusive, reason));
             }
         }
@@ -128,24 +138,33 @@ impl Queues<'_> {
         for (node, targets) in &self.by_node {
             let Some(recovered) = self.recovered(targets, end, usual) else {
                 if self.story.last - end < limit {
-                    return Err((Verdict::Inconclusive, format!("the run ended before the queue on {node} had to be empty")));
+                    return Err((
+                        Verdict::Inconclusive,
+                        format!("the run ended before the queue on {node} had to be empty"),
+                    ));
                 }
                 return Err((Verdict::Fail, format!("the queue on {node} never came down again")));
             };
             if recovered - end > limit {
                 let took = recovered - end;
-                return Err((Verdict::Fail, format!("the queue on {node} took {took:.0}s to come down; the limit is {limit}s")));
+                return Err((
+                    Verdict::Fail,
+                    format!("the queue on {node} took {took:.0}s to come down; the limit is {limit}s"),
+                ));
             }
             slowest = f64::max(slowest, recovered - end);
         }
         let most: f64 = during.values().sum();
-        let reason = format!("all grew in the outage (to {:.1} MB together) and were as before {slowest:.0}s after it", most / 1e6);
+        let reason = format!(
+            "all grew in the outage (to {:.1} MB together) and were as before {slowest:.0}s after it",
+            most / 1e6
+        );
         Ok((reason, json!({"usual": usual, "highest": during, "recovered_s": slowest})))
     }
 
     /// When a node's queue was at most this full again.
     fn recovered(&self, targets: &[&Target], end: f64, usual: f64) -> Option<f64> {
-        let (target, _) = self.latest(targets, u64::MAX)?;
+        let (target, _) = latest(targets, u64::MAX)?;
         let end = self.ms(end);
         let node = &self.record.environment.sink_node;
         let answers = target.answered.iter().filter(|at| **at >= end);

@@ -34,7 +34,12 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     Some(Check::new("rollout", verdict, reason, evidence))
 }
 
-fn rollout(record: &Record, story: &Story, upgrade: &Upgrade, fault: &FaultStory) -> (Verdict, String, Value) {
+fn rollout(
+    record: &Record,
+    story: &Story,
+    upgrade: &Upgrade,
+    fault: &FaultStory,
+) -> (Verdict, String, Value) {
     let (app, target) = (upgrade.what.app(), fault.target.as_str());
     let kind = match upgrade.what {
         Part::Gateways => Kind::Deployment,
@@ -60,7 +65,8 @@ fn rollout(record: &Record, story: &Story, upgrade: &Upgrade, fault: &FaultStory
         })
         .collect();
     let bounds = Bounds::of(workload);
-    let (fewest_at, fewest, _) = counted.iter().min_by_key(|(_, ready, _)| *ready).copied().unwrap_or_default();
+    let (fewest_at, fewest, _) =
+        counted.iter().min_by_key(|(_, ready, _)| *ready).copied().unwrap_or_default();
     let (most_at, _, most) = counted.iter().max_by_key(|(_, _, all)| *all).copied().unwrap_or_default();
     let floor = match upgrade.what {
         Part::Gateways => record.environment.pdb_minimum as usize,
@@ -87,14 +93,28 @@ fn rollout(record: &Record, story: &Story, upgrade: &Upgrade, fault: &FaultStory
         (Verdict::Fail, format!("{target} did not finish: {problem}"))
     } else if fewest < bounds.least_ready {
         let least = bounds.least_ready;
-        (Verdict::Fail, format!("{target}: {fewest} ready at {fewest_at:.1}s; maxUnavailable allows no fewer than {least}"))
+        (
+            Verdict::Fail,
+            format!(
+                "{target}: {fewest} ready at {fewest_at:.1}s; maxUnavailable allows no fewer than {least}"
+            ),
+        )
     } else if most > bounds.most_pods {
         let allowed = bounds.most_pods;
-        (Verdict::Fail, format!("{target}: {most} pods at {most_at:.1}s; maxSurge allows no more than {allowed}"))
+        (
+            Verdict::Fail,
+            format!("{target}: {most} pods at {most_at:.1}s; maxSurge allows no more than {allowed}"),
+        )
     } else if !all_replaced(pods, start, end) {
         (Verdict::Inconclusive, format!("{target} replaced nothing, so it has shown nothing"))
     } else {
-        (Verdict::Pass, format!("{target} in {:.0}s, never fewer than {fewest} ready, never more than {most} pods", end - start))
+        (
+            Verdict::Pass,
+            format!(
+                "{target} in {:.0}s, never fewer than {fewest} ready, never more than {most} pods",
+                end - start
+            ),
+        )
     };
     (verdict, reason, evidence)
 }

@@ -7,8 +7,8 @@ use crate::world::{self, Kind, Object};
 use proptest::prelude::*;
 use serde_json::json;
 use spanproof_ledger::{
-    Delivery, EmitterLedger, EmitterRecord, EmitterSeal, Metrics, MetricsRecord, Range, SinkLedger, SinkRecord,
-    SinkSeal,
+    Delivery, EmitterLedger, EmitterRecord, EmitterSeal, Metrics, MetricsRecord, Range, SinkLedger,
+    SinkRecord, SinkSeal,
 };
 use std::path::Path;
 
@@ -70,7 +70,8 @@ fn gone(index: usize) -> Event {
 }
 
 fn budget(change: impl Fn(&mut world::Budget)) -> Event {
-    let selector = serde_json::from_value(json!({"matchLabels": {"app.kubernetes.io/name": "gateway"}})).unwrap();
+    let selector =
+        serde_json::from_value(json!({"matchLabels": {"app.kubernetes.io/name": "gateway"}})).unwrap();
     let mut budget = world::Budget {
         min_available: Some("1".to_owned()),
         selector,
@@ -99,7 +100,8 @@ fn eviction(code: u16) -> Event {
 
 impl Plan {
     fn healthy() -> Self {
-        let mut timeline = vec![(0.0, Event::Began { run: "test".to_owned(), tag: 7, seed: 42, unix_ms: BEGAN })];
+        let mut timeline =
+            vec![(0.0, Event::Began { run: "test".to_owned(), tag: 7, seed: 42, unix_ms: BEGAN })];
         timeline.extend([pod("agent", 0, true), pod("agent", 1, true)].map(|event| (0.1, event)));
         timeline.extend([gateway(0, true), gateway(1, true), budget(|_| ())].map(|event| (0.1, event)));
         timeline.extend(KINDS.map(|kind| (0.1, synced(kind, true))));
@@ -169,7 +171,13 @@ impl Plan {
         }));
         if self.sealed {
             let before = records.len() as u64;
-            let seal = EmitterSeal { next: spans, acknowledged: spans, incarnations: 1, records: before, complete: false };
+            let seal = EmitterSeal {
+                next: spans,
+                acknowledged: spans,
+                incarnations: 1,
+                records: before,
+                complete: false,
+            };
             records.push(EmitterRecord::Sealed(seal));
         }
         EmitterLedger::from_records(&records).unwrap()
@@ -187,7 +195,12 @@ impl Plan {
                 let numbers = numbers.clone().filter(|seq| stream != 1 || !self.lost.contains(seq));
                 let set: spanproof_ledger::RangeSet = numbers.collect();
                 let unix_ms = BEGAN + 1_500 + second * 1_000;
-                add(&SinkRecord::Delivered(Delivery { unix_ms, gateway: 0, stream, ranges: set.iter().collect() }));
+                add(&SinkRecord::Delivered(Delivery {
+                    unix_ms,
+                    gateway: 0,
+                    stream,
+                    ranges: set.iter().collect(),
+                }));
             }
         }
         if !self.refused.is_empty() {
@@ -224,7 +237,10 @@ impl Plan {
     }
 
     fn record(&self) -> Record {
-        let text = format!("name: test\nload: {{rate: {}/s}}\nsteps:\n  - drain: {{}}\ntier: {{without: [hpa]}}\n", 2 * RATE);
+        let text = format!(
+            "name: test\nload: {{rate: {}/s}}\nsteps:\n  - drain: {{}}\ntier: {{without: [hpa]}}\n",
+            2 * RATE
+        );
         let numbered = (0..).zip(&self.timeline);
         Record {
             scenario: Scenario::parse(Path::new("test.yaml"), &text).unwrap(),
@@ -294,7 +310,10 @@ fn what_the_backend_refused_and_never_took_is_named_as_such() {
     let ranges = check.evidence["lost_ranges"].as_array().unwrap();
     assert_eq!(ranges[0]["hop"], "vanished between agent and backend");
     assert_eq!(ranges[1]["hop"], "refused by the backend (Unavailable)");
-    assert_eq!((&check.evidence["vanished"], &check.evidence["refused_by_the_backend"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&check.evidence["vanished"], &check.evidence["refused_by_the_backend"]),
+        (&1.into(), &1.into())
+    );
 }
 
 #[test]
@@ -360,7 +379,11 @@ fn too_few_ready_gateways_fail_unless_nobody_looked() {
     let judgement = blind.judged();
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     for name in ["availability", "pdb"] {
-        assert_eq!(judgement.checks.iter().find(|check| check.name == name).unwrap().verdict, Verdict::Inconclusive, "{name}");
+        assert_eq!(
+            judgement.checks.iter().find(|check| check.name == name).unwrap().verdict,
+            Verdict::Inconclusive,
+            "{name}"
+        );
     }
     let elsewhere = Plan::healthy().with(18.0, synced(Kind::ReplicaSet, false));
     assert_eq!(elsewhere.judged().verdict, Verdict::Pass, "no check asks for what was not seen");
@@ -387,7 +410,11 @@ fn an_eviction_that_leaves_too_few_is_the_budgets_failure() {
     let judgement = plan.judged();
     let pdb = check(&judgement, "pdb");
     assert_eq!(pdb.verdict, Verdict::Fail);
-    assert!(pdb.reason.contains("gateway-1 was granted and left 0 ready gateways at 16.3s"), "{}", pdb.reason);
+    assert!(
+        pdb.reason.contains("gateway-1 was granted and left 0 ready gateways at 16.3s"),
+        "{}",
+        pdb.reason
+    );
     assert_eq!(check(&judgement, "availability").verdict, Verdict::Fail);
 
     // The same gateway lost by a deletion is no eviction.
@@ -398,13 +425,15 @@ fn an_eviction_that_leaves_too_few_is_the_budgets_failure() {
 
 #[test]
 fn a_budget_must_be_there_and_cover_the_gateways() {
-    let is_budget = |event: &Event| matches!(event, Event::Seen { object: Object::PodDisruptionBudget(_), .. });
-    let with = |change: &dyn Fn(&mut world::Budget)| {
-        Plan::healthy().without(is_budget).with(0.1, budget(change))
-    };
+    let is_budget =
+        |event: &Event| matches!(event, Event::Seen { object: Object::PodDisruptionBudget(_), .. });
+    let with =
+        |change: &dyn Fn(&mut world::Budget)| Plan::healthy().without(is_budget).with(0.1, budget(change));
     only(&Plan::healthy().without(is_budget).judged(), "pdb", Verdict::Fail);
-    let elsewhere = serde_json::from_value(json!({"matchLabels": {"app.kubernetes.io/name": "other"}})).unwrap();
-    let other = with(&|budget| (budget.selector, budget.expected) = (std::clone::Clone::clone(&elsewhere), 3));
+    let elsewhere =
+        serde_json::from_value(json!({"matchLabels": {"app.kubernetes.io/name": "other"}})).unwrap();
+    let other =
+        with(&|budget| (budget.selector, budget.expected) = (std::clone::Clone::clone(&elsewhere), 3));
     let reason = only(&other.judged(), "pdb", Verdict::Fail).reason;
     assert!(reason.contains("covers no gateway"), "{reason}");
     only(&with(&|budget| budget.expected = 0).judged(), "pdb", Verdict::Fail);

@@ -193,7 +193,13 @@ impl Recorded for HorizontalPodAutoscaler {
 
 /// What is asked for, and what was read of it.
 fn reading(wanted: &MetricSpec, current: &[MetricStatus]) -> Reading {
-    let (name, target) = match (&wanted.resource, &wanted.container_resource, &wanted.pods, &wanted.object, &wanted.external) {
+    let (name, target) = match (
+        &wanted.resource,
+        &wanted.container_resource,
+        &wanted.pods,
+        &wanted.object,
+        &wanted.external,
+    ) {
         (Some(it), ..) => (it.name.clone(), &it.target),
         (_, Some(it), ..) => (it.name.clone(), &it.target),
         (_, _, Some(it), ..) => (it.metric.name.clone(), &it.target),
@@ -223,7 +229,9 @@ fn in_its_unit(target: &MetricTarget, value: Option<&MetricValueStatus>) -> (Opt
         quantity.and_then(|quantity| quantity_value(&quantity.0))
     };
     match &target.average_value {
-        Some(average) => (number(Some(average)), number(value.and_then(|value| value.average_value.as_ref()))),
+        Some(average) => {
+            (number(Some(average)), number(value.and_then(|value| value.average_value.as_ref())))
+        }
         None => (number(target.value.as_ref()), number(value.and_then(|value| value.value.as_ref()))),
     }
 }
@@ -280,7 +288,10 @@ mod tests {
         };
         let is_ready = |object| matches!(object, Object::Pod(Pod { ready: true, .. }));
         assert!(is_ready(recorded::<v1::Pod>(pod(None))));
-        assert!(!is_ready(recorded::<v1::Pod>(pod(Some("2026-01-01T00:00:00Z")))), "as the PDB's controller counts");
+        assert!(
+            !is_ready(recorded::<v1::Pod>(pod(Some("2026-01-01T00:00:00Z")))),
+            "as the PDB's controller counts"
+        );
     }
 
     #[test]
@@ -303,8 +314,13 @@ mod tests {
                 "conditions": [{"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound"}],
             },
         });
-        let Object::HorizontalPodAutoscaler(hpa) = recorded::<HorizontalPodAutoscaler>(value) else { panic!() };
-        assert_eq!((hpa.min, hpa.max, hpa.desired, hpa.stabilisation_s, hpa.active), (2, 5, 3, 60, Some(true)));
+        let Object::HorizontalPodAutoscaler(hpa) = recorded::<HorizontalPodAutoscaler>(value) else {
+            panic!()
+        };
+        assert_eq!(
+            (hpa.min, hpa.max, hpa.desired, hpa.stabilisation_s, hpa.active),
+            (2, 5, 3, 60, Some(true))
+        );
         let cpu = Reading { name: "cpu".to_owned(), target: 70.0, current: Some(90.0) };
         let queue = Reading { name: "queue".to_owned(), target: 2_000.0, current: Some(0.5) };
         assert_eq!(hpa.metrics, [cpu, queue]);
@@ -312,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_budget_without_a_selector_selects_nothing() {
-        let Object::PodDisruptionBudget(budget) = recorded::<PodDisruptionBudget>(json!({"spec": {"minAvailable": 1}}))
+        let Object::PodDisruptionBudget(budget) =
+            recorded::<PodDisruptionBudget>(json!({"spec": {"minAvailable": 1}}))
         else {
             panic!()
         };
@@ -322,6 +339,9 @@ mod tests {
 
     #[test]
     fn quantities_are_numbers() {
-        assert_eq!(["250m", "2Ki", "3", "1.5k", "x"].map(quantity_value), [Some(0.25), Some(2048.0), Some(3.0), Some(1500.0), None]);
+        assert_eq!(
+            ["250m", "2Ki", "3", "1.5k", "x"].map(quantity_value),
+            [Some(0.25), Some(2048.0), Some(3.0), Some(1500.0), None]
+        );
     }
 }

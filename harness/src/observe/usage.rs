@@ -40,7 +40,14 @@ pub async fn watch_usage(client: Client, namespace: String, recorder: Recorder, 
             Ok(used) => {
                 for ((pod, container), used) in used {
                     let Used { cpu_s, memory_bytes, periods, throttled } = used;
-                    let _ = recorder.event(Event::Usage { pod, container, cpu_s, memory_bytes, periods, throttled });
+                    let _ = recorder.event(Event::Usage {
+                        pod,
+                        container,
+                        cpu_s,
+                        memory_bytes,
+                        periods,
+                        throttled,
+                    });
                 }
             }
             Err(error) if !said => {
@@ -78,7 +85,8 @@ fn read(text: &str, namespace: &str) -> BTreeMap<(String, String), Used> {
         if container.is_empty() || container == "POD" {
             continue; // the pod's own group, and its pause container
         }
-        let value = line.rsplit_once('}').and_then(|(_, value)| value.split_whitespace().next()?.parse().ok());
+        let value =
+            line.rsplit_once('}').and_then(|(_, value)| value.split_whitespace().next()?.parse().ok());
         let Some(value) = value else { continue };
         let name = line.split('{').next().unwrap_or_default();
         let used = all.entry((pod.to_owned(), container.to_owned())).or_default();

@@ -5,7 +5,7 @@ use super::{Entry, Environment, Event, RecordError};
 use crate::scenario::Scenario;
 use spanproof_ledger::{EmitterLedger, EmitterRecord, Metrics, MetricsRecord, SinkLedger, SinkRecord, log};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A run folder that was read.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Record {
             record.add_ledger(&path, &bytes(&path)?)?;
         }
         if let Some(bytes) = optional(&dir.join("metrics.log"))? {
-            match summed::<MetricsRecord, _, _>(&bytes, |records| Metrics::from_records(records)) {
+            match summed::<MetricsRecord, _, _>(&bytes, Metrics::from_records) {
                 Ok(metrics) => record.metrics = Some(metrics),
                 Err(problem) => record.damage.push(format!("metrics.log: {problem}")),
             }
@@ -130,7 +130,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, RecordError> {
     std::fs::read(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })
 }
 
-fn optional(path: &PathBuf) -> Result<Option<Vec<u8>>, RecordError> {
+fn optional(path: &Path) -> Result<Option<Vec<u8>>, RecordError> {
     match bytes(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(RecordError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),

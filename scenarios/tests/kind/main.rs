@@ -40,7 +40,11 @@ fn a_scenario_passes(#[case] name: &str) {
     }
 
     let again = support::analyzed(&outcome.folder);
-    assert_eq!(again, std::fs::read(outcome.folder.join("verdict.json")).unwrap(), "judged again, it is another verdict");
+    assert_eq!(
+        again,
+        std::fs::read(outcome.folder.join("verdict.json")).unwrap(),
+        "judged again, it is another verdict"
+    );
 }
 
 /// Without a PDB both gateways may go at once, and they do. The agents' queues keep the spans.

@@ -134,8 +134,7 @@ impl Inner {
         let Some(known) = self.targets.get_mut(&key) else { return };
         let changed = (0..).zip(known.values.iter().zip(&values));
         let changed = changed.filter_map(|(id, (before, now))| Some((id, now.filter(|_| before != now)?)));
-        let record =
-            MetricsRecord::Scraped { unix_ms, target: known.id, values: changed.collect() };
+        let record = MetricsRecord::Scraped { unix_ms, target: known.id, values: changed.collect() };
         (known.values, known.answered_unix_ms, known.silent) = (values, unix_ms, false);
         self.write(&record);
     }
@@ -144,10 +143,12 @@ impl Inner {
     fn missed(&mut self, answered: &BTreeSet<(String, SocketAddr)>) {
         let unix_ms = crate::unix_ms();
         let missed = self.targets.iter_mut().filter(|(key, known)| !known.silent && !answered.contains(key));
-        let missed: Vec<u16> = missed.map(|(_, known)| {
-            known.silent = true;
-            known.id
-        }).collect();
+        let missed: Vec<u16> = missed
+            .map(|(_, known)| {
+                known.silent = true;
+                known.id
+            })
+            .collect();
         for target in missed {
             self.write(&MetricsRecord::Silent { unix_ms, target });
         }
@@ -250,7 +251,8 @@ mod tests {
         });
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.log");
-        let whom = control::Scrape { role: "agent".to_owned(), host: "127.0.0.1".to_owned(), port: port.into() };
+        let whom =
+            control::Scrape { role: "agent".to_owned(), host: "127.0.0.1".to_owned(), port: port.into() };
         let names = [QUEUE_SIZE.to_owned(), "otelcol_exporter_send_failed_spans".to_owned()];
         let scraper = Scraper::open(&path, &[whom], &names).unwrap();
         for _ in 0..100 {
@@ -265,7 +267,11 @@ mod tests {
         let metrics = Metrics::from_records(&records.records).unwrap();
         let agent = metrics.of("agent").next().unwrap();
         assert_eq!(agent.at(QUEUE_SIZE, u64::MAX), Some(15.0));
-        assert_eq!(agent.at("otelcol_exporter_send_failed_spans", u64::MAX), None, "it is not said, so not known");
+        assert_eq!(
+            agent.at("otelcol_exporter_send_failed_spans", u64::MAX),
+            None,
+            "it is not said, so not known"
+        );
         assert!(metrics.sealed());
     }
 }
