@@ -280,6 +280,19 @@ mod pdb {
     }
 
     #[test]
+    fn a_budget_that_goes_away_guards_nothing_from_then_on() {
+        let record = recorded("two-drains");
+        let name = "gateway".to_owned();
+        let drained = when(&record, is_fault_start) + 0.005;
+        let gone = with(&record, drained, [Event::Gone { kind: Kind::PodDisruptionBudget, name }]);
+        let later = |event: &Event| matches!(event, Event::Seen { object: Object::PodDisruptionBudget(_), .. });
+        let mut gone_for_good = gone.clone();
+        gone_for_good.timeline.retain(|entry| !(entry.t > drained && later(&entry.event)));
+        renumber(&mut gone_for_good);
+        only(&gone_for_good, &["pdb"], Verdict::Fail, "was gone when");
+    }
+
+    #[test]
     fn what_nobody_saw_is_not_judged() {
         let record = recorded("two-drains");
         let drained = when(&record, is_fault_start);

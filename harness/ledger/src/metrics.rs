@@ -200,6 +200,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole numbers")]
     fn a_counter_that_fell_began_anew() {
         let metrics = Metrics::from_records(&metrics()).unwrap();
         let agent = metrics.of("agent").next().unwrap();

@@ -71,8 +71,10 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
     let worst = findings.into_iter().max_by_key(|(verdict, _)| *verdict);
     let (verdict, reason) = worst.unwrap_or_else(|| {
         if reasons.is_empty() {
-            let desired = there.last().map_or(0, |(_, hpa)| hpa.desired);
-            reasons.push(format!("it read its metric and wanted {desired} gateways, as before"));
+            let desired = there.iter().map(|(_, hpa)| hpa.desired);
+            let (fewest, most) = (desired.clone().min().unwrap_or(0), desired.max().unwrap_or(0));
+            let wanted = if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") };
+            reasons.push(format!("it read its metric, and wanted {wanted} gateways"));
         }
         (Verdict::Pass, reasons.join("; "))
     });

@@ -50,6 +50,10 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         "over_time": over_time(story, start, end),
         "evictions": evictions.iter().map(|it| json!({"t": it.t, "pod": it.pod, "code": it.code, "outcome": it.outcome})).collect::<Vec<_>>(),
     });
+    let unguarded = granted.iter().find(|eviction| {
+        let then = at(&story.budgets, eviction.t).map_or(&[][..], Vec::as_slice);
+        !then.iter().any(|(_, budget)| selects(budget, pods))
+    });
     let by_evictions = || {
         broken.map(|(t, pod, left)| {
             format!("the eviction of {pod} was granted and left {left} ready gateways at {t:.1}s; the minimum is {minimum}")
@@ -66,6 +70,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             (Verdict::Fail, format!("{name} demands no healthy pod at all: it guards nothing"))
         } else if let Some(broken) = by_evictions() {
             (Verdict::Fail, broken)
+        } else if let Some(eviction) = unguarded {
+            (Verdict::Fail, format!("{name} was gone when {} was evicted at {:.1}s", eviction.pod, eviction.t))
         } else if evictions.is_empty() {
             let nothing = "nothing was evicted (it guards evictions, not roll-outs or scale-in)";
             (
@@ -98,11 +104,15 @@ fn names((_, pods): &(f64, Vec<(String, Pod)>)) -> impl Iterator<Item = &str> {
     pods.iter().map(|(name, _)| name.as_str())
 }
 
-/// Whether a budget covers any of these pods, by its selector and by its own count.
-fn covers(budget: &Budget, pods: &[(String, Pod)]) -> bool {
+/// Whether a budget selects any of these pods.
+fn selects(budget: &Budget, pods: &[(String, Pod)]) -> bool {
     let selector = Selector::try_from(budget.selector.clone());
-    budget.expected > 0
-        && selector.is_ok_and(|selector| pods.iter().any(|(_, pod)| selector.matches(&pod.labels)))
+    selector.is_ok_and(|selector| pods.iter().any(|(_, pod)| selector.matches(&pod.labels)))
+}
+
+/// Whether it does so by its own count, too.
+fn covers(budget: &Budget, pods: &[(String, Pod)]) -> bool {
+    budget.expected > 0 && selects(budget, pods)
 }
 
 /// When a ready gateway was seen to be on its way out, and how many ready ones that left; none if it was not

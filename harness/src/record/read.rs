@@ -1,7 +1,7 @@
 //! A run folder, read back. What is missing or damaged in it is part of what was read, and the judge draws
 //! its conclusions.
 
-use super::{Entry, Environment, Event, RecordError};
+use super::{Entry, Environment, Event, FORMAT, RecordError};
 use crate::scenario::Scenario;
 use spanproof_ledger::{EmitterLedger, EmitterRecord, Metrics, MetricsRecord, SinkLedger, SinkRecord, log};
 use std::io;
@@ -37,8 +37,13 @@ impl Record {
         let environment = match optional(&dir.join("environment.json"))? {
             Some(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| content("environment.json", error.to_string()))?,
-            None => Environment::default(),
+            // A run that broke off before it knew where it was.
+            None => Environment { format: FORMAT, ..Environment::default() },
         };
+        if environment.format != FORMAT {
+            let message = format!("format {}; this program reads format {FORMAT}", environment.format);
+            return Err(content("environment.json", message));
+        }
         let mut record = Self {
             scenario,
             environment,

@@ -27,11 +27,11 @@ fn a_scenario_passes(#[case] name: &str) {
     assert!(!outcome.judgement.faults.is_empty());
     let refused = check(&outcome, "pdb").evidence["refused"].as_u64();
     let observers = &outcome.judgement.usage;
-    let cores: f64 = ["emit", "sink"].iter().map(|app| observers[*app].cores).sum();
+    let cores: f64 = ["emit", "sink", "harness"].iter().map(|app| observers[*app].cores).sum();
     match name {
         // The API server refused, and both drains finished all the same.
         "two-drains" => assert!(refused.unwrap() > 0, "no eviction was refused"),
-        "node-drain" => assert!(cores < 0.1, "probes used {cores} cores at 2,000 spans/s"),
+        "node-drain" => assert!(cores < 0.1, "observers and probes used {cores} cores at 2,000 spans/s"),
         "load-spike" => {
             let steady = check(&outcome, "hpa").evidence["steady_share_of_target"].as_f64().unwrap();
             assert!(steady < 0.4, "the steady load is {steady} of the HPA's target");
