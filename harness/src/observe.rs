@@ -81,15 +81,14 @@ impl Observer {
 
     fn saw(&self, events: Vec<Event>) {
         for event in events {
-            match &event {
-                Event::Seen { name, object } => {
-                    self.world.send_modify(|world| world.see(name, object.clone()));
-                }
-                Event::Gone { kind, name } => self.world.send_modify(|world| world.lose(*kind, name)),
+            // On record first: what somebody concludes from it stands behind it. A timeline that cannot be written
+            // ends the run elsewhere.
+            let _ = self.recorder.event(event.clone());
+            match event {
+                Event::Seen { name, object } => self.world.send_modify(|world| world.see(&name, object)),
+                Event::Gone { kind, name } => self.world.send_modify(|world| world.lose(kind, &name)),
                 _ => {}
             }
-            // A timeline that cannot be written ends the run elsewhere.
-            let _ = self.recorder.event(event);
         }
     }
 

@@ -285,7 +285,8 @@ mod pdb {
         let name = "gateway".to_owned();
         let drained = when(&record, is_fault_start) + 0.005;
         let gone = with(&record, drained, [Event::Gone { kind: Kind::PodDisruptionBudget, name }]);
-        let later = |event: &Event| matches!(event, Event::Seen { object: Object::PodDisruptionBudget(_), .. });
+        let later =
+            |event: &Event| matches!(event, Event::Seen { object: Object::PodDisruptionBudget(_), .. });
         let mut gone_for_good = gone.clone();
         gone_for_good.timeline.retain(|entry| !(entry.t > drained && later(&entry.event)));
         renumber(&mut gone_for_good);

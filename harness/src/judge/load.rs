@@ -2,6 +2,7 @@
 
 use super::{Check, Story, Verdict, grouped};
 use crate::record::Record;
+use crate::scenario::{Part, Step};
 use serde_json::{Map, json};
 use spanproof_ledger::{Account, EmitSecond, EmitterLedger};
 
@@ -16,27 +17,24 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         return inconclusive("emitters' ledgers are missing".to_owned());
     }
     // All of it, before the first fault, and during each: an average must not hide that there was none.
-    let mut windows = vec![("over all".to_owned(), start, end)];
-    windows.push((
-        "before the first fault".to_owned(),
-        start,
-        story.faults.first().map_or(end, |fault| fault.start),
-    ));
+    let first = story.faults.first().map_or(end, |fault| fault.start);
+    let mut windows =
+        vec![("over all".to_owned(), start, end), ("before the first fault".to_owned(), start, first)];
     for fault in &story.faults {
-        windows.push((
-            format!("during {} of {}", fault.name, fault.target),
-            fault.start,
-            fault.over().min(end),
-        ));
+        let name = format!("during {} of {}", fault.name, fault.target);
+        windows.push((name, fault.start, fault.over().min(end)));
     }
-    let rates: Vec<Rates> = windows
-        .into_iter()
-        .map(|(name, from, to)| Rates {
-            name,
-            asked: asked(story, from, to),
-            achieved: achieved(record, from, to),
-        })
-        .collect();
+    let rates = windows.into_iter().map(|(name, from, to)| {
+        // While agents are rolled, what is acknowledged is what that leaves of it; it is sent all the same, and
+        // over all it must be acknowledged in the end.
+        let what = if (from, to) != (start, end) && agents_were_rolled(record, story, from, to) {
+            Counted::Sent
+        } else {
+            Counted::SentAndAcknowledged
+        };
+        Rates { name, asked: asked(story, from, to), achieved: achieved(record, from, to, what) }
+    });
+    let rates: Vec<Rates> = rates.collect();
     let evidence = json!({
         "floor": floor,
         "asked_per_s": rates.iter().map(|it| (it.name.clone(), it.asked.round().into())).collect::<Map<_, _>>(),
@@ -91,16 +89,35 @@ fn asked(story: &Story, from: f64, to: f64) -> f64 {
 /// How far from an end of a window the records may begin or end, in milliseconds: they are by second.
 const SLACK_MS: f64 = 2_500.0;
 
-/// Spans per second of all emitters in a window of the run's clock, sent and acknowledged (whichever is
-/// less); none if one of them has no record of all of the window.
-fn achieved(record: &Record, from: f64, to: f64) -> Option<f64> {
+/// What of the load counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Sent,
+    /// Whichever is less.
+    SentAndAcknowledged,
+}
+
+fn agents_were_rolled(record: &Record, story: &Story, from: f64, to: f64) -> bool {
+    let asked = record.scenario.steps.iter().filter_map(|step| match step {
+        Step::Upgrade(upgrade) => Some(upgrade.what),
+        _ => None,
+    });
+    let rolled = story.faults.iter().filter(|fault| fault.name == "upgrade").zip(asked);
+    let mut agents = rolled.filter(|(_, what)| *what == Part::Agents).map(|(fault, _)| fault);
+    agents.any(|fault| fault.start < to && fault.over() > from)
+}
+
+/// Spans per second of all emitters in a window of the run's clock; none if one of them has no record of all of
+/// the window.
+fn achieved(record: &Record, from: f64, to: f64, what: Counted) -> Option<f64> {
     let rates = record.emitters.iter().map(|emitter| {
         let ms = |t| record.unix_ms(record.node_of(emitter.stream()), t) as f64;
         rate(emitter, ms(from), ms(to))
     });
     let rates: Vec<(f64, f64)> = rates.collect::<Option<_>>()?;
     let sum = |part: fn(&(f64, f64)) -> f64| rates.iter().map(part).sum::<f64>();
-    Some(sum(|rate| rate.0).min(sum(|rate| rate.1)))
+    let (sent, acknowledged) = (sum(|rate| rate.0), sum(|rate| rate.1));
+    Some(if what == Counted::Sent { sent } else { sent.min(acknowledged) })
 }
 
 /// (sent, acknowledged) per second, from the first to the last second that begins in the window: one that

@@ -71,7 +71,10 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         } else if let Some(broken) = by_evictions() {
             (Verdict::Fail, broken)
         } else if let Some(eviction) = unguarded {
-            (Verdict::Fail, format!("{name} was gone when {} was evicted at {:.1}s", eviction.pod, eviction.t))
+            (
+                Verdict::Fail,
+                format!("{name} was gone when {} was evicted at {:.1}s", eviction.pod, eviction.t),
+            )
         } else if evictions.is_empty() {
             let nothing = "nothing was evicted (it guards evictions, not roll-outs or scale-in)";
             (
