@@ -79,6 +79,12 @@ pub enum FaultError {
     /// A probe could not be told what to do.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The probes did not say how the load stands.
+    #[error("the probes did not answer, so it was not seen whether it came about: {awaited}")]
+    Blind {
+        /// What was awaited.
+        awaited: String,
+    },
     /// The run was interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -87,7 +93,18 @@ pub enum FaultError {
     Record(#[from] RecordError),
 }
 
+/// What the probes said longer ago says nothing about now.
+const STALE: Duration = Duration::from_secs(10);
+
 impl FaultError {
+    /// Whether the harness could not see or do what it should: that is no doing of the tier's.
+    const fn is_blind(&self) -> bool {
+        matches!(
+            self,
+            Self::Api { .. } | Self::Link(_) | Self::Blind { .. } | Self::Record(_) | Self::Interrupted
+        )
+    }
+
     fn api(action: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let object = object.into();
         move |source| Self::Api { action, object, source: Box::new(source) }
@@ -116,6 +133,10 @@ pub struct Stage<'a> {
     pub status: watch::Receiver<LoadStatus>,
     /// The rate that the scenario asks for.
     pub rate: Rate,
+    /// The share of every rate that is really offered: less than all of it in a control.
+    pub share: f64,
+    /// What a queue held at most before anything was done to the tier.
+    pub usual_queue: f64,
     /// Ends what is going on; what must be undone is undone all the same.
     pub cancel: CancellationToken,
     /// Numbers the faults of the run.
@@ -135,7 +156,8 @@ impl Stage<'_> {
     /// A fault is over: what became of it is on record, and is what comes back.
     fn end(&self, fault: usize, result: Result<(), FaultError>) -> Result<(), FaultError> {
         let problem = result.as_ref().err().map(ToString::to_string);
-        self.recorder.event(Event::FaultEnded { fault, problem })?;
+        let blind = result.as_ref().err().is_some_and(FaultError::is_blind);
+        self.recorder.event(Event::FaultEnded { fault, problem, blind })?;
         result
     }
 
@@ -182,6 +204,9 @@ impl Stage<'_> {
         let seen = tokio::time::timeout(patience, status.wait_for(|status| condition(status))).await;
         if seen.is_ok_and(|seen| seen.is_ok()) {
             return Ok(());
+        }
+        if self.status.borrow().at.elapsed() > STALE {
+            return Err(FaultError::Blind { awaited: awaited.to_owned() });
         }
         let state = self.status.borrow().summary();
         Err(FaultError::Deadline { awaited: awaited.to_owned(), waited: patience, state })
@@ -230,7 +255,8 @@ pub async fn wait(stage: &Stage<'_>, wait: Wait) -> Result<(), FaultError> {
         match wait.what {
             Condition::QueuesFill => {
                 let full = |load: &LoadStatus| {
-                    in_a_row(load.queues.len() >= agents && load.queues.iter().all(|size| *size > 0.0))
+                    let more = |size: &f64| *size > 2.0 * stage.usual_queue.max(1.0);
+                    in_a_row(load.queues.len() >= agents && load.queues.iter().all(more))
                 };
                 stage.await_load(awaited, patience, full).await
             }

@@ -133,6 +133,11 @@ impl Check {
     }
 }
 
+/// To three digits behind the point: in seconds, to the millisecond.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
+
 /// `1204000` as `1,204,000`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -25,10 +25,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long a watch lives before it is asked for anew, in seconds: a connection that is dead without a word
-/// is noticed then.
+/// How long a watch lives before it is asked for anew, in seconds.
 const WATCH_SECONDS: u32 = 30;
+/// A watch that failed may have been dead for as long as that before, and as its connection may hang.
+const MAY_HAVE_BEEN_DEAD: f64 = 35.0;
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often the API server is asked whether it is there: a watch by itself does not say that it is dead.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long it may take to say so.
+const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where what is seen goes: the timeline, and the world as the faults see it.
 #[derive(Clone)]
@@ -68,6 +73,7 @@ impl Observer {
         tokio::spawn(
             observer.clone().watch::<HorizontalPodAutoscaler>(observer.here(), Kind::HorizontalPodAutoscaler),
         );
+        tokio::spawn(observer.clone().heartbeat());
         tokio::spawn(observer.events());
         seen
     }
@@ -100,19 +106,56 @@ impl Observer {
         let wanted = watcher::Config::default().timeout(WATCH_SECONDS);
         let mut said = watcher(objects.clone(), wanted.clone()).boxed();
         let mut view = View::new(kind);
+        let mut alive = self.recorder.clock().now();
         loop {
             let next = tokio::select! {
                 next = said.next() => next,
                 () = self.end.cancelled() => return,
             };
             let Some(next) = next else { return };
-            if next.is_err() {
+            let now = self.recorder.clock().now();
+            let failed = next.is_err();
+            let news = next.map(|event| trimmed(&event)).map_err(|error| error.to_string());
+            self.saw(view.take(news, alive.max(now - MAY_HAVE_BEEN_DEAD)));
+            alive = now;
+            if failed {
                 // Begun anew, with a list: a watch that is resumed does not say what it missed.
                 tokio::time::sleep(PAUSE).await;
                 said = watcher(objects.clone(), wanted.clone()).boxed();
             }
-            let said = next.map(|event| trimmed(&event)).map_err(|error| error.to_string());
-            self.saw(view.take(said));
+        }
+    }
+
+    /// Asks the API server whether it is there; while it is not, nothing is seen of anything.
+    async fn heartbeat(self) {
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut alive, mut synced) = (self.recorder.clock().now(), false);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.end.cancelled() => return,
+            }
+            let answer = match http::Request::get("/readyz").body(Vec::new()) {
+                Ok(question) => {
+                    tokio::time::timeout(HEARTBEAT_PATIENCE, self.client.request_text(question)).await
+                }
+                Err(_) => return,
+            };
+            let problem = match answer {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("no answer within {}s", HEARTBEAT_PATIENCE.as_secs())),
+            };
+            let now = self.recorder.clock().now();
+            if problem.is_none() != synced {
+                synced = problem.is_none();
+                let since = (!synced).then_some(alive);
+                self.saw(vec![Event::Watch { kind: Kind::ApiServer, synced, since, problem }]);
+            }
+            if synced {
+                alive = now;
+            }
         }
     }
 
@@ -179,8 +222,8 @@ impl View {
         Self { kind, objects: BTreeMap::new(), listed: None, synced: false }
     }
 
-    /// Takes in what the watch says; the events to be recorded.
-    fn take(&mut self, said: Result<Said, String>) -> Vec<Event> {
+    /// Takes in what the watch says; the events to be recorded. `alive` is its last sign of life before this one.
+    fn take(&mut self, said: Result<Said, String>, alive: f64) -> Vec<Event> {
         match said {
             Ok(Said::Is(name, object)) => self.is(name, object).into_iter().collect(),
             Ok(Said::Gone(name)) => self.gone(name).into_iter().collect(),
@@ -200,13 +243,18 @@ impl View {
                 events.extend(listed.into_iter().filter_map(|(name, object)| self.is(name, object)));
                 if !self.synced {
                     self.synced = true;
-                    events.push(Event::Watch { kind: self.kind, synced: true, problem: None });
+                    events.push(Event::Watch { kind: self.kind, synced: true, since: None, problem: None });
                 }
                 events
             }
             Err(problem) if self.synced => {
                 self.synced = false;
-                vec![Event::Watch { kind: self.kind, synced: false, problem: Some(problem) }]
+                vec![Event::Watch {
+                    kind: self.kind,
+                    synced: false,
+                    since: Some(alive),
+                    problem: Some(problem),
+                }]
             }
             Err(_) => Vec::new(),
         }
@@ -237,7 +285,8 @@ mod tests {
     }
 
     fn synced(synced: bool) -> Event {
-        Event::Watch { kind: Kind::Pod, synced, problem: (!synced).then(|| "connection lost".to_owned()) }
+        let problem = (!synced).then(|| "connection lost".to_owned());
+        Event::Watch { kind: Kind::Pod, synced, since: (!synced).then_some(7.0), problem }
     }
 
     #[test]
@@ -245,19 +294,23 @@ mod tests {
         let mut view = View::new(Kind::Pod);
         let listed = |(name, object)| Said::Listed(name, object);
         for said in [Said::ListBegins, listed(pod("a", true)), listed(pod("b", true))] {
-            assert!(view.take(Ok(said)).is_empty(), "half a list is nothing");
+            assert!(view.take(Ok(said), 7.0).is_empty(), "half a list is nothing");
         }
-        let whole = view.take(Ok(Said::ListEnds));
+        let whole = view.take(Ok(Said::ListEnds), 7.0);
         assert_eq!(whole, [seen(pod("a", true)), seen(pod("b", true)), synced(true)]);
         let (name, object) = pod("a", false);
-        assert_eq!(view.take(Ok(Said::Is(name.clone(), object.clone()))), [seen(pod("a", false))]);
-        assert!(view.take(Ok(Said::Is(name, object))).is_empty(), "nothing changed");
+        assert_eq!(view.take(Ok(Said::Is(name.clone(), object.clone())), 7.0), [seen(pod("a", false))]);
+        assert!(view.take(Ok(Said::Is(name, object)), 7.0).is_empty(), "nothing changed");
 
-        assert_eq!(view.take(Err("connection lost".to_owned())), [synced(false)]);
-        assert!(view.take(Err("again".to_owned())).is_empty());
-        view.take(Ok(Said::ListBegins));
-        view.take(Ok(listed(pod("b", true))));
+        assert_eq!(view.take(Err("connection lost".to_owned()), 7.0), [synced(false)]);
+        assert!(view.take(Err("again".to_owned()), 7.0).is_empty());
+        view.take(Ok(Said::ListBegins), 7.0);
+        view.take(Ok(listed(pod("b", true))), 7.0);
         let gone = Event::Gone { kind: Kind::Pod, name: "a".to_owned() };
-        assert_eq!(view.take(Ok(Said::ListEnds)), [gone, synced(true)], "a was deleted while nobody looked");
+        assert_eq!(
+            view.take(Ok(Said::ListEnds), 7.0),
+            [gone, synced(true)],
+            "a was deleted while nobody looked"
+        );
     }
 }

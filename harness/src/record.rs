@@ -137,6 +137,9 @@ pub enum Event {
         fault: usize,
         /// What went wrong, if anything did.
         problem: Option<String>,
+        /// Whether the harness could not see or do what it should: that is no doing of the tier's.
+        #[serde(default)]
+        blind: bool,
     },
     /// A node was marked unschedulable, or schedulable again, by this run.
     Cordon {
@@ -187,6 +190,9 @@ pub enum Event {
         kind: Kind,
         /// Is it up to date from now on?
         synced: bool,
+        /// Since when it may not have been, in seconds since the run began: the last sign of life.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<f64>,
         /// Why not.
         problem: Option<String>,
     },

@@ -1,6 +1,7 @@
 //! A run from its first moment to its verdict, in the order in which it happens.
 
 mod collect;
+mod steady;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -11,23 +12,20 @@ use crate::load::{self, LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
 use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
-use crate::scenario::{Answers, Measure, Scenario, Step};
+use crate::scenario::{Answers, Scenario, Share, Step};
 use crate::settle::{Settling, Sight};
-use crate::world::{Autoscaler, World};
+use crate::world::World;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
+use steady::Steady;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything that is deployed may take to be ready, or to be gone.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// How long the pipeline may hold what an emitter was told is safe, when all is well.
-const TRANSIT: Duration = Duration::from_secs(20);
-/// How often the tier may fail to be steady before a run gives up.
-const STEADY_TRIES: u32 = 2;
 
 /// What a run is told besides its scenario.
 #[derive(Debug, Clone)]
@@ -182,110 +180,16 @@ impl Run<'_> {
         let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), world.clone()));
 
         let wanted = facts.gateways(&self.scenario.tier);
-        if self.await_steady(&probes, status.clone(), &world, wanted).await? {
-            self.take_steps(&probes, status, world, wanted).await?;
+        let snapshots = tokio::spawn(collect::snapshots(probes.clone(), self.recorder.clone()));
+        if let Some(steady) = self.await_steady(&probes, status.clone(), &world, wanted).await? {
+            self.take_steps(&probes, status, world, wanted, steady).await?;
         }
+        // Nothing else writes the ledgers from here on.
+        snapshots.abort();
+        let _ = snapshots.await;
         self.finish(&probes, facts).await?;
         showing.abort();
         Ok(())
-    }
-
-    /// Waits until the tier is well under load: the asked rate, and nothing lost.
-    async fn await_steady(
-        &self,
-        probes: &Probes,
-        mut status: watch::Receiver<LoadStatus>,
-        world: &watch::Receiver<World>,
-        wanted: usize,
-    ) -> Result<bool, RunError> {
-        let load = &self.scenario.load;
-        let floor = load.rate.in_a_second() * load.floor.fraction();
-        let window = self.scenario.steady.duration();
-        let mut reason = String::new();
-        for _ in 0..STEADY_TRIES {
-            // From one answer of the probes to another, so that what the questions take does not count.
-            let asked = async {
-                status.changed().await.ok();
-                let before = status.borrow_and_update().clone();
-                tokio::time::sleep(window).await;
-                status.mark_unchanged();
-                status.changed().await.ok();
-                status.borrow_and_update().acknowledged_per_second(&before)
-            };
-            let asked = tokio::time::timeout(window + PATIENCE, asked);
-            let Ok(rate) = self.unless_cancelled(asked).await else {
-                return Ok(false);
-            };
-            let Ok(rate) = rate else {
-                reason = format!("not all probes answered within {}s", (window + PATIENCE).as_secs());
-                break;
-            };
-            if rate < floor {
-                reason = format!(
-                    "{rate:.0}/s acknowledged of {} asked for; the floor is {}",
-                    load.rate, load.floor
-                );
-                continue;
-            }
-            let ready = world.borrow().ready("gateway");
-            if ready < wanted {
-                reason = format!("{ready} of {wanted} gateways are ready");
-                continue;
-            }
-            if let Err(why) = self.await_autoscaler(world).await {
-                reason = why;
-                break;
-            }
-            match self.all_arrives(probes).await? {
-                0 => {
-                    self.recorder.event(Event::Steady)?;
-                    self.progress.say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
-                    return Ok(true);
-                }
-                missing => {
-                    reason =
-                        format!("{missing} acknowledged spans did not arrive within {}s", TRANSIT.as_secs());
-                }
-            }
-            break; // what is lost stays lost
-        }
-        self.not_steady(reason)
-    }
-
-    /// Waits until the HPA, where there is one, reads its metric; why not, if it does not.
-    async fn await_autoscaler(&self, world: &watch::Receiver<World>) -> Result<(), String> {
-        if !self.scenario.tier.has(Measure::Hpa) {
-            return Ok(());
-        }
-        self.progress.say("waiting until the HPA reads its metric");
-        let mut world = world.clone();
-        let reads = world.wait_for(|world| world.autoscaler("gateway").is_some_and(Autoscaler::reads));
-        let read = self.unless_cancelled(tokio::time::timeout(PATIENCE, reads)).await;
-        if read.is_ok_and(|read| read.is_ok_and(|read| read.is_ok())) {
-            return Ok(());
-        }
-        let world = world.borrow();
-        let why = world.autoscaler("gateway").map_or("it is not there", |hpa| hpa.why.as_str());
-        Err(format!("the HPA reads no metric: {why}"))
-    }
-
-    fn not_steady(&self, reason: String) -> Result<bool, RunError> {
-        self.progress.say(&format!("not steady, so nothing is done to the tier: {reason}"));
-        self.recorder.event(Event::NotSteady { reason })?;
-        Ok(false)
-    }
-
-    /// How many of the spans that are acknowledged by now have not arrived in good time.
-    async fn all_arrives(&self, probes: &Probes) -> Result<u64, RunError> {
-        let acknowledged = probes.acknowledged().await?;
-        let until = Instant::now() + TRANSIT;
-        loop {
-            let missing = load::outstanding(&acknowledged, &probes.delivered().await?);
-            if missing == 0 || Instant::now() > until || self.cancel.is_cancelled() {
-                return Ok(missing);
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
     }
 
     async fn take_steps(
@@ -294,6 +198,7 @@ impl Run<'_> {
         status: watch::Receiver<LoadStatus>,
         world: watch::Receiver<World>,
         wanted: usize,
+        steady: Steady,
     ) -> Result<(), RunError> {
         let stage = Stage {
             client: self.cluster.client().clone(),
@@ -306,6 +211,8 @@ impl Run<'_> {
             probes: probes.clone(),
             status,
             rate: self.scenario.load.rate,
+            share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
+            usual_queue: steady.usual_queue,
             cancel: self.cancel.clone(),
             faults: AtomicUsize::new(0),
             backend: Mutex::new(None),

@@ -51,7 +51,10 @@ impl Settling {
         let lasted = |since: Option<Duration>, long: Duration| {
             since.is_some_and(|since| now.saturating_sub(since) >= long)
         };
-        if lasted(self.complete_since, self.tail) {
+        // A queue may still hold what has arrived: an agent that was not answered sends it once more.
+        let known_empty =
+            empty || lasted(self.complete_since, self.worst_retry_pause + Duration::from_secs(1));
+        if lasted(self.complete_since, self.tail) && known_empty {
             Some(SettleEnd::Complete)
         } else if lasted(self.quiet_since, self.worst_retry_pause + Duration::from_secs(1)) {
             Some(SettleEnd::Quiet)
@@ -82,8 +85,16 @@ mod tests {
 
     #[test]
     fn everything_there_ends_it_after_the_tail() {
-        let sight = |now| Sight { outstanding: Some(u64::from(now < 10)), queued: None, arrived: now };
+        let sight = |now| Sight { outstanding: Some(u64::from(now < 10)), queued: Some(0.0), arrived: now };
         assert_eq!(end(settling(), sight), (15, SettleEnd::Complete));
+        let sight = |now| Sight {
+            outstanding: Some(u64::from(now < 10)),
+            queued: Some(if now < 30 { 1.0 } else { 0.0 }),
+            arrived: now,
+        };
+        assert_eq!(end(settling(), sight), (30, SettleEnd::Complete), "what is queued is sent once more");
+        let sight = |now| Sight { outstanding: Some(u64::from(now < 10)), queued: None, arrived: now };
+        assert_eq!(end(settling(), sight), (61, SettleEnd::Complete), "no agent pauses for longer");
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub enum Kind {
     EndpointSlice,
     PodDisruptionBudget,
     HorizontalPodAutoscaler,
-    Event,
+    /// No object, but the API server itself: while it does not answer, nothing is seen.
+    ApiServer,
 }
 
 impl fmt::Display for Kind {
@@ -202,6 +203,11 @@ impl Autoscaler {
         self.active != Some(false)
             && !self.metrics.is_empty()
             && self.metrics.iter().all(|metric| metric.current.is_some())
+    }
+
+    /// Whether it has what it wants, and its metrics give no reason to want more.
+    pub fn at_rest(&self) -> bool {
+        self.desired == self.current && self.pressure().is_some_and(|share| share <= 1.0)
     }
 
     /// The highest of its metrics, as a share of its target; none if one could not be read.

@@ -297,7 +297,8 @@ mod pdb {
     fn what_nobody_saw_is_not_judged() {
         let record = recorded("two-drains");
         let drained = when(&record, is_fault_start);
-        let blind = |synced| Event::Watch { kind: Kind::PodDisruptionBudget, synced, problem: None };
+        let blind =
+            |synced| Event::Watch { kind: Kind::PodDisruptionBudget, synced, since: None, problem: None };
         let gap = with(&with(&record, drained, [blind(false)]), drained + 1.0, [blind(true)]);
         only(&gap, &["pdb"], Verdict::Inconclusive, "nobody saw the objects of kind PodDisruptionBudget");
     }
@@ -598,6 +599,60 @@ fn whatever_is_damaged_makes_every_check_inconclusive() {
         "{:#?}",
         judgement.checks
     );
+}
+
+/// A copy of a folder, to be broken.
+fn copied(run: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("ledgers")).unwrap();
+    for dir in ["", "ledgers"] {
+        for entry in std::fs::read_dir(folder(run).join(dir)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                std::fs::copy(&path, copy.path().join(dir).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    copy
+}
+
+#[test]
+fn a_run_that_broke_off_can_be_read_and_is_inconclusive() {
+    let whole = std::fs::read(folder("two-drains").join("timeline.jsonl")).unwrap();
+    for part in [0, 1, 2, 3] {
+        let copy = copied("two-drains");
+        std::fs::write(copy.path().join("timeline.jsonl"), &whole[..whole.len() * part / 4]).unwrap();
+        std::fs::remove_file(copy.path().join("metrics.log")).unwrap();
+        if part == 0 {
+            std::fs::remove_file(copy.path().join("environment.json")).unwrap();
+            std::fs::remove_file(copy.path().join("ledgers/sink.ledger")).unwrap();
+        }
+        let record = Record::read(copy.path()).unwrap();
+        assert_eq!(judge(&record).verdict, Verdict::Inconclusive, "cut at {part}/4");
+    }
+}
+
+#[test]
+fn a_damaged_ledger_is_named_and_decides_nothing() {
+    let copy = copied("two-drains");
+    let path = copy.path().join("ledgers/sink.ledger");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let judgement = judge(&Record::read(copy.path()).unwrap());
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    assert!(judgement.checks[0].reason.contains("ledgers/sink.ledger"), "{}", judgement.checks[0].reason);
+}
+
+#[test]
+fn a_folder_of_another_format_is_refused() {
+    let copy = copied("two-drains");
+    let path = copy.path().join("environment.json");
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 2", "\"format\": 1");
+    std::fs::write(&path, text).unwrap();
+    let refused = Record::read(copy.path()).unwrap_err().to_string();
+    assert!(refused.contains("format 1; this program reads format 2"), "{refused}");
 }
 
 /// A check may become inconclusive; it never changes sides, and never becomes conclusive.

@@ -98,7 +98,7 @@ impl Metrics {
             MetricsRecord::Opened { .. } => (self.opened, self.sealed) = (true, false),
             MetricsRecord::Target { id, role, address } => {
                 let (role, address) = (role.clone(), address.clone());
-                self.targets.insert(*id, Target { role, address, ..Target::default() });
+                self.targets.entry(*id).or_insert(Target { role, address, ..Target::default() });
             }
             MetricsRecord::Metric { id, name } => drop(self.names.insert(*id, name.clone())),
             MetricsRecord::Scraped { unix_ms, target, values } => {
@@ -134,9 +134,9 @@ impl Metrics {
         self.targets.values().filter(move |target| target.role == role)
     }
 
-    /// How many processes have a number.
-    pub fn targets(&self) -> usize {
-        self.targets.len()
+    /// Every process, by its number.
+    pub fn targets(&self) -> impl Iterator<Item = (u16, &Target)> {
+        self.targets.iter().map(|(id, target)| (*id, target))
     }
 }
 
@@ -166,18 +166,6 @@ impl Target {
         let before = self.at(name, from).map(|value| (from, value));
         let within = self.series.get(name)?.iter().copied().filter(|(at, _)| from < *at && *at <= to);
         before.into_iter().chain(within).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
-    }
-
-    /// The longest time without an answer in a window, in milliseconds.
-    pub fn longest_silence(&self, from: u64, to: u64) -> u64 {
-        let within = self.answered.iter().copied().filter(|at| (from..=to).contains(at));
-        let mut last = from;
-        let mut longest = 0;
-        for at in within.chain([to]) {
-            longest = longest.max(at.saturating_sub(last));
-            last = at;
-        }
-        longest
     }
 }
 
@@ -210,7 +198,6 @@ mod tests {
         assert_eq!(agent.at("sent", 6_500), Some(4.0));
         assert_eq!(agent.highest("sent", 0, 9_000), Some((2_000, 25.0)));
         assert_eq!(agent.highest("sent", 6_500, 9_000), Some((6_500, 4.0)));
-        assert_eq!(agent.longest_silence(1_000, 7_000), 4_000);
         assert!(metrics.sealed());
     }
 

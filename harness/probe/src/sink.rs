@@ -76,8 +76,11 @@ impl Sink {
         let mut books = Books { identity, forget, refuse_with, file, ledger, problem: String::new() };
         books.record(&SinkRecord::Opened { run_tag: identity.tag(), unix_ms: crate::unix_ms() }, true);
         *self.lock() = Some(books);
-        let scraper = Scraper::open(&self.metrics, &role.scrape, &role.metrics)?;
-        *self.scraper.lock().unwrap_or_else(PoisonError::into_inner) = Some(scraper);
+        // Without the metrics the sink goes on; what is wrong with their log is seen by whoever reads it.
+        match Scraper::open(&self.metrics, &role.scrape, &role.metrics) {
+            Ok(scraper) => *self.scraper.lock().unwrap_or_else(PoisonError::into_inner) = Some(scraper),
+            Err(error) => error!("no metrics are read: {error}"),
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! A backend that does not take everything, until a later step (or the end of the steps) makes it well again.
 
 use super::{FaultError, Stage};
+use crate::load::LoadStatus;
 use crate::record::Event;
 use crate::scenario::Answers;
 use std::sync::PoisonError;
@@ -18,7 +19,7 @@ pub async fn backend(stage: &Stage<'_>, answers: Answers) -> Result<(), FaultErr
             *stage.backend.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
             let before = stage.status.borrow().refused_requests;
             stage.probes.change_backend(answers).await?;
-            let refused = |load: &crate::load::LoadStatus| load.refused_requests > before;
+            let refused = |load: &LoadStatus| load.refused_requests > before;
             let felt = stage.await_load("the backend to refuse a request", PATIENCE, refused);
             stage.unless_cancelled(felt).await?;
             stage.recorder.event(Event::FaultLanded { fault })?;
@@ -28,15 +29,16 @@ pub async fn backend(stage: &Stage<'_>, answers: Answers) -> Result<(), FaultErr
             let before = stage.status.borrow().delivered;
             let result = match stage.probes.change_backend(answers).await {
                 Ok(()) => {
-                    let more = |load: &crate::load::LoadStatus| load.delivered > before;
+                    *stage.backend.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    let more = |load: &LoadStatus| load.delivered > before;
                     stage.await_load("the backend to take spans again", PATIENCE, more).await
                 }
+                // Still refusing: it is told again at the end of the steps.
                 Err(error) => Err(error.into()),
             };
             if result.is_ok() {
                 stage.recorder.event(Event::FaultHealed { fault })?;
             }
-            *stage.backend.lock().unwrap_or_else(PoisonError::into_inner) = None;
             stage.end(fault, result)
         }
         // It is so already.

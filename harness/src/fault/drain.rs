@@ -6,7 +6,7 @@ use super::{CORDONED_BY, FaultError, Stage};
 use crate::record::Event;
 use crate::restore::uncordon;
 use crate::scenario::{Drain, NodeSelector};
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -230,7 +230,7 @@ pub(super) async fn evict_together(
         barrier.wait().await;
         evict(stage, fault, pod, until).await
     });
-    try_join_all(evictions).await.map(|_| ())
+    join_all(evictions).await.into_iter().collect()
 }
 
 #[cfg(test)]

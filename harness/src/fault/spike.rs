@@ -1,6 +1,7 @@
 //! Offers more load for a while: until the HPA has gone out, and for some time behind that.
 
 use super::{FaultError, Stage, pods_state};
+use crate::load::LoadStatus;
 use crate::record::Event;
 use crate::scenario::{Rate, Spike};
 use crate::world::World;
@@ -8,15 +9,16 @@ use std::time::Duration;
 
 /// How long it may take until the load is seen to have changed.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The load has changed when this much of the difference is seen.
-const SEEN: f64 = 0.5;
+/// For how long it is measured before it is believed: a request holds many spans.
+const MEASURED: Duration = Duration::from_secs(4);
 
 /// Offers the spike's rate, and the scenario's own again afterwards, whatever happens.
 pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> {
     let fault = stage.begin("spike", &options.rate.to_string(), Vec::new())?;
     let before = stage.world.borrow().autoscaler("gateway").map(|hpa| hpa.desired);
     let spiked = stage.unless_cancelled(async {
-        offer(stage, options.rate).await?;
+        change(stage, options.rate).await?;
+        await_change(stage, options.rate).await?;
         stage.recorder.event(Event::FaultLanded { fault })?;
         if let Some(before) = before {
             let out = |world: &World| {
@@ -39,30 +41,30 @@ pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> 
         Ok(())
     });
     let spiked = spiked.await;
-    let ended = offer(stage, stage.rate).await;
+    let ended = change(stage, stage.rate).await;
     if ended.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
     stage.end(fault, spiked.and(ended))
 }
 
-/// Changes the rate, and waits until the emitters are seen to offer it.
-async fn offer(stage: &Stage<'_>, rate: Rate) -> Result<(), FaultError> {
-    let was = stage.status.borrow().clone();
-    stage.probes.change_rate(rate).await?;
+async fn change(stage: &Stage<'_>, rate: Rate) -> Result<(), FaultError> {
+    stage.probes.change_rate(Rate::per_second(rate.in_a_second() * stage.share)).await?;
     stage.recorder.event(Event::Rate { rate: rate.in_a_second() })?;
-    let mut last = was;
-    let mut first = true;
-    let offered = |now: &crate::load::LoadStatus| {
-        let seconds = now.at.saturating_duration_since(last.at).as_secs_f64();
-        if seconds < 0.5 {
-            return false;
-        }
-        let seen = now.offered.saturating_sub(last.offered) as f64 / seconds;
-        last = now.clone();
-        // The first second holds both rates.
-        let whole = !std::mem::take(&mut first);
-        whole && (seen - rate.in_a_second()).abs() < SEEN * rate.in_a_second()
+    Ok(())
+}
+
+/// Waits until the emitters are seen to offer more of the new rate than of the old one.
+async fn await_change(stage: &Stage<'_>, rate: Rate) -> Result<(), FaultError> {
+    let (old, new) = (stage.rate.in_a_second() * stage.share, rate.in_a_second() * stage.share);
+    let middle = f64::midpoint(old, new);
+    let mut since: Option<LoadStatus> = None;
+    let changed = |now: &LoadStatus| {
+        let first = since.get_or_insert_with(|| now.clone());
+        let measured = now.at.saturating_duration_since(first.at);
+        let offered =
+            now.offered.saturating_sub(first.offered) as f64 / measured.as_secs_f64().max(f64::EPSILON);
+        measured >= MEASURED && if new > old { offered >= middle } else { offered <= middle }
     };
-    stage.await_load(&format!("the emitters to offer {rate}"), PATIENCE, offered).await
+    stage.await_load(&format!("the emitters to offer {rate}"), PATIENCE, changed).await
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use std::time::Instant;
 
 /// The Collector's container, in gateways and agents.
 const CONTAINER: &str = "collector";
@@ -24,10 +25,11 @@ pub async fn upgrade(stage: &Stage<'_>, options: &Upgrade) -> Result<(), FaultEr
     let fault = stage.begin("upgrade", &target, gateways)?;
     let rolled = stage.unless_cancelled(async {
         let generation = set_image(stage, options.what, &image.image).await?;
-        let (kind, patience) = (kind(options.what), options.deadline.duration());
+        let (kind, until) = (kind(options.what), Instant::now() + options.deadline.duration());
+        let left = || until.saturating_duration_since(Instant::now());
         let landed = |world: &World| world.pods(app).any(|(_, pod)| pod.ready && pod.image == image.image);
         let state = |world: &World| pods_state(world, app);
-        stage.await_world(&format!("a ready {app} of {}", options.to), patience, landed, state).await?;
+        stage.await_world(&format!("a ready {app} of {}", options.to), left(), landed, state).await?;
         stage.recorder.event(Event::FaultLanded { fault })?;
         let complete = |world: &World| {
             let workload = world.workload(kind, app);
@@ -35,7 +37,7 @@ pub async fn upgrade(stage: &Stage<'_>, options: &Upgrade) -> Result<(), FaultEr
                 && world.pods(app).all(|(_, pod)| pod.ready && pod.image == image.image)
         };
         let awaited = format!("the roll-out of the {target} to be complete");
-        stage.await_world(&awaited, patience, complete, state).await?;
+        stage.await_world(&awaited, left(), complete, state).await?;
         stage.recorder.event(Event::FaultHealed { fault })?;
         Ok(())
     });

@@ -1,6 +1,6 @@
 //! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
 
-use super::{Check, Story, Verdict};
+use super::{Check, Story, Verdict, rounded};
 use crate::record::Record;
 use crate::world::Kind;
 use serde_json::json;
@@ -27,7 +27,10 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let fewest = ready.iter().min_by_key(|(_, ready)| *ready).copied();
     let (since, fewest) = fewest.unwrap_or_default();
     let gap = delivery_gap(record, story);
-    let longest = gap.map_or(0.0, |(from, to)| to - from);
+    let longest = gap.map_or_else(
+        || "how long deliveries paused is not known".to_owned(),
+        |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
+    );
     let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64());
     let evidence = json!({
         "minimum": minimum,
@@ -35,9 +38,10 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         "since": since,
         "step": story.step_at(since),
         "ready": ready,
-        "delivery_gap_s": gap.map(|(from, to)| to - from),
-        "delivery_gap": gap,
+        "delivery_gap_s": gap.map(|(from, to)| rounded(to - from)),
+        "delivery_gap": gap.map(|(from, to)| [rounded(from), rounded(to)]),
         "delivery_gap_limit_s": limit,
+        "pauses": pauses(record).take(200).map(|(from, to)| [rounded(from), rounded(to)]).collect::<Vec<_>>(),
     });
     let (verdict, reason) = if fewest < minimum {
         let during = story.during(since);
@@ -51,21 +55,27 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         (Verdict::Fail, format!("no delivery from {from:.1}s to {to:.1}s, {during}: longer than {limit}s"))
     } else {
         let never = format!("never fewer than {fewest} ready gateways; the minimum is {minimum}");
-        (Verdict::Pass, format!("{never}; the longest pause between deliveries was {longest:.1}s"))
+        (Verdict::Pass, format!("{never}; {longest}"))
     };
     Some(Check::new("availability", verdict, reason, evidence))
 }
 
+/// Every pause between two deliveries that was long enough to be remembered, on the run's clock.
+fn pauses(record: &Record) -> impl Iterator<Item = (f64, f64)> {
+    let moment = |unix_ms| record.moment(&record.environment.sink_node, unix_ms);
+    let all = record.sinks.iter().flat_map(spanproof_ledger::SinkLedger::pauses);
+    all.map(move |(from, to)| (moment(*from), moment(*to)))
+}
+
 /// The longest time without a delivery while the tier was steady and load was offered, on the run's clock;
-/// none if there is not exactly one sink, whose ledger tells.
+/// none if there is not exactly one sink with a sealed ledger, which tells.
 fn delivery_gap(record: &Record, story: &Story) -> Option<(f64, f64)> {
     let [sink] = record.sinks.as_slice() else { return None };
+    sink.seal()?;
     let (start, end) = story.load?;
     let start = story.steady.as_ref().and_then(|steady| steady.as_ref().ok()).map_or(start, |t| *t);
-    let moment = |unix_ms| record.moment(&record.environment.sink_node, unix_ms);
-    let last = moment(sink.last_delivery_ms());
-    let pauses = sink.pauses().iter().map(|(from, to)| (moment(*from), moment(*to)));
-    let clipped = pauses.chain([(last, end)]).map(|(from, to)| (from.max(start), to.min(end)));
+    let last = record.moment(&record.environment.sink_node, sink.last_delivery_ms());
+    let clipped = pauses(record).chain([(last, end)]).map(|(from, to)| (from.max(start), to.min(end)));
     let real = clipped.filter(|(from, to)| from < to);
     // Without a pause that was long enough to be remembered, none was longer than that.
     let none = (start, start + spanproof_ledger::PAUSE_MS as f64 / 1e3);

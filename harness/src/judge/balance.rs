@@ -1,7 +1,7 @@
 //! Does every stream reach every gateway, each with at least half of its fair share? Looked at in windows that
 //! are shorter than a connection may live, over gateways that were ready for long enough before.
 
-use super::{Check, Story, Verdict};
+use super::{Check, Story, Verdict, rounded};
 use crate::judge::story::within;
 use crate::record::Record;
 use crate::scenario::Measure;
@@ -35,18 +35,21 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     if record.sinks.is_empty() || record.sinks.iter().any(|sink| sink.seal().is_none()) {
         return inconclusive("the sink's ledger is missing, or not sealed".to_owned());
     }
-    // After a spike it is the gateways that the HPA added that this is about.
-    let fresh = |window: &Window| {
-        !record.scenario.tier.has(Measure::Hpa)
-            || spikes.iter().all(|spike| window.gateways.iter().any(|(_, ready_since)| ready_since > spike))
-    };
-    if !windows.iter().any(fresh) {
-        return inconclusive(
-            "no gateway that was added was ready for long enough to have its share".to_owned(),
-        );
-    }
     let spans = Spans::of(record);
     let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
+    // After a spike it is the gateways that the HPA added that this is about: each stream must tell of one.
+    let added = |spike: &f64, stream: &Stream| {
+        shares.iter().any(|share| share.stream == *stream && share.ready_since > *spike)
+    };
+    let streams = record.environment.streams.keys();
+    if record.scenario.tier.has(Measure::Hpa)
+        && let Some(stream) =
+            streams.into_iter().find(|stream| !spikes.iter().all(|spike| added(spike, stream)))
+    {
+        let reason =
+            "no gateway that was added was ready, under enough load, for long enough to have its share";
+        return inconclusive(format!("{reason} of stream {stream}"));
+    }
     let Some(worst) = shares.iter().min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) else {
         return inconclusive("no stream was strong enough to be judged by".to_owned());
     };
@@ -159,9 +162,9 @@ impl Share {
             "gateway": self.gateway,
             "ready_since": self.ready_since,
             "stream": self.stream,
-            "from": self.from,
+            "from": rounded(self.from),
             "spans": self.spans,
-            "of_fair_share": self.of_fair,
+            "of_fair_share": rounded(self.of_fair),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Check, Story, Verdict};
 use crate::record::Record;
+use crate::world::Kind;
 use serde_json::json;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
@@ -34,10 +35,12 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             format!("{} of {} was not seen to land: {}", fault.name, fault.target, problem(fault)),
         )
     } else if let Some(fault) = not_healed {
-        (
-            Verdict::Fail,
-            format!("after {} of {} the tier did not recover: {}", fault.name, fault.target, problem(fault)),
-        )
+        let what = format!("{} of {}", fault.name, fault.target);
+        let unseen = story.gap(&[Kind::Pod, Kind::Node], fault.start, fault.over());
+        match unseen.or_else(|| fault.blind.then(|| problem(fault))) {
+            Some(why) => (Verdict::Inconclusive, format!("it was not seen what became of {what}: {why}")),
+            None => (Verdict::Fail, format!("after {what} the tier did not recover: {}", problem(fault))),
+        }
     } else if let Some(missing) = story.step_missing(record) {
         (Verdict::Inconclusive, missing)
     } else {

@@ -41,7 +41,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         let why = fault.problem.as_deref().unwrap_or("no gateway was seen to go");
         // Asked for and not granted is the tier's doing; not asked for at all is not.
         let verdict =
-            if fault.tries > 0 && !story.interrupted { Verdict::Fail } else { Verdict::Inconclusive };
+            if fault.answered > 0 && !story.interrupted { Verdict::Fail } else { Verdict::Inconclusive };
         (verdict, format!("the drain of {} moved no gateway: {why}", fault.target))
     } else if total == 0 {
         (Verdict::Inconclusive, "no drain met a gateway".to_owned())

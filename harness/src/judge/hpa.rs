@@ -1,7 +1,7 @@
 //! Did the `HorizontalPodAutoscaler` go out in time, come in again after its stabilisation, and stay within its
 //! bounds without flapping? Without a metric it has shown nothing.
 
-use super::{Check, Story, Verdict};
+use super::{Check, Story, Verdict, rounded};
 use crate::judge::story::{FaultStory, Series, at, within};
 use crate::record::Record;
 use crate::scenario::{Condition, Expect, Measure, Step};
@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 const HICCUP: f64 = 30.0;
 /// Within this share of the target an HPA leaves things as they are (`--horizontal-pod-autoscaler-tolerance`).
 const TOLERANCE: f64 = 0.1;
+/// How long before the spike's end it may last have looked, in seconds: its greatest pause
+/// (`--horizontal-pod-autoscaler-sync-period`).
+const SYNC: f64 = 15.0;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     if !record.scenario.tier.has(Measure::Hpa) {
@@ -49,8 +52,9 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
     {
         return inconclusive(format!("the HPA could not read its metric from {from:.1}s to {to:.1}s: {why}"));
     }
-    for spike in &spikes {
-        let awaited_in = waits_for_scale_in(record);
+    for (index, spike) in spikes.iter().enumerate() {
+        // Before the next spike there may be no time to come in.
+        let awaited_in = waits_for_scale_in(record) && index + 1 == spikes.len();
         let spike = Spike { fault: spike, expect: record.scenario.expect, awaited_in, end };
         match spike.judge(&there, &ready) {
             Ok(reason) => reasons.push(reason),
@@ -58,14 +62,14 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
         }
     }
     findings.extend(out_of_bounds(record, &there, &ready));
-    findings.extend(flapping(&there, spikes.len()));
+    findings.extend(flapping(&there, story.faults.len()));
     let steady_pressure = there.first().and_then(|(_, hpa)| hpa.pressure());
     let evidence = json!({
         "metrics": there.last().map(|(_, hpa)| &hpa.metrics),
         "bounds": there.last().map(|(_, hpa)| [hpa.min, hpa.max]),
-        "steady_share_of_target": steady_pressure,
+        "steady_share_of_target": steady_pressure.map(rounded),
         "stabilisation_s": there.last().map(|(_, hpa)| hpa.stabilisation_s),
-        "desired_and_share_of_target": there.iter().map(|(t, hpa)| json!([t, hpa.desired, hpa.pressure()])).collect::<Vec<_>>(),
+        "desired_and_share_of_target": there.iter().map(|(t, hpa)| json!([t, hpa.desired, hpa.pressure().map(rounded)])).collect::<Vec<_>>(),
         "ready": ready,
     });
     let worst = findings.into_iter().max_by_key(|(verdict, _)| *verdict);
@@ -110,6 +114,10 @@ impl Spike<'_> {
         let Some(before) = at(hpa, start) else {
             return Err((Verdict::Inconclusive, "nobody saw the HPA before the spike".to_owned()));
         };
+        if before.desired >= before.max {
+            let reason = "it had all the gateways that it may have when the spike began";
+            return Err((Verdict::Inconclusive, reason.to_owned()));
+        }
         let desired_before = before.desired as usize;
         let out = ready.iter().find(|(t, ready)| {
             *t >= start
@@ -176,7 +184,7 @@ impl Spike<'_> {
         });
         if let Some((t, _)) = first
             && wanted_all
-            && t - over < window
+            && t - over < window - SYNC
         {
             let early = t - over;
             return Err((
@@ -236,15 +244,15 @@ fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usiz
     ))
 }
 
-/// Each spike is one way out and one way in; every other change of direction is one too many.
-fn flapping(hpa: &Series<&Autoscaler>, spikes: usize) -> Option<Finding> {
+/// Each fault may be a reason to go out and to come in again; every other change of direction is one too many.
+fn flapping(hpa: &Series<&Autoscaler>, faults: usize) -> Option<Finding> {
     let desired: Vec<u32> = hpa.iter().map(|(_, hpa)| hpa.desired).collect();
     let mut directions: Vec<bool> =
         desired.windows(2).filter(|pair| pair[0] != pair[1]).map(|pair| pair[1] > pair[0]).collect();
     directions.dedup();
-    let allowed = (2 * spikes).max(1);
+    let allowed = (2 * faults).max(1);
     let turns = directions.len();
     (turns > allowed).then(|| {
-        (Verdict::Fail, format!("it flapped: its wish went up or down {turns} times in turn ({desired:?}), for {spikes} spikes"))
+        (Verdict::Fail, format!("it flapped: its wish went up or down {turns} times in turn ({desired:?}), for {faults} faults"))
     })
 }

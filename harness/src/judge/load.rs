@@ -20,9 +20,20 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
     let first = story.faults.first().map_or(end, |fault| fault.start);
     let mut windows =
         vec![("over all".to_owned(), start, end), ("before the first fault".to_owned(), start, first)];
+    let mut quiet_since = start;
     for fault in &story.faults {
-        let name = format!("during {} of {}", fault.name, fault.target);
-        windows.push((name, fault.start, fault.over().min(end)));
+        if quiet_since > start && fault.start - quiet_since >= SHORTEST {
+            windows.push((format!("before {} of {}", fault.name, fault.target), quiet_since, fault.start));
+        }
+        windows.push((
+            format!("during {} of {}", fault.name, fault.target),
+            fault.start,
+            fault.over().min(end),
+        ));
+        quiet_since = quiet_since.max(fault.over());
+    }
+    if quiet_since > start && end - quiet_since >= SHORTEST {
+        windows.push(("after the last fault".to_owned(), quiet_since, end));
     }
     let rates = windows.into_iter().map(|(name, from, to)| {
         // While agents are rolled, what is acknowledged is what that leaves of it; it is sent all the same, and
@@ -67,6 +78,9 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
     };
     Some(Check::new("load", verdict, reason, evidence))
 }
+
+/// A shorter stretch between two faults is not judged by itself, in seconds.
+const SHORTEST: f64 = 8.0;
 
 /// What was asked for and what there was in a window, in spans per second of all emitters.
 struct Rates {

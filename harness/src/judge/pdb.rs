@@ -39,7 +39,11 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let minimum = covering.first().map_or(record.environment.pdb_minimum, |(_, budget)| budget.desired);
     let broken = granted.iter().find_map(|eviction| {
         let (t, left) = left_by(story, &eviction.pod)?;
-        (left < minimum as usize).then_some((t, &eviction.pod, left))
+        // What it demanded then: of a percentage, or with maxUnavailable, that depends on how many there are.
+        let then = at(&story.budgets, eviction.t).map_or(&[][..], Vec::as_slice);
+        let demanded =
+            then.iter().find(|(_, budget)| selects(budget, pods)).map(|(_, budget)| budget.desired);
+        (left < demanded.unwrap_or(minimum) as usize).then_some((t, &eviction.pod, left))
     });
     let evidence = json!({
         "budgets": there.iter().map(|(name, _)| name).collect::<Vec<_>>(),

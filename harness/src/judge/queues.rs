@@ -1,6 +1,6 @@
 //! Did the agents' queues grow when they had to, and were they empty again in time?
 
-use super::{Check, Story, Verdict};
+use super::{Check, Story, Verdict, rounded};
 use crate::record::{Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Metrics, Target};
@@ -29,7 +29,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let mut reasons = Vec::new();
     let mut felt = Vec::new();
     for outage in story.faults.iter().filter(|fault| fault.name == "backend-unavailable") {
-        match queues.outage(start, outage.start, outage.over()) {
+        match queues.outage(outage.start, outage.over()) {
             Ok((reason, evidence)) => {
                 reasons.push(reason);
                 felt.push(evidence);
@@ -84,15 +84,13 @@ impl Queues<'_> {
         self.record.unix_ms(&self.record.environment.sink_node, t)
     }
 
-    /// The highest size on each node in a window.
+    /// The highest size on each node in a window, of those that answered in it.
     fn highest(&self, from: f64, to: f64) -> BTreeMap<&str, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
         let highest = |targets: &[&Target]| {
-            targets
-                .iter()
-                .filter_map(|target| target.highest(SIZE, from, to))
-                .map(|(_, size)| size)
-                .reduce(f64::max)
+            let targets =
+                targets.iter().filter(|target| target.answered.iter().any(|at| (from..=to).contains(at)));
+            targets.filter_map(|target| target.highest(SIZE, from, to)).map(|(_, size)| size).reduce(f64::max)
         };
         self.by_node.iter().filter_map(|(node, targets)| Some((node.as_str(), highest(targets)?))).collect()
     }
@@ -121,8 +119,11 @@ impl Queues<'_> {
     }
 
     /// Every queue grew while the backend took nothing, and was as before in time.
-    fn outage(&self, begin: f64, start: f64, end: f64) -> Result<(String, Value), Finding> {
-        let (before, during) = (self.highest(begin, start), self.highest(start, end));
+    fn outage(&self, start: f64, end: f64) -> Result<(String, Value), Finding> {
+        // What is usual was seen before anything was done to the tier.
+        let begin = self.story.load.map_or(start, |(begin, _)| begin);
+        let first = self.story.faults.first().map_or(start, |fault| fault.start);
+        let (before, during) = (self.highest(begin, first), self.highest(start, end));
         let usual = before.values().copied().fold(0.0, f64::max);
         for node in self.record.environment.streams.values() {
             let grown = during.get(node.as_str()).copied().unwrap_or_default();
@@ -136,39 +137,54 @@ impl Queues<'_> {
         let limit = self.record.scenario.expect.queues_empty_within.duration().as_secs_f64();
         let mut slowest = 0.0;
         for (node, targets) in &self.by_node {
-            let Some(recovered) = self.recovered(targets, end, usual) else {
-                if self.story.last - end < limit {
-                    return Err((
-                        Verdict::Inconclusive,
-                        format!("the run ended before the queue on {node} had to be empty"),
-                    ));
-                }
-                return Err((Verdict::Fail, format!("the queue on {node} never came down again")));
-            };
-            if recovered - end > limit {
-                let took = recovered - end;
-                return Err((
-                    Verdict::Fail,
-                    format!("the queue on {node} took {took:.0}s to come down; the limit is {limit}s"),
-                ));
+            let took = self.recovered(targets, end, usual).map(|recovered| recovered - end);
+            if took.is_none_or(|took| took > limit) {
+                return Err(self.too_slow(node, targets, end, took, limit));
             }
-            slowest = f64::max(slowest, recovered - end);
+            slowest = f64::max(slowest, took.unwrap_or_default());
         }
         let most: f64 = during.values().sum();
         let reason = format!(
             "all grew in the outage (to {:.1} MB together) and were as before {slowest:.0}s after it",
             most / 1e6
         );
-        Ok((reason, json!({"usual": usual, "highest": during, "recovered_s": slowest})))
+        Ok((reason, json!({"usual": usual, "highest": during, "recovered_s": rounded(slowest)})))
     }
 
-    /// When a node's queue was at most this full again.
+    /// When a node's queue was at most this full again, by whichever of its processes said so first.
     fn recovered(&self, targets: &[&Target], end: f64, usual: f64) -> Option<f64> {
-        let (target, _) = latest(targets, u64::MAX)?;
         let end = self.ms(end);
-        let node = &self.record.environment.sink_node;
-        let answers = target.answered.iter().filter(|at| **at >= end);
-        let mut answers = answers.filter(|at| target.at(SIZE, **at).is_some_and(|size| size <= usual));
-        answers.next().map(|at| self.record.moment(node, *at))
+        let low = |target: &Target| {
+            let answers = target.answered.iter().copied().filter(|at| *at >= end);
+            answers.into_iter().find(|at| target.at(SIZE, *at).is_some_and(|size| size <= usual))
+        };
+        let first = targets.iter().filter_map(|target| low(target)).min()?;
+        Some(self.record.moment(&self.record.environment.sink_node, first))
+    }
+
+    /// A queue was not seen to come down in time: it did not, or nobody saw it.
+    fn too_slow(&self, node: &str, targets: &[&Target], end: f64, took: Option<f64>, limit: f64) -> Finding {
+        let (from, to) = (self.ms(end), self.ms(end + took.unwrap_or(limit)));
+        let mut answered: Vec<u64> =
+            targets.iter().flat_map(|target| target.answered.iter().copied()).collect();
+        answered.retain(|at| (from..=to).contains(at));
+        answered.sort_unstable();
+        let looks: Vec<u64> = std::iter::once(from).chain(answered).chain([to]).collect();
+        if looks.windows(2).any(|pair| pair[1] - pair[0] > FRESH_MS) {
+            return (
+                Verdict::Inconclusive,
+                format!("nobody saw the queue on {node} all the while after the outage"),
+            );
+        }
+        match took {
+            None if self.story.last - end < limit => {
+                (Verdict::Inconclusive, format!("the run ended before the queue on {node} had to be empty"))
+            }
+            None => (Verdict::Fail, format!("the queue on {node} never came down again")),
+            Some(took) => (
+                Verdict::Fail,
+                format!("the queue on {node} took {took:.0}s to come down; the limit is {limit}s"),
+            ),
+        }
     }
 }

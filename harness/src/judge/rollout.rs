@@ -1,6 +1,6 @@
 //! Did each roll-out finish in time, within its bounds, and with enough ready gateways all the while?
 
-use super::{Check, Story, Verdict};
+use super::{Check, Story, Verdict, rounded};
 use crate::judge::story::{FaultStory, at, within};
 use crate::record::Record;
 use crate::scenario::{Part, Step, Upgrade};
@@ -50,11 +50,13 @@ fn rollout(
     if let Some(gap) = story.gap(&[Kind::Pod, kind], start, end) {
         return inconclusive(gap);
     }
-    let workload = story.workloads.get(&(kind, app.to_owned())).and_then(|series| at(series, start));
+    let workloads =
+        story.workloads.get(&(kind, app.to_owned())).and_then(|series| within(series, start, end));
     let pods = story.pods.get(app);
-    let (Some(workload), Some(pods)) = (workload, pods) else {
+    let (Some(workloads), Some(pods)) = (workloads, pods) else {
         return inconclusive(format!("the {target} were not seen before the roll-out"));
     };
+    let workloads: Vec<&Workload> = workloads.map(|(_, workload)| workload).collect();
     let Some(seen) = within(pods, start, end) else {
         return inconclusive(format!("no pod of the {target} was seen before the roll-out"));
     };
@@ -64,7 +66,8 @@ fn rollout(
             (t, count(|pod| pod.ready), count(|pod| !pod.terminating))
         })
         .collect();
-    let bounds = Bounds::of(workload);
+    let bounds = Bounds::over(kind, &workloads);
+    let asked = workloads.iter().any(|workload| workload.generation != workloads[0].generation);
     let (fewest_at, fewest, _) =
         counted.iter().min_by_key(|(_, ready, _)| *ready).copied().unwrap_or_default();
     let (most_at, _, most) = counted.iter().max_by_key(|(_, _, all)| *all).copied().unwrap_or_default();
@@ -72,12 +75,13 @@ fn rollout(
         Part::Gateways => record.environment.pdb_minimum as usize,
         Part::Agents => 0,
     };
+    let deadline = upgrade.deadline.duration().as_secs_f64();
     let evidence = json!({
         "rollout": target,
-        "seconds": end - start,
-        "desired": workload.desired,
-        "max_unavailable": bounds.unavailable,
-        "max_surge": bounds.surge,
+        "seconds": rounded(end - start),
+        "deadline_s": deadline,
+        "least_ready": bounds.least_ready,
+        "most": bounds.most_pods,
         "floor": floor,
         "fewest_ready": fewest,
         "most_pods": most,
@@ -88,9 +92,15 @@ fn rollout(
     } else if fewest < floor {
         let why = "a PDB does not guard roll-outs: maxUnavailable does";
         (Verdict::Fail, format!("{target}: {fewest} ready at {fewest_at:.1}s, the floor is {floor} ({why})"))
+    } else if !fault.healed && (fault.blind || !asked) {
+        let problem = fault.problem.as_deref().unwrap_or("its specification was not seen to change");
+        (Verdict::Inconclusive, format!("{target}: it was not seen what became of it: {problem}"))
     } else if !fault.healed {
         let problem = fault.problem.as_deref().unwrap_or("it was not seen to end");
         (Verdict::Fail, format!("{target} did not finish: {problem}"))
+    } else if end - start > deadline {
+        let took = end - start;
+        (Verdict::Fail, format!("{target} took {took:.0}s; the limit is {deadline}s"))
     } else if fewest < bounds.least_ready {
         let least = bounds.least_ready;
         (
@@ -126,18 +136,26 @@ fn all_replaced(pods: &super::story::Series<Vec<(String, Pod)>>, start: f64, end
 }
 
 /// What a rolling update may do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bounds {
-    unavailable: u32,
-    surge: u32,
     least_ready: usize,
     most_pods: usize,
 }
 
 impl Bounds {
-    /// As Kubernetes resolves them: of a percentage, `maxUnavailable` is rounded down and `maxSurge` up; where
-    /// both come to nothing, one may be unavailable.
-    fn of(workload: &Workload) -> Self {
+    /// The widest of what was allowed in a window: an HPA may change how many there should be.
+    fn over(kind: Kind, workloads: &[&Workload]) -> Self {
+        let all = workloads.iter().map(|workload| Self::of(kind, workload));
+        let widest = all.reduce(|a, b| Self {
+            least_ready: a.least_ready.min(b.least_ready),
+            most_pods: a.most_pods.max(b.most_pods),
+        });
+        widest.unwrap_or(Self { least_ready: 0, most_pods: usize::MAX })
+    }
+
+    /// As Kubernetes resolves them. Of a percentage, `maxSurge` is rounded up, and `maxUnavailable` down in a
+    /// Deployment, but up in a `DaemonSet`; where both come to nothing, one may be unavailable.
+    fn of(kind: Kind, workload: &Workload) -> Self {
         let desired = f64::from(workload.desired);
         let resolve = |written: Option<&String>, default: &str, round: fn(f64) -> f64| {
             let written = written.map_or(default, String::as_str);
@@ -150,12 +168,13 @@ impl Bounds {
             let number = number.unwrap_or_default().max(0.0) as u32;
             number
         };
-        let surge = resolve(workload.max_surge.as_ref(), "25%", f64::ceil);
-        let unavailable = resolve(workload.max_unavailable.as_ref(), "25%", f64::floor);
+        let daemon = kind == Kind::DaemonSet;
+        let (surge, unavailable) = if daemon { ("0", "1") } else { ("25%", "25%") };
+        let round = if daemon { f64::ceil } else { f64::floor };
+        let surge = resolve(workload.max_surge.as_ref(), surge, f64::ceil);
+        let unavailable = resolve(workload.max_unavailable.as_ref(), unavailable, round);
         let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
         Self {
-            unavailable,
-            surge,
             least_ready: workload.desired.saturating_sub(unavailable) as usize,
             most_pods: (workload.desired + surge) as usize,
         }
@@ -168,12 +187,14 @@ mod tests {
 
     #[test]
     fn bounds_are_resolved_as_kubernetes_does() {
-        let bounds = |desired, unavailable: &str, surge: &str| {
+        let of = |kind, desired, unavailable: &str, surge: &str| {
             let (max_unavailable, max_surge) = (Some(unavailable.to_owned()), Some(surge.to_owned()));
-            let Bounds { least_ready, most_pods, .. } =
-                Bounds::of(&Workload { desired, max_unavailable, max_surge, ..Workload::default() });
+            let workload = Workload { desired, max_unavailable, max_surge, ..Workload::default() };
+            let Bounds { least_ready, most_pods } = Bounds::of(kind, &workload);
             (least_ready, most_pods)
         };
+        let bounds = |desired, unavailable, surge| of(Kind::Deployment, desired, unavailable, surge);
+        assert_eq!(of(Kind::DaemonSet, 3, "50%", "0"), (1, 3));
         assert_eq!(bounds(2, "0", "1"), (2, 3));
         assert_eq!(bounds(3, "25%", "25%"), (3, 4));
         assert_eq!(bounds(4, "50%", "0"), (2, 4));

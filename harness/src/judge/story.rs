@@ -82,12 +82,15 @@ pub(super) struct FaultStory {
     pub(super) landed: bool,
     pub(super) healed: bool,
     pub(super) problem: Option<String>,
+    /// Whether the harness could not see or do what it should.
+    pub(super) blind: bool,
     /// The gateways that it was to move.
     pub(super) gateways: Vec<String>,
     /// The pods that it moved.
     pub(super) gone: Vec<String>,
-    /// How often the Eviction API was asked, and how often a budget refused.
+    /// How often the Eviction API was asked, how often it said yes or no, and how often a budget refused.
     pub(super) tries: u32,
+    pub(super) answered: u32,
     pub(super) refused: u32,
 }
 
@@ -147,7 +150,9 @@ impl Story {
                     let since = blind.remove(kind);
                     story.gaps.entry(*kind).or_default().extend(since.map(|since| (since, t)));
                 }
-                Event::Watch { kind, synced: false, .. } => drop(blind.insert(*kind, t)),
+                Event::Watch { kind, synced: false, since, .. } => {
+                    blind.insert(*kind, since.unwrap_or(t).min(t));
+                }
                 Event::Usage { pod, container, cpu_s, memory_bytes, periods, throttled } => {
                     let used = UsageStory {
                         cpu_s: *cpu_s,
@@ -220,9 +225,11 @@ impl Story {
                 landed: false,
                 healed: false,
                 problem: None,
+                blind: false,
                 gateways: gateways.clone(),
                 gone: Vec::new(),
                 tries: 0,
+                answered: 0,
                 refused: 0,
             });
             return;
@@ -241,12 +248,14 @@ impl Story {
         match event {
             Event::FaultLanded { .. } => story.landed = true,
             Event::FaultHealed { .. } => story.healed = true,
-            Event::FaultEnded { problem, .. } => {
+            Event::FaultEnded { problem, blind, .. } => {
                 story.end = Some(t);
                 story.problem.clone_from(problem);
+                story.blind = *blind;
             }
             Event::Eviction { code, pod, outcome, .. } => {
                 story.tries += 1;
+                story.answered += u32::from((200..500).contains(code) || outcome.starts_with("refused"));
                 story.refused += u32::from(*code == 429);
                 let (pod, outcome) = (pod.clone(), outcome.clone());
                 self.evictions.push(EvictionStory { t, pod, code: *code, outcome });
@@ -296,10 +305,13 @@ impl Story {
 
     /// The first gap of a watch on one of these kinds that reaches into a window.
     pub(super) fn gap(&self, kinds: &[Kind], from: f64, to: f64) -> Option<String> {
-        kinds.iter().find_map(|kind| {
+        kinds.iter().chain([&Kind::ApiServer]).find_map(|kind| {
             let gaps = self.gaps.get(kind)?;
             let (start, end) = gaps.iter().find(|(start, end)| *start < to && *end > from)?;
-            Some(format!("nobody saw the objects of kind {kind} from {start:.1}s to {end:.1}s"))
+            Some(match kind {
+                Kind::ApiServer => format!("the API server did not answer from {start:.1}s to {end:.1}s"),
+                kind => format!("nobody saw the objects of kind {kind} from {start:.1}s to {end:.1}s"),
+            })
         })
     }
 
@@ -327,7 +339,8 @@ impl Story {
 }
 
 /// The kinds without which a run was not seen.
-const WATCHED: [Kind; 8] = [
+const WATCHED: [Kind; 9] = [
+    Kind::ApiServer,
     Kind::Node,
     Kind::Pod,
     Kind::Deployment,

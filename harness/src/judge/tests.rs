@@ -15,7 +15,8 @@ use std::path::Path;
 const BEGAN: u64 = 1_800_000_000_000;
 const RATE: u64 = 100;
 const SECONDS: u64 = 60;
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
+    Kind::ApiServer,
     Kind::Node,
     Kind::Pod,
     Kind::Deployment,
@@ -86,7 +87,7 @@ fn budget(change: impl Fn(&mut world::Budget)) -> Event {
 }
 
 fn synced(kind: Kind, synced: bool) -> Event {
-    Event::Watch { kind, synced, problem: None }
+    Event::Watch { kind, synced, since: None, problem: None }
 }
 
 fn eviction_of(index: usize, code: u16) -> Event {
@@ -125,7 +126,7 @@ impl Plan {
             (22.0, Event::FaultLanded { fault: 0 }),
             (23.0, gateway(2, true)),
             (30.0, Event::FaultHealed { fault: 0 }),
-            (30.0, Event::FaultEnded { fault: 0, problem: None }),
+            (30.0, Event::FaultEnded { fault: 0, problem: None, blind: false }),
             (30.0, Event::StepEnded { number: 1, problem: None }),
             (61.0, Event::LoadStopped),
             (70.0, Event::Settled { end: SettleEnd::Complete, worst_retry_pause: 52.5, outstanding: 0 }),
@@ -461,7 +462,7 @@ fn a_drain_that_the_budget_blocks_fails() {
             matches!(event, Event::PodGone { .. } | Event::Eviction { .. } | Event::FaultEnded { .. })
         })
         .with(16.2, eviction(429))
-        .with(30.0, Event::FaultEnded { fault: 0, problem: Some("waited 120s".to_owned()) });
+        .with(30.0, Event::FaultEnded { fault: 0, problem: Some("waited 120s".to_owned()), blind: false });
     let check = only(&plan.judged(), "gateways-moved", Verdict::Fail);
     assert_eq!(check.evidence[0]["refused_by_the_budget"], 1);
     assert!(check.reason.contains("waited 120s"), "{}", check.reason);

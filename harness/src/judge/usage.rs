@@ -1,7 +1,7 @@
 //! What was used in the steady part of a run: a measurement, not a check.
 
-use super::Story;
-use crate::judge::story::Series;
+use super::{Story, rounded};
+use crate::judge::story::UsageStory;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,38 +16,68 @@ pub struct Usage {
     pub throttled: f64,
 }
 
+impl Usage {
+    fn of(cores: f64, memory_mib: f64, throttled: f64) -> Self {
+        Self { cores: rounded(cores), memory_mib: rounded(memory_mib), throttled: rounded(throttled) }
+    }
+}
+
 /// By application; `harness` is this program itself. Empty where it could not be read.
 pub(super) fn usage(story: &Story) -> BTreeMap<String, Usage> {
+    let Some((start, end)) = story.load else { return BTreeMap::new() };
     // It is read every so often: the reading behind the load's end belongs to it.
-    let Some((start, _)) = story.load else { return BTreeMap::new() };
-    let end = story.last;
-    let mut by_app: BTreeMap<String, (Usage, f64, f64)> = BTreeMap::new();
+    let behind = story.harness_usage.iter().map(|(t, _)| *t).find(|t| *t >= end);
+    let end = behind.map_or(story.last, |t| t + 2.0);
+    let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
     for ((pod, _), series) in &story.usage {
-        let app = pod.split('-').next().unwrap_or_default();
-        let Some((first, last, seconds)) = ends(series, start, end) else { continue };
-        let (usage, periods, throttled) = by_app.entry(app.to_owned()).or_default();
-        usage.cores += (last.cpu_s - first.cpu_s).max(0.0) / seconds;
-        usage.memory_mib += last.memory_bytes / 1_048_576.0;
-        *periods += (last.periods - first.periods).max(0.0);
-        *throttled += (last.throttled - first.throttled).max(0.0);
+        let inside: Vec<&(f64, UsageStory)> =
+            series.iter().filter(|(t, _)| (start..=end).contains(t)).collect();
+        let (Some((from, first)), Some((to, last))) = (inside.first(), inside.last()) else { continue };
+        let sum = sums.entry(pod.split('-').next().unwrap_or_default()).or_default();
+        sum.cpu_s += (last.cpu_s - first.cpu_s).max(0.0);
+        sum.periods += (last.periods - first.periods).max(0.0);
+        sum.throttled += (last.throttled - first.throttled).max(0.0);
+        (sum.from, sum.to) = (sum.from.min(*from), sum.to.max(*to));
+        for (t, used) in inside {
+            // The readings of one round are a moment apart.
+            *sum.memory.entry((t / 5.0).round().to_bits()).or_default() += used.memory_bytes;
+        }
     }
-    let mut all: BTreeMap<String, Usage> = by_app
-        .into_iter()
-        .map(|(app, (usage, periods, throttled))| {
-            (app, Usage { throttled: if periods > 0.0 { throttled / periods } else { 0.0 }, ..usage })
-        })
-        .collect();
-    if let Some((first, last, seconds)) = ends(&story.harness_usage, start, end) {
-        let cores = (last - first).max(0.0) / seconds;
-        all.insert("harness".to_owned(), Usage { cores, ..Usage::default() });
+    let mut all: BTreeMap<String, Usage> =
+        sums.iter().filter_map(|(app, sum)| Some(((*app).to_owned(), sum.usage()?))).collect();
+    let own: Vec<&(f64, f64)> =
+        story.harness_usage.iter().filter(|(t, _)| (start..=end).contains(t)).collect();
+    if let (Some((from, first)), Some((to, last))) = (own.first(), own.last())
+        && to > from
+    {
+        all.insert("harness".to_owned(), Usage::of((last - first) / (to - from), 0.0, 0.0));
     }
     all
 }
 
-/// The first and the last value in a window, and the seconds between them.
-fn ends<T: Copy>(series: &Series<T>, start: f64, end: f64) -> Option<(T, T, f64)> {
-    let inside: Vec<&(f64, T)> = series.iter().filter(|(t, _)| (start..=end).contains(t)).collect();
-    let (first, last) = (inside.first()?, inside.last()?);
-    let seconds = last.0 - first.0;
-    (seconds > 0.0).then_some((first.1, last.1, seconds))
+/// What an application's containers used between the first and the last reading of any of them.
+struct Sum {
+    cpu_s: f64,
+    periods: f64,
+    throttled: f64,
+    from: f64,
+    to: f64,
+    /// By round of readings: bytes of all containers.
+    memory: BTreeMap<u64, f64>,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        let (from, to) = (f64::INFINITY, f64::NEG_INFINITY);
+        Self { cpu_s: 0.0, periods: 0.0, throttled: 0.0, from, to, memory: BTreeMap::new() }
+    }
+}
+
+impl Sum {
+    fn usage(&self) -> Option<Usage> {
+        let seconds = self.to - self.from;
+        let memory = self.memory.values().copied().fold(0.0, f64::max) / 1_048_576.0;
+        let throttled = if self.periods > 0.0 { self.throttled / self.periods } else { 0.0 };
+        (seconds > 0.0).then(|| Usage::of(self.cpu_s / seconds, memory, throttled))
+    }
 }

@@ -7,6 +7,7 @@ use crate::record::{Environment, FORMAT, Recorder};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
+use std::time::Duration;
 
 /// Where this run happens.
 pub(super) async fn environment(
@@ -47,6 +48,23 @@ pub(super) async fn environment(
         worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
         clock_offsets_ms: probes.clock_offsets().await?,
     })
+}
+
+/// How often the ledgers are fetched while a run goes on.
+const SNAPSHOTS: Duration = Duration::from_secs(60);
+
+/// Fetches the ledgers every so often: a harness that dies leaves what was known by then. Those that are sealed
+/// take their place at the end.
+pub(super) async fn snapshots(probes: Probes, recorder: Recorder) {
+    loop {
+        tokio::time::sleep(SNAPSHOTS).await;
+        for (name, ledger) in probes.ledgers().await {
+            if let Ok(bytes) = ledger {
+                // A folder that cannot be written ends the run elsewhere.
+                let _ = recorder.write(&name, &bytes);
+            }
+        }
+    }
 }
 
 /// Logs of all pods of the namespace. What cannot be had is left out: this is help for

@@ -35,8 +35,8 @@ struct Inner {
     records: u64,
     names: Vec<String>,
     targets: BTreeMap<(String, SocketAddr), Known>,
-    /// How many targets have a number.
-    numbered: u16,
+    /// The number of each process that ever answered, by its role and address.
+    numbers: BTreeMap<(String, String), u16>,
     closed: bool,
 }
 
@@ -64,7 +64,10 @@ impl Scraper {
             records: earlier.len() as u64,
             names: names.to_vec(),
             targets: BTreeMap::new(),
-            numbered: u16::try_from(before.targets()).unwrap_or(u16::MAX),
+            numbers: before
+                .targets()
+                .map(|(id, target)| ((target.role.clone(), target.address.clone()), id))
+                .collect(),
             closed: false,
         };
         inner.write(&MetricsRecord::Opened { unix_ms: crate::unix_ms() });
@@ -123,9 +126,9 @@ impl Inner {
         let unix_ms = crate::unix_ms();
         let key = (role.to_owned(), address);
         if !self.targets.contains_key(&key) {
-            let id = self.numbered;
-            self.numbered = self.numbered.saturating_add(1);
             let (role, address) = (role.to_owned(), address.ip().to_string());
+            let next = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX);
+            let id = *self.numbers.entry((role.clone(), address.clone())).or_insert(next);
             self.write(&MetricsRecord::Target { id, role, address });
             let none = vec![None; self.names.len()];
             let known = Known { id, values: none, answered_unix_ms: unix_ms, silent: false };

@@ -1,0 +1,134 @@
+//! The steady state: the tier is seen to be well under load before anything is done to it.
+
+use super::{PATIENCE, Run, RunError};
+use crate::load::{self, LoadStatus, Probes};
+use crate::record::Event;
+use crate::scenario::Measure;
+use crate::world::World;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How long the pipeline may hold what an emitter was told is safe, when all is well.
+const TRANSIT: Duration = Duration::from_secs(20);
+/// How often the tier may fail to be steady before a run gives up.
+const TRIES: u32 = 2;
+
+/// What is usual when all is well.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steady {
+    /// What an agent's queue held at most, in its own unit.
+    pub(super) usual_queue: f64,
+}
+
+impl Run<'_> {
+    /// Waits until the tier is well under load: the asked rate, and nothing lost.
+    pub(super) async fn await_steady(
+        &self,
+        probes: &Probes,
+        mut status: watch::Receiver<LoadStatus>,
+        world: &watch::Receiver<World>,
+        wanted: usize,
+    ) -> Result<Option<Steady>, RunError> {
+        let load = &self.scenario.load;
+        let floor = load.rate.in_a_second() * load.floor.fraction();
+        let window = self.scenario.steady.duration();
+        let mut reason = String::new();
+        for _ in 0..TRIES {
+            // From one answer of the probes to another, so that what the questions take does not count.
+            let asked = async {
+                status.changed().await.ok();
+                let before = status.borrow_and_update().clone();
+                let mut usual_queue: f64 = 0.0;
+                while status.changed().await.is_ok() {
+                    let now = status.borrow_and_update();
+                    usual_queue = now.queues.iter().copied().fold(usual_queue, f64::max);
+                    if now.at.saturating_duration_since(before.at) >= window {
+                        break;
+                    }
+                }
+                (status.borrow().acknowledged_per_second(&before), usual_queue)
+            };
+            let asked = tokio::time::timeout(window + PATIENCE, asked);
+            let Ok(seen) = self.unless_cancelled(asked).await else {
+                return Ok(None);
+            };
+            let Ok((rate, usual_queue)) = seen else {
+                reason = format!("not all probes answered within {}s", (window + PATIENCE).as_secs());
+                break;
+            };
+            if rate < floor {
+                reason = format!(
+                    "{rate:.0}/s acknowledged of {} asked for; the floor is {}",
+                    load.rate, load.floor
+                );
+                continue;
+            }
+            let ready = world.borrow().ready("gateway");
+            if ready < wanted {
+                reason = format!("{ready} of {wanted} gateways are ready");
+                continue;
+            }
+            if let Err(why) = self.await_autoscaler(world).await {
+                reason = why;
+                break;
+            }
+            match self.all_arrives(probes).await? {
+                0 => {
+                    self.recorder.event(Event::Steady)?;
+                    self.progress.say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
+                    return Ok(Some(Steady { usual_queue }));
+                }
+                missing => {
+                    reason =
+                        format!("{missing} acknowledged spans did not arrive within {}s", TRANSIT.as_secs());
+                }
+            }
+            break; // what is lost stays lost
+        }
+        self.not_steady(reason)
+    }
+
+    /// Waits until the HPA, where there is one, reads its metric and is at rest; why not, if it is not.
+    async fn await_autoscaler(&self, world: &watch::Receiver<World>) -> Result<(), String> {
+        if !self.scenario.tier.has(Measure::Hpa) {
+            return Ok(());
+        }
+        self.progress.say("waiting until the HPA reads its metric, and is at rest");
+        let mut seen = world.clone();
+        let at_rest = |world: &World| {
+            let ready = world.ready("gateway");
+            let hpa = world.autoscaler("gateway");
+            hpa.is_some_and(|hpa| hpa.reads() && hpa.at_rest() && hpa.desired as usize == ready)
+        };
+        let rested = tokio::time::timeout(PATIENCE, seen.wait_for(at_rest));
+        if self.unless_cancelled(rested).await.is_ok_and(|rested| rested.is_ok_and(|rested| rested.is_ok())) {
+            return Ok(());
+        }
+        Err(match world.borrow().autoscaler("gateway") {
+            None => "there is no HPA".to_owned(),
+            Some(hpa) if !hpa.reads() => format!("the HPA reads no metric: {}", hpa.why),
+            Some(hpa) => {
+                format!("the HPA is not at rest: it wants {} gateways of {}", hpa.desired, hpa.current)
+            }
+        })
+    }
+
+    fn not_steady(&self, reason: String) -> Result<Option<Steady>, RunError> {
+        self.progress.say(&format!("not steady, so nothing is done to the tier: {reason}"));
+        self.recorder.event(Event::NotSteady { reason })?;
+        Ok(None)
+    }
+
+    /// How many of the spans that are acknowledged by now have not arrived in good time.
+    async fn all_arrives(&self, probes: &Probes) -> Result<u64, RunError> {
+        let acknowledged = probes.acknowledged().await?;
+        let until = Instant::now() + TRANSIT;
+        loop {
+            let missing = load::outstanding(&acknowledged, &probes.delivered().await?);
+            if missing == 0 || Instant::now() > until || self.cancel.is_cancelled() {
+                return Ok(missing);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
