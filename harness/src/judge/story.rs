@@ -339,7 +339,7 @@ impl Story {
 }
 
 /// The kinds without which a run was not seen.
-const WATCHED: [Kind; 9] = [
+pub(super) const WATCHED: [Kind; 9] = [
     Kind::ApiServer,
     Kind::Node,
     Kind::Pod,

@@ -15,17 +15,6 @@ use std::path::Path;
 const BEGAN: u64 = 1_800_000_000_000;
 const RATE: u64 = 100;
 const SECONDS: u64 = 60;
-const KINDS: [Kind; 9] = [
-    Kind::ApiServer,
-    Kind::Node,
-    Kind::Pod,
-    Kind::Deployment,
-    Kind::ReplicaSet,
-    Kind::DaemonSet,
-    Kind::EndpointSlice,
-    Kind::PodDisruptionBudget,
-    Kind::HorizontalPodAutoscaler,
-];
 
 /// What a record is made of; the default is a healthy run with one drain.
 #[derive(Clone)]
@@ -105,7 +94,7 @@ impl Plan {
             vec![(0.0, Event::Began { run: "test".to_owned(), tag: 7, seed: 42, unix_ms: BEGAN })];
         timeline.extend([pod("agent", 0, true), pod("agent", 1, true)].map(|event| (0.1, event)));
         timeline.extend([gateway(0, true), gateway(1, true), budget(|_| ())].map(|event| (0.1, event)));
-        timeline.extend(KINDS.map(|kind| (0.1, synced(kind, true))));
+        timeline.extend(story::WATCHED.map(|kind| (0.1, synced(kind, true))));
         timeline.extend([
             (1.0, Event::LoadStarted { rate: (2 * RATE) as f64, emitters: 2 }),
             (16.0, Event::Steady),
