@@ -1,7 +1,7 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
-use super::{Check, Story, Verdict, grouped};
+use super::{Check, Story, Verdict, grouped, rounded};
 use crate::record::{Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, EmitterLedger, Range, Stream};
@@ -110,7 +110,8 @@ fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
     all
 }
 
-/// A range, cut where what was sent belongs to another step; each part with the moment it was sent.
+/// A range, cut where what was sent belongs to another step; each part with the moment it was sent. Within a second
+/// the schedule is even, so a number's place in the second's range tells when it was sent.
 fn by_step(
     record: &Record,
     story: &Story,
@@ -118,9 +119,11 @@ fn by_step(
     range: Range,
 ) -> Vec<(Range, Option<f64>)> {
     let node = record.node_of(emitter.stream());
+    let seconds = emitter.seconds();
+    let ends = seconds.iter().skip(1).map(|next| next.unix_ms).chain([u64::MAX]);
     let mut parts: Vec<(Range, Option<f64>)> = Vec::new();
     let mut next = range.start;
-    for second in emitter.seconds() {
+    for (second, end) in seconds.iter().zip(ends) {
         let here = second.emitted.intersection(Range::new(next, range.end));
         if here.is_empty() {
             continue;
@@ -128,12 +131,19 @@ fn by_step(
         if here.start > next {
             parts.push((Range::new(next, here.start), None));
         }
-        let sent = record.moment(node, second.unix_ms);
-        match parts.last_mut() {
-            Some((last, Some(t))) if last.end == here.start && story.step_at(*t) == story.step_at(sent) => {
-                last.end = here.end;
+        let began = record.moment(node, second.unix_ms);
+        let lasted = end.saturating_sub(second.unix_ms).min(1_000) as f64 / 1e3;
+        let each = lasted / second.emitted.count() as f64;
+        let sent = |seq: u64| began + (seq - second.emitted.start) as f64 * each;
+        for seq in here.start..here.end {
+            match parts.last_mut() {
+                Some((last, Some(t)))
+                    if last.end == seq && story.step_number(*t) == story.step_number(sent(seq)) =>
+                {
+                    last.end += 1;
+                }
+                _ => parts.push((Range::new(seq, seq + 1), Some(sent(seq)))),
             }
-            _ => parts.push((here, Some(sent))),
         }
         next = here.end;
     }
@@ -176,7 +186,7 @@ fn evidence(record: &Record, story: &Story, account: &Account) -> Value {
                 "node": record.node_of(part.stream),
                 "first": part.range.start,
                 "last": part.range.end - 1,
-                "sent": part.sent,
+                "sent": part.sent.map(rounded),
                 "step": part.sent.map_or_else(|| "an unknown step".to_owned(), |t| story.step_at(t)),
                 "hop": part.hop(),
             })

@@ -286,6 +286,11 @@ impl Story {
         })
     }
 
+    /// The step that was going on at a moment; none before the first.
+    pub(super) fn step_number(&self, t: f64) -> Option<usize> {
+        self.steps.iter().rev().find(|step| step.start <= t).map(|step| step.number)
+    }
+
     /// What was going on at a moment, for people.
     pub(super) fn step_at(&self, t: f64) -> String {
         let step = self.steps.iter().rev().find(|step| step.start <= t);

@@ -72,8 +72,11 @@ fn a_queue_in_the_pod_is_lost_with_it() {
     expect(&outcome, Fail, &["loss"]);
     // The precondition: every queue held something when its agent went.
     assert_eq!(verdict_of(&outcome, "queues"), Pass);
+    // What was on its way when the outage began is lost, too; nothing that was sent before that, or behind it.
+    let outage = &outcome.judgement.faults[0];
     let ranges = check(&outcome, "loss").evidence["lost_ranges"].as_array().unwrap().clone();
-    assert!(ranges.iter().all(|range| range["step"].as_str().unwrap().starts_with("step ")), "{ranges:#?}");
+    let sent = ranges.iter().map(|range| range["sent"].as_f64().unwrap());
+    assert!(sent.into_iter().all(|sent| (outage.start - 1.0..outage.end).contains(&sent)), "{ranges:#?}");
 }
 
 /// Connections that live for ever keep every span from the gateways that the HPA adds.
