@@ -63,7 +63,7 @@ pub(super) struct EvictionStory {
 }
 
 /// What a container had used by then.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct UsageStory {
     pub(super) cpu_s: f64,
     pub(super) memory_bytes: f64,

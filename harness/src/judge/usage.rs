@@ -1,7 +1,6 @@
 //! What was used in the steady part of a run: a measurement, not a check.
 
 use super::{Story, rounded};
-use crate::judge::story::UsageStory;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,61 +22,59 @@ impl Usage {
 }
 
 /// By application; `harness` is this program itself. Empty where it could not be read.
+///
+/// From the last round of readings before the load began to the first behind its end. A container that is first
+/// seen in between began in between, with nothing used.
 pub(super) fn usage(story: &Story) -> BTreeMap<String, Usage> {
     let Some((start, end)) = story.load else { return BTreeMap::new() };
-    // It is read every so often: the reading behind the load's end belongs to it.
-    let behind = story.harness_usage.iter().map(|(t, _)| *t).find(|t| *t >= end);
-    let end = behind.map_or(story.last, |t| t + 2.0);
+    // A round begins with the harness's own reading.
+    let rounds = story.harness_usage.iter().map(|(t, _)| *t);
+    let from = rounds.clone().rfind(|t| *t <= start).or_else(|| rounds.clone().next());
+    let to = rounds.clone().find(|t| *t >= end).or_else(|| rounds.last());
+    let (Some(from), Some(to)) = (from, to) else { return BTreeMap::new() };
+    let seconds = to - from;
+    if seconds <= 0.0 {
+        return BTreeMap::new();
+    }
     let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
     for ((pod, _), series) in &story.usage {
-        let inside: Vec<&(f64, UsageStory)> =
-            series.iter().filter(|(t, _)| (start..=end).contains(t)).collect();
-        let (Some((from, first)), Some((to, last))) = (inside.first(), inside.last()) else { continue };
+        let inside = || series.iter().filter(|(t, _)| (from..to + ROUND).contains(t));
+        let Some((_, last)) = inside().next_back() else { continue };
+        let before =
+            inside().next().filter(|(t, _)| *t < from + ROUND).map(|(_, used)| *used).unwrap_or_default();
         let sum = sums.entry(pod.split('-').next().unwrap_or_default()).or_default();
-        sum.cpu_s += (last.cpu_s - first.cpu_s).max(0.0);
-        sum.periods += (last.periods - first.periods).max(0.0);
-        sum.throttled += (last.throttled - first.throttled).max(0.0);
-        (sum.from, sum.to) = (sum.from.min(*from), sum.to.max(*to));
-        for (t, used) in inside {
+        sum.cpu_s += (last.cpu_s - before.cpu_s).max(0.0);
+        sum.periods += (last.periods - before.periods).max(0.0);
+        sum.throttled += (last.throttled - before.throttled).max(0.0);
+        for (t, used) in inside() {
             // The readings of one round are a moment apart.
-            *sum.memory.entry((t / 5.0).round().to_bits()).or_default() += used.memory_bytes;
+            *sum.memory.entry((t / ROUND).round().to_bits()).or_default() += used.memory_bytes;
         }
     }
     let mut all: BTreeMap<String, Usage> =
-        sums.iter().filter_map(|(app, sum)| Some(((*app).to_owned(), sum.usage()?))).collect();
-    let own: Vec<&(f64, f64)> =
-        story.harness_usage.iter().filter(|(t, _)| (start..=end).contains(t)).collect();
-    if let (Some((from, first)), Some((to, last))) = (own.first(), own.last())
-        && to > from
-    {
-        all.insert("harness".to_owned(), Usage::of((last - first) / (to - from), 0.0, 0.0));
-    }
+        sums.iter().map(|(app, sum)| ((*app).to_owned(), sum.usage(seconds))).collect();
+    let own = |t: f64| story.harness_usage.iter().find(|(at, _)| *at >= t).map_or(0.0, |(_, used)| *used);
+    all.insert("harness".to_owned(), Usage::of((own(to) - own(from)) / seconds, 0.0, 0.0));
     all
 }
 
-/// What an application's containers used between the first and the last reading of any of them.
+/// The readings of one round are within so many seconds.
+const ROUND: f64 = 5.0;
+
+/// What an application's containers used.
+#[derive(Default)]
 struct Sum {
     cpu_s: f64,
     periods: f64,
     throttled: f64,
-    from: f64,
-    to: f64,
     /// By round of readings: bytes of all containers.
     memory: BTreeMap<u64, f64>,
 }
 
-impl Default for Sum {
-    fn default() -> Self {
-        let (from, to) = (f64::INFINITY, f64::NEG_INFINITY);
-        Self { cpu_s: 0.0, periods: 0.0, throttled: 0.0, from, to, memory: BTreeMap::new() }
-    }
-}
-
 impl Sum {
-    fn usage(&self) -> Option<Usage> {
-        let seconds = self.to - self.from;
+    fn usage(&self, seconds: f64) -> Usage {
         let memory = self.memory.values().copied().fold(0.0, f64::max) / 1_048_576.0;
         let throttled = if self.periods > 0.0 { self.throttled / self.periods } else { 0.0 };
-        (seconds > 0.0).then(|| Usage::of(self.cpu_s / seconds, memory, throttled))
+        Usage::of(self.cpu_s / seconds, memory, throttled)
     }
 }
