@@ -30,7 +30,7 @@ pub(super) fn usage(story: &Story) -> BTreeMap<String, Usage> {
     // A round begins with the harness's own reading.
     let rounds = story.harness_usage.iter().map(|(t, _)| *t);
     let from = rounds.clone().rfind(|t| *t <= start).or_else(|| rounds.clone().next());
-    let to = rounds.clone().find(|t| *t >= end).or_else(|| rounds.last());
+    let to = rounds.clone().find(|t| *t >= end).or_else(|| rounds.clone().next_back());
     let (Some(from), Some(to)) = (from, to) else { return BTreeMap::new() };
     let seconds = to - from;
     if seconds <= 0.0 {
