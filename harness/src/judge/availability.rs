@@ -73,7 +73,7 @@ fn delivery_gap(record: &Record, story: &Story) -> Option<(f64, f64)> {
     let [sink] = record.sinks.as_slice() else { return None };
     sink.seal()?;
     let (start, end) = story.load?;
-    let start = story.steady.as_ref().and_then(|steady| steady.as_ref().ok()).map_or(start, |t| *t);
+    let start = story.steady_at().unwrap_or(start);
     let last = record.moment(&record.environment.sink_node, sink.last_delivery_ms());
     let clipped = pauses(record).chain([(last, end)]).map(|(from, to)| (from.max(start), to.min(end)));
     let real = clipped.filter(|(from, to)| from < to);

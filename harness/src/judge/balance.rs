@@ -21,8 +21,7 @@ const ENOUGH: f64 = 0.5;
 const FEWEST_SPANS: u64 = 5_000;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let spikes: Vec<f64> =
-        story.faults.iter().filter(|fault| fault.name == "spike").map(|fault| fault.start).collect();
+    let spikes: Vec<f64> = story.faults_called("spike").map(|fault| fault.start).collect();
     let inconclusive = |reason: String| Some(Check::new("balance", Verdict::Inconclusive, reason, json!({})));
     let (start, end) = story.load?;
     let windows = windows(record, story, start, end);
@@ -90,12 +89,7 @@ struct Window {
 fn windows(record: &Record, story: &Story, start: f64, end: f64) -> Vec<Window> {
     let grace = record.scenario.expect.share_within.duration().as_secs_f64();
     // The first seconds of a run are spent connecting.
-    let mut from = story
-        .steady
-        .as_ref()
-        .and_then(|steady| steady.as_ref().ok())
-        .map_or(start, |t| t - WINDOW)
-        .max(start + STRIDE);
+    let mut from = story.steady_at().map_or(start, |t| t - WINDOW).max(start + STRIDE);
     let mut windows = Vec::new();
     while from + WINDOW <= end {
         let to = from + WINDOW;

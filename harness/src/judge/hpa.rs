@@ -44,7 +44,7 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
     if there.len() < seen.len() {
         return (Verdict::Fail, "there was no HPA for the gateways".to_owned(), json!({}));
     }
-    let spikes: Vec<&FaultStory> = story.faults.iter().filter(|fault| fault.name == "spike").collect();
+    let spikes: Vec<&FaultStory> = story.faults_called("spike").collect();
     let mut reasons = Vec::new();
     let mut findings = Vec::new();
     if let Some((from, to, why)) = longest_blindness(&there, end)

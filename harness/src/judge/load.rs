@@ -2,7 +2,7 @@
 
 use super::{Check, Story, Verdict, grouped};
 use crate::record::Record;
-use crate::scenario::{Part, Step};
+use crate::scenario::Part;
 use serde_json::{Map, json};
 use spanproof_ledger::{Account, EmitSecond, EmitterLedger};
 
@@ -112,13 +112,8 @@ enum Counted {
 }
 
 fn agents_were_rolled(record: &Record, story: &Story, from: f64, to: f64) -> bool {
-    let asked = record.scenario.steps.iter().filter_map(|step| match step {
-        Step::Upgrade(upgrade) => Some(upgrade.what),
-        _ => None,
-    });
-    let rolled = story.faults.iter().filter(|fault| fault.name == "upgrade").zip(asked);
-    let mut agents = rolled.filter(|(_, what)| *what == Part::Agents).map(|(fault, _)| fault);
-    agents.any(|fault| fault.start < to && fault.over() > from)
+    let mut agents = story.rollouts(record).filter(|(upgrade, _)| upgrade.what == Part::Agents);
+    agents.any(|(_, fault)| fault.start < to && fault.over() > from)
 }
 
 /// Spans per second of all emitters in a window of the run's clock; none if one of them has no record of all of

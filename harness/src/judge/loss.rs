@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 const NAMED: usize = 10_000;
 
 pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
-    let evidence = evidence(record, story, account);
+    let lost = lost(record, story, account);
+    let evidence = evidence(record, story, account, &lost);
     let counts = account.counts;
     let (verdict, reason) = match assumption_broken(record, story, account) {
         Some(reason) => (Verdict::Inconclusive, reason),
-        None if counts.lost > 0 => (Verdict::Fail, reason(record, story, account)),
+        None if counts.lost > 0 => (Verdict::Fail, reason(record, story, account, &lost)),
         None => (
             Verdict::Pass,
             format!(
@@ -153,10 +154,9 @@ fn by_step(
     parts
 }
 
-fn reason(record: &Record, story: &Story, account: &Account) -> String {
-    let lost = lost(record, story, account);
+fn reason(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> String {
     let mut by_hop_and_step: BTreeMap<(String, String), u64> = BTreeMap::new();
-    for part in &lost {
+    for part in lost {
         *by_hop_and_step.entry((part.hop(), part.during(story))).or_default() += part.range.count();
     }
     let parts: Vec<_> = by_hop_and_step
@@ -175,8 +175,7 @@ fn reason(record: &Record, story: &Story, account: &Account) -> String {
     )
 }
 
-fn evidence(record: &Record, story: &Story, account: &Account) -> Value {
-    let lost = lost(record, story, account);
+fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> Value {
     let ranges: Vec<Value> = lost
         .iter()
         .take(NAMED)

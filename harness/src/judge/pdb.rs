@@ -2,7 +2,7 @@
 //! not scale-in, not deletions.
 
 use super::{Check, Story, Verdict};
-use crate::judge::story::{at, within};
+use crate::judge::story::{at, ready, within};
 use crate::record::Record;
 use crate::scenario::Measure;
 use crate::world::{Budget, Kind, Pod};
@@ -40,10 +40,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let broken = granted.iter().find_map(|eviction| {
         let (t, left) = left_by(story, &eviction.pod)?;
         // What it demanded then: of a percentage, or with maxUnavailable, that depends on how many there are.
-        let then = at(&story.budgets, eviction.t).map_or(&[][..], Vec::as_slice);
-        let demanded =
-            then.iter().find(|(_, budget)| selects(budget, pods)).map(|(_, budget)| budget.desired);
-        (left < demanded.unwrap_or(minimum) as usize).then_some((t, &eviction.pod, left))
+        let demanded = selecting(story, eviction.t, pods).map_or(minimum, |budget| budget.desired);
+        (left < demanded as usize).then_some((t, &eviction.pod, left))
     });
     let evidence = json!({
         "budgets": there.iter().map(|(name, _)| name).collect::<Vec<_>>(),
@@ -54,10 +52,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         "over_time": over_time(story, start, end),
         "evictions": evictions.iter().map(|it| json!({"t": it.t, "pod": it.pod, "code": it.code, "outcome": it.outcome})).collect::<Vec<_>>(),
     });
-    let unguarded = granted.iter().find(|eviction| {
-        let then = at(&story.budgets, eviction.t).map_or(&[][..], Vec::as_slice);
-        !then.iter().any(|(_, budget)| selects(budget, pods))
-    });
+    let unguarded = granted.iter().find(|eviction| selecting(story, eviction.t, pods).is_none());
     let by_evictions = || {
         broken.map(|(t, pod, left)| {
             format!("the eviction of {pod} was granted and left {left} ready gateways at {t:.1}s; the minimum is {minimum}")
@@ -117,6 +112,12 @@ fn selects(budget: &Budget, pods: &[(String, Pod)]) -> bool {
     selector.is_ok_and(|selector| pods.iter().any(|(_, pod)| selector.matches(&pod.labels)))
 }
 
+/// The budget that selected any of these pods at a moment.
+fn selecting<'a>(story: &'a Story, t: f64, pods: &[(String, Pod)]) -> Option<&'a Budget> {
+    let mut then = at(&story.budgets, t)?.iter().map(|(_, budget)| budget);
+    then.find(|budget| selects(budget, pods))
+}
+
 /// Whether it does so by its own count, too.
 fn covers(budget: &Budget, pods: &[(String, Pod)]) -> bool {
     budget.expected > 0 && selects(budget, pods)
@@ -126,14 +127,12 @@ fn covers(budget: &Budget, pods: &[(String, Pod)]) -> bool {
 /// ready before.
 fn left_by(story: &Story, gateway: &str) -> Option<(f64, usize)> {
     let series = story.pods.get("gateway")?;
-    let find =
-        |pods: &[(String, Pod)]| pods.iter().find(|(name, _)| name == gateway).map(|(_, pod)| pod.clone());
     let mut was_ready = false;
     for (t, pods) in series {
-        match find(pods) {
-            Some(pod) if !pod.terminating => was_ready = pod.ready,
-            Some(_) => return was_ready.then(|| (*t, pods.iter().filter(|(_, pod)| pod.ready).count())),
-            None if was_ready => return Some((*t, pods.iter().filter(|(_, pod)| pod.ready).count())),
+        match pods.iter().find(|(name, _)| name == gateway) {
+            Some((_, pod)) if !pod.terminating => was_ready = pod.ready,
+            Some(_) => return was_ready.then(|| (*t, ready(pods))),
+            None if was_ready => return Some((*t, ready(pods))),
             None => {}
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     }
     let mut reasons = Vec::new();
     let mut felt = Vec::new();
-    for outage in story.faults.iter().filter(|fault| fault.name == "backend-unavailable") {
+    for outage in story.faults_called("backend-unavailable") {
         match queues.outage(outage.start, outage.over()) {
             Ok((reason, evidence)) => {
                 reasons.push(reason);

@@ -8,23 +8,19 @@ use crate::world::{Kind, Pod, Workload};
 use serde_json::{Value, json};
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let asked = record.scenario.steps.iter().filter_map(|step| match step {
-        Step::Upgrade(upgrade) => Some(upgrade),
-        _ => None,
-    });
-    let asked: Vec<&Upgrade> = asked.collect();
-    if asked.is_empty() {
+    let asked = record.scenario.steps.iter().filter(|step| matches!(step, Step::Upgrade(_))).count();
+    if asked == 0 {
         return None;
     }
-    let done: Vec<_> = story.faults.iter().filter(|fault| fault.name == "upgrade").collect();
     let judged: Vec<(Verdict, String, Value)> =
-        asked.iter().zip(&done).map(|(upgrade, fault)| rollout(record, story, upgrade, fault)).collect();
+        story.rollouts(record).map(|(upgrade, fault)| rollout(record, story, upgrade, fault)).collect();
     let evidence = json!(judged.iter().map(|(_, _, evidence)| evidence).collect::<Vec<_>>());
     let worst = judged.iter().max_by_key(|(verdict, ..)| *verdict);
     let (verdict, reason) = match worst {
         Some((verdict @ (Verdict::Fail | Verdict::Inconclusive), reason, _)) => (*verdict, reason.clone()),
-        _ if done.len() < asked.len() => {
-            (Verdict::Inconclusive, format!("{} of {} roll-outs were carried out", done.len(), asked.len()))
+        _ if judged.len() < asked => {
+            let done = judged.len();
+            (Verdict::Inconclusive, format!("{done} of {asked} roll-outs were carried out"))
         }
         _ => {
             let reasons: Vec<_> = judged.iter().map(|(_, reason, _)| reason.as_str()).collect();

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::record::{Event, Record, SettleEnd};
-use crate::scenario::Step;
+use crate::scenario::{Step, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
 
@@ -333,8 +333,29 @@ impl Story {
 
     /// How many gateways are ready, at each moment of a window.
     pub(super) fn ready_within(&self, app: &str, from: f64, to: f64) -> Option<Series<usize>> {
-        let ready = |pods: &[(String, Pod)]| pods.iter().filter(|(_, pod)| pod.ready).count();
         Some(self.pods_within(app, from, to)?.map(|(t, pods)| (t, ready(pods))).collect())
+    }
+
+    /// The faults of a name, in the order in which they began.
+    pub(super) fn faults_called<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a FaultStory> {
+        self.faults.iter().filter(move |fault| fault.name == name)
+    }
+
+    /// When the tier was seen to be steady; none if it was not.
+    pub(super) fn steady_at(&self) -> Option<f64> {
+        self.steady.as_ref().and_then(|steady| steady.as_ref().ok()).copied()
+    }
+
+    /// Each roll-out that was carried out, with what the scenario asked for.
+    pub(super) fn rollouts<'a>(
+        &'a self,
+        record: &'a Record,
+    ) -> impl Iterator<Item = (&'a Upgrade, &'a FaultStory)> {
+        let asked = record.scenario.steps.iter().filter_map(|step| match step {
+            Step::Upgrade(upgrade) => Some(upgrade),
+            _ => None,
+        });
+        asked.zip(self.faults_called("upgrade"))
     }
 
     /// Whether the scenario was to do something to the cluster.
@@ -361,6 +382,11 @@ pub(super) fn within<T>(series: &Series<T>, from: f64, to: f64) -> Option<impl I
     let first = series.partition_point(|(t, _)| *t <= from).checked_sub(1)?;
     let behind = series.partition_point(|(t, _)| *t <= to).max(first + 1);
     Some(series[first..behind].iter().map(move |(t, value)| (t.max(from), value)))
+}
+
+/// How many of these pods are ready.
+pub(super) fn ready(pods: &[(String, Pod)]) -> usize {
+    pods.iter().filter(|(_, pod)| pod.ready).count()
 }
 
 /// What held at a moment.
