@@ -12,8 +12,8 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use spanproof_ledger::{RangeSet, Stream};
 use spanproof_probe::control::{
-    Behaviour, EmitPlan, Forget, Lease, Plan, Scrape, SinkPlan, State, Status, change_request::Change,
-    plan::Role,
+    Behaviour, Behaviours, EmitPlan, Forget, Lease, Plan, Refuse, Scrape, Segment, SinkPlan, State, Status,
+    behaviour::Kind, change_request::Change, plan::Role, segment::Shape,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -167,18 +167,20 @@ impl Probes {
             spans_per_trace: load.spans_per_trace,
             lease: Some(lease()),
             role: Some(role),
+            ..Plan::default()
         };
-        let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Forget { seed, one_in });
+        let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Kind::Forget(Forget { one_in }));
         let scrape = ["agent", "gateway"].map(|role| Scrape {
             role: role.to_owned(),
             host: format!("{role}-metrics"),
             port: METRICS_PORT,
         });
         let sink = SinkPlan {
-            forget,
-            behaviour: None,
+            behaviours: Some(behaviours(forget)),
+            seed,
             scrape: scrape.into(),
             metrics: METRICS.map(str::to_owned).into(),
+            ..SinkPlan::default()
         };
         self.sink.start(plan(Role::Sink(sink))).await?;
         let share = scenario.sabotage.emitters_at.map_or(1.0, crate::scenario::Share::fraction);
@@ -186,11 +188,12 @@ impl Probes {
         let started = (1u32..).zip(&self.emitters).map(|(stream, link)| {
             link.start(plan(Role::Emit(EmitPlan {
                 stream,
-                spans_per_second: rate,
+                profile: vec![Segment { duration_ms: 0, shape: Some(Shape::Constant(rate)) }],
                 spans_per_request: load.spans_per_request,
                 payload_bytes: load.payload_bytes,
                 duration_ms: millis(LONGEST_LOAD),
                 endpoint: format!("http://agent:{}", spanproof_probe::OTLP_PORT),
+                ..EmitPlan::default()
             })))
         });
         try_join_all(started).await.map(|_| ())
@@ -210,12 +213,14 @@ impl Probes {
 
     /// From now on the backend answers like this.
     pub async fn change_backend(&self, answers: Answers) -> Result<(), LinkError> {
-        let refuse_with = match answers {
-            Answers::Ok => tonic::Code::Ok,
-            Answers::Unavailable => tonic::Code::Unavailable,
+        let kind = match answers {
+            Answers::Ok => None,
+            Answers::Unavailable => Some(Kind::Refuse(Refuse {
+                code: i32::from(tonic::Code::Unavailable).cast_unsigned(),
+                ..Refuse::default()
+            })),
         };
-        let refuse_with = u32::try_from(i32::from(refuse_with)).unwrap_or_default();
-        self.sink.change(Change::Behaviour(Behaviour { refuse_with })).await.map(|_| ())
+        self.sink.change(Change::Behaviours(behaviours(kind))).await.map(|_| ())
     }
 
     /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
@@ -325,6 +330,12 @@ fn sum(answers: &[Status]) -> LoadStatus {
         }
     }
     load
+}
+
+/// Done to every request, until it is told otherwise.
+fn behaviours(kind: Option<Kind>) -> Behaviours {
+    let behaviour = |kind| Behaviour { kind: Some(kind), ..Behaviour::default() };
+    Behaviours { behaviours: kind.map(behaviour).into_iter().collect() }
 }
 
 fn lease() -> Lease {

@@ -174,7 +174,7 @@ mod tests {
 
     fn sink(deliveries: &[u64]) -> SinkLedger {
         let mut ledger = SinkLedger::default();
-        ledger.apply(&SinkRecord::Opened { run_tag: 7, unix_ms: 0 }).unwrap();
+        ledger.apply(&SinkRecord::Opened { run_tag: 7, source: 1, unix_ms: 0 }).unwrap();
         for number in deliveries {
             let ranges = vec![Range::new(*number, number + 1)];
             let delivery = Delivery { unix_ms: 0, gateway: 0, stream: 1, ranges };

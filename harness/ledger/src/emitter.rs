@@ -49,8 +49,17 @@ pub enum EmitterRecord {
         offered: u64,
         /// Spans acknowledged in it.
         acknowledged: u64,
-        /// Requests that failed in it, and will be sent again.
+        /// Attempts that failed in it.
         failed_requests: u64,
+        /// Spans of these attempts.
+        failed_spans: u64,
+        /// Spans that a default SDK in the emitter's place would have dropped in it.
+        sdk_dropped: u64,
+        /// Milliseconds by which the schedule is behind at its end.
+        slipped_ms: u64,
+        /// How long requests that were acknowledged in it took, from when they were due: a
+        /// [`crate::Latency`] as bytes, weighted by requests; empty if there were none.
+        latency: Vec<u8>,
     },
     /// The end: nothing is emitted after it.
     Sealed(EmitterSeal),
@@ -76,7 +85,7 @@ pub struct EmitterSeal {
 }
 
 /// One second of an emitter: see [`EmitterRecord::Second`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmitSecond {
     /// When it began, Unix time in milliseconds.
     pub unix_ms: u64,
@@ -86,8 +95,16 @@ pub struct EmitSecond {
     pub offered: u64,
     /// Spans acknowledged.
     pub acknowledged: u64,
-    /// Requests that failed, and were sent again.
+    /// Attempts that failed.
     pub failed_requests: u64,
+    /// Spans of these attempts.
+    pub failed_spans: u64,
+    /// Spans that a default SDK in the emitter's place would have dropped.
+    pub sdk_dropped: u64,
+    /// Milliseconds by which the schedule was behind at its end.
+    pub slipped_ms: u64,
+    /// How long requests that were acknowledged in it took, from when they were due.
+    pub latency: Vec<u8>,
 }
 
 /// The sum of an emitter's records.
@@ -147,13 +164,27 @@ impl EmitterLedger {
                 self.require_reserved(index, *range)?;
                 self.resent.insert(*range);
             }
-            EmitterRecord::Second { unix_ms, emitted, offered, acknowledged, failed_requests } => {
+            EmitterRecord::Second {
+                unix_ms,
+                emitted,
+                offered,
+                acknowledged,
+                failed_requests,
+                failed_spans,
+                sdk_dropped,
+                slipped_ms,
+                latency,
+            } => {
                 self.seconds.push(EmitSecond {
                     unix_ms: *unix_ms,
                     emitted: *emitted,
                     offered: *offered,
                     acknowledged: *acknowledged,
                     failed_requests: *failed_requests,
+                    failed_spans: *failed_spans,
+                    sdk_dropped: *sdk_dropped,
+                    slipped_ms: *slipped_ms,
+                    latency: latency.clone(),
                 });
             }
             EmitterRecord::Sealed(seal) => {

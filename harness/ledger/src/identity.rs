@@ -39,19 +39,21 @@ pub enum Origin {
 pub struct Identity {
     tag: u64,
     spans_per_trace: u64,
+    streams_per_trace: u16,
     span_keys: [u64; 3],
     trace_key: u64,
 }
 
 impl Identity {
     /// The identities of a run: `tag` (its low 56 bits count) tells runs apart, and
-    /// `spans_per_trace` consecutive numbers of a stream share a trace.
-    pub fn new(tag: u64, spans_per_trace: u32) -> Self {
+    /// `spans_per_trace` consecutive numbers of each of `streams_per_trace` streams share a trace.
+    pub fn new(tag: u64, spans_per_trace: u32, streams_per_trace: u32) -> Self {
         let tag = tag & ((1 << TAG_BITS) - 1);
         let key = |n: u64| mix(tag ^ mix(n));
         Self {
             tag,
             spans_per_trace: u64::from(spans_per_trace.max(1)),
+            streams_per_trace: u16::try_from(streams_per_trace.max(1)).unwrap_or(u16::MAX),
             span_keys: [key(1), key(2), key(3)],
             trace_key: key(4),
         }
@@ -75,7 +77,9 @@ impl Identity {
     /// The trace ID.
     pub fn trace_id(&self, span: SpanIdentity) -> u128 {
         let high = u64::from(VERSION) << TAG_BITS | self.tag;
-        let number = pack(span.stream, span.seq / self.spans_per_trace);
+        // Streams 1 to n have their traces together, n + 1 to 2n theirs, and so on.
+        let together = span.stream.saturating_sub(1) / self.streams_per_trace;
+        let number = pack(together, span.seq / self.spans_per_trace);
         u128::from(high) << 64 | u128::from(mix(number ^ self.trace_key))
     }
 
@@ -145,8 +149,8 @@ mod tests {
     proptest! {
         /// Every span of a run is recognised by the IDs it was given, and no ID is zero.
         #[test]
-        fn ids_name_their_span(tag: u64, share in 1u32..100, span in spans()) {
-            let run = Identity::new(tag, share);
+        fn ids_name_their_span(tag: u64, share in 1u32..100, streams in 0u32..5, span in spans()) {
+            let run = Identity::new(tag, share, streams);
             prop_assert_ne!(run.span_id(span), 0);
             prop_assert_eq!(run.origin(run.trace_id(span), run.span_id(span)), Origin::Ours(span));
         }
@@ -154,11 +158,11 @@ mod tests {
         /// A span ID of another trace, or of anybody else, is never taken for one of ours.
         #[test]
         fn other_spans_are_told_apart(tag: u64, a in spans(), b in spans(), trace: u128, id: u64) {
-            let run = Identity::new(tag, 10);
+            let run = Identity::new(tag, 10, 1);
             if run.trace_id(a) != run.trace_id(b) {
                 prop_assert_eq!(run.origin(run.trace_id(a), run.span_id(b)), Origin::Damaged);
             }
-            let other = Identity::new(tag ^ 1, 10);
+            let other = Identity::new(tag ^ 1, 10, 1);
             prop_assert_eq!(other.origin(run.trace_id(a), run.span_id(a)), Origin::Foreign);
             prop_assert!(!matches!(run.origin(trace, id), Origin::Ours(_)));
         }
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn the_span_that_would_be_zero_has_an_id() {
         for tag in 0..2_000 {
-            let run = Identity::new(tag, 1);
+            let run = Identity::new(tag, 1, 1);
             let (stream, seq) = unpack(run.decrypt(0));
             if stream == 0 {
                 continue;
@@ -187,8 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn streams_share_traces_in_groups() {
+        let run = Identity::new(7, 10, 2);
+        let trace = |stream, seq| run.trace_id(SpanIdentity { stream, seq });
+        assert_eq!(trace(1, 3), trace(2, 9));
+        assert_ne!(trace(1, 3), trace(1, 10));
+        assert_ne!(trace(2, 3), trace(3, 3));
+        assert_eq!(trace(3, 3), trace(4, 3));
+    }
+
+    #[test]
     fn one_span_in_so_many_is_forgotten() {
-        let run = Identity::new(7, 10);
+        let run = Identity::new(7, 10, 1);
         let hit = (0..100_000)
             .filter(|seq| forgotten(42, run.span_id(SpanIdentity { stream: 1, seq: *seq }), 1_000))
             .count();

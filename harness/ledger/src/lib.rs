@@ -16,6 +16,7 @@
 mod account;
 mod emitter;
 mod identity;
+mod latency;
 pub mod log;
 mod metrics;
 mod ranges;
@@ -24,9 +25,10 @@ mod sink;
 pub use account::{Account, Counts, StreamAccount};
 pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
 pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten};
+pub use latency::{Latency, LatencyError};
 pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};
-pub use sink::{Delivery, PAUSE_MS, SinkLedger, SinkRecord, SinkSeal};
+pub use sink::{Delivery, PARTIAL, PAUSE_MS, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED};
 
 /// A stream's number: 1 to 65,535; 0 is no stream.
 pub type Stream = u16;

@@ -11,7 +11,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Version of this format.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 const MAGIC: &[u8; 4] = b"SPLG";
 const HEADER: usize = 6;
 const FRAME: usize = 8;

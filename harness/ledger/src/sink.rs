@@ -15,6 +15,8 @@ pub enum SinkRecord {
     Opened {
         /// The run.
         run_tag: u64,
+        /// Which sink of the run: drawn at random when its ledger begins, the same in each of its processes.
+        source: u64,
         /// When, Unix time in milliseconds.
         unix_ms: u64,
     },
@@ -31,7 +33,7 @@ pub enum SinkRecord {
     Refused {
         /// When, Unix time in milliseconds.
         unix_ms: u64,
-        /// The gRPC code that it was refused with.
+        /// The gRPC code that it was refused with; [`PARTIAL`] or [`UNANSWERED`] where there was none.
         code: u8,
         /// The stream.
         stream: Stream,
@@ -45,9 +47,32 @@ pub enum SinkRecord {
         /// Spans whose IDs do not agree with each other.
         damaged: u64,
     },
+    /// How long it took from when spans were due to their arrival, in one second.
+    Latency {
+        /// When the second began, Unix time in milliseconds.
+        unix_ms: u64,
+        /// A [`crate::Latency`] as bytes, weighted by spans.
+        latency: Vec<u8>,
+    },
+    /// Which gateways delivered a trace of the sample, in the window that it was looked at.
+    Trace {
+        /// When the first of its spans arrived, Unix time in milliseconds.
+        unix_ms: u64,
+        /// The low 64 bits of its trace ID.
+        trace: u64,
+        /// How many of its spans arrived, copies included.
+        spans: u32,
+        /// The gateways' numbers, in order.
+        gateways: Vec<u16>,
+    },
     /// The end: nothing is taken after it.
     Sealed(SinkSeal),
 }
+
+/// In place of a gRPC code: refused by a partial success.
+pub const PARTIAL: u8 = 100;
+/// In place of a gRPC code: never answered, or cut off.
+pub const UNANSWERED: u8 = 101;
 
 impl Record for SinkRecord {
     const KIND: u8 = b'S';
@@ -77,6 +102,19 @@ pub struct SinkSeal {
     pub records: u64,
 }
 
+/// A trace of the sample: see [`SinkRecord::Trace`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSeen {
+    /// When the first of its spans arrived, Unix time in milliseconds.
+    pub unix_ms: u64,
+    /// The low 64 bits of its trace ID.
+    pub trace: u64,
+    /// How many of its spans arrived, copies included.
+    pub spans: u32,
+    /// The gateways' numbers, in order.
+    pub gateways: Vec<u16>,
+}
+
 /// What came more than once of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Duplicates {
@@ -88,6 +126,10 @@ pub(crate) struct Duplicates {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkLedger {
     run_tag: u64,
+    source: u64,
+    /// (second, histogram), as they were written.
+    latency: Vec<(u64, Vec<u8>)>,
+    traces: Vec<TraceSeen>,
     incarnations: u32,
     gateways: BTreeMap<u16, String>,
     delivered: BTreeMap<Stream, RangeSet>,
@@ -123,11 +165,11 @@ impl SinkLedger {
             return Err(LedgerError::NotOpened { index });
         }
         match record {
-            SinkRecord::Opened { run_tag, .. } => {
+            SinkRecord::Opened { run_tag, source, .. } => {
                 if self.incarnations > 0 && self.run_tag != *run_tag {
                     return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
-                self.run_tag = *run_tag;
+                (self.run_tag, self.source) = (*run_tag, *source);
                 self.incarnations += 1;
                 self.seal = None;
             }
@@ -146,6 +188,13 @@ impl SinkLedger {
                 self.foreign += foreign;
                 self.damaged += damaged;
             }
+            SinkRecord::Latency { unix_ms, latency } => self.latency.push((*unix_ms, latency.clone())),
+            SinkRecord::Trace { unix_ms, trace, spans, gateways } => self.traces.push(TraceSeen {
+                unix_ms: *unix_ms,
+                trace: *trace,
+                spans: *spans,
+                gateways: gateways.clone(),
+            }),
             SinkRecord::Sealed(seal) => {
                 if seal.records != index as u64 {
                     let (sealed, counted) = (seal.records, index as u64);
@@ -186,6 +235,18 @@ impl SinkLedger {
     /// The run that it is of.
     pub const fn run_tag(&self) -> u64 {
         self.run_tag
+    }
+    /// Which sink of the run.
+    pub const fn source(&self) -> u64 {
+        self.source
+    }
+    /// By second of arrival (Unix time in milliseconds): a [`crate::Latency`] as bytes.
+    pub fn latency(&self) -> &[(u64, Vec<u8>)] {
+        &self.latency
+    }
+    /// The traces of the sample.
+    pub fn traces(&self) -> &[TraceSeen] {
+        &self.traces
     }
     /// How many records it is the sum of.
     pub const fn records(&self) -> u64 {

@@ -7,7 +7,7 @@ mod schedule;
 use crate::control::{
     self, ChangeRequest, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply,
     ProgressRequest, ReadLedgerRequest, StartedPlan, State, Status, StopRequest, StreamRanges,
-    change_request::Change, probe_server,
+    change_request::Change, probe_server, segment::Shape,
 };
 use book::Book;
 use spanproof_ledger::{Identity, Range, Stream};
@@ -159,19 +159,27 @@ impl Load {
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true);
-        if !is_rate(emit.spans_per_second) || emit.spans_per_request == 0 {
+        let rate = first_rate(emit);
+        if !is_rate(rate) || emit.spans_per_request == 0 {
             return Err(refuse("rate and spans per request must be above 0"));
         }
         Ok(Self {
-            identity: Identity::new(plan.run_tag, plan.spans_per_trace),
+            identity: Identity::new(plan.run_tag, plan.spans_per_trace, plan.streams_per_trace),
             stream: stream.ok_or_else(|| refuse("stream must be 1 to 65535"))?,
-            spans_per_second: emit.spans_per_second,
+            spans_per_second: rate,
             spans_per_request: u64::from(emit.spans_per_request),
             payload: "x".repeat(emit.payload_bytes as usize),
             started_unix_ms: started.started_unix_ms,
             duration: Duration::from_millis(emit.duration_ms),
             endpoint,
         })
+    }
+}
+
+fn first_rate(emit: &control::EmitPlan) -> f64 {
+    match emit.profile.first().and_then(|segment| segment.shape) {
+        Some(Shape::Constant(rate)) => rate,
+        _ => 0.0,
     }
 }
 
@@ -212,14 +220,14 @@ impl probe_server::Probe for Emitter {
     async fn change(&self, change: Request<ChangeRequest>) -> Result<Response<Status>, tonic::Status> {
         let Some(Change::SpansPerSecond(rate)) = change.into_inner().change.filter(|change| match change {
             Change::SpansPerSecond(rate) => is_rate(*rate),
-            Change::Behaviour(_) => false,
+            Change::Behaviours(_) => false,
         }) else {
             return Err(ProbeError::Plan("an emitter's rate must be above 0".to_owned()).into());
         };
         // On disk first: a process that takes over goes on at this rate.
         let mut started = self.plan.read()?.ok_or(ProbeError::NoPlan)?;
         if let Some(control::plan::Role::Emit(emit)) = &mut started.plan.role {
-            emit.spans_per_second = rate;
+            emit.profile = vec![control::Segment { duration_ms: 0, shape: Some(Shape::Constant(rate)) }];
         }
         self.plan.write(&started)?;
         if let Some(running) = &*self.lock() {

@@ -6,9 +6,9 @@ mod scrape;
 pub use scrape::total;
 
 use crate::control::{
-    self, ChangeRequest, Description, Forget, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply,
-    ProgressRequest, ReadLedgerRequest, SinkStatus, StartedPlan, State, Status, StopRequest, StreamRanges,
-    change_request::Change, probe_server,
+    self, Behaviours, ChangeRequest, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError,
+    ProgressReply, ProgressRequest, ReadLedgerRequest, SinkStatus, StartedPlan, State, Status, StopRequest,
+    StreamRanges, behaviour::Kind, change_request::Change, probe_server,
 };
 use crate::ledger_file::LedgerFile;
 use crate::{GATEWAY_HEADER, otlp};
@@ -38,9 +38,8 @@ pub struct Sink {
 #[derive(Debug)]
 struct Books {
     identity: Identity,
-    forget: Forget,
-    /// The code that every request is refused with, while it is.
-    refuse_with: Option<tonic::Code>,
+    seed: u64,
+    behaviours: Behaviours,
     file: LedgerFile<SinkRecord>,
     ledger: SinkLedger,
     problem: String,
@@ -70,11 +69,13 @@ impl Sink {
         let (file, records) = LedgerFile::open(&self.path)?;
         let ledger = SinkLedger::from_records(&records)
             .map_err(|source| ProbeError::Contradiction { path: self.path.clone(), source })?;
-        let identity = Identity::new(plan.run_tag, plan.spans_per_trace);
-        let forget = role.forget.unwrap_or_default();
-        let refuse_with = role.behaviour.and_then(refusal);
-        let mut books = Books { identity, forget, refuse_with, file, ledger, problem: String::new() };
-        books.record(&SinkRecord::Opened { run_tag: identity.tag(), unix_ms: crate::unix_ms() }, true);
+        let identity = Identity::new(plan.run_tag, plan.spans_per_trace, plan.streams_per_trace);
+        let behaviours = role.behaviours.clone().unwrap_or_default();
+        let mut books = Books { identity, seed: role.seed, behaviours, file, ledger, problem: String::new() };
+        books.record(
+            &SinkRecord::Opened { run_tag: identity.tag(), source: 1, unix_ms: crate::unix_ms() },
+            true,
+        );
         *self.lock() = Some(books);
         // Without the metrics the sink goes on; what is wrong with their log is seen by whoever reads it.
         match Scraper::open(&self.metrics, &role.scrape, &role.metrics) {
@@ -109,6 +110,7 @@ impl Sink {
             unexpected: ledger.foreign() + ledger.damaged(),
             last_delivery_unix_ms: ledger.last_delivery_ms(),
             refused_requests: ledger.refused_requests(),
+            misbehaved: ledger.refused_requests(),
             targets: self.scraper().map(|scraper| scraper.targets()).unwrap_or_default(),
         };
         Status {
@@ -128,18 +130,19 @@ impl Books {
         if self.ledger.seal().is_some() {
             return Err(tonic::Status::unavailable("the sink is sealed: the run is over"));
         }
+        let forget = forget(&self.behaviours);
         let (mut foreign, mut damaged) = (0, 0);
         let mut numbers: BTreeMap<Stream, Vec<u64>> = BTreeMap::new();
         for ids in otlp::ids(request) {
             match ids.map(|(trace, span)| (self.identity.origin(trace, span), span)) {
-                Some((Origin::Ours(_), id)) if forgotten(self.forget.seed, id, self.forget.one_in) => {}
+                Some((Origin::Ours(_), id)) if forgotten(self.seed, id, forget) => {}
                 Some((Origin::Ours(span), _)) => numbers.entry(span.stream).or_default().push(span.seq),
                 Some((Origin::Foreign, _)) => foreign += 1,
                 Some((Origin::Damaged, _)) | None => damaged += 1,
             }
         }
         let unix_ms = crate::unix_ms();
-        if let Some(code) = self.refuse_with {
+        if let Some(code) = refusal(&self.behaviours) {
             for (stream, numbers) in numbers {
                 let code = u8::try_from(i32::from(code)).unwrap_or(u8::MAX);
                 let refused = SinkRecord::Refused { unix_ms, code, stream, ranges: ranges(numbers) };
@@ -182,9 +185,20 @@ impl Books {
 }
 
 /// What it refuses requests with; none if it takes them.
-fn refusal(behaviour: control::Behaviour) -> Option<tonic::Code> {
-    let code = i32::try_from(behaviour.refuse_with).map_or(tonic::Code::Unknown, tonic::Code::from_i32);
-    (code != tonic::Code::Ok).then_some(code)
+fn refusal(behaviours: &Behaviours) -> Option<tonic::Code> {
+    behaviours.behaviours.iter().find_map(|behaviour| match &behaviour.kind {
+        Some(Kind::Refuse(refuse)) => Some(tonic::Code::from_i32(refuse.code.cast_signed())),
+        _ => None,
+    })
+}
+
+/// Of so many spans one is forgotten; 0: none is.
+fn forget(behaviours: &Behaviours) -> u64 {
+    let forget = behaviours.behaviours.iter().find_map(|behaviour| match &behaviour.kind {
+        Some(Kind::Forget(forget)) => Some(forget.one_in),
+        _ => None,
+    });
+    forget.unwrap_or_default()
 }
 
 /// The numbers of one request as ranges. A number that is in it twice stays in twice.
@@ -235,7 +249,7 @@ impl probe_server::Probe for Sink {
         let plan = plan.into_inner();
         let running = self.lock().as_ref().map(|books| books.identity.tag());
         match running {
-            Some(tag) if tag == Identity::new(plan.run_tag, 1).tag() => {}
+            Some(tag) if tag == Identity::new(plan.run_tag, 1, 1).tag() => {}
             Some(running) => return Err(ProbeError::Busy { running }.into()),
             None => {
                 self.plan.write(&StartedPlan { started_unix_ms: crate::unix_ms(), plan: plan.clone() })?;
@@ -246,17 +260,17 @@ impl probe_server::Probe for Sink {
     }
 
     async fn change(&self, change: Request<ChangeRequest>) -> Result<Response<Status>, tonic::Status> {
-        let Some(Change::Behaviour(behaviour)) = change.into_inner().change else {
+        let Some(Change::Behaviours(behaviours)) = change.into_inner().change else {
             return Err(ProbeError::Plan("a sink can change how it behaves, nothing else".to_owned()).into());
         };
         // On disk first: a process that takes over behaves as this one does.
         let mut started = self.plan.read()?.ok_or(ProbeError::NoPlan)?;
         if let Some(control::plan::Role::Sink(sink)) = &mut started.plan.role {
-            sink.behaviour = Some(behaviour);
+            sink.behaviours = Some(behaviours.clone());
         }
         self.plan.write(&started)?;
         if let Some(books) = &mut *self.lock() {
-            books.refuse_with = refusal(behaviour);
+            books.behaviours = behaviours;
         }
         Ok(Response::new(self.status()))
     }
@@ -306,7 +320,7 @@ mod tests {
         let made = ranges(vec![7, 3, 4, 5, 4, 9]);
         assert_eq!(made.iter().map(|range| range.count()).sum::<u64>(), 6);
         let mut ledger = SinkLedger::default();
-        ledger.apply(&SinkRecord::Opened { run_tag: 1, unix_ms: 0 }).unwrap();
+        ledger.apply(&SinkRecord::Opened { run_tag: 1, source: 1, unix_ms: 0 }).unwrap();
         let delivery = Delivery { unix_ms: 0, gateway: 0, stream: 1, ranges: made };
         ledger.apply(&SinkRecord::Delivered(delivery)).unwrap();
         assert_eq!((ledger.delivered_count(), ledger.duplicated_count()), (5, 1));

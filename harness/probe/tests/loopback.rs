@@ -4,8 +4,9 @@
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
 use spanproof_probe::control::{
-    Behaviour, ChangeRequest, EmitPlan, Forget, Lease, Plan, SinkPlan, State, Status, StopRequest,
-    change_request::Change, plan::Role, probe_server::Probe,
+    Behaviour, Behaviours, ChangeRequest, EmitPlan, Forget, Lease, Plan, Refuse, Segment, SinkPlan, State,
+    Status, StopRequest, behaviour::Kind, change_request::Change, plan::Role, probe_server::Probe,
+    segment::Shape,
 };
 use spanproof_probe::{emit::Emitter, sink::Sink};
 use std::path::Path;
@@ -18,18 +19,29 @@ use tonic::Request;
 const RUN: u64 = 0x0012_3456_789a;
 
 fn plan(role: Role) -> Plan {
-    Plan { run_tag: RUN, spans_per_trace: 10, lease: Some(Lease { milliseconds: 60_000 }), role: Some(role) }
+    Plan {
+        run_tag: RUN,
+        spans_per_trace: 10,
+        lease: Some(Lease { milliseconds: 60_000 }),
+        role: Some(role),
+        ..Plan::default()
+    }
 }
 
 fn emit_plan(endpoint: String, seconds: u64) -> Plan {
     plan(Role::Emit(EmitPlan {
         stream: 3,
-        spans_per_second: 2_000.0,
+        profile: vec![Segment { duration_ms: 0, shape: Some(Shape::Constant(2_000.0)) }],
         spans_per_request: 50,
         payload_bytes: 64,
         duration_ms: seconds * 1_000,
         endpoint,
+        ..EmitPlan::default()
     }))
+}
+
+fn all(kind: Kind) -> Behaviours {
+    Behaviours { behaviours: vec![Behaviour { kind: Some(kind), ..Behaviour::default() }] }
 }
 
 async fn serve(sink: Arc<Sink>, listener: TcpListener) {
@@ -90,8 +102,10 @@ async fn what_the_sink_forgets_is_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let (emitter, sink) = (Emitter::open(emit_dir.path()).unwrap(), Sink::open(dir.path()).unwrap());
-    let forget = Some(Forget { seed: 11, one_in: 100 });
-    sink.start(Request::new(plan(Role::Sink(SinkPlan { forget, ..SinkPlan::default() })))).await.unwrap();
+    let behaviours = Some(all(Kind::Forget(Forget { one_in: 100 })));
+    sink.start(Request::new(plan(Role::Sink(SinkPlan { behaviours, seed: 11, ..SinkPlan::default() }))))
+        .await
+        .unwrap();
     tokio::spawn(serve(Arc::clone(&sink), listener));
     emitter.start(Request::new(emit_plan(endpoint, 1))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_200)).await;
@@ -100,7 +114,7 @@ async fn what_the_sink_forgets_is_lost() {
 
     std::fs::copy(emit_dir.path().join("emit.ledger"), dir.path().join("emit.ledger")).unwrap();
     let (emitter, account) = account(dir.path());
-    let identity = spanproof_ledger::Identity::new(RUN, 10);
+    let identity = spanproof_ledger::Identity::new(RUN, 10, 1);
     let forgotten = (0..emitter.seal().unwrap().next).filter(|seq| {
         let id = identity.span_id(spanproof_ledger::SpanIdentity { stream: 3, seq: *seq });
         spanproof_ledger::forgotten(11, id, 100)
@@ -118,7 +132,7 @@ async fn what_is_refused_is_on_the_books_and_a_rate_can_change() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let (emitter, sink) = (Emitter::open(emit_dir.path()).unwrap(), Sink::open(dir.path()).unwrap());
     let change = |change| Request::new(ChangeRequest { change: Some(change) });
-    let refuse = |refuse_with| change(Change::Behaviour(Behaviour { refuse_with }));
+    let refuse = |code| change(Change::Behaviours(all(Kind::Refuse(Refuse { code, ..Refuse::default() }))));
     assert!(sink.change(refuse(14)).await.is_err(), "there is no plan yet");
     sink.start(Request::new(plan(Role::Sink(SinkPlan::default())))).await.unwrap();
     assert!(sink.change(change(Change::SpansPerSecond(1.0))).await.is_err(), "a sink has no rate");
@@ -129,7 +143,7 @@ async fn what_is_refused_is_on_the_books_and_a_rate_can_change() {
     let status = sink.renew(Request::new(Lease::default())).await.unwrap().into_inner().sink.unwrap();
     assert!(status.refused_requests > 0 && status.delivered == 0, "{status:?}");
     let faster = emitter.change(change(Change::SpansPerSecond(20_000.0))).await.unwrap().into_inner();
-    sink.change(refuse(0)).await.unwrap();
+    sink.change(change(Change::Behaviours(Behaviours::default()))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let emitted = stop(&*emitter).await.emit.unwrap().emitted - faster.emit.unwrap().emitted;
     assert!(emitted > 5_000, "{emitted} in half a second, at 20,000/s");

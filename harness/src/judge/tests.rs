@@ -158,6 +158,10 @@ impl Plan {
             offered: self.rate,
             acknowledged: self.rate,
             failed_requests: 0,
+            failed_spans: 0,
+            sdk_dropped: 0,
+            slipped_ms: 0,
+            latency: Vec::new(),
         }));
         if self.sealed {
             let before = records.len() as u64;
@@ -176,7 +180,7 @@ impl Plan {
     fn sink(&self) -> SinkLedger {
         let mut ledger = SinkLedger::default();
         let mut add = |record: &SinkRecord| ledger.apply(record).unwrap();
-        add(&SinkRecord::Opened { run_tag: 7, unix_ms: BEGAN });
+        add(&SinkRecord::Opened { run_tag: 7, source: 1, unix_ms: BEGAN });
         for second in (0..self.seconds).filter(|second| !self.pause.contains(second)) {
             // What was held back by a pause comes with the first delivery behind it.
             let from = if second == self.pause.end { self.pause.start.min(second) } else { second };

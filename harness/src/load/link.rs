@@ -165,7 +165,10 @@ impl Link {
 
     pub(super) async fn change(&self, change: Change) -> Result<Status, LinkError> {
         let change = ChangeRequest { change: Some(change) };
-        let ask = |mut client: ProbeClient<Channel>| async move { client.change(change).await };
+        let ask = |mut client: ProbeClient<Channel>| {
+            let change = change.clone();
+            async move { client.change(change).await }
+        };
         Ok(self.call("changing what it does", PATIENCE, ask).await?.into_inner())
     }
 

@@ -137,7 +137,17 @@ impl Book {
         let emitted = Range::new(first, inner.next);
         inner.second = Second { first: inner.next, ..Second::default() };
         inner.record(
-            &EmitterRecord::Second { unix_ms, emitted, offered, acknowledged, failed_requests },
+            &EmitterRecord::Second {
+                unix_ms,
+                emitted,
+                offered,
+                acknowledged,
+                failed_requests,
+                failed_spans: 0,
+                sdk_dropped: 0,
+                slipped_ms: 0,
+                latency: Vec::new(),
+            },
             false,
         );
     }
