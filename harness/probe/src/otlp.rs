@@ -1,5 +1,8 @@
 //! Requests of numbered spans.
 
+pub(crate) mod rpc_status;
+pub(crate) mod scan;
+
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -51,18 +54,4 @@ pub(crate) fn request(
 
 fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
-}
-
-/// The trace ID and span ID of each span of a request; `None` for one whose IDs have a wrong length.
-pub(crate) fn ids(request: &ExportTraceServiceRequest) -> impl Iterator<Item = Option<(u128, u64)>> + '_ {
-    let spans = request
-        .resource_spans
-        .iter()
-        .flat_map(|resource| &resource.scope_spans)
-        .flat_map(|scope| &scope.spans);
-    spans.map(|span| {
-        let trace_id = <[u8; 16]>::try_from(span.trace_id.as_slice()).ok()?;
-        let span_id = <[u8; 8]>::try_from(span.span_id.as_slice()).ok()?;
-        Some((u128::from_be_bytes(trace_id), u64::from_be_bytes(span_id)))
-    })
 }
