@@ -1,14 +1,25 @@
 //! What is done to requests.
 
 use super::*;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use spanproof_ledger::{PARTIAL, UNANSWERED, forgotten};
 use spanproof_probe::control::{Empty, Forget, Partial, Refuse, Slow};
 use std::time::Instant;
+use tokio::task::JoinHandle;
 use tonic::Code;
 
 fn refuse(code: Code, retry_after_ms: Option<u64>) -> Kind {
     Kind::Refuse(Refuse { code: i32::from(code).cast_unsigned(), retry_after_ms })
+}
+
+/// Sends these numbers in a task of its own.
+fn send(
+    client: &TraceServiceClient<Channel>,
+    numbers: std::ops::Range<u64>,
+) -> JoinHandle<Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status>> {
+    let mut client = client.clone();
+    tokio::spawn(async move { client.export(request(numbers)).await })
 }
 
 /// `google.rpc.Status` with one `RetryInfo`, as far as these tests read it.
@@ -97,19 +108,18 @@ async fn a_slow_sink_takes_after_the_pause_and_not_if_the_client_gave_up() {
     assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
 
     served.does(slow(60_000, false)).await;
-    let given_up = tokio::time::timeout(Duration::from_millis(200), client.export(request(5..9))).await;
-    assert!(given_up.is_err());
-    // The client's deadline, told to the server, ends it in the same way.
-    let mut late = Request::new(request(9..12));
-    late.set_timeout(Duration::from_millis(200));
-    client.export(late).await.unwrap_err();
-    eventually("both are refused", async || served.status().await.refused_requests == 2).await;
+    let waiting = send(&client, 5..9);
+    eventually("it waits", async || served.status().await.misbehaved == 2).await;
+    waiting.abort();
+    eventually("it is refused", async || served.status().await.refused_requests == 1).await;
 
     served.does(slow(60_000, true)).await;
-    let given_up = tokio::time::timeout(Duration::from_millis(200), client.export(request(20..22))).await;
-    assert!(given_up.is_err());
+    let waiting = send(&client, 20..22);
+    eventually("it is taken", async || served.status().await.delivered == 7).await;
+    assert!(!waiting.is_finished());
+    waiting.abort();
     let ledger = served.books().await;
-    assert_eq!(refused(&ledger, UNANSWERED), set(5, 12));
+    assert_eq!(refused(&ledger, UNANSWERED), set(5, 9));
     let taken: RangeSet = [Range::new(0, 5), Range::new(20, 22)].into_iter().collect();
     assert_eq!(ledger.delivered(STREAM), taken, "what is taken first is taken");
 }
@@ -119,13 +129,11 @@ async fn a_hanging_sink_never_answers_until_it_is_told_otherwise() {
     let served = Served::new().await;
     let mut client = served.client().await;
     served.does(Kind::Hang(Empty {})).await;
-    let given_up = tokio::time::timeout(Duration::from_millis(200), client.export(request(0..5))).await;
-    assert!(given_up.is_err());
-
-    let mut other = served.client().await;
-    let hanging = tokio::spawn(async move { other.export(request(5..7)).await });
+    let given_up = send(&client, 0..5);
+    let hanging = send(&client, 5..7);
     eventually("both hang", async || served.status().await.refused_requests == 2).await;
-    assert!(!hanging.is_finished());
+    assert!(!given_up.is_finished() && !hanging.is_finished());
+    given_up.abort();
     served.told(vec![]).await;
     assert_eq!(hanging.await.unwrap().unwrap_err().code(), Code::Unavailable);
 
