@@ -171,6 +171,7 @@ fn varint_length(number: u64) -> usize {
     prost::encoding::encoded_len_varint(number)
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "seven bits of it at a time")]
 fn write_varint(mut number: u64, out: &mut [u8]) {
     let last = out.len() - 1;
     for byte in &mut out[..last] {
