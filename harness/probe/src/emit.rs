@@ -227,7 +227,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// A number from 0 to 1, by seed and position.
 fn chance(seed: u64, position: u64) -> f64 {
-    spanproof_ledger::mixed(seed, position) as f64 / u64::MAX as f64
+    spanproof_ledger::hash(seed, position) as f64 / u64::MAX as f64
 }
 
 fn lease_end(lease: Option<Lease>) -> Instant {

@@ -1,7 +1,7 @@
 //! Emitter and sink as processes, killed at random moments, hundreds of times: nothing that was counted is lost.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, RangeSet, SinkLedger, SinkRecord, log, mixed};
+use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, RangeSet, SinkLedger, SinkRecord, hash, log};
 use spanproof_probe::control::{
     EmitPlan, Lease, Plan, ProgressRequest, Segment, SinkPlan, StopRequest, StreamRanges, plan::Role,
     probe_client::ProbeClient, segment::Shape,
@@ -97,7 +97,7 @@ async fn nothing_that_was_counted_is_lost_whenever_a_process_is_killed() {
 
     let mut before = [RangeSet::new(), RangeSet::new()];
     for kill in 0..KILLS {
-        let random = mixed(seed, kill);
+        let random = hash(seed, kill);
         let which = usize::from(random % 2 == 0);
         let process = if which == 0 { &mut emitter } else { &mut sink };
         let counted = process.counted().await;
