@@ -1,4 +1,20 @@
 //! Sets of sequence numbers, kept as ranges: the cost follows gaps, not numbers.
+//!
+//! The ranges are in order in chunks of at most 512: what comes in order fills them, and whatever else
+//! comes moves one chunk at most. It was chosen by measuring (`examples/gaps.rs --compare`, two cores). First
+//! 10⁹ spans with 10⁶ gaps in requests of 512, in any order within windows; then 10⁸ spans with 10⁵ gaps,
+//! each a request of its own:
+//!
+//! ```text
+//!                            a request      delivered      with the lost ones   to name those
+//! chunks of ranges    170 ns   200 ns   20 MiB   7 MiB       36 MiB   7 MiB      80 ms   3 ms
+//! BTreeMap            870 ns   840 ns   33 MiB   6 MiB       68 MiB   8 MiB     270 ms  31 ms
+//! RoaringTreemap      260 ns    70 ns   13 MiB  15 MiB       21 MiB  15 MiB      90 ms  19 ms
+//! ```
+//!
+//! Roaring is the smallest where spans come by the hundred. Where they come one by one its parts of 65,536
+//! numbers become bitmaps of 8 KiB until somebody asks it to look again: the cost follows the numbers,
+//! 125 MiB for 10⁹. Chunks take 16 bytes a gap whatever comes, need no tuning, and give ranges from both ends.
 
 mod chunks;
 
