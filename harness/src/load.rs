@@ -282,7 +282,7 @@ impl Probes {
     pub async fn ledgers(&self) -> Vec<(String, Result<Vec<u8>, LinkError>)> {
         let fetched = self.all().map(|link| async move {
             let name = match link.node() {
-                "" => "ledgers/sink.ledger".to_owned(),
+                "" => "ledgers/sink-0.ledger".to_owned(),
                 node => format!("ledgers/emit-{node}.ledger"),
             };
             (name, link.ledger(false).await)
