@@ -77,8 +77,8 @@ pub enum Event {
     },
     /// The emitters were told to begin.
     LoadStarted {
-        /// Spans per second that the scenario asks for.
-        rate: f64,
+        /// Spans per second that the scenario asks for; none if its load has a profile.
+        rate: Option<f64>,
         /// How many emitters there are.
         emitters: usize,
     },
