@@ -151,7 +151,13 @@ impl Tier {
 
 impl Default for Tier {
     fn default() -> Self {
-        Self { collector: "0.161.0".to_owned(), gateways: 2, sinks: 1, without: Vec::new(), patches: Vec::new() }
+        Self {
+            collector: "0.161.0".to_owned(),
+            gateways: 2,
+            sinks: 1,
+            without: Vec::new(),
+            patches: Vec::new(),
+        }
     }
 }
 

@@ -243,8 +243,12 @@ mod tests {
         prop_oneof![
             (rate(), lasts()).prop_map(|(rate, lasts)| Stretch::Constant(Constant { rate, lasts })),
             (rate(), rate(), span()).prop_map(|(from, to, lasts)| Stretch::Ramp(Ramp { from, to, lasts })),
-            (rate(), rate(), 2u32..9, span())
-                .prop_map(|(from, to, count, lasts)| Stretch::Step(Steps { from, to, count, lasts })),
+            (rate(), rate(), 2u32..9, span()).prop_map(|(from, to, count, lasts)| Stretch::Step(Steps {
+                from,
+                to,
+                count,
+                lasts
+            })),
             (rate(), rate(), 0u64..30, span(), 0u64..30).prop_map(|(base, peak, after, lasts, more)| {
                 let all = after + lasts.duration().as_secs() + more;
                 let (after, all) = (Span::seconds(after), Some(Span::seconds(all)));
