@@ -82,6 +82,7 @@ pub(super) fn emit(scenario: &Scenario, run: Run, stream: u32, emitters: usize) 
         jitter: load.jitter.map_or(0.0, Share::fraction),
         seed: run.seed,
         held_requests: load.held_requests,
+        told: None,
     };
     plan(load, run, Role::Emit(emit))
 }
