@@ -75,8 +75,8 @@ impl Refusal {
 }
 
 /// The status that makes a client of OTLP/HTTP do what the code makes one of gRPC do: 429, 502, 503 and
-/// 504 are sent again, others are not. (Whether RESOURCE_EXHAUSTED comes with RetryInfo makes no
-/// difference there.)
+/// 504 are sent again, others are not. (Throttling is for good in gRPC
+/// unless it says when to try again, but never in HTTP.)
 fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -163,7 +163,7 @@ fn pause(slow: &Slow, random: u64) -> Duration {
     if slow.mean_ms == 0.0 {
         let width = u128::from(slow.max_ms - slow.min_ms) + 1;
         // Below `width`, so it fits.
-        let above = (u128::from(random) * width >> 64) as u64;
+        let above = ((u128::from(random) * width) >> 64) as u64;
         return Duration::from_millis(slow.min_ms + above);
     }
     // In (0, 1]: 53 bits are what an f64 holds.
@@ -173,3 +173,6 @@ fn pause(slow: &Slow, random: u64) -> Duration {
     let pause = Duration::from_millis(slow.min_ms).saturating_add(above.unwrap_or(Duration::MAX));
     pause.min(Duration::from_millis(longest))
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ impl Head {
         let (packed, message) = match self.protocol {
             Protocol::Http => (self.gzip, body),
             Protocol::Grpc => {
-                let (packed, message) = unframe(body)?;
+                let (packed, message) = unframe(&body)?;
                 if packed && !self.gzip {
                     return Err(malformed("the message is said to be packed, but not how").into());
                 }
@@ -161,13 +161,13 @@ fn announced(start: &[u8]) -> usize {
 }
 
 /// Whether the message is packed, and the message.
-fn unframe(body: Bytes) -> Result<(bool, Bytes), Refusal> {
+fn unframe(body: &Bytes) -> Result<(bool, Bytes), Refusal> {
     let packed = match body.first() {
         Some(0) => false,
         Some(1) => true,
         _ => return Err(malformed("gRPC's frame is missing")),
     };
-    let length = announced(&body);
+    let length = announced(body);
     if length < PREFIX || length > body.len() {
         return Err(malformed("gRPC's frame is longer than the request"));
     }

@@ -42,20 +42,26 @@ impl Request {
     pub(super) fn of(bytes: &[u8], terms: &Terms, leave_out: u64) -> Result<Self, ScanError> {
         let mut request = Self::default();
         let mut trace = Trace { id: 0, followed: false };
-        scan(bytes, terms.checksum, |span| match origin(&span, terms) {
-            Origin::Ours(identity) => {
-                let (trace_id, span_id) = ids(&span).unwrap_or_default();
-                let left_out = forgotten(terms.seed, span_id, leave_out);
-                let tally = if left_out { &mut request.left_out } else { &mut request.taken };
-                tally.add(identity.stream, identity.seq);
-                tally.add_due(span.start_time_unix_nano);
-                // The low half: what makes the traces of a run different.
-                if trace.is_followed(trace_id as u64, terms) {
-                    tally.add_trace(trace.id);
+        scan(bytes, terms.checksum, |span| {
+            let Some((trace_id, span_id)) = ids(&span) else {
+                request.taken.damaged += 1;
+                return;
+            };
+            match terms.identity.origin(trace_id, span_id) {
+                Origin::Ours(_) if terms.checksum && !intact(&span) => request.taken.damaged += 1,
+                Origin::Ours(identity) => {
+                    let left_out = forgotten(terms.seed, span_id, leave_out);
+                    let tally = if left_out { &mut request.left_out } else { &mut request.taken };
+                    tally.add(identity.stream, identity.seq);
+                    tally.add_due(span.start_time_unix_nano);
+                    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+                    if trace.is_followed(trace_id as u64, terms) {
+                        tally.add_trace(trace.id);
+                    }
                 }
+                Origin::Foreign => request.taken.foreign += 1,
+                Origin::Damaged => request.taken.damaged += 1,
             }
-            Origin::Foreign => request.taken.foreign += 1,
-            Origin::Damaged => request.taken.damaged += 1,
         })?;
         request.taken.tidy();
         request.left_out.tidy();
@@ -84,16 +90,10 @@ fn ids(span: &SpanView<'_>) -> Option<(u128, u64)> {
     Some((u128::from_be_bytes(trace_id), u64::from_be_bytes(span_id)))
 }
 
-fn origin(span: &SpanView<'_>, terms: &Terms) -> Origin {
-    let Some((trace_id, span_id)) = ids(span) else { return Origin::Damaged };
-    let origin = terms.identity.origin(trace_id, span_id);
-    if terms.checksum && matches!(origin, Origin::Ours(_)) {
-        let expected = span.payload.map(|payload| i64::from(crc32fast::hash(payload)));
-        if expected.is_none() || expected != span.checksum {
-            return Origin::Damaged;
-        }
-    }
-    origin
+/// Whether the payload is what its checksum says.
+fn intact(span: &SpanView<'_>) -> bool {
+    let expected = span.payload.map(|payload| i64::from(crc32fast::hash(payload)));
+    expected.is_some() && expected == span.checksum
 }
 
 impl Tally {
