@@ -64,6 +64,11 @@ impl Identity {
         self.tag
     }
 
+    /// How many consecutive numbers of a stream share a trace.
+    pub const fn spans_per_trace(&self) -> u64 {
+        self.spans_per_trace
+    }
+
     /// The span ID.
     pub fn span_id(&self, span: SpanIdentity) -> u64 {
         let plain = pack(span.stream, span.seq);

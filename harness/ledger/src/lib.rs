@@ -62,6 +62,16 @@ pub enum LedgerError {
         /// The run tag of this record.
         found: u64,
     },
+    /// The same ledger holds records of two sinks.
+    #[error("record {index}: opened by sink {found:016x}, after sink {expected:016x}")]
+    OtherSink {
+        /// Position of the record, from 0.
+        index: usize,
+        /// The sink of the ledger so far.
+        expected: u64,
+        /// The sink of this record.
+        found: u64,
+    },
     /// A number stands for something that was not named before.
     #[error("record {index}: it speaks of a number that was given to nothing")]
     NeverNamed {

@@ -26,8 +26,13 @@ pub const OTLP_HTTP_PORT: u16 = 4318;
 /// The metadata key by which a gateway's exporter says which pod it is.
 pub const GATEWAY_HEADER: &str = "x-spanproof-gateway";
 
+/// Unix time in nanoseconds.
+pub(crate) fn unix_ns() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Unix time in milliseconds.
 pub fn unix_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    unix_ns() / 1_000_000
 }

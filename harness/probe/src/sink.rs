@@ -28,7 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tally::Terms;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -263,12 +263,6 @@ async fn until(unix_ms: u64) {
         return std::future::pending().await;
     }
     tokio::time::sleep(Duration::from_millis(unix_ms.saturating_sub(crate::unix_ms()))).await;
-}
-
-/// Unix time in nanoseconds.
-fn unix_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[tonic::async_trait]

@@ -1,6 +1,7 @@
 //! `google.rpc.Status` and what of its details is used: how a server says when to try again.
 
 use prost::Message;
+use std::time::Duration;
 
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, Message)]
@@ -53,5 +54,28 @@ impl RpcStatus {
             Detail { type_url: RETRY_INFO.to_owned(), value: info.encode_to_vec() }
         });
         Self { code, message: message.to_owned(), details: details.into_iter().collect() }
+    }
+
+    /// The pause that an encoded status asks for; none if it says nothing about it, or is no status.
+    pub(crate) fn retry_after(encoded: &[u8]) -> Option<Duration> {
+        let status = Self::decode(encoded).ok()?;
+        let info = status.details.iter().find(|detail| detail.type_url == RETRY_INFO)?;
+        let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay.unwrap_or_default();
+        let nanos = u32::try_from(delay.nanos).ok()?.min(999_999_999);
+        Some(Duration::new(u64::try_from(delay.seconds).ok()?, nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_read() {
+        let asked = |status: RpcStatus| RpcStatus::retry_after(&status.encode_to_vec());
+        assert_eq!(asked(RpcStatus::new(8, "full", Some(1_500))), Some(Duration::from_millis(1_500)));
+        assert_eq!(asked(RpcStatus::new(8, "full", None)), None);
+        assert_eq!(RpcStatus::retry_after(b"\xff"), None);
+        assert_eq!(RpcStatus::retry_after(b""), None);
     }
 }

@@ -4,7 +4,7 @@ use super::answer::{Body, Refusal};
 use super::behaviour::{Conduct, Deed};
 use super::request::{Head, NoMessage, malformed, too_large};
 use super::tally::{self, Tally};
-use super::{Sink, no_plan, unix_ns, until};
+use super::{Sink, no_plan, until};
 use http::Response;
 use hyper::body::{Bytes, Incoming};
 use spanproof_ledger::{PARTIAL, UNANSWERED};
@@ -142,7 +142,7 @@ impl Drop for Waiting<'_> {
 
 impl Sink {
     fn take(&self, gateway: &str, tally: &Tally) -> Outcome {
-        let taken = self.with_books(|books| books.take(unix_ns(), gateway, tally));
+        let taken = self.with_books(|books| books.take(crate::unix_ns(), gateway, tally));
         match taken {
             Ok(()) => Outcome::Taken(0),
             Err(closed) => Outcome::Refused(closed),
