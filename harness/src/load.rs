@@ -141,8 +141,8 @@ impl Probes {
         let sinks = (0..).zip(&self.sinks);
         try_join_all(sinks.map(|(sink, link)| link.start(plan::sink(scenario, run, sink == 0)))).await?;
         let emitters = (1..).zip(&self.emitters);
-        let started = emitters
-            .map(|(stream, link)| link.start(plan::emit(scenario, run, stream, self.emitters.len())));
+        let started =
+            emitters.map(|(stream, link)| link.start(plan::emit(scenario, run, stream, self.emitters.len())));
         try_join_all(started).await.map(|_| ())
     }
 

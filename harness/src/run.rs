@@ -167,7 +167,8 @@ impl Run<'_> {
             self.recorder.clone(),
             end.clone(),
         ));
-        let probes = self.unless_cancelled(Probes::connect(client, namespace, self.scenario.tier.sinks)).await??;
+        let probes =
+            self.unless_cancelled(Probes::connect(client, namespace, self.scenario.tier.sinks)).await??;
         let environment = collect::environment(self, &probes, facts).await?;
         self.recorder.write_json("environment.json", &environment)?;
 

@@ -151,7 +151,13 @@ impl Tier {
 
 impl Default for Tier {
     fn default() -> Self {
-        Self { collector: "0.161.0".to_owned(), gateways: 2, sinks: 1, without: Vec::new(), patches: Vec::new() }
+        Self {
+            collector: "0.161.0".to_owned(),
+            gateways: 2,
+            sinks: 1,
+            without: Vec::new(),
+            patches: Vec::new(),
+        }
     }
 }
 
@@ -388,12 +394,20 @@ mod tests {
     #[test]
     fn what_was_run_reads_back_as_the_same_scenario() {
         let steps = "[{drain: {at_once: true}}, {evict: {}}, {hold: 90s}, {upgrade: {what: agents, to: 0.161.0}}, \
-                     {spike: {rate: 9000/s}}, {backend: {answers: unavailable}}, {wait: {for: queues-fill}}]";
+                     {spike: {rate: 9000/s}}, {backend: {answers: unavailable, share: 50%, for: 20s}}, \
+                     {backend: {answers: {slow: {min: 1s, max: 2s}}}}, {wait: {for: queues-fill}}]";
         let patches = "[{of: Deployment/gateway, merge: {spec: {replicas: null}}}]";
         let text = format!("name: small\ntier: {{patches: {patches}}}\nsteps: {steps}\n");
         let mut scenario = parse(&text).unwrap();
         scenario.sabotage.emitters_at = Some(Share::percent(50.0));
-        let text = serde_saphyr::to_string(&scenario).unwrap();
-        assert_eq!(parse(&text).unwrap(), scenario, "{text}");
+        for profile in
+            ["", "[{ramp: {from: 1/s, to: 9/s, for: 30s}}, {sine: {mean: 9/s, amplitude: 2/s, period: 5s}}]"]
+        {
+            if !profile.is_empty() {
+                scenario = scenario.set("load.profile", profile).unwrap();
+            }
+            let text = serde_saphyr::to_string(&scenario).unwrap();
+            assert_eq!(parse(&text).unwrap(), scenario, "{text}");
+        }
     }
 }

@@ -65,11 +65,7 @@ async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
 }
 
 /// Another fault takes its place: this one is over, if that was told to every sink.
-fn end_replaced(
-    stage: &Stage<'_>,
-    fault: usize,
-    changed: &Result<(), LinkError>,
-) -> Result<(), FaultError> {
+fn end_replaced(stage: &Stage<'_>, fault: usize, changed: &Result<(), LinkError>) -> Result<(), FaultError> {
     if changed.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }

@@ -89,11 +89,8 @@ pub(super) fn emit(scenario: &Scenario, run: Run, stream: u32, emitters: usize) 
 /// A sink's. The first of them reads the Collectors' metrics.
 pub(super) fn sink(scenario: &Scenario, run: Run, first: bool) -> Plan {
     let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Kind::Forget(Forget { one_in }));
-    let scrape = |role: &str| Scrape {
-        role: role.to_owned(),
-        host: format!("{role}-metrics"),
-        port: METRICS_PORT,
-    };
+    let scrape =
+        |role: &str| Scrape { role: role.to_owned(), host: format!("{role}-metrics"), port: METRICS_PORT };
     let sink = SinkPlan {
         behaviours: Some(Behaviours { behaviours: forget.map(always).into_iter().collect() }),
         // The same for all of them: they choose the same spans.
@@ -227,8 +224,9 @@ mod tests {
 
     #[test]
     fn a_profile_that_ends_goes_on_at_its_last_rate() {
-        let plan =
-            emit_plan("load: {profile: [{ramp: {from: 40/s, to: 400/s, for: 30s}}], protocol: http, gzip: true}");
+        let plan = emit_plan(
+            "load: {profile: [{ramp: {from: 40/s, to: 400/s, for: 30s}}], protocol: http, gzip: true}",
+        );
         let ramp = Segment { duration_ms: 30_000, shape: Some(Shape::Ramp(Ramp { from: 10.0, to: 100.0 })) };
         let rest = Segment { duration_ms: 0, shape: Some(Shape::Constant(100.0)) };
         assert_eq!(plan.profile, [ramp, rest]);

@@ -192,7 +192,9 @@ impl Backend {
         let zero = |span: Option<Span>| span.is_some_and(|span| span.duration().is_zero());
         let untold = self.share.is_none() && self.lasts.is_none() && self.retry_after.is_none();
         match self.answers {
-            Answers::Ok if !untold => Some("one that takes everything does so always, and to all: `ok` alone"),
+            Answers::Ok if !untold => {
+                Some("one that takes everything does so always, and to all: `ok` alone")
+            }
             _ if zero(self.lasts) => Some("`for` must be above 0"),
             _ if self.retry_after.is_some() && self.answers.code().is_none() => {
                 Some("`retry_after` is sent with a code, such as `unavailable`")
@@ -248,7 +250,10 @@ mod tests {
         assert_eq!(slow.target(), "sink (10% of the requests)");
         assert_eq!(slow.name(), "the backend is slow, for 10% of the requests");
         assert_eq!(parse("answers: unavailable").name(), "the backend is unavailable");
-        assert_eq!(parse("answers: {receive-limit: 64KiB}").name(), "the backend takes no request above 64KiB");
+        assert_eq!(
+            parse("answers: {receive-limit: 64KiB}").name(),
+            "the backend takes no request above 64KiB"
+        );
     }
 
     #[test]

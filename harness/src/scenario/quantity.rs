@@ -130,8 +130,10 @@ impl FromStr for Bytes {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not a number of bytes: write it like 64KiB, 4MiB or 1000B");
-        let with_unit =
-            BYTES.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes))).ok_or_else(wrong)?;
+        let with_unit = BYTES
+            .iter()
+            .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)))
+            .ok_or_else(wrong)?;
         let number: u32 = with_unit.0.trim().parse().map_err(|_| wrong())?;
         number.checked_mul(*with_unit.1).map(Self).ok_or_else(wrong)
     }
