@@ -410,4 +410,20 @@ mod tests {
             assert_eq!(parse(&text).unwrap(), scenario, "{text}");
         }
     }
+
+    #[test]
+    fn every_shipped_scenario_makes_sense_and_is_called_as_its_file() {
+        let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios");
+        let files = [scenarios.clone(), scenarios.join("controls")].into_iter().flat_map(|folder| {
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+        });
+        let files: Vec<PathBuf> =
+            files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
+        assert!(files.len() > 10, "{files:?}");
+        for path in files {
+            let scenario = Scenario::load(&path, &[]).unwrap();
+            assert_eq!(Some(scenario.name.as_str()), path.file_stem().unwrap().to_str());
+            crate::deploy::check(&scenarios.with_file_name("manifests"), &scenario.tier).unwrap();
+        }
+    }
 }
