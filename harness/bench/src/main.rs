@@ -37,6 +37,9 @@ enum Command {
         /// The folder of a recorded run
         #[arg(long)]
         recorded: PathBuf,
+        /// The probe, if it is not the one beside this program
+        #[arg(long)]
+        probe: Option<PathBuf>,
         /// What to measure; nothing stands for all of it
         #[arg(value_enum)]
         only: Vec<Measurement>,
@@ -113,8 +116,8 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> ExitCode {
     let done = match command {
-        Command::Measure { telemetrygen, collector, recorded, only } => {
-            return measure_all(telemetrygen, collector, recorded, only).await;
+        Command::Measure { telemetrygen, collector, recorded, probe, only } => {
+            return measure_all(telemetrygen, collector, recorded, probe, only).await;
         }
         Command::BareServe { port } => bare::serve(port).await,
         Command::BareSend { port, bytes, count } => bare::send(port, bytes, &count).await,
@@ -126,6 +129,7 @@ async fn measure_all(
     telemetrygen: PathBuf,
     collector: PathBuf,
     recorded: PathBuf,
+    probe: Option<PathBuf>,
     only: Vec<Measurement>,
 ) -> ExitCode {
     let own = match std::env::current_exe() {
@@ -135,7 +139,7 @@ async fn measure_all(
     // All of the workspace is built into one directory.
     let beside = |name: &str| own.with_file_name(name);
     let tools = Tools {
-        probe: beside("spanproof-probe"),
+        probe: probe.unwrap_or_else(|| beside("spanproof-probe")),
         spanproof: beside("spanproof"),
         gaps: beside("examples").join("gaps"),
         own: own.clone(),

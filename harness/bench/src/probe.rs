@@ -68,7 +68,7 @@ impl Probe {
         command.arg(role).arg("--data").arg(data.path());
         command.args(["--control", &format!("127.0.0.1:{control}")]);
         if role == "sink" {
-            command.args(["--otlp", &format!("127.0.0.1:{otlp}")]);
+            command.args(["--otlp", &format!("127.0.0.1:{otlp}"), "--otlp-http", "127.0.0.1:0"]);
         }
         let mut process = Process::start(role, data.path(), command)?;
         process.listens(control).await?;

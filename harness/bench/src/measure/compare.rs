@@ -49,11 +49,11 @@ fn per_second(spans: u64, cpu: Cpu) -> f64 {
 }
 
 /// telemetrygen as it does best here: see `telemetrygen` for what was tried.
-const TELEMETRYGEN_WORKERS: u32 = 1;
+const TELEMETRYGEN_WORKERS: u32 = 100;
 /// Spans of each worker per second; a trace of two spans takes two of them.
-const TELEMETRYGEN_RATE: u32 = 20_000;
+const TELEMETRYGEN_RATE: u32 = 200;
 const TELEMETRYGEN_BATCH: u32 = 512;
-const TELEMETRYGEN_TRACES: u32 = 30_000;
+const TELEMETRYGEN_TRACES: u32 = 300;
 
 pub(super) async fn emitter<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
     // Requests as large as the other's, at a rate well below what takes all of the machine.
