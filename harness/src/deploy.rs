@@ -144,7 +144,7 @@ impl Deployment {
         Ok(facts)
     }
 
-    /// Typed changes: the run's namespace and label, images, and how many gateways there are.
+    /// Typed changes: the run's namespace and label, images, and how many gateways and sinks there are.
     fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
         object.rename_namespace(WRITTEN_FOR, &self.namespace);
         object.label(RUN_LABEL, &self.run);
@@ -154,6 +154,11 @@ impl Deployment {
             && let Some(spec) = &mut deployment.spec
         {
             spec.replicas = Some(i32::from(tier.gateways));
+        }
+        if let Manifest::StatefulSet(sinks) = object
+            && let Some(spec) = &mut sinks.spec
+        {
+            spec.replicas = Some(i32::from(tier.sinks));
         }
         if let Some(pod) = object.pod_spec_mut() {
             patch_images(pod, &tier.collector, images)?;
@@ -169,10 +174,10 @@ impl Deployment {
             delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &now)
                 .await?;
         }
-        for name in ["sink", "gateway"] {
-            delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, name, &now)
-                .await?;
-        }
+        delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, "gateway", &now)
+            .await?;
+        delete::<k8s_openapi::api::apps::v1::StatefulSet>(&self.client, &self.namespace, "sink", &now)
+            .await?;
         let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink, gateway)");
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         pods.delete_collection(&now, &labels).await.map_err(|source| DeployError::Api {

@@ -73,6 +73,9 @@ pub enum FaultError {
     /// There is nothing to do it to.
     #[error("there is nothing to {0}")]
     NoTarget(&'static str),
+    /// A spike ends with the load's own rate, and there is none.
+    #[error("the load has a profile, which a spike would end")]
+    HasProfile,
     /// The set-up has no image for this.
     #[error("there is no image for the Collector {0}")]
     NoImage(String),
@@ -131,8 +134,8 @@ pub struct Stage<'a> {
     pub probes: Probes,
     /// How the load stands, once a second.
     pub status: watch::Receiver<LoadStatus>,
-    /// The rate that the scenario asks for.
-    pub rate: Rate,
+    /// The rate that the scenario asks for; none if its load has a profile.
+    pub rate: Option<Rate>,
     /// The share of every rate that is really offered: less than all of it in a control.
     pub share: f64,
     /// What a queue held at most before anything was done to the tier.
@@ -141,7 +144,7 @@ pub struct Stage<'a> {
     pub cancel: CancellationToken,
     /// Numbers the faults of the run.
     pub faults: AtomicUsize,
-    /// The fault of a backend that does not take everything, while it lasts.
+    /// The fault of a backend that misbehaves, while it lasts.
     pub backend: Mutex<Option<usize>>,
 }
 

@@ -1,59 +1,34 @@
-//! Drives the emitters and the sink: tells them the plan, renews the lease, and fetches their ledgers.
+//! Drives the emitters and the sinks: tells them the plan, renews the lease, and fetches their ledgers.
 
 mod link;
+mod plan;
 
 pub use link::{Link, LinkError};
 
 use crate::record::{Event, Recorder};
-use crate::scenario::{Answers, Rate, Scenario};
+use crate::scenario::{Backend, Rate, Scenario};
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
+use plan::{lease, millis};
 use spanproof_ledger::{RangeSet, Stream};
-use spanproof_probe::control::{
-    Behaviour, Behaviours, EmitPlan, Forget, Lease, Plan, Refuse, Scrape, Segment, SinkPlan, State, Status,
-    behaviour::Kind, change_request::Change, plan::Role, segment::Shape,
-};
+use spanproof_probe::control::{State, Status, change_request::Change};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long the emitters go on when nobody asks after them.
-const LEASE: Duration = Duration::from_secs(60);
-/// The load ends by itself after this, whatever happens.
-const LONGEST_LOAD: Duration = Duration::from_secs(4 * 3600);
 /// How long the emitters wait for what is in flight when the load ends.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// An answer of a Collector that is older says nothing about how it stands now.
 const FRESH_MS: u64 = 3_500;
-/// The Collectors' port of metrics.
-const METRICS_PORT: u32 = 8888;
-/// What is read of the Collectors' own metrics; each also goes by its name with `_total`.
-const METRICS: [&str; 13] = [
-    "otelcol_exporter_queue_size",
-    "otelcol_exporter_queue_capacity",
-    "otelcol_exporter_in_flight_requests",
-    "otelcol_exporter_sent_spans",
-    "otelcol_exporter_send_failed_spans",
-    "otelcol_exporter_enqueue_failed_spans",
-    "otelcol_receiver_accepted_spans",
-    "otelcol_receiver_refused_spans",
-    // Renamed in v0.155; older ones say it without `memory_limiter`.
-    "otelcol_processor_memory_limiter_refused_spans",
-    "otelcol_processor_refused_spans",
-    "otelcol_process_uptime",
-    "otelcol_process_memory_rss",
-    "otelcol_process_cpu_seconds",
-];
-
 /// The probes of a run.
 #[derive(Debug, Clone)]
 pub struct Probes {
     emitters: Vec<Link>,
-    sink: Link,
+    sinks: Vec<Link>,
 }
 
 /// How the load stands, all emitters added up.
@@ -71,8 +46,8 @@ pub struct LoadStatus {
     pub delivered: u64,
     /// Spans that arrived more than once.
     pub duplicated: u64,
-    /// Requests that the backend refused, as it was told to.
-    pub refused_requests: u64,
+    /// Requests and connections to which the backend did something, as it was told to.
+    pub misbehaved: u64,
     /// What the queue of each agent that answers holds, in the queue's own unit.
     pub queues: Vec<f64>,
 }
@@ -87,7 +62,7 @@ impl LoadStatus {
             acknowledged: 0,
             delivered: 0,
             duplicated: 0,
-            refused_requests: 0,
+            misbehaved: 0,
             queues: Vec::new(),
         }
     }
@@ -101,15 +76,16 @@ impl LoadStatus {
     /// How it stands, for a message.
     pub fn summary(&self) -> String {
         format!(
-            "{} offered, {} acknowledged, {} delivered, {} requests refused, the queues hold {:?}",
-            self.offered, self.acknowledged, self.delivered, self.refused_requests, self.queues
+            "{} offered, {} acknowledged, {} delivered, the backend misbehaved {} times, the queues hold {:?}",
+            self.offered, self.acknowledged, self.delivered, self.misbehaved, self.queues
         )
     }
 
-    /// Spans acknowledged in a second, since an earlier moment.
-    pub fn acknowledged_per_second(&self, since: &Self) -> f64 {
-        let seconds = self.at.saturating_duration_since(since.at).as_secs_f64();
-        self.acknowledged.saturating_sub(since.acknowledged) as f64 / seconds.max(f64::EPSILON)
+    /// Spans offered and acknowledged in a second, since an earlier moment.
+    pub fn per_second(&self, since: &Self) -> (f64, f64) {
+        let seconds = self.at.saturating_duration_since(since.at).as_secs_f64().max(f64::EPSILON);
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        (rate(self.offered, since.offered), rate(self.acknowledged, since.acknowledged))
     }
 }
 
@@ -118,15 +94,15 @@ pub type Streams = BTreeMap<Stream, RangeSet>;
 
 impl Probes {
     /// Finds the probes, asks each who it is, and gives each emitter its stream.
-    pub async fn connect(client: &Client, namespace: &str) -> Result<Self, LinkError> {
+    pub async fn connect(client: &Client, namespace: &str, sinks: u16) -> Result<Self, LinkError> {
         let nodes: Api<Node> = Api::all(client.clone());
         let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
         let listed = nodes.list(&workers).await.map_err(|source| LinkError::find("emit", source))?;
         let mut names: Vec<_> = listed.iter().map(ResourceExt::name_any).collect();
         names.sort();
-        let emitters: Vec<_> =
-            names.iter().map(|node| Link::to(client, namespace, "emit", Some(node))).collect();
-        let probes = Self { emitters, sink: Link::to(client, namespace, "sink", None) };
+        let emitters = names.iter().map(|node| Link::on_node(client, namespace, "emit", node)).collect();
+        let sinks = (0..sinks).map(|sink| Link::to_pod(client, namespace, &format!("sink-{sink}")));
+        let probes = Self { emitters, sinks: sinks.collect() };
         for link in probes.all() {
             link.describe().await?;
         }
@@ -134,7 +110,7 @@ impl Probes {
     }
 
     fn all(&self) -> impl Iterator<Item = &Link> {
-        self.emitters.iter().chain([&self.sink])
+        self.emitters.iter().chain(&self.sinks)
     }
 
     /// How many emitters there are.
@@ -159,43 +135,14 @@ impl Probes {
         Ok(try_join_all(asked).await?.into_iter().collect())
     }
 
-    /// Gives every probe its whole plan, the sink first.
+    /// Gives every probe its whole plan, the sinks first.
     pub async fn start(&self, scenario: &Scenario, tag: u64, seed: u64) -> Result<(), LinkError> {
-        let load = &scenario.load;
-        let plan = |role| Plan {
-            run_tag: tag,
-            spans_per_trace: load.spans_per_trace,
-            lease: Some(lease()),
-            role: Some(role),
-            ..Plan::default()
-        };
-        let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Kind::Forget(Forget { one_in }));
-        let scrape = ["agent", "gateway"].map(|role| Scrape {
-            role: role.to_owned(),
-            host: format!("{role}-metrics"),
-            port: METRICS_PORT,
-        });
-        let sink = SinkPlan {
-            behaviours: Some(behaviours(forget)),
-            seed,
-            scrape: scrape.into(),
-            metrics: METRICS.map(str::to_owned).into(),
-            ..SinkPlan::default()
-        };
-        self.sink.start(plan(Role::Sink(sink))).await?;
-        let share = scenario.sabotage.emitters_at.map_or(1.0, crate::scenario::Share::fraction);
-        let rate = self.of_each(load.rate) * share;
-        let started = (1u32..).zip(&self.emitters).map(|(stream, link)| {
-            link.start(plan(Role::Emit(EmitPlan {
-                stream,
-                profile: vec![Segment { duration_ms: 0, shape: Some(Shape::Constant(rate)) }],
-                spans_per_request: load.spans_per_request,
-                payload_bytes: load.payload_bytes,
-                duration_ms: millis(LONGEST_LOAD),
-                endpoint: format!("http://agent:{}", spanproof_probe::OTLP_PORT),
-                ..EmitPlan::default()
-            })))
-        });
+        let run = plan::Run { tag, seed };
+        let sinks = (0..).zip(&self.sinks);
+        try_join_all(sinks.map(|(sink, link)| link.start(plan::sink(scenario, run, sink == 0)))).await?;
+        let emitters = (1..).zip(&self.emitters);
+        let started =
+            emitters.map(|(stream, link)| link.start(plan::emit(scenario, run, stream, self.emitters.len())));
         try_join_all(started).await.map(|_| ())
     }
 
@@ -211,16 +158,12 @@ impl Probes {
         join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
     }
 
-    /// From now on the backend answers like this.
-    pub async fn change_backend(&self, answers: Answers) -> Result<(), LinkError> {
-        let kind = match answers {
-            Answers::Ok => None,
-            Answers::Unavailable => Some(Kind::Refuse(Refuse {
-                code: i32::from(tonic::Code::Unavailable).cast_unsigned(),
-                ..Refuse::default()
-            })),
-        };
-        self.sink.change(Change::Behaviours(behaviours(kind))).await.map(|_| ())
+    /// From now on the backend answers like this: every sink of it.
+    pub async fn change_backend(&self, backend: &Backend) -> Result<(), LinkError> {
+        let told = plan::behaviours(backend);
+        let asked = self.sinks.iter().map(|link| link.change(Change::Behaviours(told.clone())));
+        // Each is asked, whatever another one says.
+        join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
     }
 
     /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
@@ -253,49 +196,63 @@ impl Probes {
 
     /// Ends the load; every emitter waits for what is in flight, and seals its ledger.
     pub async fn stop_emitters(&self) -> Vec<LinkError> {
-        let stopped = join_all(self.emitters.iter().map(|link| stop(link, DRAIN))).await;
-        stopped.into_iter().filter_map(Result::err).collect()
+        stop_all(&self.emitters, DRAIN).await
     }
 
-    /// Seals the sink's ledger.
-    pub async fn seal_sink(&self) -> Result<(), LinkError> {
-        stop(&self.sink, Duration::ZERO).await
+    /// Seals the sinks' ledgers.
+    pub async fn seal_sinks(&self) -> Vec<LinkError> {
+        stop_all(&self.sinks, Duration::ZERO).await
     }
 
     /// What the agents have acknowledged so far.
     pub async fn acknowledged(&self) -> Result<Streams, LinkError> {
-        let asked = try_join_all(self.emitters.iter().map(Link::progress)).await?;
-        Ok(asked.into_iter().flatten().collect())
+        progress(&self.emitters).await
     }
 
-    /// How the sink stands: the load's part that it sees, and the queues.
-    pub async fn seen_by_sink(&self) -> Option<LoadStatus> {
-        Some(sum(&[self.sink.renew_once(lease()).await?]))
-    }
-
-    /// What has arrived so far.
+    /// What has arrived so far, at whichever sink.
     pub async fn delivered(&self) -> Result<Streams, LinkError> {
-        self.sink.progress().await
+        progress(&self.sinks).await
+    }
+
+    /// How the sinks stand: the load's part that they see, and the queues; none if one of them does not answer.
+    pub async fn seen_by_sinks(&self) -> Option<LoadStatus> {
+        let answers = join_all(self.sinks.iter().map(|link| link.renew_once(lease()))).await;
+        Some(sum(&answers.into_iter().collect::<Option<Vec<_>>>()?))
     }
 
     /// The ledgers and the metrics, by the names that they have in a run folder.
     pub async fn ledgers(&self) -> Vec<(String, Result<Vec<u8>, LinkError>)> {
-        let fetched = self.all().map(|link| async move {
-            let name = match link.node() {
-                "" => "ledgers/sink.ledger".to_owned(),
-                node => format!("ledgers/emit-{node}.ledger"),
-            };
-            (name, link.ledger(false).await)
-        });
+        let fetched = self
+            .all()
+            .map(|link| async move { (format!("ledgers/{}.ledger", link.file()), link.ledger(false).await) });
         let mut fetched = join_all(fetched).await;
-        fetched.push(("metrics.log".to_owned(), self.sink.ledger(true).await));
+        if let Some(first) = self.sinks.first() {
+            fetched.push(("metrics.log".to_owned(), first.ledger(true).await));
+        }
         fetched
     }
 
-    /// The sink's node.
+    /// The sinks' node: none of them is anywhere else.
     pub async fn sink_node(&self) -> Result<String, LinkError> {
-        Ok(self.sink.describe().await?.node)
+        match self.sinks.first() {
+            Some(first) => Ok(first.describe().await?.node),
+            None => Ok(String::new()),
+        }
     }
+}
+
+/// The numbers of all of them together.
+async fn progress(links: &[Link]) -> Result<Streams, LinkError> {
+    let mut all = Streams::new();
+    for (stream, set) in try_join_all(links.iter().map(Link::progress)).await?.into_iter().flatten() {
+        all.entry(stream).or_default().extend(&set);
+    }
+    Ok(all)
+}
+
+async fn stop_all(links: &[Link], drain: Duration) -> Vec<LinkError> {
+    let stopped = join_all(links.iter().map(|link| stop(link, drain))).await;
+    stopped.into_iter().filter_map(Result::err).collect()
 }
 
 async fn stop(link: &Link, drain: Duration) -> Result<(), LinkError> {
@@ -321,7 +278,7 @@ fn sum(answers: &[Status]) -> LoadStatus {
         if let Some(sink) = &answer.sink {
             load.delivered += sink.delivered;
             load.duplicated += sink.duplicated;
-            load.refused_requests += sink.refused_requests;
+            load.misbehaved += sink.misbehaved;
             let fresh = sink.targets.iter().filter(|target| {
                 let age = answer.unix_ms.saturating_sub(target.answered_unix_ms);
                 target.role == "agent" && age <= FRESH_MS && target.queue_size >= 0.0
@@ -330,20 +287,6 @@ fn sum(answers: &[Status]) -> LoadStatus {
         }
     }
     load
-}
-
-/// Done to every request, until it is told otherwise.
-fn behaviours(kind: Option<Kind>) -> Behaviours {
-    let behaviour = |kind| Behaviour { kind: Some(kind), ..Behaviour::default() };
-    Behaviours { behaviours: kind.map(behaviour).into_iter().collect() }
-}
-
-fn lease() -> Lease {
-    Lease { milliseconds: millis(LEASE) }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is acknowledged and has not arrived: how many spans.

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Version of the run folder's format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Why a run folder cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +77,8 @@ pub enum Event {
     },
     /// The emitters were told to begin.
     LoadStarted {
-        /// Spans per second that the scenario asks for.
-        rate: f64,
+        /// Spans per second that the scenario asks for; none if its load has a profile.
+        rate: Option<f64>,
         /// How many emitters there are.
         emitters: usize,
     },

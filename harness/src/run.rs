@@ -12,7 +12,7 @@ use crate::load::{self, LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
 use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
-use crate::scenario::{Answers, Scenario, Share, Step};
+use crate::scenario::{Backend, Rate, Scenario, Share, Step};
 use crate::settle::{Settling, Sight};
 use crate::world::World;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -167,15 +167,17 @@ impl Run<'_> {
             self.recorder.clone(),
             end.clone(),
         ));
-        let probes = self.unless_cancelled(Probes::connect(client, namespace)).await??;
+        let probes =
+            self.unless_cancelled(Probes::connect(client, namespace, self.scenario.tier.sinks)).await??;
         let environment = collect::environment(self, &probes, facts).await?;
         self.recorder.write_json("environment.json", &environment)?;
 
         let (status_sender, status) = watch::channel(LoadStatus::none());
         probes.start(self.scenario, self.id, self.options.seed).await?;
-        let rate = self.scenario.load.rate;
-        self.recorder.event(Event::LoadStarted { rate: rate.in_a_second(), emitters: probes.emitters() })?;
-        self.progress.say(&format!("{} emitters offer {rate} together", probes.emitters()));
+        let load = &self.scenario.load;
+        let rate = load.constant().map(Rate::in_a_second);
+        self.recorder.event(Event::LoadStarted { rate, emitters: probes.emitters() })?;
+        self.progress.say(&format!("{} emitters offer {} together", probes.emitters(), load.offers()));
         tokio::spawn(probes.clone().keep(self.recorder.clone(), status_sender, end.clone()));
         let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), world.clone()));
 
@@ -210,7 +212,7 @@ impl Run<'_> {
             images: self.cluster.images(),
             probes: probes.clone(),
             status,
-            rate: self.scenario.load.rate,
+            rate: self.scenario.load.constant(),
             share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
             usual_queue: steady.usual_queue,
             cancel: self.cancel.clone(),
@@ -239,7 +241,7 @@ impl Run<'_> {
             }
         }
         // Whatever the steps came to, the backend is well again before the rest is waited for.
-        match fault::backend(&stage, Answers::Ok).await {
+        match fault::backend(&stage, &Backend::well()).await {
             Ok(()) => Ok(()),
             Err(FaultError::Record(error)) => Err(error.into()),
             Err(error) => Ok(self.note(&error)?),
@@ -254,7 +256,7 @@ impl Run<'_> {
             Step::Evict(options) => fault::evict_all(stage, *options).await,
             Step::Upgrade(options) => fault::upgrade(stage, options).await,
             Step::Spike(options) => fault::spike(stage, *options).await,
-            Step::Backend(backend) => fault::backend(stage, backend.answers).await,
+            Step::Backend(backend) => fault::backend(stage, backend).await,
             Step::Wait(wait) => fault::wait(stage, *wait).await,
             Step::Hold(span) => {
                 let held = self.unless_cancelled(tokio::time::sleep(span.duration())).await;
@@ -278,7 +280,7 @@ impl Run<'_> {
         if let Err(error) = self.settle(probes, facts).await {
             self.note(&error)?;
         }
-        if let Err(error) = probes.seal_sink().await {
+        for error in probes.seal_sinks().await {
             self.note(&error)?;
         }
         for (name, ledger) in probes.ledgers().await {
@@ -308,7 +310,7 @@ impl Run<'_> {
             let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
             let arrived = delivered
                 .map_or(0, |delivered| delivered.values().map(spanproof_ledger::RangeSet::count).sum());
-            let queued = probes.seen_by_sink().await.and_then(|seen| seen.queued(probes.emitters()));
+            let queued = probes.seen_by_sinks().await.and_then(|seen| seen.queued(probes.emitters()));
             let left = outstanding.unwrap_or_default();
             if self.cancel.is_cancelled() {
                 break (SettleEnd::Interrupted, left);

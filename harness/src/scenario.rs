@@ -1,12 +1,15 @@
 //! What shall happen: the typed scenario, as people write it in YAML.
 
+mod backend;
+mod load;
+pub mod profile;
 mod quantity;
 mod step;
 
-pub use quantity::{Rate, Share, Span};
-pub use step::{
-    Answers, Backend, Condition, Drain, Evict, NodeSelector, Part, PodSelector, Spike, Step, Upgrade, Wait,
-};
+pub use backend::{Answers, Backend, OneIn, Slow};
+pub use load::{Load, Protocol};
+pub use quantity::{Bytes, Rate, Share, Span};
+pub use step::{Condition, Drain, Evict, NodeSelector, Part, PodSelector, Spike, Step, Upgrade, Wait};
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -25,7 +28,7 @@ pub struct Scenario {
     #[serde(default)]
     pub tier: Tier,
     /// What the emitters offer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "load::sensible")]
     pub load: Load,
     /// How long the tier must be seen to be well, under load, before the first step.
     #[serde(default = "default_steady")]
@@ -52,6 +55,8 @@ pub struct Tier {
     pub collector: String,
     /// How many gateways, where no HPA says so.
     pub gateways: u16,
+    /// How many sinks, behind one Service, are the backend.
+    pub sinks: u16,
     /// Measures that are left out.
     pub without: Vec<Measure>,
     /// What is changed in the manifests, in order.
@@ -84,22 +89,6 @@ pub enum Measure {
     Pdb,
 }
 
-/// What the emitters offer, all of them together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Load {
-    /// Spans per second, over all emitters.
-    pub rate: Rate,
-    /// Spans in one request.
-    pub spans_per_request: u32,
-    /// Consecutive spans of a stream that share a trace.
-    pub spans_per_trace: u32,
-    /// Length of each span's text attribute, in bytes.
-    pub payload_bytes: u32,
-    /// The share of the asked rate below which a run says nothing.
-    pub floor: Share,
-}
-
 /// What the checks demand beyond what always holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -115,6 +104,12 @@ pub struct Expect {
     pub share_within: Span,
     /// How soon after the backend took spans again every queue must be as it was.
     pub queues_empty_within: Span,
+    /// The longest time for which an agent may refuse spans; not judged if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_for: Option<Span>,
+    /// How many spans applications with a default SDK may lose to that; not judged if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk_dropped: Option<u64>,
 }
 
 /// How the end of a run is awaited.
@@ -156,18 +151,12 @@ impl Tier {
 
 impl Default for Tier {
     fn default() -> Self {
-        Self { collector: "0.161.0".to_owned(), gateways: 2, without: Vec::new(), patches: Vec::new() }
-    }
-}
-
-impl Default for Load {
-    fn default() -> Self {
         Self {
-            rate: Rate::per_second(2_000.0),
-            spans_per_request: 50,
-            spans_per_trace: 10,
-            payload_bytes: 128,
-            floor: Share::percent(90.0),
+            collector: "0.161.0".to_owned(),
+            gateways: 2,
+            sinks: 1,
+            without: Vec::new(),
+            patches: Vec::new(),
         }
     }
 }
@@ -181,6 +170,8 @@ impl Default for Expect {
             // A connection's greatest age with its jitter, and the pause of gRPC's resolver: 66 s + 30 s.
             share_within: Span::seconds(100),
             queues_empty_within: Span::seconds(60),
+            refused_for: None,
+            sdk_dropped: None,
         }
     }
 }
@@ -249,10 +240,11 @@ impl Scenario {
     pub fn load(path: &Path, sets: &[(String, String)]) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
-        let scenario = sets
+        let mut scenario = sets
             .iter()
             .try_fold(Self::parse(path, &text)?, |scenario, (key, value)| scenario.set(key, value))?;
         scenario.check(path)?;
+        scenario.load.resolve();
         Ok(scenario)
     }
 
@@ -316,6 +308,12 @@ impl Scenario {
             Step::Wait(Wait { what: Condition::ScaledIn, .. }) if !self.tier.has(Measure::Hpa) => {
                 Some("steps: `wait: {for: scaled-in}` needs the HPA, which tier.without leaves out")
             }
+            Step::Spike(_) if !self.load.profile.is_empty() => Some(
+                "steps: a `spike` changes load.rate, and load.profile takes its place: write the spike into the profile",
+            ),
+            Step::Backend(_) if self.sabotage.sink_forgets_one_in.is_some() => Some(
+                "steps: `backend` would end sabotage.sink_forgets_one_in: use `backend: {answers: {forget: …}}`",
+            ),
             _ => None,
         }
     }
@@ -324,10 +322,8 @@ impl Scenario {
         let problem =
             if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
                 "name: letters, digits and dashes only"
-            } else if self.load.spans_per_request == 0 || self.load.spans_per_trace == 0 {
-                "load: spans_per_request and spans_per_trace must be above 0"
-            } else if self.tier.gateways == 0 {
-                "tier.gateways must be above 0"
+            } else if self.tier.gateways == 0 || self.tier.sinks == 0 {
+                "tier.gateways and tier.sinks must be above 0"
             } else if let Some(problem) = self.steps.iter().find_map(|step| self.step_problem(step)) {
                 problem
             } else {
@@ -357,7 +353,7 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_default() {
         let scenario = parse("name: small\nsteps:\n  - drain: {}\n  - hold: 10s\n").unwrap();
-        assert_eq!(scenario.load.rate, Rate::per_second(2_000.0));
+        assert_eq!(scenario.load.constant(), Some(Rate::per_second(2_000.0)));
         assert_eq!(scenario.steps, [Step::Drain(Drain::default()), Step::Hold(Span::seconds(10))]);
     }
 
@@ -383,7 +379,7 @@ mod tests {
     fn a_set_changes_one_field_and_is_checked() {
         let scenario = parse("name: small\nsteps:\n  - drain: {}\n").unwrap();
         let set = |key: &str, value: &str| scenario.clone().set(key, value);
-        assert_eq!(set("load.rate", "500/s").unwrap().load.rate, Rate::per_second(500.0));
+        assert_eq!(set("load.rate", "500/s").unwrap().load.rate, Some(Rate::per_second(500.0)));
         assert_eq!(set("tier.without", "[pdb]").unwrap().tier.without, [Measure::Pdb]);
         let drained = set("steps.0.drain.hold", "1s").unwrap();
         assert!(matches!(&drained.steps[0], Step::Drain(drain) if drain.hold == Span::seconds(1)));

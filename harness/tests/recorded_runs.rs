@@ -124,7 +124,7 @@ fn records<R: log::Record>(run: &str, file: &str) -> Vec<R> {
 
 /// The sink's ledger with its records changed, and a seal that agrees with them.
 fn sink(run: &str, change: impl Fn(&mut Vec<SinkRecord>)) -> SinkLedger {
-    let mut records = records::<SinkRecord>(run, "ledgers/sink.ledger");
+    let mut records = records::<SinkRecord>(run, "ledgers/sink-0.ledger");
     let Some(SinkRecord::Sealed(mut seal)) = records.pop() else { panic!("not sealed") };
     change(&mut records);
     seal.records = records.len() as u64;
@@ -220,7 +220,7 @@ mod loss {
     #[test]
     fn an_open_ledger_says_nothing() {
         let mut record = recorded("two-drains");
-        let mut records = records::<SinkRecord>("two-drains", "ledgers/sink.ledger");
+        let mut records = records::<SinkRecord>("two-drains", "ledgers/sink-0.ledger");
         records.pop();
         record.sinks = vec![SinkLedger::from_records(&records).unwrap()];
         let judgement = judge(&record);
@@ -592,7 +592,7 @@ mod queues {
 #[test]
 fn whatever_is_damaged_makes_every_check_inconclusive() {
     let mut record = recorded("two-drains");
-    record.damage.push("ledgers/sink.ledger: damaged at offset 7".to_owned());
+    record.damage.push("ledgers/sink-0.ledger: damaged at offset 7".to_owned());
     let judgement = judge(&record);
     assert!(
         judgement.checks.iter().all(|check| check.verdict == Verdict::Inconclusive),
@@ -625,7 +625,7 @@ fn a_run_that_broke_off_can_be_read_and_is_inconclusive() {
         std::fs::remove_file(copy.path().join("metrics.log")).unwrap();
         if part == 0 {
             std::fs::remove_file(copy.path().join("environment.json")).unwrap();
-            std::fs::remove_file(copy.path().join("ledgers/sink.ledger")).unwrap();
+            std::fs::remove_file(copy.path().join("ledgers/sink-0.ledger")).unwrap();
         }
         let record = Record::read(copy.path()).unwrap();
         assert_eq!(judge(&record).verdict, Verdict::Inconclusive, "cut at {part}/4");
@@ -635,24 +635,24 @@ fn a_run_that_broke_off_can_be_read_and_is_inconclusive() {
 #[test]
 fn a_damaged_ledger_is_named_and_decides_nothing() {
     let copy = copied("two-drains");
-    let path = copy.path().join("ledgers/sink.ledger");
+    let path = copy.path().join("ledgers/sink-0.ledger");
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let judgement = judge(&Record::read(copy.path()).unwrap());
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
-    assert!(judgement.checks[0].reason.contains("ledgers/sink.ledger"), "{}", judgement.checks[0].reason);
+    assert!(judgement.checks[0].reason.contains("ledgers/sink-0.ledger"), "{}", judgement.checks[0].reason);
 }
 
 #[test]
 fn a_folder_of_another_format_is_refused() {
     let copy = copied("two-drains");
     let path = copy.path().join("environment.json");
-    let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 2", "\"format\": 1");
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 3", "\"format\": 2");
     std::fs::write(&path, text).unwrap();
     let refused = Record::read(copy.path()).unwrap_err().to_string();
-    assert!(refused.contains("format 1; this program reads format 2"), "{refused}");
+    assert!(refused.contains("format 2; this program reads format 3"), "{refused}");
 }
 
 /// A check may become inconclusive; it never changes sides, and never becomes conclusive.
@@ -691,7 +691,7 @@ proptest! {
         let mut emitted = records::<EmitterRecord>(run, "ledgers/emit-dev-worker.ledger");
         emitted.remove(at.index(emitted.len()));
         prop_assert!(EmitterLedger::from_records(&emitted).map_or(true, |ledger| ledger.seal().is_none()));
-        let mut arrived = records::<SinkRecord>(run, "ledgers/sink.ledger");
+        let mut arrived = records::<SinkRecord>(run, "ledgers/sink-0.ledger");
         arrived.remove(at.index(arrived.len()));
         prop_assert!(SinkLedger::from_records(&arrived).map_or(true, |ledger| ledger.seal().is_none()));
         let mut read = records::<MetricsRecord>(run, "metrics.log");

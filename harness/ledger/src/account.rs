@@ -2,7 +2,8 @@
 
 use crate::{EmitterLedger, RangeSet, SinkLedger, Stream};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
 /// How many spans there are of each kind; see the crate's words.
@@ -74,14 +75,17 @@ pub struct Account {
 }
 
 impl Account {
-    /// Sets emitters' ledgers against sinks' ledgers. Two ledgers of one stream add up.
-    pub fn of(emitters: &[EmitterLedger], sinks: &[SinkLedger]) -> Self {
-        let mut account = Self::default();
-        let streams =
-            emitters.iter().map(EmitterLedger::stream).chain(sinks.iter().flat_map(SinkLedger::streams));
-        for stream in streams {
-            account.streams.entry(stream).or_insert_with(|| of_stream(stream, emitters, sinks));
-        }
+    /// Sets emitters' ledgers against sinks' ledgers. Two ledgers of one stream add up, and so do sinks.
+    pub fn of<'a>(
+        emitters: impl IntoIterator<Item = &'a EmitterLedger>,
+        sinks: impl IntoIterator<Item = &'a SinkLedger>,
+    ) -> Self {
+        let emitters: Vec<_> = emitters.into_iter().collect();
+        let sinks: Vec<_> = sinks.into_iter().collect();
+        let sent = emitters.iter().map(|emitter| emitter.stream());
+        let streams: BTreeSet<_> = sent.chain(sinks.iter().flat_map(|sink| sink.streams())).collect();
+        let streams = streams.into_iter().map(|stream| (stream, of_stream(stream, &emitters, &sinks)));
+        let mut account = Self { streams: streams.collect(), counts: Counts::default() };
         for stream in account.streams.values() {
             account.counts += stream.counts;
         }
@@ -90,55 +94,73 @@ impl Account {
     }
 }
 
-fn of_stream(stream: Stream, emitters: &[EmitterLedger], sinks: &[SinkLedger]) -> StreamAccount {
-    let union = |sets: &mut dyn Iterator<Item = RangeSet>| {
-        sets.fold(RangeSet::new(), |mut all, set| {
-            all.extend(&set);
-            all
-        })
-    };
+/// With one emitter and one sink, no set of theirs is copied: what is lost is all that is new.
+fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger]) -> StreamAccount {
     let ours = || emitters.iter().filter(|emitter| emitter.stream() == stream);
-    let reserved = union(&mut ours().map(|emitter| emitter.reserved().clone()));
-    let acknowledged = union(&mut ours().map(|emitter| emitter.acknowledged().clone()));
-    let attempted = union(&mut ours().map(EmitterLedger::attempted));
-    let rejected = union(&mut ours().map(EmitterLedger::rejected)).difference(&acknowledged);
-    let resent = union(&mut ours().map(|emitter| emitter.resent().clone()));
+    let reserved = RangeSet::union(ours().map(|emitter| emitter.reserved()));
+    let acknowledged = RangeSet::union(ours().map(|emitter| emitter.acknowledged()));
+    let attempted: Vec<_> = ours().map(|emitter| emitter.attempted()).collect();
+    let attempted = RangeSet::union(attempted.iter().map(AsRef::as_ref));
+    // What one process was refused for good may have been taken from another.
+    let rejected = RangeSet::union(ours().flat_map(|emitter| emitter.rejected_by_code()));
+    let rejected = rejected.difference(&acknowledged);
+    let resent = RangeSet::union(ours().map(|emitter| emitter.resent()));
 
     let mut refused: BTreeMap<u8, RangeSet> = BTreeMap::new();
     for (code, set) in sinks.iter().flat_map(|sink| sink.refused(stream)) {
         refused.entry(code).or_default().extend(set);
     }
-    let ever_refused = union(&mut refused.values().cloned());
+    let arrived = Arrived::at(stream, sinks);
 
-    // What one sink saw and another saw too came more than once as well.
-    let (mut arrived, mut twice, mut copies) = (RangeSet::new(), RangeSet::new(), 0);
-    for sink in sinks {
-        let (here, again) = (sink.delivered(stream), sink.duplicates(stream));
-        let both = arrived.intersection(&here);
-        copies += again.copies + both.count();
-        twice.extend(&again.spans);
-        twice.extend(&both);
-        arrived.extend(&here);
-    }
-
-    let delivered = arrived.intersection(&reserved);
-    let unexpected = arrived.difference(&reserved);
-    let lost = acknowledged.difference(&delivered);
+    // What is acknowledged is reserved: a ledger takes no outcome of what is not.
+    let lost = acknowledged.difference(&arrived.once);
+    let delivered = arrived.once.intersection_count(&reserved);
     let counts = Counts {
         attempted: attempted.count(),
         acknowledged: acknowledged.count(),
-        delivered: delivered.count(),
+        delivered,
         lost: lost.count(),
-        lost_refused: lost.intersection(&ever_refused).count(),
-        duplicated: twice.count(),
-        recovered: delivered.difference(&acknowledged).count(),
-        unexpected: unexpected.count(),
+        lost_refused: lost.intersection_count(&RangeSet::union(refused.values())),
+        duplicated: arrived.twice.count(),
+        recovered: delivered - arrived.once.intersection_count(&acknowledged),
+        unexpected: arrived.once.count() - delivered,
         rejected: rejected.count(),
         unknown: attempted.difference(&acknowledged).difference(&rejected).count(),
-        extra_copies: copies,
-        duplicated_by_resend: twice.intersection(&resent).count(),
+        extra_copies: arrived.copies,
+        duplicated_by_resend: arrived.twice.intersection_count(&resent),
     };
+    let unexpected = arrived.once.difference(&reserved);
     StreamAccount { lost, refused, unexpected, counts }
+}
+
+/// What came of a stream, wherever it came.
+struct Arrived<'a> {
+    once: Cow<'a, RangeSet>,
+    twice: RangeSet,
+    copies: u64,
+}
+
+impl<'a> Arrived<'a> {
+    /// What one sink saw and another saw too came more than once as well.
+    fn at(stream: Stream, sinks: &[&'a SinkLedger]) -> Self {
+        let mut arrived = Self { once: Cow::Owned(RangeSet::new()), twice: RangeSet::new(), copies: 0 };
+        for sink in sinks {
+            let here = sink.delivered(stream);
+            if let Some(again) = sink.duplicates(stream) {
+                arrived.copies += again.copies;
+                arrived.twice.extend(&again.spans);
+            }
+            if arrived.once.is_empty() {
+                arrived.once = Cow::Borrowed(here);
+                continue;
+            }
+            let both = arrived.once.intersection(here);
+            arrived.copies += both.count();
+            arrived.twice.extend(&both);
+            arrived.once.to_mut().extend(here);
+        }
+        arrived
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +168,6 @@ mod tests {
     use super::*;
     use crate::{Delivery, EmitterRecord, EmitterSeal, Range, SinkRecord};
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     const RESERVED: u64 = 64;
 

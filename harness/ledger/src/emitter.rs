@@ -3,6 +3,7 @@
 use crate::log::Record;
 use crate::{LedgerError, Range, RangeSet, Stream};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What an emitter writes, in the order in which it happens.
@@ -196,6 +197,11 @@ impl EmitterLedger {
                     let (sealed, counted) = (seal.acknowledged, self.acknowledged.count());
                     return Err(LedgerError::SealDisagrees { what: "acknowledged spans", sealed, counted });
                 }
+                let used = self.rejected.values().map(RangeSet::end).fold(self.acknowledged.end(), u64::max);
+                if seal.next < used {
+                    let (sealed, counted) = (seal.next, used);
+                    return Err(LedgerError::SealDisagrees { what: "used numbers", sealed, counted });
+                }
                 self.seal = Some(*seal);
             }
         }
@@ -204,7 +210,7 @@ impl EmitterLedger {
     }
 
     fn require_reserved(&self, index: usize, range: Range) -> Result<(), LedgerError> {
-        if self.reserved.within(range).count() == range.count() {
+        if self.reserved.covers(range) {
             return Ok(());
         }
         Err(LedgerError::NeverReserved { index, stream: self.stream, range })
@@ -244,17 +250,19 @@ impl EmitterLedger {
     }
 
     /// The numbers that the agent will never take.
-    pub fn rejected(&self) -> RangeSet {
-        let mut all = RangeSet::new();
-        self.rejected.values().for_each(|set| all.extend(set));
-        all
+    pub fn rejected(&self) -> Cow<'_, RangeSet> {
+        RangeSet::union(self.rejected_by_code())
+    }
+
+    pub(crate) fn rejected_by_code(&self) -> impl Iterator<Item = &RangeSet> {
+        self.rejected.values()
     }
 
     /// The numbers given to the agent: all that were reserved, less what the seal says was never used.
-    pub fn attempted(&self) -> RangeSet {
+    pub fn attempted(&self) -> Cow<'_, RangeSet> {
         match self.seal {
-            Some(seal) => self.reserved.within(Range::new(0, seal.next)),
-            None => self.reserved.clone(),
+            Some(seal) => Cow::Owned(self.reserved.within(Range::new(0, seal.next))),
+            None => Cow::Borrowed(&self.reserved),
         }
     }
 

@@ -24,7 +24,7 @@ mod sink;
 
 pub use account::{Account, Counts, StreamAccount};
 pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
-pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten, mixed};
+pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten, hash};
 pub use latency::{Latency, LatencyError};
 pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};
@@ -60,6 +60,16 @@ pub enum LedgerError {
         /// The run tag of the ledger so far.
         expected: u64,
         /// The run tag of this record.
+        found: u64,
+    },
+    /// The same ledger holds records of two sinks.
+    #[error("record {index}: opened by sink {found:016x}, after sink {expected:016x}")]
+    OtherSink {
+        /// Position of the record, from 0.
+        index: usize,
+        /// The sink of the ledger so far.
+        expected: u64,
+        /// The sink of this record.
         found: u64,
     },
     /// A number stands for something that was not named before.

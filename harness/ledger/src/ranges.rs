@@ -1,7 +1,26 @@
 //! Sets of sequence numbers, kept as ranges: the cost follows gaps, not numbers.
+//!
+//! The ranges are in order in chunks of at most 512: what comes in order fills them, and whatever else
+//! comes moves one chunk at most. It was chosen by measuring (`examples/gaps.rs --compare`, two cores). First
+//! 10⁹ spans with 10⁶ gaps in requests of 512, in any order within windows; then 10⁸ spans with 10⁵ gaps,
+//! each a request of its own:
+//!
+//! ```text
+//!                            a request      delivered      with the lost ones   to name those
+//! chunks of ranges    170 ns   200 ns   20 MiB   7 MiB       36 MiB   7 MiB      80 ms   3 ms
+//! BTreeMap            870 ns   840 ns   33 MiB   6 MiB       68 MiB   8 MiB     270 ms  31 ms
+//! RoaringTreemap      260 ns    70 ns   13 MiB  15 MiB       21 MiB  15 MiB      90 ms  19 ms
+//! ```
+//!
+//! Roaring is the smallest where spans come by the hundred. Where they come one by one its parts of 65,536
+//! numbers become bitmaps of 8 KiB until somebody asks it to look again: the cost follows the numbers,
+//! 125 MiB for 10⁹. Chunks take 16 bytes a gap whatever comes, need no tuning, and give ranges from both ends.
 
+mod chunks;
+
+use chunks::Chunks;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 
 /// The numbers `start, start + 1, …, end - 1`.
@@ -46,17 +65,16 @@ impl fmt::Display for Range {
 }
 
 /// A set of numbers as disjoint ranges with a gap between any two of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct RangeSet {
-    /// start → end of each range.
-    ranges: BTreeMap<u64, u64>,
+    ranges: Chunks,
     count: u64,
 }
 
 impl RangeSet {
     /// The empty set.
     pub const fn new() -> Self {
-        Self { ranges: BTreeMap::new(), count: 0 }
+        Self { ranges: Chunks::new(), count: 0 }
     }
 
     /// How many numbers it holds.
@@ -71,12 +89,18 @@ impl RangeSet {
 
     /// Whether it holds `number`.
     pub fn contains(&self, number: u64) -> bool {
-        self.ranges.range(..=number).next_back().is_some_and(|(_, end)| number < *end)
+        self.covers(Range::new(number, number + 1))
+    }
+
+    /// Whether it holds every number of `range`.
+    pub fn covers(&self, range: Range) -> bool {
+        let around = self.ranges.get(self.ranges.find(|other| other.end <= range.start));
+        range.is_empty() || around.is_some_and(|around| around.intersection(range) == range)
     }
 
     /// The ranges, in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Range> + '_ {
-        self.ranges.iter().map(|(start, end)| Range::new(*start, *end))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Range> + Clone + '_ {
+        self.ranges.iter()
     }
 
     /// How many ranges it takes: what it costs.
@@ -86,7 +110,7 @@ impl RangeSet {
 
     /// One past the largest number; 0 if empty.
     pub fn end(&self) -> u64 {
-        self.ranges.last_key_value().map_or(0, |(_, end)| *end)
+        self.ranges.last().map_or(0, |last| last.end)
     }
 
     /// Adds a range; returns how many of its numbers were not there before.
@@ -94,60 +118,77 @@ impl RangeSet {
         if range.is_empty() {
             return 0;
         }
-        let Range { mut start, mut end } = range;
-        let before = self.count;
-        // A range that begins before and reaches into (or touches) this one is taken in …
-        if let Some((&left, &left_end)) = self.ranges.range(..=start).next_back()
-            && left_end >= start
-        {
-            if left_end >= end {
-                return 0;
+        let place = self.ranges.find(|other| other.end < range.start);
+        let new = match self.ranges.get(place) {
+            Some(other) if other.start <= range.end => self.ranges.join(place, range),
+            _ => {
+                self.ranges.insert(place, range);
+                range.count()
             }
-            self.count -= left_end - left;
-            start = left;
-            self.ranges.remove(&left);
-        }
-        // … and so is every one that begins in it or right behind it.
-        while let Some((&right, &right_end)) = self.ranges.range(start..=end).next() {
-            self.count -= right_end - right;
-            end = end.max(right_end);
-            self.ranges.remove(&right);
-        }
-        self.ranges.insert(start, end);
-        self.count += end - start;
-        self.count - before
+        };
+        self.count += new;
+        new
     }
 
     /// Adds every number of another set.
     pub fn extend(&mut self, other: &Self) {
-        for range in other.iter() {
+        // The fewer ranges go into the more.
+        let fewer =
+            if other.ranges() > self.ranges() { &std::mem::replace(self, other.clone()) } else { other };
+        for range in fewer.iter() {
             self.insert(range);
         }
     }
 
+    /// The numbers of all sets; copied only if they are of more than one.
+    pub fn union<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Cow<'a, Self> {
+        let mut sets = sets.into_iter().filter(|set| !set.is_empty());
+        let Some(first) = sets.next() else { return Cow::Owned(Self::new()) };
+        sets.fold(Cow::Borrowed(first), |mut all, set| {
+            all.to_mut().extend(set);
+            all
+        })
+    }
+
     /// The numbers of `range` that are in this set.
     pub fn within(&self, range: Range) -> Self {
-        let mut inside = Self::new();
-        let first = self.ranges.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
-        for (start, end) in self.ranges.range(first..range.end.max(first)) {
-            inside.insert(Range::new(*start, *end).intersection(range));
-        }
-        inside
+        let from = self.ranges.find(|other| other.end <= range.start);
+        let within = self.ranges.from(from).take_while(|other| other.start < range.end);
+        within.map(|other| other.intersection(range)).collect()
     }
 
     /// The numbers in both sets.
     pub fn intersection(&self, other: &Self) -> Self {
-        let mut both = Self::new();
+        self.common(other).collect()
+    }
+
+    /// How many numbers are in both sets. Nothing is copied.
+    pub fn intersection_count(&self, other: &Self) -> u64 {
+        self.common(other).map(Range::count).sum()
+    }
+
+    /// Whether every number of this set is in the other.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.iter().all(|range| other.covers(range))
+    }
+
+    /// The ranges of numbers that are in both sets, in order.
+    fn common<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Range> + 'a {
         let (mut ours, mut theirs) = (self.iter().peekable(), other.iter().peekable());
-        while let (Some(a), Some(b)) = (ours.peek().copied(), theirs.peek().copied()) {
-            both.insert(a.intersection(b));
-            if a.end <= b.end {
-                ours.next();
-            } else {
-                theirs.next();
+        std::iter::from_fn(move || {
+            loop {
+                let (a, b) = (*ours.peek()?, *theirs.peek()?);
+                if a.end <= b.end {
+                    ours.next();
+                } else {
+                    theirs.next();
+                }
+                let both = a.intersection(b);
+                if !both.is_empty() {
+                    return Some(both);
+                }
             }
-        }
-        both
+        })
     }
 
     /// The numbers of this set that are not in the other.
@@ -176,6 +217,15 @@ impl RangeSet {
     }
 }
 
+impl PartialEq for RangeSet {
+    /// The same numbers, however they came to be in it.
+    fn eq(&self, other: &Self) -> bool {
+        self.count == other.count && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for RangeSet {}
+
 impl FromIterator<Range> for RangeSet {
     fn from_iter<I: IntoIterator<Item = Range>>(ranges: I) -> Self {
         let mut set = Self::new();
@@ -202,58 +252,4 @@ impl fmt::Display for RangeSet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    fn ranges() -> impl Strategy<Value = Vec<Range>> {
-        prop::collection::vec(
-            (0u64..120, 0u64..12).prop_map(|(start, len)| Range::new(start, start + len)),
-            0..24,
-        )
-    }
-
-    fn model(ranges: &[Range]) -> BTreeSet<u64> {
-        ranges.iter().flat_map(|range| range.start..range.end).collect()
-    }
-
-    fn numbers(set: &RangeSet) -> BTreeSet<u64> {
-        set.iter().flat_map(|range| range.start..range.end).collect()
-    }
-
-    proptest! {
-        /// Any ranges in any order make the set of their numbers, in as few ranges as there can be.
-        #[test]
-        fn a_set_is_its_numbers(ranges in ranges()) {
-            let set: RangeSet = ranges.iter().copied().collect();
-            prop_assert_eq!(numbers(&set), model(&ranges));
-            prop_assert_eq!(set.count(), model(&ranges).len() as u64);
-            let kept: Vec<_> = set.iter().collect();
-            prop_assert!(kept.windows(2).all(|pair| pair[0].end < pair[1].start));
-        }
-
-        /// Inserting says how many numbers are new.
-        #[test]
-        fn insert_counts_what_is_new(ranges in ranges(), more in (0u64..120, 0u64..12)) {
-            let mut set: RangeSet = ranges.iter().copied().collect();
-            let before = set.count();
-            let added = set.insert(Range::new(more.0, more.0 + more.1));
-            prop_assert_eq!(before + added, set.count());
-        }
-
-        /// Intersection, difference and `within` are those of sets of numbers.
-        #[test]
-        fn operations_are_those_of_sets(a in ranges(), b in ranges(), window in (0u64..120, 0u64..40)) {
-            let (left, right): (RangeSet, RangeSet) = (a.iter().copied().collect(), b.iter().copied().collect());
-            let (ours, theirs) = (model(&a), model(&b));
-            prop_assert_eq!(numbers(&left.intersection(&right)), &ours & &theirs);
-            prop_assert_eq!(numbers(&left.difference(&right)), &ours - &theirs);
-            let window = Range::new(window.0, window.0 + window.1);
-            prop_assert_eq!(numbers(&left.within(window)), &ours & &model(&[window]));
-            for number in 0..140 {
-                prop_assert_eq!(left.contains(number), ours.contains(&number));
-            }
-        }
-    }
-}
+mod tests;

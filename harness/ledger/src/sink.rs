@@ -169,6 +169,9 @@ impl SinkLedger {
                 if self.incarnations > 0 && self.run_tag != *run_tag {
                     return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
+                if self.incarnations > 0 && self.source != *source {
+                    return Err(LedgerError::OtherSink { index, expected: self.source, found: *source });
+                }
                 (self.run_tag, self.source) = (*run_tag, *source);
                 self.incarnations += 1;
                 self.seal = None;
@@ -302,8 +305,9 @@ impl SinkLedger {
     }
 
     /// The numbers of a stream that arrived.
-    pub fn delivered(&self, stream: Stream) -> RangeSet {
-        self.delivered.get(&stream).cloned().unwrap_or_default()
+    pub fn delivered(&self, stream: Stream) -> &RangeSet {
+        static NONE: RangeSet = RangeSet::new();
+        self.delivered.get(&stream).unwrap_or(&NONE)
     }
 
     /// How many different spans arrived.
@@ -311,8 +315,8 @@ impl SinkLedger {
         self.delivered.values().map(RangeSet::count).sum()
     }
 
-    pub(crate) fn duplicates(&self, stream: Stream) -> Duplicates {
-        self.duplicates.get(&stream).cloned().unwrap_or_default()
+    pub(crate) fn duplicates(&self, stream: Stream) -> Option<&Duplicates> {
+        self.duplicates.get(&stream)
     }
 
     /// How many spans arrived more than once.

@@ -58,8 +58,19 @@ pub enum ProbeError {
         /// The address.
         address: std::net::SocketAddr,
         /// Why not.
-        source: tonic::transport::Error,
+        source: io::Error,
     },
+    /// Nothing can be kept there.
+    #[error("the data directory {} cannot be written to: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
 }
 
 impl From<ProbeError> for tonic::Status {

@@ -13,6 +13,14 @@ pub fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
     chown(path, Some(user), Some(group))
 }
 
+/// Makes sure that files can be kept in a directory, which is made if it is not there.
+pub fn writable(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    let trial = path.join("writable");
+    std::fs::write(&trial, b"")?;
+    std::fs::remove_file(&trial)
+}
+
 /// Removes a directory with everything in it. One that is not there is as it should be.
 pub fn sweep(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {

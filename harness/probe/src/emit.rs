@@ -55,7 +55,6 @@ struct Load {
     seed: u64,
     spans_per_request: u64,
     shape: Shape,
-    started_unix_ms: u64,
     duration: Duration,
     endpoint: String,
     protocol: Protocol,
@@ -115,12 +114,14 @@ impl Emitter {
         });
         if let Some(started) = emitter.plan.read()? {
             info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
-            emitter.begin(&started)?;
+            let late = crate::unix_ms().saturating_sub(started.started_unix_ms);
+            emitter.begin(&started, Duration::from_millis(late))?;
         }
         Ok(emitter)
     }
 
-    fn begin(&self, started: &StartedPlan) -> Result<(), ProbeError> {
+    /// `late`: how long ago the load began, if another process began it.
+    fn begin(&self, started: &StartedPlan, late: Duration) -> Result<(), ProbeError> {
         let load = Load::of(started)?;
         let book = Arc::new(Book::open(&self.ledger, load.identity.tag(), load.stream)?);
         let (lease, lease_ends) = watch::channel(lease_end(started.plan.lease));
@@ -129,7 +130,7 @@ impl Emitter {
         let delivery = Arc::new(Delivery::new(&load, Arc::clone(&book), phases)?);
         let (ending, keeper) = (phase.clone(), Arc::clone(&book));
         tokio::spawn(async move {
-            let given = schedule::Given { pace: paces, lease: lease_ends };
+            let given = schedule::Given { late, pace: paces, lease: lease_ends };
             let complete = schedule::run(&load, &keeper, &delivery, &ending, given).await;
             keeper.seal(complete);
             ending.send_replace(Phase::Sealed);
@@ -197,7 +198,6 @@ impl Load {
                 attributes: emit.attributes,
                 checksum: plan.checksum,
             },
-            started_unix_ms: started.started_unix_ms,
             duration: Duration::from_millis(emit.duration_ms),
             endpoint: emit.endpoint.clone(),
             protocol: emit.protocol(),
@@ -227,7 +227,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// A number from 0 to 1, by seed and position.
 fn chance(seed: u64, position: u64) -> f64 {
-    spanproof_ledger::mixed(seed, position) as f64 / u64::MAX as f64
+    spanproof_ledger::hash(seed, position) as f64 / u64::MAX as f64
 }
 
 fn lease_end(lease: Option<Lease>) -> Instant {
@@ -254,7 +254,7 @@ impl probe_server::Probe for Emitter {
             None => {
                 Load::of(&started)?;
                 self.plan.write(&started)?;
-                self.begin(&started)?;
+                self.begin(&started, Duration::ZERO)?;
             }
         }
         Ok(Response::new(self.status()))

@@ -8,8 +8,8 @@ pub mod directory;
 pub mod emit;
 pub mod ledger_file;
 mod otlp;
-mod retry_info;
 pub mod sink;
+pub mod tls;
 
 /// Fingerprint of the sources that this crate was built from.
 pub const SOURCES: &str = env!("SPANPROOF_PROBE_SOURCES");
@@ -19,6 +19,9 @@ pub const CONTROL_PORT: u16 = 4400;
 
 /// The port of OTLP over gRPC.
 pub const OTLP_PORT: u16 = 4317;
+
+/// The port of OTLP over HTTP.
+pub const OTLP_HTTP_PORT: u16 = 4318;
 
 /// The metadata key by which a gateway's exporter says which pod it is.
 pub const GATEWAY_HEADER: &str = "x-spanproof-gateway";

@@ -1,19 +1,19 @@
 //! `spanproof-probe`: the emitter, the sink, and two chores on a node's disk.
 
-use clap::{Parser, Subcommand};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
-use spanproof_probe::control::{ProbeError, probe_server::ProbeServer};
-use spanproof_probe::{CONTROL_PORT, OTLP_PORT, SOURCES, directory, emit::Emitter, sink::Sink};
+use clap::{Args, Parser, Subcommand};
+use spanproof_probe::control::{ProbeError, probe_server::Probe, probe_server::ProbeServer};
+use spanproof_probe::{
+    CONTROL_PORT, OTLP_HTTP_PORT, OTLP_PORT, SOURCES, directory, emit::Emitter, sink::Sink, tls,
+};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::codec::CompressionEncoding;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{error, info};
-
-/// The largest request that the sink takes.
-const LARGEST_REQUEST: usize = 64 << 20;
 
 #[derive(Parser)]
 #[command(version, about = "In-cluster emitter and sink of spanproof")]
@@ -25,17 +25,9 @@ struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// Offer numbered spans to the node's agent, as told through the control port
-    Emit {
-        /// Where ledger and plan are kept
-        #[arg(long)]
-        data: PathBuf,
-    },
+    Emit(Kept),
     /// Take spans, and keep the exact set of what arrived
-    Sink {
-        /// Where ledger and plan are kept
-        #[arg(long)]
-        data: PathBuf,
-    },
+    Sink(SinkOptions),
     /// Give a directory to a user and a group
     Give {
         /// The user's number
@@ -56,12 +48,48 @@ enum Command {
     Sources,
 }
 
+/// What emitter and sink have in common.
+#[derive(Args)]
+struct Kept {
+    /// Where ledger and plan are kept
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where the harness is listened to; with port 0 the log says which one it is
+    #[arg(long, value_name = "ADDR", default_value_t = any(CONTROL_PORT))]
+    control: SocketAddr,
+}
+
+#[derive(Args)]
+struct SinkOptions {
+    #[command(flatten)]
+    kept: Kept,
+    /// Where spans are taken, over gRPC and over HTTP
+    #[arg(long, value_name = "ADDR", default_value_t = any(OTLP_PORT))]
+    otlp: SocketAddr,
+    /// Where spans are taken, too
+    #[arg(long, value_name = "ADDR", default_value_t = any(OTLP_HTTP_PORT))]
+    otlp_http: SocketAddr,
+    /// Speak TLS with this certificate (PEM) where spans are taken
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Clients must show a certificate that this CA (PEM) signed
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_client_ca: Option<PathBuf>,
+}
+
+const fn any(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).init();
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
     let done = match Options::parse().command {
-        Command::Emit { data } => run_emitter(&data).await.map_err(|error| error.to_string()),
-        Command::Sink { data } => run_sink(&data).await.map_err(|error| error.to_string()),
+        Command::Emit(kept) => run_emitter(&kept).await.map_err(|error| error.to_string()),
+        Command::Sink(options) => run_sink(&options).await.map_err(|error| error.to_string()),
         Command::Give { user, group, paths } => paths.iter().try_for_each(|path| {
             directory::give(path, user, group).map_err(|error| format!("{}: {error}", path.display()))
         }),
@@ -83,33 +111,64 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run_emitter(data: &Path) -> Result<(), ProbeError> {
-    let emitter = Emitter::open(data)?;
-    serve(Server::builder().add_service(ProbeServer::from_arc(emitter)), CONTROL_PORT).await
+async fn run_emitter(kept: &Kept) -> Result<(), ProbeError> {
+    writable(&kept.data)?;
+    let control = listen(kept.control).await?;
+    serve_control(control, Emitter::open(&kept.data)?).await
 }
 
-async fn run_sink(data: &Path) -> Result<(), ProbeError> {
-    let sink = Sink::open(data)?;
-    let otlp = TraceServiceServer::from_arc(sink.clone())
-        .max_decoding_message_size(LARGEST_REQUEST)
-        .accept_compressed(CompressionEncoding::Gzip);
-    let control = serve(Server::builder().add_service(ProbeServer::from_arc(sink)), CONTROL_PORT);
-    let intake = serve(Server::builder().add_service(otlp), OTLP_PORT);
-    tokio::try_join!(control, intake).map(|_| ())
+async fn run_sink(options: &SinkOptions) -> Result<(), ProbeError> {
+    writable(&options.kept.data)?;
+    let tls = match (&options.tls_certificate, &options.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Some(tls::acceptor(certificate, key, options.tls_client_ca.as_deref())?)
+        }
+        _ => None,
+    };
+    // The ports first: a ledger that was opened counts one more process.
+    let control = listen(options.kept.control).await?;
+    let otlp = listen(options.otlp).await?;
+    let otlp_http = listen(options.otlp_http).await?;
+    let sink = Sink::open(&options.kept.data)?;
+    let take = async |(address, listener), tls| {
+        let served = Arc::clone(&sink).serve(listener, tls, terminated()).await;
+        served.map_err(|source| ProbeError::Serve { address, source })
+    };
+    let served = tokio::try_join!(
+        serve_control(control, Arc::clone(&sink)),
+        take(otlp, tls.clone()),
+        take(otlp_http, tls)
+    );
+    sink.flush();
+    served.map(|_| ())
 }
 
-async fn serve(router: tonic::transport::server::Router, port: u16) -> Result<(), ProbeError> {
-    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    info!(%address, "serving");
-    let served = router.serve_with_shutdown(address, terminated()).await;
-    served.map_err(|source| ProbeError::Serve { address, source })
+fn writable(data: &Path) -> Result<(), ProbeError> {
+    directory::writable(data).map_err(|source| ProbeError::Directory { path: data.to_owned(), source })
+}
+
+async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ProbeError> {
+    let error = |source| ProbeError::Serve { address, source };
+    let listener = TcpListener::bind(address).await.map_err(error)?;
+    Ok((listener.local_addr().map_err(error)?, listener))
+}
+
+async fn serve_control(
+    (address, listener): (SocketAddr, TcpListener),
+    probe: Arc<impl Probe>,
+) -> Result<(), ProbeError> {
+    info!(%address, "serving control");
+    let router = Server::builder().add_service(ProbeServer::from_arc(probe));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let served = router.serve_with_incoming_shutdown(incoming, terminated()).await;
+    served.map_err(|error| ProbeError::Serve { address, source: io::Error::other(error) })
 }
 
 async fn run_sweep(path: &Path) -> Result<(), String> {
     directory::sweep(path).map_err(|error| format!("{}: {error}", path.display()))?;
     info!("swept");
     // An open port tells the kubelet that it is done.
-    let control = tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, CONTROL_PORT)).await;
+    let control = TcpListener::bind((Ipv4Addr::UNSPECIFIED, CONTROL_PORT)).await;
     let _listening = control.map_err(|error| format!("port {CONTROL_PORT}: {error}"))?;
     terminated().await;
     Ok(())

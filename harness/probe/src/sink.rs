@@ -1,87 +1,158 @@
 //! The sink: the exact set of what arrived, on disk before the gateway is answered. It also reads the
 //! Collectors' metrics.
 
+mod answer;
+mod behaviour;
+mod books;
+mod export;
+mod intake;
+mod request;
 mod scrape;
+mod tally;
+mod traces;
 
 pub use scrape::total;
 
 use crate::control::{
     self, Behaviours, ChangeRequest, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError,
-    ProgressReply, ProgressRequest, ReadLedgerRequest, SinkStatus, StartedPlan, State, Status, StopRequest,
-    StreamRanges, behaviour::Kind, change_request::Change, probe_server,
+    ProgressReply, ProgressRequest, ReadLedgerRequest, SinkPlan, SinkStatus, StartedPlan, State, Status,
+    StopRequest, StreamRanges, change_request::Change, plan::Role, probe_server,
 };
-use crate::ledger_file::LedgerFile;
-use crate::{GATEWAY_HEADER, otlp};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_server::TraceService,
-};
+use answer::Refusal;
+use behaviour::Conduct;
+use books::{Books, Closed};
 use scrape::Scraper;
-use spanproof_ledger::{
-    Delivery, Identity, Origin, Range, SinkLedger, SinkRecord, SinkSeal, Stream, forgotten,
-};
-use std::collections::BTreeMap;
+use spanproof_ledger::Identity;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tonic::{Request, Response};
-use tracing::{error, info};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+use tally::Terms;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tonic::{Code, Request, Response};
+use tracing::{error, info, warn};
 
-/// The sink: OTLP service and control service.
+/// The sink: what takes spans, and its control service.
 #[derive(Debug)]
 pub struct Sink {
-    plan: PlanFile,
+    /// Held while the plan is changed.
+    plan: Mutex<PlanFile>,
     path: PathBuf,
     metrics: PathBuf,
     books: Mutex<Option<Books>>,
     scraper: Mutex<Option<Arc<Scraper>>>,
+    /// Set once there are books.
+    terms: OnceLock<Terms>,
+    conduct: watch::Sender<Arc<Conduct>>,
+    requests: AtomicU64,
+    connections: AtomicU64,
+    misbehaved: AtomicU64,
+    malformed: Oddities,
 }
 
-#[derive(Debug)]
-struct Books {
-    identity: Identity,
-    seed: u64,
-    behaviours: Behaviours,
-    file: LedgerFile<SinkRecord>,
-    ledger: SinkLedger,
-    problem: String,
+/// What came that makes no sense: counted, and logged the less often the more there is of it.
+#[derive(Debug, Default)]
+struct Oddities(AtomicU64);
+
+impl Oddities {
+    fn saw(&self, what: fmt::Arguments<'_>) {
+        let count = self.0.fetch_add(1, Relaxed) + 1;
+        if count.is_power_of_two() {
+            warn!(count, "not a request of OTLP: {what}");
+        }
+    }
 }
 
 impl Sink {
     /// A sink with its files in `dir`. Goes on with a plan that is there.
     pub fn open(dir: &Path) -> Result<Arc<Self>, ProbeError> {
+        let plan = PlanFile::new(dir);
+        let started = plan.read()?;
         let sink = Arc::new(Self {
-            plan: PlanFile::new(dir),
+            plan: Mutex::new(plan),
             path: dir.join("sink.ledger"),
             metrics: dir.join("metrics.log"),
             books: Mutex::new(None),
             scraper: Mutex::new(None),
+            terms: OnceLock::new(),
+            conduct: watch::Sender::default(),
+            requests: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            misbehaved: AtomicU64::new(0),
+            malformed: Oddities::default(),
         });
-        if let Some(started) = sink.plan.read()? {
+        if let Some(started) = started {
             info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
-            sink.begin(&started.plan)?;
+            let (terms, conduct) = read_plan(&started.plan)?;
+            sink.begin(&started.plan, terms, conduct)?;
         }
+        tokio::spawn(tick(Arc::downgrade(&sink)));
         Ok(sink)
     }
 
-    fn begin(&self, plan: &Plan) -> Result<(), ProbeError> {
-        let Some(control::plan::Role::Sink(role)) = &plan.role else {
-            return Err(ProbeError::Plan("it is not a sink's".to_owned()));
-        };
-        let (file, records) = LedgerFile::open(&self.path)?;
-        let ledger = SinkLedger::from_records(&records)
-            .map_err(|source| ProbeError::Contradiction { path: self.path.clone(), source })?;
-        let identity = Identity::new(plan.run_tag, plan.spans_per_trace, plan.streams_per_trace);
-        let behaviours = role.behaviours.clone().unwrap_or_default();
-        let mut books = Books { identity, seed: role.seed, behaviours, file, ledger, problem: String::new() };
-        books.record(
-            &SinkRecord::Opened { run_tag: identity.tag(), source: 1, unix_ms: crate::unix_ms() },
-            true,
-        );
+    /// Takes spans on a port, over gRPC and over HTTP, until `end`. May be called for several ports.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        end: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        intake::serve(self, listener, tls, end).await
+    }
+
+    /// Writes down what is only in memory. The process is about to end; the run is not.
+    pub fn flush(&self) {
+        if let Some(books) = &mut *self.lock() {
+            books.flush();
+        }
+    }
+
+    fn start_plan(&self, mut plan: Plan) -> Result<(), ProbeError> {
+        let file = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(terms) = self.terms.get() {
+            let running = terms.identity.tag();
+            let same = running == Identity::new(plan.run_tag, 1, 1).tag();
+            return if same { Ok(()) } else { Err(ProbeError::Busy { running }) };
+        }
+        if let Some(Role::Sink(SinkPlan { behaviours: Some(behaviours), .. })) = &mut plan.role {
+            tell(behaviours);
+        }
+        let (terms, conduct) = read_plan(&plan)?;
+        file.write(&StartedPlan { started_unix_ms: crate::unix_ms(), plan: plan.clone() })?;
+        self.begin(&plan, terms, conduct)
+    }
+
+    fn begin(&self, plan: &Plan, terms: Terms, conduct: Conduct) -> Result<(), ProbeError> {
+        let books = Books::open(&self.path, &terms)?;
         *self.lock() = Some(books);
+        let _ = self.terms.set(terms);
+        self.conduct.send_replace(Arc::new(conduct));
+        let Some(Role::Sink(role)) = &plan.role else { return Ok(()) };
         // Without the metrics the sink goes on; what is wrong with their log is seen by whoever reads it.
         match Scraper::open(&self.metrics, &role.scrape, &role.metrics) {
             Ok(scraper) => *self.scraper.lock().unwrap_or_else(PoisonError::into_inner) = Some(scraper),
             Err(error) => error!("no metrics are read: {error}"),
         }
+        Ok(())
+    }
+
+    /// From now on it behaves like this.
+    fn behave(&self, mut behaviours: Behaviours) -> Result<(), ProbeError> {
+        let file = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let terms = self.terms.get().ok_or(ProbeError::NoPlan)?;
+        tell(&mut behaviours);
+        let conduct = Conduct::of(terms.seed, &behaviours).map_err(ProbeError::Plan)?;
+        // On disk first: a process that takes over behaves as this one does.
+        let mut started = file.read()?.ok_or(ProbeError::NoPlan)?;
+        if let Some(Role::Sink(sink)) = &mut started.plan.role {
+            sink.behaviours = Some(behaviours);
+        }
+        file.write(&started)?;
+        self.conduct.send_replace(Arc::new(conduct));
         Ok(())
     }
 
@@ -93,13 +164,35 @@ impl Sink {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes into the books; if that cannot be, says what to tell the client.
+    fn with_books(&self, write: impl FnOnce(&mut Books) -> Result<(), Closed>) -> Result<(), Refusal> {
+        let mut books = self.lock();
+        let Some(books) = &mut *books else { return Err(no_plan()) };
+        write(books).map_err(|closed| Refusal::new(Code::Unavailable, closed.to_string()))
+    }
+
+    /// The number of a request, from 0.
+    fn number(&self) -> u64 {
+        self.requests.fetch_add(1, Relaxed)
+    }
+
+    /// The number of a connection, from 0.
+    fn connection_number(&self) -> u64 {
+        self.connections.fetch_add(1, Relaxed)
+    }
+
+    /// Something was done as the sink was told.
+    fn misbehaved(&self) {
+        self.misbehaved.fetch_add(1, Relaxed);
+    }
+
     fn status(&self) -> Status {
         let unix_ms = crate::unix_ms();
         let Some(books) = &*self.lock() else {
             return Status { state: State::Idle.into(), unix_ms, ..Status::default() };
         };
-        let ledger = &books.ledger;
-        let state = match (books.problem.is_empty(), ledger.seal()) {
+        let ledger = books.ledger();
+        let state = match (books.problem().is_empty(), ledger.seal()) {
             (false, _) => State::Failed,
             (true, None) => State::Running,
             (true, Some(_)) => State::Sealed,
@@ -110,12 +203,12 @@ impl Sink {
             unexpected: ledger.foreign() + ledger.damaged(),
             last_delivery_unix_ms: ledger.last_delivery_ms(),
             refused_requests: ledger.refused_requests(),
-            misbehaved: ledger.refused_requests(),
+            misbehaved: self.misbehaved.load(Relaxed),
             targets: self.scraper().map(|scraper| scraper.targets()).unwrap_or_default(),
         };
         Status {
             state: state.into(),
-            problem: books.problem.clone(),
+            problem: books.problem().to_owned(),
             incarnations: ledger.incarnations(),
             unix_ms,
             emit: None,
@@ -124,114 +217,52 @@ impl Sink {
     }
 }
 
-impl Books {
-    /// Takes a request: every span of it, or (if the ledger cannot be kept) none.
-    fn take(&mut self, gateway: &str, request: &ExportTraceServiceRequest) -> Result<(), tonic::Status> {
-        if self.ledger.seal().is_some() {
-            return Err(tonic::Status::unavailable("the sink is sealed: the run is over"));
+/// What is over is written down, though nothing arrives any more.
+async fn tick(sink: Weak<Sink>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    while let Some(sink) = sink.upgrade() {
+        if let Some(books) = &mut *sink.lock() {
+            books.tick(crate::unix_ms());
         }
-        let forget = forget(&self.behaviours);
-        let (mut foreign, mut damaged) = (0, 0);
-        let mut numbers: BTreeMap<Stream, Vec<u64>> = BTreeMap::new();
-        for ids in otlp::ids(request) {
-            match ids.map(|(trace, span)| (self.identity.origin(trace, span), span)) {
-                Some((Origin::Ours(_), id)) if forgotten(self.seed, id, forget) => {}
-                Some((Origin::Ours(span), _)) => numbers.entry(span.stream).or_default().push(span.seq),
-                Some((Origin::Foreign, _)) => foreign += 1,
-                Some((Origin::Damaged, _)) | None => damaged += 1,
-            }
-        }
-        let unix_ms = crate::unix_ms();
-        if let Some(code) = refusal(&self.behaviours) {
-            for (stream, numbers) in numbers {
-                let code = u8::try_from(i32::from(code)).unwrap_or(u8::MAX);
-                let refused = SinkRecord::Refused { unix_ms, code, stream, ranges: ranges(numbers) };
-                self.record(&refused, false);
-            }
-            return Err(tonic::Status::new(code, "refused, as the scenario wants it"));
-        }
-        let gateway = self.gateway(gateway);
-        for (stream, numbers) in numbers {
-            let delivery = Delivery { unix_ms, gateway, stream, ranges: ranges(numbers) };
-            self.record(&SinkRecord::Delivered(delivery), false);
-        }
-        if foreign + damaged > 0 {
-            self.record(&SinkRecord::Unexpected { foreign, damaged }, false);
-        }
-        if self.problem.is_empty() { Ok(()) } else { Err(tonic::Status::unavailable(self.problem.clone())) }
-    }
-
-    fn gateway(&mut self, name: &str) -> u16 {
-        if let Some(known) = self.ledger.gateway_number(name) {
-            return known;
-        }
-        let id = u16::try_from(self.ledger.gateways()).unwrap_or(u16::MAX);
-        self.record(&SinkRecord::Gateway { id, name: name.to_owned() }, false);
-        id
-    }
-
-    /// To the file first, then to the sum.
-    fn record(&mut self, record: &SinkRecord, durable: bool) {
-        if !self.problem.is_empty() {
-            return;
-        }
-        let written = self.file.append(record, durable).map_err(|error| error.to_string());
-        let applied = written.and_then(|()| self.ledger.apply(record).map_err(|error| error.to_string()));
-        if let Err(problem) = applied {
-            error!(problem, "the ledger cannot be kept");
-            self.problem = problem;
-        }
+        drop(sink);
+        seconds.tick().await;
     }
 }
 
-/// What it refuses requests with; none if it takes them.
-fn refusal(behaviours: &Behaviours) -> Option<tonic::Code> {
-    behaviours.behaviours.iter().find_map(|behaviour| match &behaviour.kind {
-        Some(Kind::Refuse(refuse)) => Some(tonic::Code::from_i32(refuse.code.cast_signed())),
-        _ => None,
-    })
+/// What a plan says, checked.
+fn read_plan(plan: &Plan) -> Result<(Terms, Conduct), ProbeError> {
+    let Some(Role::Sink(role)) = &plan.role else {
+        return Err(ProbeError::Plan("it is not a sink's".to_owned()));
+    };
+    let terms = Terms {
+        identity: Identity::new(plan.run_tag, plan.spans_per_trace, plan.streams_per_trace),
+        checksum: plan.checksum,
+        seed: role.seed,
+        trace_one_in: role.trace_one_in,
+    };
+    let behaviours = role.behaviours.clone().unwrap_or_default();
+    let conduct = Conduct::of(role.seed, &behaviours).map_err(ProbeError::Plan)?;
+    Ok((terms, conduct))
 }
 
-/// Of so many spans one is forgotten; 0: none is.
-fn forget(behaviours: &Behaviours) -> u64 {
-    let forget = behaviours.behaviours.iter().find_map(|behaviour| match &behaviour.kind {
-        Some(Kind::Forget(forget)) => Some(forget.one_in),
-        _ => None,
-    });
-    forget.unwrap_or_default()
-}
-
-/// The numbers of one request as ranges. A number that is in it twice stays in twice.
-fn ranges(mut numbers: Vec<u64>) -> Vec<Range> {
-    numbers.sort_unstable();
-    let mut ranges: Vec<Range> = Vec::new();
-    for number in numbers {
-        match ranges.last_mut() {
-            Some(last) if last.end == number => last.end += 1,
-            _ => ranges.push(Range::new(number, number + 1)),
-        }
+/// Windows begin when they are told.
+fn tell(behaviours: &mut Behaviours) {
+    let told_unix_ms = crate::unix_ms();
+    for behaviour in &mut behaviours.behaviours {
+        behaviour.told_unix_ms = told_unix_ms;
     }
-    ranges
 }
 
-#[tonic::async_trait]
-impl TraceService for Sink {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, tonic::Status> {
-        let named =
-            request.metadata().get(GATEWAY_HEADER).and_then(|name| name.to_str().ok()).map(str::to_owned);
-        let address =
-            || request.remote_addr().map_or_else(|| "?".to_owned(), |address| address.ip().to_string());
-        let gateway = named.unwrap_or_else(address);
-        let mut books = self.lock();
-        let Some(books) = &mut *books else {
-            return Err(tonic::Status::unavailable("the sink has no plan yet"));
-        };
-        books.take(&gateway, request.get_ref())?;
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+fn no_plan() -> Refusal {
+    Refusal::new(Code::Unavailable, "the sink has no plan yet")
+}
+
+/// Waits for a time, Unix time in milliseconds; for ever if it is `u64::MAX`.
+async fn until(unix_ms: u64) {
+    if unix_ms == u64::MAX {
+        return std::future::pending().await;
     }
+    tokio::time::sleep(Duration::from_millis(unix_ms.saturating_sub(crate::unix_ms()))).await;
 }
 
 #[tonic::async_trait]
@@ -246,16 +277,7 @@ impl probe_server::Probe for Sink {
     }
 
     async fn start(&self, plan: Request<Plan>) -> Result<Response<Status>, tonic::Status> {
-        let plan = plan.into_inner();
-        let running = self.lock().as_ref().map(|books| books.identity.tag());
-        match running {
-            Some(tag) if tag == Identity::new(plan.run_tag, 1, 1).tag() => {}
-            Some(running) => return Err(ProbeError::Busy { running }.into()),
-            None => {
-                self.plan.write(&StartedPlan { started_unix_ms: crate::unix_ms(), plan: plan.clone() })?;
-                self.begin(&plan)?;
-            }
-        }
+        self.start_plan(plan.into_inner())?;
         Ok(Response::new(self.status()))
     }
 
@@ -263,15 +285,7 @@ impl probe_server::Probe for Sink {
         let Some(Change::Behaviours(behaviours)) = change.into_inner().change else {
             return Err(ProbeError::Plan("a sink can change how it behaves, nothing else".to_owned()).into());
         };
-        // On disk first: a process that takes over behaves as this one does.
-        let mut started = self.plan.read()?.ok_or(ProbeError::NoPlan)?;
-        if let Some(control::plan::Role::Sink(sink)) = &mut started.plan.role {
-            sink.behaviours = Some(behaviours.clone());
-        }
-        self.plan.write(&started)?;
-        if let Some(books) = &mut *self.lock() {
-            books.behaviours = behaviours;
-        }
+        self.behave(behaviours)?;
         Ok(Response::new(self.status()))
     }
 
@@ -281,12 +295,8 @@ impl probe_server::Probe for Sink {
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<Status>, tonic::Status> {
-        if let Some(books) = &mut *self.lock()
-            && books.ledger.seal().is_none()
-        {
-            let (delivered, incarnations) = (books.ledger.delivered_count(), books.ledger.incarnations());
-            let records = books.ledger.records();
-            books.record(&SinkRecord::Sealed(SinkSeal { delivered, incarnations, records }), true);
+        if let Some(books) = &mut *self.lock() {
+            books.seal();
         }
         if let Some(scraper) = self.scraper() {
             scraper.seal();
@@ -297,7 +307,8 @@ impl probe_server::Probe for Sink {
     async fn progress(&self, _: Request<ProgressRequest>) -> Result<Response<ProgressReply>, tonic::Status> {
         let books = self.lock();
         let streams = books.iter().flat_map(|books| {
-            books.ledger.streams().map(|stream| StreamRanges::of(stream, &books.ledger.delivered(stream)))
+            let ledger = books.ledger();
+            ledger.streams().map(|stream| StreamRanges::of(stream, &ledger.delivered(stream)))
         });
         Ok(Response::new(ProgressReply { streams: streams.collect() }))
     }
@@ -308,21 +319,5 @@ impl probe_server::Probe for Sink {
     ) -> Result<Response<LedgerStream>, tonic::Status> {
         let path = if which.get_ref().metrics { &self.metrics } else { &self.path };
         Ok(Response::new(control::stream_file(path.clone())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_become_ranges_and_a_copy_stays_a_copy() {
-        let made = ranges(vec![7, 3, 4, 5, 4, 9]);
-        assert_eq!(made.iter().map(|range| range.count()).sum::<u64>(), 6);
-        let mut ledger = SinkLedger::default();
-        ledger.apply(&SinkRecord::Opened { run_tag: 1, source: 1, unix_ms: 0 }).unwrap();
-        let delivery = Delivery { unix_ms: 0, gateway: 0, stream: 1, ranges: made };
-        ledger.apply(&SinkRecord::Delivered(delivery)).unwrap();
-        assert_eq!((ledger.delivered_count(), ledger.duplicated_count()), (5, 1));
     }
 }

@@ -1,7 +1,6 @@
 //! Emitter and sink over the loopback, with nothing between them but a sink that comes late.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
 use spanproof_probe::control::{
     Behaviour, Behaviours, ChangeRequest, EmitPlan, Forget, Lease, Plan, Refuse, Segment, SinkPlan, State,
@@ -13,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Request;
 
 const RUN: u64 = 0x0012_3456_789a;
@@ -45,9 +43,7 @@ fn all(kind: Kind) -> Behaviours {
 }
 
 async fn serve(sink: Arc<Sink>, listener: TcpListener) {
-    let service = TraceServiceServer::from_arc(sink);
-    let incoming = TcpListenerStream::new(listener);
-    tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+    sink.serve(listener, None, std::future::pending()).await.unwrap();
 }
 
 async fn stop(probe: &impl Probe) -> Status {

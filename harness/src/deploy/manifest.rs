@@ -2,7 +2,7 @@
 
 use super::{DeployError, ready, server_side_apply};
 use crate::scenario::TierPatch;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -96,6 +96,7 @@ manifests! {
     Service: namespaced,
     Deployment: namespaced,
     DaemonSet: namespaced,
+    StatefulSet: namespaced,
     PodDisruptionBudget: namespaced,
     HorizontalPodAutoscaler: namespaced,
     APIService: cluster,
@@ -153,6 +154,7 @@ impl Manifest {
         match self {
             Self::Deployment(object) => object.spec.as_mut()?.template.spec.as_mut(),
             Self::DaemonSet(object) => object.spec.as_mut()?.template.spec.as_mut(),
+            Self::StatefulSet(object) => object.spec.as_mut()?.template.spec.as_mut(),
             _ => None,
         }
     }
@@ -162,6 +164,7 @@ impl Manifest {
         match self {
             Self::Deployment(object) => ready::await_deployment(client, object, patience).await,
             Self::DaemonSet(object) => ready::await_daemon_set(client, object, patience).await,
+            Self::StatefulSet(object) => ready::await_stateful_set(client, object, patience).await,
             Self::HorizontalPodAutoscaler(object) => ready::await_autoscaler(client, object, patience).await,
             Self::APIService(object) => ready::await_api_service(client, object, patience).await,
             _ => Ok(()),

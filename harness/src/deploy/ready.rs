@@ -1,7 +1,7 @@
 //! Awaiting: watches with a deadline, and a message that says what was awaited and how things stood.
 
 use super::DeployError;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
@@ -70,6 +70,28 @@ pub(super) async fn await_daemon_set(
     let (namespace, name) = names(&object.metadata);
     let objects: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("DaemonSet {name} to be ready on every node");
+    within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
+}
+
+pub(super) async fn await_stateful_set(
+    client: &Client,
+    object: &StatefulSet,
+    patience: Duration,
+) -> Result<(), DeployError> {
+    let complete = |found: Option<&StatefulSet>| {
+        found.is_some_and(|found| {
+            let (Some(spec), Some(status)) = (&found.spec, &found.status) else {
+                return false;
+            };
+            let wanted = spec.replicas.unwrap_or(1);
+            status.observed_generation >= found.metadata.generation
+                && status.ready_replicas == Some(wanted)
+                && status.replicas == wanted
+        })
+    };
+    let (namespace, name) = names(&object.metadata);
+    let objects: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
+    let awaited = format!("StatefulSet {name} to have all its replicas ready");
     within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
 }
 

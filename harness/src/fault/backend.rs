@@ -1,47 +1,80 @@
-//! A backend that does not take everything, until a later step (or the end of the steps) makes it well again.
+//! A backend that misbehaves: for a while, or until a later step (or the end of the steps) makes it well again.
 
 use super::{FaultError, Stage};
-use crate::load::LoadStatus;
+use crate::load::{LinkError, LoadStatus};
 use crate::record::Event;
-use crate::scenario::Answers;
+use crate::scenario::{Answers, Backend, Span};
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long it may take until the backend is seen to behave as it was told.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// From now on the backend answers like this.
-pub async fn backend(stage: &Stage<'_>, answers: Answers) -> Result<(), FaultError> {
-    let open = *stage.backend.lock().unwrap_or_else(PoisonError::into_inner);
-    match (answers, open) {
-        (Answers::Unavailable, None) => {
-            let fault = stage.begin("backend-unavailable", "sink", Vec::new())?;
-            *stage.backend.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
-            let before = stage.status.borrow().refused_requests;
-            stage.probes.change_backend(answers).await?;
-            let refused = |load: &LoadStatus| load.refused_requests > before;
-            let felt = stage.await_load("the backend to refuse a request", PATIENCE, refused);
-            stage.unless_cancelled(felt).await?;
-            stage.recorder.event(Event::FaultLanded { fault })?;
-            Ok(())
-        }
-        (Answers::Ok, Some(fault)) => {
-            let before = stage.status.borrow().delivered;
-            let result = match stage.probes.change_backend(answers).await {
-                Ok(()) => {
-                    *stage.backend.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                    let more = |load: &LoadStatus| load.delivered > before;
-                    stage.await_load("the backend to take spans again", PATIENCE, more).await
-                }
-                // Still refusing: it is told again at the end of the steps.
-                Err(error) => Err(error.into()),
-            };
-            if result.is_ok() {
-                stage.recorder.event(Event::FaultHealed { fault })?;
-            }
-            stage.end(fault, result)
-        }
-        // It is so already.
-        (Answers::Ok, None) | (Answers::Unavailable, Some(_)) => Ok(()),
+/// From now on the backend answers like this. One that misbehaved in another way does so no longer. Where the step
+/// says for how long, it is awaited that this is over.
+pub async fn backend(stage: &Stage<'_>, told: &Backend) -> Result<(), FaultError> {
+    if told.answers == Answers::Ok {
+        return heal(stage).await;
     }
+    let fault = stage.begin(&told.fault(), &told.target(), Vec::new())?;
+    let began = Instant::now();
+    let before = stage.status.borrow().misbehaved;
+    let replaced = open(stage, Some(fault));
+    let changed = stage.probes.change_backend(told).await;
+    if let Some(replaced) = replaced {
+        end_replaced(stage, replaced, &changed)?;
+    }
+    changed?;
+    let felt = stage.await_load("the backend to be felt", PATIENCE, |load| load.misbehaved > before);
+    stage.unless_cancelled(felt).await?;
+    stage.recorder.event(Event::FaultLanded { fault })?;
+    let Some(left) = told.lasts.map(Span::duration).map(|lasts| lasts.saturating_sub(began.elapsed())) else {
+        return Ok(());
+    };
+    stage
+        .unless_cancelled(async {
+            tokio::time::sleep(left).await;
+            Ok(())
+        })
+        .await?;
+    heal(stage).await
+}
+
+/// The backend takes everything, and is seen to; nothing is done if it does so already.
+async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
+    let Some(fault) = open(stage, None) else {
+        return Ok(());
+    };
+    // What ended by itself is told all the same: so it is over at once, and the plan on its disk says so.
+    let result = match stage.probes.change_backend(&Backend::well()).await {
+        Ok(()) => {
+            let before = stage.status.borrow().delivered;
+            let more = |load: &LoadStatus| load.delivered > before;
+            stage.await_load("the backend to take spans again", PATIENCE, more).await
+        }
+        Err(error) => {
+            // It may go on as before: it is told again at the end of the steps.
+            open(stage, Some(fault));
+            Err(error.into())
+        }
+    };
+    if result.is_ok() {
+        stage.recorder.event(Event::FaultHealed { fault })?;
+    }
+    stage.end(fault, result)
+}
+
+/// Another fault takes its place: this one is over, if that was told to every sink.
+fn end_replaced(stage: &Stage<'_>, fault: usize, changed: &Result<(), LinkError>) -> Result<(), FaultError> {
+    if changed.is_ok() {
+        stage.recorder.event(Event::FaultHealed { fault })?;
+    }
+    let problem = changed.as_ref().err().map(ToString::to_string);
+    let blind = problem.is_some();
+    Ok(stage.recorder.event(Event::FaultEnded { fault, problem, blind })?)
+}
+
+/// The fault that is open from now on; the one that was.
+fn open(stage: &Stage<'_>, fault: Option<usize>) -> Option<usize> {
+    std::mem::replace(&mut *stage.backend.lock().unwrap_or_else(PoisonError::into_inner), fault)
 }

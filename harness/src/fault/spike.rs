@@ -14,11 +14,12 @@ const MEASURED: Duration = Duration::from_secs(4);
 
 /// Offers the spike's rate, and the scenario's own again afterwards, whatever happens.
 pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> {
+    let usual = stage.rate.ok_or(FaultError::HasProfile)?;
     let fault = stage.begin("spike", &options.rate.to_string(), Vec::new())?;
     let before = stage.world.borrow().autoscaler("gateway").map(|hpa| hpa.desired);
     let spiked = stage.unless_cancelled(async {
         change(stage, options.rate).await?;
-        await_change(stage, options.rate).await?;
+        await_change(stage, usual, options.rate).await?;
         stage.recorder.event(Event::FaultLanded { fault })?;
         if let Some(before) = before {
             let out = |world: &World| {
@@ -41,7 +42,7 @@ pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> 
         Ok(())
     });
     let spiked = spiked.await;
-    let ended = change(stage, stage.rate).await;
+    let ended = change(stage, usual).await;
     if ended.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
@@ -55,8 +56,8 @@ async fn change(stage: &Stage<'_>, rate: Rate) -> Result<(), FaultError> {
 }
 
 /// Waits until the emitters are seen to offer more of the new rate than of the old one.
-async fn await_change(stage: &Stage<'_>, rate: Rate) -> Result<(), FaultError> {
-    let (old, new) = (stage.rate.in_a_second() * stage.share, rate.in_a_second() * stage.share);
+async fn await_change(stage: &Stage<'_>, usual: Rate, rate: Rate) -> Result<(), FaultError> {
+    let (old, new) = (usual.in_a_second() * stage.share, rate.in_a_second() * stage.share);
     let middle = f64::midpoint(old, new);
     let mut since: Option<LoadStatus> = None;
     let changed = |now: &LoadStatus| {

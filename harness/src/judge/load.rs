@@ -43,7 +43,7 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         } else {
             Counted::SentAndAcknowledged
         };
-        Rates { name, asked: asked(story, from, to), achieved: achieved(record, from, to, what) }
+        Rates { name, asked: asked(record, story, from, to), achieved: achieved(record, from, to, what) }
     });
     let rates: Vec<Rates> = rates.collect();
     let evidence = json!({
@@ -90,7 +90,11 @@ struct Rates {
 }
 
 /// What the scenario asked for in a window, on average.
-fn asked(story: &Story, from: f64, to: f64) -> f64 {
+fn asked(record: &Record, story: &Story, from: f64, to: f64) -> f64 {
+    let load = &record.scenario.load;
+    if let (None, Some((start, _))) = (load.constant(), story.load) {
+        return load.spans(from - start, to - start) / (to - from).max(f64::EPSILON);
+    }
     let until = story.rates.iter().skip(1).map(|(t, _)| *t).chain([f64::INFINITY]);
     let spans = story
         .rates

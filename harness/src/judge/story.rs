@@ -16,7 +16,7 @@ pub(super) struct Story {
     pub(super) incomplete: Option<String>,
     /// (start, end) of the load; the end is the last moment on record if it was never stopped.
     pub(super) load: Option<(f64, f64)>,
-    /// The rates that were asked for.
+    /// The rates that were asked for; none if the load has a profile.
     pub(super) rates: Series<f64>,
     /// Seen to be steady, or why not; none if it was never said.
     pub(super) steady: Option<Result<f64, String>>,
@@ -124,7 +124,7 @@ impl Story {
             match &entry.event {
                 Event::LoadStarted { rate, .. } => {
                     load_start = Some(t);
-                    story.rates.push((t, *rate));
+                    story.rates.extend(rate.map(|rate| (t, rate)));
                 }
                 Event::Rate { rate } => story.rates.push((t, *rate)),
                 Event::LoadStopped => load_end = Some(t),

@@ -96,7 +96,7 @@ impl Plan {
         timeline.extend([gateway(0, true), gateway(1, true), budget(|_| ())].map(|event| (0.1, event)));
         timeline.extend(story::WATCHED.map(|kind| (0.1, synced(kind, true))));
         timeline.extend([
-            (1.0, Event::LoadStarted { rate: (2 * RATE) as f64, emitters: 2 }),
+            (1.0, Event::LoadStarted { rate: Some((2 * RATE) as f64), emitters: 2 }),
             (16.0, Event::Steady),
             (16.0, Event::Step { number: 1, name: "drain each worker with a gateway".to_owned() }),
             (

@@ -73,31 +73,32 @@ impl LinkError {
 /// The way to one probe.
 #[derive(Debug, Clone)]
 pub struct Link {
-    app: String,
+    name: String,
+    /// What its files are called.
+    file: String,
     node: String,
     client: ProbeClient<Channel>,
 }
 
 impl Link {
-    /// To the probe of an application, on a node (or wherever it is). Connects when it is used, each time
-    /// to the pod that is there then.
-    pub(super) fn to(client: &Client, namespace: &str, app: &str, node: Option<&str>) -> Self {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let mut wanted = ListParams::default().labels(&format!("app.kubernetes.io/name={app}"));
-        if let Some(node) = node {
-            wanted = wanted.fields(&format!("spec.nodeName={node}"));
+    /// To the probe of an application on a node.
+    pub(super) fn on_node(client: &Client, namespace: &str, app: &str, node: &str) -> Self {
+        let wanted = ListParams::default()
+            .labels(&format!("app.kubernetes.io/name={app}"))
+            .fields(&format!("spec.nodeName={node}"));
+        Self {
+            name: format!("{app} on {node}"),
+            file: format!("{app}-{node}"),
+            node: node.to_owned(),
+            client: connect(client, namespace, wanted),
         }
-        let connector = tower::service_fn(move |_: Uri| {
-            let (pods, wanted) = (pods.clone(), wanted.clone());
-            async move { forward(&pods, &wanted).await.map(TokioIo::new) }
-        });
-        // The name is never looked up: the connector knows the way.
-        let channel = Endpoint::from_static("http://probe.invalid")
-            .connect_timeout(PATIENCE)
-            .connect_with_connector_lazy(connector);
-        // A snapshot of a million gaps is 16 MB.
-        let client = ProbeClient::new(channel).max_decoding_message_size(64 << 20);
-        Self { app: app.to_owned(), node: node.unwrap_or_default().to_owned(), client }
+    }
+
+    /// To the probe in the pod of a name, wherever it is.
+    pub(super) fn to_pod(client: &Client, namespace: &str, pod: &str) -> Self {
+        let wanted = ListParams::default().fields(&format!("metadata.name={pod}"));
+        let client = connect(client, namespace, wanted);
+        Self { name: pod.to_owned(), file: pod.to_owned(), node: String::new(), client }
     }
 
     /// Its node; empty if it may be anywhere.
@@ -107,7 +108,12 @@ impl Link {
 
     /// What it is called in messages.
     pub fn name(&self) -> String {
-        if self.node.is_empty() { self.app.clone() } else { format!("{} on {}", self.app, self.node) }
+        self.name.clone()
+    }
+
+    /// What its files are called, without an ending.
+    pub(super) fn file(&self) -> &str {
+        &self.file
     }
 
     async fn call<T, F>(
@@ -197,6 +203,21 @@ impl Link {
         };
         self.call("reading its ledger", PATIENCE * 4, ask).await
     }
+}
+
+/// Connects when it is used, each time to the pod that is there then.
+fn connect(client: &Client, namespace: &str, wanted: ListParams) -> ProbeClient<Channel> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let connector = tower::service_fn(move |_: Uri| {
+        let (pods, wanted) = (pods.clone(), wanted.clone());
+        async move { forward(&pods, &wanted).await.map(TokioIo::new) }
+    });
+    // The name is never looked up: the connector knows the way.
+    let channel = Endpoint::from_static("http://probe.invalid")
+        .connect_timeout(PATIENCE)
+        .connect_with_connector_lazy(connector);
+    // A snapshot of a million gaps is 16 MB.
+    ProbeClient::new(channel).max_decoding_message_size(64 << 20)
 }
 
 /// A stream to the control port of the pod that is there now.

@@ -3,7 +3,7 @@
 use super::{PATIENCE, Run, RunError};
 use crate::load::{self, LoadStatus, Probes};
 use crate::record::Event;
-use crate::scenario::Measure;
+use crate::scenario::{Measure, Rate};
 use crate::world::World;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -30,7 +30,6 @@ impl Run<'_> {
         wanted: usize,
     ) -> Result<Option<Steady>, RunError> {
         let load = &self.scenario.load;
-        let floor = load.rate.in_a_second() * load.floor.fraction();
         let window = self.scenario.steady.duration();
         let mut reason = String::new();
         for _ in 0..TRIES {
@@ -46,21 +45,22 @@ impl Run<'_> {
                         break;
                     }
                 }
-                (status.borrow().acknowledged_per_second(&before), usual_queue)
+                (status.borrow().per_second(&before), usual_queue)
             };
             let asked = tokio::time::timeout(window + PATIENCE, asked);
             let Ok(seen) = self.unless_cancelled(asked).await else {
                 return Ok(None);
             };
-            let Ok((rate, usual_queue)) = seen else {
+            let Ok(((offered, rate), usual_queue)) = seen else {
                 reason = format!("not all probes answered within {}s", (window + PATIENCE).as_secs());
                 break;
             };
-            if rate < floor {
-                reason = format!(
-                    "{rate:.0}/s acknowledged of {} asked for; the floor is {}",
-                    load.rate, load.floor
-                );
+            // A profile's rate is what the emitters, who keep it, offered at that time.
+            let wanted_rate = load.constant().map_or(offered, Rate::in_a_second);
+            if rate < wanted_rate * load.floor.fraction() {
+                let floor = load.floor;
+                reason =
+                    format!("{rate:.0}/s acknowledged of {wanted_rate:.0}/s asked for; the floor is {floor}");
                 continue;
             }
             let ready = world.borrow().ready("gateway");

@@ -1,4 +1,4 @@
-//! Times, rates and shares as people write them: `30s`, `2000/s`, `90%`.
+//! Times, rates, shares and sizes as people write them: `30s`, `2000/s`, `90%`, `64KiB`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
@@ -16,6 +16,17 @@ pub struct Rate(f64);
 /// A part of a whole: `90%`.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Share(f64);
+
+/// A number of bytes: `64KiB`, `4MiB`, `1000B`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(u32);
+
+impl Bytes {
+    /// How many.
+    pub const fn count(self) -> u32 {
+        self.0
+    }
+}
 
 impl Span {
     /// So many seconds.
@@ -68,6 +79,16 @@ impl fmt::Display for Share {
     }
 }
 
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = BYTES.iter().find(|(_, bytes)| self.0.is_multiple_of(*bytes));
+        units.map_or(Ok(()), |(unit, bytes)| write!(f, "{}{unit}", self.0 / bytes))
+    }
+}
+
+/// The largest first; the last one fits every number.
+const BYTES: [(&str, u32); 3] = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
 impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -105,6 +126,19 @@ impl FromStr for Share {
     }
 }
 
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a number of bytes: write it like 64KiB, 4MiB or 1000B");
+        let with_unit = BYTES
+            .iter()
+            .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)))
+            .ok_or_else(wrong)?;
+        let number: u32 = with_unit.0.trim().parse().map_err(|_| wrong())?;
+        number.checked_mul(*with_unit.1).map(Self).ok_or_else(wrong)
+    }
+}
+
 macro_rules! written_as_text {
     ($($kind:ty),*) => {$(
         impl Serialize for $kind {
@@ -119,7 +153,7 @@ macro_rules! written_as_text {
         }
     )*};
 }
-written_as_text!(Span, Rate, Share);
+written_as_text!(Span, Rate, Share, Bytes);
 
 #[cfg(test)]
 mod tests {
@@ -132,6 +166,13 @@ mod tests {
         }
         assert_eq!("120/m".parse::<Rate>().unwrap(), Rate::per_second(2.0));
         assert_eq!("2_000/s".parse::<Rate>().unwrap().to_string(), "2000/s");
+        for text in ["64KiB", "4MiB", "1000B"] {
+            assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
+        }
+        assert_eq!("2048KiB".parse::<Bytes>().unwrap().to_string(), "2MiB");
+        for text in ["64", "64kB", "-1B", "5000MiB", "KiB"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
         assert_eq!("90%".parse::<Share>().unwrap().to_string(), "90%");
         for text in ["30", "soon", "-5s", ""] {
             assert!(text.parse::<Span>().is_err(), "{text}");

@@ -1,5 +1,6 @@
 //! What is done, step by step.
 
+use super::backend::{self, Answers, Backend};
 use super::{Rate, Span};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub enum Step {
     /// Offer more load for a while.
     Spike(Spike),
     /// From now on the backend answers like this.
-    Backend(Backend),
+    Backend(#[serde(deserialize_with = "backend::sensible")] Backend),
     /// Wait until something has come about.
     Wait(Wait),
     /// Do nothing for a while.
@@ -124,24 +125,6 @@ pub struct Spike {
     pub deadline: Span,
 }
 
-/// See [`Step::Backend`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Backend {
-    /// What it says to every request.
-    pub answers: Answers,
-}
-
-/// What a backend says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answers {
-    /// It takes everything.
-    Ok,
-    /// It takes nothing, and says gRPC's UNAVAILABLE.
-    Unavailable,
-}
-
 /// See [`Step::Wait`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -220,10 +203,7 @@ impl Step {
             Self::Evict(Evict { pods: PodSelector::Gateways, .. }) => "evict all gateways at once".to_owned(),
             Self::Upgrade(upgrade) => format!("roll the {} to {}", upgrade.what.name(), upgrade.to),
             Self::Spike(spike) => format!("spike of {}", spike.rate),
-            Self::Backend(Backend { answers: Answers::Ok }) => "the backend takes everything".to_owned(),
-            Self::Backend(Backend { answers: Answers::Unavailable }) => {
-                "the backend is unavailable".to_owned()
-            }
+            Self::Backend(backend) => backend.name(),
             Self::Wait(wait) => format!("wait for {}", wait.what.name()),
             Self::Hold(span) => format!("hold {span}"),
         }
@@ -233,7 +213,7 @@ impl Step {
     pub const fn is_fault(&self) -> bool {
         match self {
             Self::Drain(_) | Self::Evict(_) | Self::Upgrade(_) | Self::Spike(_) => true,
-            Self::Backend(backend) => matches!(backend.answers, Answers::Unavailable),
+            Self::Backend(backend) => !matches!(backend.answers, Answers::Ok),
             Self::Wait(_) | Self::Hold(_) => false,
         }
     }

@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::error;
 
-/// How many numbers are reserved at a time. Each reservation is synced to the disk.
+/// How many numbers are reserved at a time, at least: those of about a second, since each reservation is synced to
+/// the disk.
 const BLOCK: u64 = 16_384;
 
 /// Everything that is counted, behind one lock: what is counted is in the file.
@@ -24,6 +25,8 @@ struct Inner {
     next: u64,
     /// One past the last reserved number.
     reserved: u64,
+    /// How many numbers the last second took.
+    last_second: u64,
     /// What the second that runs holds so far.
     second: Second,
     /// What an application would have instead of this emitter.
@@ -72,7 +75,8 @@ impl Book {
         };
         let second = Second { first: next, ..Second::default() };
         let (sdk, problem) = (Sdk::new(crate::unix_ms()), String::new());
-        let mut inner = Inner { file, ledger, next, reserved: next, second, sdk, status, problem };
+        let mut inner =
+            Inner { file, ledger, next, reserved: next, last_second: 0, second, sdk, status, problem };
         inner.record(&EmitterRecord::Opened { run_tag, stream, unix_ms: crate::unix_ms() }, true);
         Ok(Self(Mutex::new(inner)))
     }
@@ -86,7 +90,7 @@ impl Book {
         let mut inner = self.lock();
         let range = Range::new(inner.next, inner.next + spans);
         if range.end > inner.reserved {
-            let block = Range::new(inner.reserved, inner.reserved + spans.max(BLOCK));
+            let block = Range::new(inner.reserved, inner.reserved + spans.max(BLOCK).max(inner.last_second));
             inner.record(&EmitterRecord::Reserved { range: block }, true);
             inner.reserved = block.end;
         }
@@ -151,6 +155,7 @@ impl Book {
         let begun = Second { first: next, sdk_dropped: dropped, ..Second::default() };
         let second = std::mem::replace(&mut inner.second, begun);
         inner.status.sdk_dropped = dropped;
+        inner.last_second = next - second.first;
         let record = EmitterRecord::Second {
             unix_ms: began_unix_ms,
             emitted: Range::new(second.first, next),

@@ -241,6 +241,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole numbers")]
     fn each_shape_is_what_its_name_says() {
         let of = |ms, shape| Profile::of(&[segment(ms, shape)]).unwrap();
         let spans = |profile: &Profile, t: f64| profile.spans_by(t).round();

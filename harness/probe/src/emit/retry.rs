@@ -1,7 +1,7 @@
 //! When a request is sent again. Pure.
 //!
 //! As an SDK's exporter does it: pauses of 1 s, then half as long again each time, up to 5 s, each a fifth more or less
-//! by chance; the agent's RetryInfo comes first. <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-throttling>
+//! by chance; the agent's `RetryInfo` comes first. <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-throttling>
 
 use std::time::Duration;
 use tonic::Code;

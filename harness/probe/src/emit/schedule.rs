@@ -10,8 +10,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::info;
 
-/// What may change while the load goes on.
+/// What is not the plan's.
 pub(super) struct Given {
+    /// How long ago the load began, where another process began it.
+    pub(super) late: Duration,
     /// Spans per second, instead of the profile; none until it is told.
     pub(super) pace: watch::Receiver<Option<f64>>,
     /// When nobody is there any more.
@@ -58,14 +60,15 @@ async fn offer(
     mut given: Given,
 ) -> bool {
     // A process that took over from a dead one begins where the schedule is now, not where it broke off.
-    let late = Duration::from_millis(crate::unix_ms().saturating_sub(load.started_unix_ms));
+    let late = given.late;
     let (begin, begin_unix_ns) = (Instant::now(), crate::unix_ns());
     let mut slipped = Duration::ZERO;
     let mut timetable = Timetable::new(load, late);
     loop {
         // The end of the profile, or of the time that the load may take, is the end of the load.
-        let due = timetable.due();
-        let at = due.unwrap_or(timetable.end).min(load.duration).saturating_sub(late) + slipped;
+        let end = timetable.end.min(load.duration);
+        let due = timetable.due().filter(|due| *due < end);
+        let at = due.unwrap_or(end).saturating_sub(late) + slipped;
         tokio::select! {
             () = tokio::time::sleep_until((begin + at).into()) => {}
             changed = given.pace.changed() => {
@@ -78,7 +81,7 @@ async fn offer(
                 continue;
             }
         }
-        if due.is_none_or(|due| due >= load.duration) {
+        if due.is_none() {
             return true;
         }
         timetable.next();
@@ -124,13 +127,12 @@ impl Timetable {
     /// From `late` on.
     fn new(load: &Load, late: Duration) -> Self {
         let spans_per_request = load.spans_per_request as f64;
-        let (profile, since, number) = match load.rate {
+        let (profile, since, number) = if let Some(rate) = load.rate {
             // A rate that was told is in force since then.
-            Some(rate) => (Profile::constant(rate), late, 0),
-            None => {
-                let before = load.profile.spans_by(late.as_secs_f64()) / spans_per_request;
-                (load.profile.clone(), Duration::ZERO, to_number(before.ceil()))
-            }
+            (Profile::constant(rate), late, 0)
+        } else {
+            let before = load.profile.spans_by(late.as_secs_f64()) / spans_per_request;
+            (load.profile.clone(), Duration::ZERO, to_number(before.ceil()))
         };
         let end = profile.length().unwrap_or(Duration::MAX);
         Self { profile, spans_per_request, since, number, end, jitter: load.jitter, seed: load.seed }

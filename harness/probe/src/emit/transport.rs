@@ -3,6 +3,7 @@
 use super::retry::{self, Answer};
 use super::{Load, tls};
 use crate::control::{ProbeError, Protocol};
+use crate::otlp::rpc_status::RpcStatus;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -193,7 +194,7 @@ fn grpc_answer(head: &http::response::Parts, body: &[u8], trailers: Option<&Head
     if status.code() == Code::Ok {
         return taken(body.get(FRAME..).unwrap_or_default());
     }
-    retry::grpc(status.code(), status.message(), crate::retry_info::decode(status.details()))
+    retry::grpc(status.code(), status.message(), RpcStatus::retry_after(status.details()))
 }
 
 fn http_answer(head: &http::response::Parts, body: &[u8]) -> Answer {

@@ -1,5 +1,6 @@
 //! Requests of numbered spans, made of encoded templates: what differs from span to span is patched in.
 
+use super::scan::{CHECKSUM, PAYLOAD};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span, span::SpanKind};
@@ -8,11 +9,6 @@ use spanproof_ledger::{Identity, Range, SpanIdentity, Stream};
 
 /// The attribute with the sequence number: for people who read; the IDs are what counts.
 pub(crate) const SEQUENCE: &str = "spanproof.sequence";
-/// The attribute with the payload.
-pub(crate) const PAYLOAD: &str = "spanproof.payload";
-/// The attribute with the payload's CRC-32 (IEEE).
-pub(crate) const CHECKSUM: &str = "spanproof.checksum";
-
 /// Length of each span, as encoded, for a number of so many bytes as a varint: 1 to 10.
 const VARINTS: usize = 10;
 /// Where what is patched begins in an encoded span; prost writes fields in the order of their numbers, and the
@@ -171,6 +167,7 @@ fn varint_length(number: u64) -> usize {
     prost::encoding::encoded_len_varint(number)
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "seven bits of it at a time")]
 fn write_varint(mut number: u64, out: &mut [u8]) {
     let last = out.len() - 1;
     for byte in &mut out[..last] {

@@ -1,0 +1,185 @@
+//! What came in: who speaks how, and the encoded message, unpacked.
+
+use super::answer::{Body, Protocol, Refusal, plain};
+use crate::GATEWAY_HEADER;
+use flate2::bufread::MultiGzDecoder;
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+use std::io::Read;
+use tonic::Code;
+
+/// The largest message that is taken, in bytes, as it comes and unpacked.
+pub(super) const LARGEST: usize = 64 << 20;
+/// Before a message of gRPC: whether it is packed, and its length.
+const PREFIX: usize = 5;
+/// Memory for so much is set aside on a client's word; more comes with the bytes.
+const ON_TRUST: usize = 4 << 20;
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const TRACES: &str = "/v1/traces";
+
+/// What the head of a request says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) protocol: Protocol,
+    gzip: bool,
+    /// Which gateway sent it, if it says so.
+    pub(super) gateway: Option<String>,
+}
+
+/// Why there is no message.
+#[derive(Debug)]
+pub(super) enum NoMessage {
+    /// It is refused.
+    Refused(Refusal),
+    /// The client went away.
+    Gone,
+}
+
+impl From<Refusal> for NoMessage {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Head {
+    /// What a request's head says; or the answer to one that is not for us.
+    pub(super) fn of<B>(request: &Request<B>) -> Result<Self, Box<Response<Body>>> {
+        let headers = request.headers();
+        let content_type = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let gateway = text(headers, GATEWAY_HEADER).filter(|name| !name.is_empty()).map(str::to_owned);
+        if media_type == "application/grpc" || media_type.starts_with("application/grpc+") {
+            let refuse =
+                |message: &'static str| Protocol::Grpc.refused(&Refusal::new(Code::Unimplemented, message));
+            if request.version() != Version::HTTP_2 {
+                return Err(Box::new(plain(
+                    StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                    "gRPC is spoken over HTTP/2",
+                )));
+            }
+            if request.uri().path() != EXPORT || request.method() != Method::POST {
+                return Err(Box::new(refuse("there is no such method here: only TraceService/Export")));
+            }
+            let gzip = match text(headers, "grpc-encoding") {
+                None | Some("identity") => false,
+                Some("gzip") => true,
+                Some(_) => {
+                    let mut answer = refuse("of encodings only gzip is understood");
+                    let known = http::HeaderValue::from_static("identity,gzip");
+                    answer.headers_mut().insert("grpc-accept-encoding", known);
+                    return Err(Box::new(answer));
+                }
+            };
+            return Ok(Self { protocol: Protocol::Grpc, gzip, gateway });
+        }
+        let problem = |status, message| Err(Box::new(plain(status, message)));
+        if request.uri().path() == EXPORT {
+            return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "gRPC's content type is application/grpc");
+        }
+        if request.uri().path() != TRACES {
+            return problem(StatusCode::NOT_FOUND, "nothing is here: only OTLP's traces, at /v1/traces");
+        }
+        if request.method() != Method::POST {
+            return problem(StatusCode::METHOD_NOT_ALLOWED, "traces are sent with POST");
+        }
+        if media_type != "application/x-protobuf" {
+            let message = "only protobuf is understood, not JSON: application/x-protobuf";
+            let mut answer = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+            let known = http::HeaderValue::from_static("application/x-protobuf");
+            answer.headers_mut().insert(ACCEPT, known);
+            return Err(Box::new(answer));
+        }
+        match text(headers, CONTENT_ENCODING.as_str()) {
+            None | Some("identity") => Ok(Self { protocol: Protocol::Http, gzip: false, gateway }),
+            Some("gzip") => Ok(Self { protocol: Protocol::Http, gzip: true, gateway }),
+            Some(_) => problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "of encodings only gzip is understood"),
+        }
+    }
+
+    /// The message of the request: unpacked, without gRPC's frame.
+    pub(super) async fn message(&self, body: Incoming) -> Result<Bytes, NoMessage> {
+        let body = collect(body).await?;
+        let (packed, message) = match self.protocol {
+            Protocol::Http => (self.gzip, body),
+            Protocol::Grpc => {
+                let (packed, message) = unframe(&body)?;
+                if packed && !self.gzip {
+                    return Err(malformed("the message is said to be packed, but not how").into());
+                }
+                (packed, message)
+            }
+        };
+        Ok(if packed { unpack(&message)?.into() } else { message })
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The request is none, whatever is done to it.
+pub(super) fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidArgument, message)
+}
+
+/// As a gRPC server says it: for good.
+pub(super) fn too_large(bytes: usize, limit: usize) -> Refusal {
+    let message = format!("grpc: received message larger than max ({bytes} vs. {limit})");
+    Refusal::new(Code::ResourceExhausted, message).status(StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+async fn collect(mut body: Incoming) -> Result<Bytes, NoMessage> {
+    let mut first: Option<Bytes> = None;
+    let mut all: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| NoMessage::Gone)?.into_data() else { continue };
+        let so_far = all.len() + first.as_ref().map_or(0, Bytes::len) + data.len();
+        if so_far > LARGEST + PREFIX {
+            return Err(too_large(so_far, LARGEST).into());
+        }
+        // One that comes in one piece is not copied.
+        if first.is_none() && all.is_empty() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            all.reserve(announced(&first).clamp(first.len() + data.len(), ON_TRUST.max(so_far)));
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| all.into()))
+}
+
+/// How long gRPC's frame says that it is. (Of OTLP/HTTP it is only a guess at the size.)
+fn announced(start: &[u8]) -> usize {
+    let length = start.get(1..PREFIX).and_then(|length| <[u8; 4]>::try_from(length).ok());
+    length.map_or(0, |length| PREFIX.saturating_add(u32::from_be_bytes(length) as usize))
+}
+
+/// Whether the message is packed, and the message.
+fn unframe(body: &Bytes) -> Result<(bool, Bytes), Refusal> {
+    let packed = match body.first() {
+        Some(0) => false,
+        Some(1) => true,
+        _ => return Err(malformed("gRPC's frame is missing")),
+    };
+    let length = announced(body);
+    if length < PREFIX || length > body.len() {
+        return Err(malformed("gRPC's frame is longer than the request"));
+    }
+    if length < body.len() {
+        return Err(malformed("there is more than one message"));
+    }
+    Ok((packed, body.slice(PREFIX..)))
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut message = Vec::with_capacity(packed.len().saturating_mul(4).min(ON_TRUST));
+    let mut reader = MultiGzDecoder::new(packed).take(LARGEST as u64 + 1);
+    reader.read_to_end(&mut message).map_err(|error| malformed(format!("gzip: {error}")))?;
+    if message.len() > LARGEST { Err(too_large(message.len(), LARGEST)) } else { Ok(message) }
+}

@@ -1,0 +1,139 @@
+//! What the emitters offer.
+
+use super::profile::{self, Stretch};
+use super::{Rate, Share, Span};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+/// What is offered where neither a rate nor a profile is given, in spans per second.
+const DEFAULT_RATE: f64 = 2_000.0;
+
+/// What the emitters offer, all of them together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Load {
+    /// Spans per second, over all emitters; where there is a profile, there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Stretches of load, one after the other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<Stretch>,
+    /// How far a request may be put off at random, as a share of the time to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Share>,
+    /// Spans in one request.
+    pub spans_per_request: u32,
+    /// Consecutive spans of a stream that share a trace.
+    pub spans_per_trace: u32,
+    /// How many streams have spans in the same trace.
+    pub streams_per_trace: u32,
+    /// Length of each span's text attribute, in bytes.
+    pub payload_bytes: u32,
+    /// Attributes of each span, besides sequence number and payload.
+    pub attributes: u32,
+    /// Each span carries a checksum of its payload, and the sink verifies it.
+    pub checksum: bool,
+    /// How the agents are spoken to.
+    pub protocol: Protocol,
+    /// Requests are compressed.
+    pub gzip: bool,
+    /// Connections of each emitter to its agent.
+    pub connections: u32,
+    /// Requests of each emitter on their way at a time, over all of its connections.
+    pub in_flight: u32,
+    /// How long an agent may take to answer one attempt.
+    pub deadline: Span,
+    /// Requests of each emitter that wait for an answer, or to be sent, before its schedule slips.
+    pub held_requests: u32,
+    /// The share of the asked rate below which a run says nothing.
+    pub floor: Share,
+}
+
+/// A protocol that the agents understand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// OTLP/gRPC.
+    #[default]
+    Grpc,
+    /// OTLP/HTTP with protobuf.
+    Http,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            rate: None,
+            profile: Vec::new(),
+            jitter: None,
+            spans_per_request: 50,
+            spans_per_trace: 10,
+            streams_per_trace: 1,
+            payload_bytes: 128,
+            attributes: 0,
+            checksum: false,
+            protocol: Protocol::Grpc,
+            gzip: false,
+            connections: 1,
+            in_flight: 24,
+            deadline: Span::seconds(10),
+            held_requests: 4_096,
+            floor: Share::percent(90.0),
+        }
+    }
+}
+
+impl Load {
+    /// The rate that is offered all the time; none if there is a profile.
+    pub fn constant(&self) -> Option<Rate> {
+        self.profile.is_empty().then(|| self.rate.unwrap_or(Rate::per_second(DEFAULT_RATE)))
+    }
+
+    /// How many spans it asks for from one moment to another, in seconds since it began.
+    pub fn spans(&self, from: f64, to: f64) -> f64 {
+        match self.constant() {
+            Some(rate) => rate.in_a_second() * (to - from),
+            None => profile::spans(&self.profile, from, to),
+        }
+    }
+
+    /// What is offered, for people.
+    pub fn offers(&self) -> String {
+        match (self.constant(), self.profile.len()) {
+            (Some(rate), _) => rate.to_string(),
+            (None, 1) => "a profile of one stretch".to_owned(),
+            (None, stretches) => format!("a profile of {stretches} stretches"),
+        }
+    }
+
+    /// What is not said is said from here on.
+    pub(super) fn resolve(&mut self) {
+        self.rate = self.constant();
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        if self.rate.is_some() && !self.profile.is_empty() {
+            return Some("`rate` and `profile` exclude each other");
+        }
+        let counts = [
+            (self.spans_per_request, "spans_per_request must be above 0"),
+            (self.spans_per_trace, "spans_per_trace must be above 0"),
+            (self.streams_per_trace, "streams_per_trace must be above 0"),
+            (self.connections, "connections must be above 0"),
+            (self.in_flight, "in_flight must be above 0"),
+            (self.held_requests, "held_requests must be above 0"),
+        ];
+        if let Some((_, problem)) = counts.iter().find(|(count, _)| *count == 0) {
+            return Some(problem);
+        }
+        if self.deadline.duration().is_zero() {
+            return Some("deadline must be above 0");
+        }
+        profile::problem(&self.profile)
+    }
+}
+
+/// A load that makes sense: what does not is refused here, where its place in the file is known.
+pub(super) fn sensible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Load, D::Error> {
+    let load = Load::deserialize(deserializer)?;
+    load.problem().map_or(Ok(load), |problem| Err(D::Error::custom(format!("load: {problem}"))))
+}

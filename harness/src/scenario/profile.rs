@@ -1,0 +1,300 @@
+//! A load that changes by itself: stretches, one after the other, and how many spans they ask for. No clock: times
+//! are seconds since the load began.
+
+use super::{Rate, Span};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::TAU;
+
+/// A stretch of load. Rates are over all emitters.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stretch {
+    /// The same rate all the time.
+    Constant(Constant),
+    /// From one rate to another, evenly.
+    Ramp(Ramp),
+    /// From one rate to another in equal steps.
+    Step(Steps),
+    /// A rate, but a higher (or lower) one for a while.
+    Spike(Peak),
+    /// Around a mean: mean + amplitude × sin(2π t / period).
+    Sine(Sine),
+}
+
+/// See [`Stretch::Constant`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constant {
+    /// The rate.
+    pub rate: Rate,
+    /// How long; without it, until the load's end.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Span>,
+}
+
+/// See [`Stretch::Ramp`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ramp {
+    /// The rate at the beginning.
+    pub from: Rate,
+    /// The rate at the end.
+    pub to: Rate,
+    /// How long.
+    #[serde(rename = "for")]
+    pub lasts: Span,
+}
+
+/// See [`Stretch::Step`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Steps {
+    /// The first step's rate.
+    pub from: Rate,
+    /// The last step's rate.
+    pub to: Rate,
+    /// How many steps: 2 or more.
+    pub count: u32,
+    /// How long all of them take together.
+    #[serde(rename = "for")]
+    pub lasts: Span,
+}
+
+/// See [`Stretch::Spike`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peak {
+    /// The rate before and behind the peak.
+    pub base: Rate,
+    /// The rate in the peak.
+    pub peak: Rate,
+    /// How long after the stretch's beginning the peak begins.
+    pub after: Span,
+    /// How long the peak lasts.
+    pub lasts: Span,
+    /// How long the stretch lasts; without it, until the load's end.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub all: Option<Span>,
+}
+
+/// See [`Stretch::Sine`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sine {
+    /// The rate around which it swings.
+    pub mean: Rate,
+    /// How far: less than the mean.
+    pub amplitude: Rate,
+    /// How long one swing takes.
+    pub period: Span,
+    /// How long; without it, until the load's end.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Span>,
+}
+
+impl Stretch {
+    /// How long it lasts; none if until the load's end.
+    pub const fn lasts(&self) -> Option<Span> {
+        match self {
+            Self::Constant(Constant { lasts, .. }) | Self::Sine(Sine { lasts, .. }) => *lasts,
+            Self::Ramp(Ramp { lasts, .. }) | Self::Step(Steps { lasts, .. }) => Some(*lasts),
+            Self::Spike(Peak { all, .. }) => *all,
+        }
+    }
+
+    /// The rate at its end, at which the load goes on if nothing follows, in spans per second.
+    fn last_rate(&self) -> f64 {
+        let end = self.lasts().map_or(0.0, seconds);
+        match self {
+            Self::Constant(constant) => constant.rate.in_a_second(),
+            Self::Ramp(Ramp { to, .. }) | Self::Step(Steps { to, .. }) => to.in_a_second(),
+            // The peak is over by then.
+            Self::Spike(peak) => peak.base.in_a_second(),
+            Self::Sine(sine) => {
+                let swing = (TAU * end / seconds(sine.period)).sin();
+                sine.mean.in_a_second() + sine.amplitude.in_a_second() * swing
+            }
+        }
+    }
+
+    /// How many spans it asks for from its beginning to a moment in it, in seconds.
+    fn spans_until(&self, t: f64) -> f64 {
+        match self {
+            Self::Constant(constant) => constant.rate.in_a_second() * t,
+            Self::Ramp(ramp) => {
+                let (from, to) = (ramp.from.in_a_second(), ramp.to.in_a_second());
+                t * (to - from).mul_add(t / seconds(ramp.lasts) / 2.0, from)
+            }
+            Self::Step(steps) => {
+                let (from, to) = (steps.from.in_a_second(), steps.to.in_a_second());
+                let each = seconds(steps.lasts) / f64::from(steps.count);
+                let rate = |step: u32| from + (to - from) * f64::from(step) / f64::from(steps.count - 1);
+                let within = |step: u32| (t - each * f64::from(step)).clamp(0.0, each);
+                (0..steps.count).map(|step| rate(step) * within(step)).sum()
+            }
+            Self::Spike(peak) => {
+                let (base, high) = (peak.base.in_a_second(), peak.peak.in_a_second());
+                let in_peak = (t - seconds(peak.after)).clamp(0.0, seconds(peak.lasts));
+                base.mul_add(t - in_peak, high * in_peak)
+            }
+            Self::Sine(sine) => {
+                let turn = TAU / seconds(sine.period);
+                sine.mean.in_a_second() * t + sine.amplitude.in_a_second() * (1.0 - (turn * t).cos()) / turn
+            }
+        }
+    }
+
+    /// What is wrong with it, if anything is.
+    fn problem(&self) -> Option<&'static str> {
+        let none = |span: Span| span.duration().is_zero();
+        match self {
+            _ if self.lasts().is_some_and(none) => Some("`for` must be above 0"),
+            Self::Step(steps) if steps.count < 2 => Some("step: `count` must be 2 or more"),
+            Self::Spike(peak) if none(peak.lasts) => Some("spike: `lasts` must be above 0"),
+            Self::Spike(Peak { after, lasts, all: Some(all), .. })
+                if after.duration() + lasts.duration() > all.duration() =>
+            {
+                Some("spike: `after` and `lasts` are longer than `for`")
+            }
+            Self::Sine(sine) if none(sine.period) => Some("sine: `period` must be above 0"),
+            Self::Sine(sine) if sine.amplitude >= sine.mean => {
+                Some("sine: `amplitude` must be less than `mean`, or there would be no load at times")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a profile, if anything is.
+pub(super) fn problem(profile: &[Stretch]) -> Option<&'static str> {
+    let before_last = &profile[..profile.len().saturating_sub(1)];
+    if before_last.iter().any(|stretch| stretch.lasts().is_none()) {
+        return Some("only the last stretch of a profile may leave out `for`");
+    }
+    profile.iter().find_map(Stretch::problem)
+}
+
+/// The rate at which a profile goes on when its last stretch is over, in spans per second; none if that lasts until
+/// the load's end.
+pub fn afterwards(profile: &[Stretch]) -> Option<f64> {
+    let last = profile.last()?;
+    last.lasts().map(|_| last.last_rate())
+}
+
+/// How many spans a profile asks for from one moment to another, in seconds since the load began.
+pub fn spans(profile: &[Stretch], from: f64, to: f64) -> f64 {
+    spans_until(profile, to) - spans_until(profile, from)
+}
+
+fn spans_until(profile: &[Stretch], t: f64) -> f64 {
+    let (mut began, mut spans) = (0.0, 0.0);
+    for stretch in profile {
+        let within = (t - began).clamp(0.0, stretch.lasts().map_or(f64::INFINITY, seconds));
+        spans += stretch.spans_until(within);
+        began += stretch.lasts().map_or(f64::INFINITY, seconds);
+    }
+    spans + afterwards(profile).map_or(0.0, |rate| rate * (t - began).max(0.0))
+}
+
+const fn seconds(span: Span) -> f64 {
+    span.duration().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The rate at a moment, as the words of the scenario's documentation say it.
+    fn rate(profile: &[Stretch], t: f64) -> f64 {
+        let mut t = t;
+        for stretch in profile {
+            let lasts = stretch.lasts().map_or(f64::INFINITY, seconds);
+            if t < lasts {
+                return match stretch {
+                    Stretch::Constant(it) => it.rate.in_a_second(),
+                    Stretch::Ramp(it) => {
+                        it.from.in_a_second() + (it.to.in_a_second() - it.from.in_a_second()) * t / lasts
+                    }
+                    Stretch::Step(it) => {
+                        let step = (t / lasts * f64::from(it.count)).floor();
+                        let part = step / f64::from(it.count - 1);
+                        it.from.in_a_second() + (it.to.in_a_second() - it.from.in_a_second()) * part
+                    }
+                    Stretch::Spike(it) => {
+                        let peak = seconds(it.after)..seconds(it.after) + seconds(it.lasts);
+                        if peak.contains(&t) { it.peak.in_a_second() } else { it.base.in_a_second() }
+                    }
+                    Stretch::Sine(it) => {
+                        it.mean.in_a_second()
+                            + it.amplitude.in_a_second() * (TAU * t / seconds(it.period)).sin()
+                    }
+                };
+            }
+            t -= lasts;
+        }
+        profile.last().map_or(0.0, Stretch::last_rate)
+    }
+
+    fn stretch() -> impl Strategy<Value = Stretch> {
+        let rate = || (1u32..5_000).prop_map(|rate| Rate::per_second(f64::from(rate)));
+        let span = || (1u64..60).prop_map(Span::seconds);
+        let lasts = || span().prop_map(Some);
+        prop_oneof![
+            (rate(), lasts()).prop_map(|(rate, lasts)| Stretch::Constant(Constant { rate, lasts })),
+            (rate(), rate(), span()).prop_map(|(from, to, lasts)| Stretch::Ramp(Ramp { from, to, lasts })),
+            (rate(), rate(), 2u32..9, span()).prop_map(|(from, to, count, lasts)| Stretch::Step(Steps {
+                from,
+                to,
+                count,
+                lasts
+            })),
+            (rate(), rate(), 0u64..30, span(), 0u64..30).prop_map(|(base, peak, after, lasts, more)| {
+                let all = after + lasts.duration().as_secs() + more;
+                let (after, all) = (Span::seconds(after), Some(Span::seconds(all)));
+                Stretch::Spike(Peak { base, peak, after, lasts, all })
+            }),
+            (rate(), 0.0..0.99, span(), lasts()).prop_map(|(mean, part, period, lasts)| {
+                let amplitude = Rate::per_second(mean.in_a_second() * part);
+                Stretch::Sine(Sine { mean, amplitude, period, lasts })
+            }),
+        ]
+    }
+
+    proptest! {
+        /// The sum in closed form is the rate, summed up in small steps; and windows add up.
+        #[test]
+        fn what_is_asked_for_is_the_sum_of_the_rate(
+            profile in prop::collection::vec(stretch(), 1..4),
+            from in 0.0..100.0,
+            long in 0.1..100.0,
+        ) {
+            prop_assert_eq!(problem(&profile), None);
+            let to = from + long;
+            let steps = 200_000u32;
+            let each = long / f64::from(steps);
+            let middle = |step: u32| (f64::from(step) + 0.5).mul_add(each, from);
+            let sum: f64 = (0..steps).map(|step| rate(&profile, middle(step)) * each).sum();
+            let closed = spans(&profile, from, to);
+            // A jump of at most 5,000/s is off by half a small step, and there are a dozen at most.
+            let off = 60_000.0 * each + sum * 1e-6;
+            prop_assert!((closed - sum).abs() <= off, "{} in closed form, {} summed up", closed, sum);
+            let middle = f64::midpoint(from, to);
+            let parts = spans(&profile, from, middle) + spans(&profile, middle, to);
+            prop_assert!((closed - parts).abs() <= 1e-6 * closed.max(1.0));
+        }
+    }
+
+    #[test]
+    fn a_profile_that_is_over_goes_on_at_its_last_rate() {
+        let (from, to) = (Rate::per_second(100.0), Rate::per_second(300.0));
+        let ramp = Stretch::Ramp(Ramp { from, to, lasts: Span::seconds(10) });
+        assert_eq!(afterwards(&[ramp]), Some(300.0));
+        assert!((spans(&[ramp], 0.0, 10.0) - 2_000.0).abs() < 1e-9);
+        assert!((spans(&[ramp], 10.0, 20.0) - 3_000.0).abs() < 1e-9);
+        let for_ever = Stretch::Constant(Constant { rate: from, lasts: None });
+        assert_eq!(afterwards(&[ramp, for_ever]), None);
+        assert!((spans(&[ramp, for_ever], 10.0, 20.0) - 1_000.0).abs() < 1e-9);
+        assert!(problem(&[for_ever, ramp]).is_some_and(|problem| problem.contains("only the last")));
+    }
+}
