@@ -64,6 +64,11 @@ impl Identity {
         self.tag
     }
 
+    /// How many consecutive numbers of a stream share a trace.
+    pub const fn spans_per_trace(&self) -> u64 {
+        self.spans_per_trace
+    }
+
     /// The span ID.
     pub fn span_id(&self, span: SpanIdentity) -> u64 {
         let plain = pack(span.stream, span.seq);
@@ -118,9 +123,14 @@ fn unpack(plain: u64) -> (Stream, u64) {
     ((plain >> 48) as Stream, plain & (SEQ_LIMIT - 1))
 }
 
+/// A number that looks random, by seed and position; the same for the same two.
+pub fn mixed(seed: u64, position: u64) -> u64 {
+    mix(position ^ mix(seed))
+}
+
 /// Whether a sink that forgets one span in `one_in` forgets this one: `hash(seed, span ID) mod one_in = 0`.
 pub fn forgotten(seed: u64, span_id: u64, one_in: u64) -> bool {
-    one_in != 0 && mix(span_id ^ mix(seed)).is_multiple_of(one_in)
+    one_in != 0 && mixed(seed, span_id).is_multiple_of(one_in)
 }
 
 /// The finaliser of splitmix64 (Steele, Lea, Flood 2014; constants: Stafford's variant 13), a bijection.

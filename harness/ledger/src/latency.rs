@@ -18,6 +18,7 @@ pub struct LatencyError(String);
 
 impl Latency {
     /// None yet.
+    #[expect(clippy::missing_panics_doc, reason = "it does not")]
     pub fn new() -> Self {
         #[expect(clippy::expect_used, reason = "constant bounds that the crate's documentation allows")]
         Self(Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("the bounds are valid"))
@@ -55,7 +56,7 @@ impl Latency {
         self.0.reset();
     }
 
-    /// As bytes: HdrHistogram's V2 encoding, uncompressed; nothing if there are none.
+    /// As bytes: `HdrHistogram`'s V2 encoding, uncompressed; nothing if there are none.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if !self.0.is_empty() {

@@ -24,7 +24,7 @@ mod sink;
 
 pub use account::{Account, Counts, StreamAccount};
 pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
-pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten};
+pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten, mixed};
 pub use latency::{Latency, LatencyError};
 pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};

@@ -2,38 +2,68 @@
 
 mod book;
 mod delivery;
+mod profile;
+mod retry;
 mod schedule;
+mod sdk;
+mod tls;
+mod transport;
 
 use crate::control::{
     self, ChangeRequest, Description, Lease, LedgerStream, Plan, PlanFile, ProbeError, ProgressReply,
-    ProgressRequest, ReadLedgerRequest, StartedPlan, State, Status, StopRequest, StreamRanges,
-    change_request::Change, probe_server, segment::Shape,
+    ProgressRequest, Protocol, ReadLedgerRequest, StartedPlan, State, Status, StopRequest, StreamRanges, Tls,
+    change_request::Change, probe_server,
 };
+use crate::otlp::template::Shape;
 use book::Book;
-use spanproof_ledger::{Identity, Range, Stream};
+use delivery::Delivery;
+use profile::Profile;
+use spanproof_ledger::{Identity, Stream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tonic::{Request, Response};
 use tracing::{info, warn};
 
-/// How many requests are held between schedule and agent before the schedule slips.
-const QUEUE: usize = 512;
-/// How many requests are on their way to the agent at a time.
-const WORKERS: usize = 24;
+/// How many requests are on their way to the agent at a time, if the plan does not say.
+const IN_FLIGHT: usize = 24;
+/// How many requests have no outcome yet before the schedule slips, if the plan does not say. Those that are not on
+/// their way hold their numbers only, a few hundred bytes with their task.
+const HELD_REQUESTS: usize = 4_096;
+/// More would be a mistake: so many tasks take half a gigabyte.
+const MOST_HELD: usize = 1 << 20;
+/// How long an agent may take to answer, if the plan does not say.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a load that ended by itself waits for what is in flight.
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
+/// A request must fit into what a receiver takes.
+const LARGEST_REQUEST: u64 = 64 << 20;
+/// What a span takes besides payload and attributes, and what an attribute takes, in bytes, at most.
+const SPAN_BYTES: u64 = 200;
+const ATTRIBUTE_BYTES: u64 = 50;
 
 /// What the emitter is told to do, checked.
 #[derive(Debug, Clone)]
 struct Load {
     identity: Identity,
     stream: Stream,
-    spans_per_second: f64,
+    profile: Profile,
+    /// Spans per second, told later, instead of the profile.
+    rate: Option<f64>,
+    jitter: f64,
+    seed: u64,
     spans_per_request: u64,
-    payload: String,
-    started_unix_ms: u64,
+    shape: Shape,
     duration: Duration,
-    endpoint: tonic::transport::Endpoint,
+    endpoint: String,
+    protocol: Protocol,
+    gzip: bool,
+    connections: usize,
+    in_flight: usize,
+    held_requests: usize,
+    deadline: Duration,
+    tls: Tls,
 }
 
 /// The emitter's control service.
@@ -48,8 +78,8 @@ pub struct Emitter {
 struct Running {
     run_tag: u64,
     book: Arc<Book>,
-    /// Spans per second.
-    pace: watch::Sender<f64>,
+    /// Spans per second, instead of the profile.
+    pace: watch::Sender<Option<f64>>,
     lease: watch::Sender<Instant>,
     phase: watch::Sender<Phase>,
 }
@@ -63,6 +93,17 @@ enum Phase {
     Sealed,
 }
 
+impl Phase {
+    /// When what is in flight is waited for no longer; none as long as the load goes on.
+    fn ends(self) -> Option<Instant> {
+        match self {
+            Self::Running => None,
+            Self::Draining(until) => Some(until),
+            Self::Sealed => Some(Instant::now()),
+        }
+    }
+}
+
 impl Emitter {
     /// An emitter with its files in `dir`. Goes on with a plan that is there.
     pub fn open(dir: &Path) -> Result<Arc<Self>, ProbeError> {
@@ -73,49 +114,24 @@ impl Emitter {
         });
         if let Some(started) = emitter.plan.read()? {
             info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
-            emitter.begin(&started)?;
+            let late = crate::unix_ms().saturating_sub(started.started_unix_ms);
+            emitter.begin(&started, Duration::from_millis(late))?;
         }
         Ok(emitter)
     }
 
-    fn begin(&self, started: &StartedPlan) -> Result<(), ProbeError> {
+    /// `late`: how long ago the load began, if another process began it.
+    fn begin(&self, started: &StartedPlan, late: Duration) -> Result<(), ProbeError> {
         let load = Load::of(started)?;
         let book = Arc::new(Book::open(&self.ledger, load.identity.tag(), load.stream)?);
         let (lease, lease_ends) = watch::channel(lease_end(started.plan.lease));
-        let (pace, paces) = watch::channel(load.spans_per_second);
+        let (pace, paces) = watch::channel(None);
         let (phase, phases) = watch::channel(Phase::Running);
-        let (requests, queue) = mpsc::channel::<Range>(QUEUE);
-        let queue = Arc::new(tokio::sync::Mutex::new(queue));
-        let channel = load.endpoint.connect_lazy();
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|_| {
-                let worker = delivery::Worker::new(&load, channel.clone(), Arc::clone(&book), phases.clone());
-                tokio::spawn(worker.run(Arc::clone(&queue)))
-            })
-            .collect();
-        let ending = phase.clone();
-        let keeper = Arc::clone(&book);
+        let delivery = Arc::new(Delivery::new(&load, Arc::clone(&book), phases)?);
+        let (ending, keeper) = (phase.clone(), Arc::clone(&book));
         tokio::spawn(async move {
-            let complete = schedule::run(
-                &load,
-                &keeper,
-                requests,
-                phases,
-                schedule::Given { pace: paces, lease: lease_ends },
-            )
-            .await;
-            ending.send_if_modified(|phase| {
-                let first = *phase == Phase::Running;
-                if first {
-                    *phase = Phase::Draining(Instant::now() + Duration::from_secs(60));
-                }
-                first
-            });
-            for worker in workers {
-                if let Err(error) = worker.await {
-                    keeper.fail(&format!("a worker ended: {error}"));
-                }
-            }
+            let given = schedule::Given { late, pace: paces, lease: lease_ends };
+            let complete = schedule::run(&load, &keeper, &delivery, &ending, given).await;
             keeper.seal(complete);
             ending.send_replace(Phase::Sealed);
             info!(complete, "sealed");
@@ -152,39 +168,66 @@ impl Load {
             return Err(refuse("it is not an emitter's"));
         };
         let stream = Stream::try_from(emit.stream).ok().filter(|stream| *stream > 0);
-        let endpoint = tonic::transport::Endpoint::from_shared(emit.endpoint.clone())
-            .map_err(|error| ProbeError::Plan(format!("endpoint {:?}: {error}", emit.endpoint)))?
-            // Without an endpoint on its node a Service drops packets: do not wait for the kernel to give up.
-            .connect_timeout(Duration::from_secs(2))
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true);
-        let rate = first_rate(emit);
-        if !is_rate(rate) || emit.spans_per_request == 0 {
-            return Err(refuse("rate and spans per request must be above 0"));
+        let rate = emit.told.filter(|rate| is_rate(*rate));
+        let profile = Profile::of(&emit.profile).map_err(|why| refuse(&why))?;
+        if emit.spans_per_request == 0 {
+            return Err(refuse("spans per request must be above 0"));
         }
-        Ok(Self {
+        if !(0.0..=1.0).contains(&emit.jitter) {
+            return Err(refuse("jitter must be 0 to 1"));
+        }
+        let span = SPAN_BYTES + u64::from(emit.payload_bytes) + ATTRIBUTE_BYTES * u64::from(emit.attributes);
+        if span.saturating_mul(emit.spans_per_request.into()) > LARGEST_REQUEST {
+            return Err(refuse("a request would be larger than 64 MiB"));
+        }
+        let or = |number: u32, default: usize| if number == 0 { default } else { number as usize };
+        let held_requests = or(emit.held_requests, HELD_REQUESTS);
+        if held_requests > MOST_HELD {
+            return Err(refuse("more than 1,048,576 requests cannot be held"));
+        }
+        let load = Self {
             identity: Identity::new(plan.run_tag, plan.spans_per_trace, plan.streams_per_trace),
             stream: stream.ok_or_else(|| refuse("stream must be 1 to 65535"))?,
-            spans_per_second: rate,
+            profile,
+            rate,
+            jitter: emit.jitter,
+            seed: emit.seed,
             spans_per_request: u64::from(emit.spans_per_request),
-            payload: "x".repeat(emit.payload_bytes as usize),
-            started_unix_ms: started.started_unix_ms,
+            shape: Shape {
+                payload_bytes: emit.payload_bytes as usize,
+                attributes: emit.attributes,
+                checksum: plan.checksum,
+            },
             duration: Duration::from_millis(emit.duration_ms),
-            endpoint,
-        })
-    }
-}
-
-fn first_rate(emit: &control::EmitPlan) -> f64 {
-    match emit.profile.first().and_then(|segment| segment.shape) {
-        Some(Shape::Constant(rate)) => rate,
-        _ => 0.0,
+            endpoint: emit.endpoint.clone(),
+            protocol: emit.protocol(),
+            gzip: emit.gzip,
+            connections: or(emit.connections, 1),
+            in_flight: or(emit.in_flight, IN_FLIGHT),
+            held_requests,
+            deadline: match emit.deadline_ms {
+                0 => DEADLINE,
+                ms => Duration::from_millis(ms.into()),
+            },
+            tls: emit.tls.clone().unwrap_or_default(),
+        };
+        // Endpoint and certificates are looked at before anything begins.
+        transport::Transport::new(&load)?;
+        Ok(load)
     }
 }
 
 fn is_rate(spans_per_second: f64) -> bool {
     spans_per_second > 0.0 && spans_per_second.is_finite()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A number from 0 to 1, by seed and position.
+fn chance(seed: u64, position: u64) -> f64 {
+    spanproof_ledger::mixed(seed, position) as f64 / u64::MAX as f64
 }
 
 fn lease_end(lease: Option<Lease>) -> Instant {
@@ -211,7 +254,7 @@ impl probe_server::Probe for Emitter {
             None => {
                 Load::of(&started)?;
                 self.plan.write(&started)?;
-                self.begin(&started)?;
+                self.begin(&started, Duration::ZERO)?;
             }
         }
         Ok(Response::new(self.status()))
@@ -227,11 +270,11 @@ impl probe_server::Probe for Emitter {
         // On disk first: a process that takes over goes on at this rate.
         let mut started = self.plan.read()?.ok_or(ProbeError::NoPlan)?;
         if let Some(control::plan::Role::Emit(emit)) = &mut started.plan.role {
-            emit.profile = vec![control::Segment { duration_ms: 0, shape: Some(Shape::Constant(rate)) }];
+            emit.told = Some(rate);
         }
         self.plan.write(&started)?;
         if let Some(running) = &*self.lock() {
-            running.pace.send_replace(rate);
+            running.pace.send_replace(Some(rate));
         }
         Ok(Response::new(self.status()))
     }

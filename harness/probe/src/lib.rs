@@ -8,6 +8,7 @@ pub mod directory;
 pub mod emit;
 pub mod ledger_file;
 mod otlp;
+mod retry_info;
 pub mod sink;
 
 /// Fingerprint of the sources that this crate was built from.
@@ -22,8 +23,13 @@ pub const OTLP_PORT: u16 = 4317;
 /// The metadata key by which a gateway's exporter says which pod it is.
 pub const GATEWAY_HEADER: &str = "x-spanproof-gateway";
 
+/// Unix time in nanoseconds.
+pub(crate) fn unix_ns() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Unix time in milliseconds.
 pub fn unix_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    unix_ns() / 1_000_000
 }

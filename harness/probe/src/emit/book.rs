@@ -1,10 +1,12 @@
 //! The emitter's books: the ledger on disk and its sum in memory, always in step.
 
+use super::sdk::Sdk;
 use crate::control::{EmitStatus, ProbeError};
 use crate::ledger_file::LedgerFile;
-use spanproof_ledger::{EmitterLedger, EmitterRecord, EmitterSeal, Range, RangeSet, Stream};
+use spanproof_ledger::{EmitterLedger, EmitterRecord, EmitterSeal, Latency, Range, RangeSet, Stream};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tracing::error;
 
 /// How many numbers are reserved at a time. Each reservation is synced to the disk.
@@ -24,24 +26,30 @@ struct Inner {
     reserved: u64,
     /// What the second that runs holds so far.
     second: Second,
+    /// What an application would have instead of this emitter.
+    sdk: Sdk,
     status: EmitStatus,
     problem: String,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Second {
     first: u64,
     offered: u64,
     acknowledged: u64,
     failed_requests: u64,
+    failed_spans: u64,
+    /// What the SDK had dropped before it.
+    sdk_dropped: u64,
+    latency: Latency,
 }
 
 /// What became of an attempt to deliver a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Acknowledged,
-    /// Never to be sent again.
-    Rejected(i32),
+    /// Never to be sent again: with which code, and why.
+    Rejected(i32, String),
     /// Taken in part: nobody can say which part.
     Partial,
     /// Given up at the end, without an answer.
@@ -63,7 +71,8 @@ impl Book {
             ..EmitStatus::default()
         };
         let second = Second { first: next, ..Second::default() };
-        let mut inner = Inner { file, ledger, next, reserved: next, second, status, problem: String::new() };
+        let (sdk, problem) = (Sdk::new(crate::unix_ms()), String::new());
+        let mut inner = Inner { file, ledger, next, reserved: next, second, sdk, status, problem };
         inner.record(&EmitterRecord::Opened { run_tag, stream, unix_ms: crate::unix_ms() }, true);
         Ok(Self(Mutex::new(inner)))
     }
@@ -94,36 +103,40 @@ impl Book {
     pub(super) fn offer(&self, spans: u64, slipped_ms: u64) {
         let mut inner = self.lock();
         inner.second.offered += spans;
+        inner.sdk.offered(crate::unix_ms(), spans);
         inner.status.offered += spans;
         inner.status.slipped_ms = slipped_ms;
     }
 
-    /// An attempt failed and will be made again.
-    pub(super) fn failed(&self, range: Range, first: bool, why: &str) {
+    /// An attempt failed and will be made again; `resent`: for the first time of those that may have been sent.
+    pub(super) fn failed(&self, range: Range, resent: bool, why: &str) {
         let mut inner = self.lock();
-        if first {
+        if resent {
             inner.record(&EmitterRecord::Resent { range }, false);
         }
-        inner.second.failed_requests += 1;
-        inner.status.failed_requests += 1;
+        inner.count_failure(range);
         why.clone_into(&mut inner.status.last_error);
     }
 
-    /// A request is done with.
-    pub(super) fn settle(&self, range: Range, outcome: Outcome) {
+    /// A request is done with, so long after it was due.
+    pub(super) fn settle(&self, range: Range, outcome: Outcome, took: Duration) {
         let mut inner = self.lock();
         inner.status.in_flight -= range.count();
         match outcome {
             Outcome::Acknowledged => {
                 if inner.record(&EmitterRecord::Acknowledged { range }, false) {
                     inner.second.acknowledged += range.count();
+                    inner.second.latency.record(micros(took), 1);
                     inner.status.acknowledged += range.count();
+                    inner.sdk.acknowledged(crate::unix_ms());
                 }
             }
-            Outcome::Rejected(code) => {
+            Outcome::Rejected(code, why) => {
                 inner.record(&EmitterRecord::Rejected { range, code }, false);
+                inner.count_failure(range);
                 inner.status.rejected += range.count();
-                inner.status.last_error = format!("rejected with gRPC code {code}");
+                inner.sdk.rejected(range.count());
+                inner.status.last_error = format!("rejected: {why}");
             }
             Outcome::Partial => "partial success: taken for unknown".clone_into(&mut inner.status.last_error),
             Outcome::Abandoned => {}
@@ -131,25 +144,25 @@ impl Book {
     }
 
     /// A second is over.
-    pub(super) fn tick(&self, unix_ms: u64) {
+    pub(super) fn tick(&self, began_unix_ms: u64) {
         let mut inner = self.lock();
-        let Second { first, offered, acknowledged, failed_requests } = inner.second;
-        let emitted = Range::new(first, inner.next);
-        inner.second = Second { first: inner.next, ..Second::default() };
-        inner.record(
-            &EmitterRecord::Second {
-                unix_ms,
-                emitted,
-                offered,
-                acknowledged,
-                failed_requests,
-                failed_spans: 0,
-                sdk_dropped: 0,
-                slipped_ms: 0,
-                latency: Vec::new(),
-            },
-            false,
-        );
+        inner.sdk.pass(crate::unix_ms());
+        let (next, dropped) = (inner.next, inner.sdk.dropped());
+        let begun = Second { first: next, sdk_dropped: dropped, ..Second::default() };
+        let second = std::mem::replace(&mut inner.second, begun);
+        inner.status.sdk_dropped = dropped;
+        let record = EmitterRecord::Second {
+            unix_ms: began_unix_ms,
+            emitted: Range::new(second.first, next),
+            offered: second.offered,
+            acknowledged: second.acknowledged,
+            failed_requests: second.failed_requests,
+            failed_spans: second.failed_spans,
+            sdk_dropped: dropped - second.sdk_dropped,
+            slipped_ms: inner.status.slipped_ms,
+            latency: second.latency.to_bytes(),
+        };
+        inner.record(&record, false);
     }
 
     /// Nothing comes after it.
@@ -187,6 +200,12 @@ impl Book {
 }
 
 impl Inner {
+    fn count_failure(&mut self, range: Range) {
+        self.second.failed_requests += 1;
+        self.second.failed_spans += range.count();
+        self.status.failed_requests += 1;
+    }
+
     /// To the file first, then to the sum. False if the ledger cannot be kept.
     fn record(&mut self, record: &EmitterRecord, durable: bool) -> bool {
         if !self.problem.is_empty() {
@@ -209,4 +228,8 @@ impl Inner {
             problem.clone_into(&mut self.problem);
         }
     }
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }

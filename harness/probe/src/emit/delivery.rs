@@ -1,127 +1,141 @@
 //! Getting a request to the agent: again and again, until it is acknowledged or refused for good.
 
 use super::book::{Book, Outcome};
+use super::retry::{self, Answer};
+use super::transport::Transport;
 use super::{Load, Phase};
-use crate::otlp;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use spanproof_ledger::{Identity, Range, Stream};
-use std::error::Error;
+use crate::control::ProbeError;
+use crate::otlp::template::Template;
+use spanproof_ledger::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, mpsc, watch};
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// How long an agent may take to answer.
-const DEADLINE: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// One of the emitter's workers: has at most one request on its way.
-pub(super) struct Worker {
-    identity: Identity,
-    stream: Stream,
-    payload: String,
-    client: TraceServiceClient<Channel>,
-    book: Arc<Book>,
-    phases: watch::Receiver<Phase>,
+/// A request that the schedule asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    pub(super) range: Range,
+    /// When it was due, by this process's clock and by that of the world (Unix time in nanoseconds).
+    pub(super) at: Instant,
+    pub(super) unix_ns: u64,
 }
 
-impl Worker {
+/// How requests get to the agent.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    template: Template,
+    transport: Transport,
+    book: Arc<Book>,
+    phases: watch::Receiver<Phase>,
+    /// One for each request that is on its way. What waits for one, or pauses before another try, holds its
+    /// numbers only: its bytes are made when it is sent.
+    slots: Semaphore,
+    seed: u64,
+}
+
+impl Delivery {
     pub(super) fn new(
         load: &Load,
-        channel: Channel,
         book: Arc<Book>,
         phases: watch::Receiver<Phase>,
-    ) -> Self {
-        let client = TraceServiceClient::new(channel);
-        Self {
-            identity: load.identity,
-            stream: load.stream,
-            payload: load.payload.clone(),
-            client,
+    ) -> Result<Self, ProbeError> {
+        Ok(Self {
+            template: Template::new(load.identity, load.stream, load.shape),
+            transport: Transport::new(load)?,
             book,
             phases,
-        }
+            slots: Semaphore::new(load.in_flight),
+            seed: load.seed,
+        })
     }
 
-    /// Works until the queue is closed and empty.
-    pub(super) async fn run(mut self, queue: Arc<Mutex<mpsc::Receiver<Range>>>) {
-        loop {
-            let next = queue.lock().await.recv().await;
-            let Some(range) = next else { return };
-            let outcome = if self.over() { Outcome::Abandoned } else { self.deliver(range).await };
-            self.book.settle(range, outcome);
-        }
+    /// Sees one request through to its end. `held` goes when it is over.
+    pub(super) async fn deliver(self: Arc<Self>, due: Due, held: OwnedSemaphorePermit) {
+        let mut in_hand = InHand { book: &self.book, over: false };
+        let outcome = self.attempts(due).await;
+        self.book.settle(due.range, outcome, due.at.elapsed());
+        in_hand.over = true;
+        drop(held);
     }
 
-    async fn deliver(&mut self, range: Range) -> Outcome {
-        let message = otlp::request(&self.identity, self.stream, range, &self.payload, crate::unix_ms());
-        let mut pause = FIRST_PAUSE;
+    async fn attempts(&self, due: Due) -> Outcome {
+        let mut resent = false;
         for attempt in 0u32.. {
-            let status = match self.send(message.clone()).await {
-                Ok(0) => return Outcome::Acknowledged,
-                Ok(_) => return Outcome::Partial,
-                Err(status) => status,
+            let slot = tokio::select! {
+                biased;
+                slot = self.slots.acquire() => slot,
+                () = self.over() => return Outcome::Abandoned,
             };
-            if !worth_another_try(&status) {
-                return Outcome::Rejected(status.code().into());
-            }
-            self.book.failed(range, attempt == 0, &format!("{:?}: {}", status.code(), status.message()));
-            if !self.wait(pause).await || !self.book.healthy() {
+            if slot.is_err() || !self.book.healthy() || self.is_over() {
                 return Outcome::Abandoned;
             }
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            let body = self.transport.body(|out| self.template.append(due.range, due.unix_ns, out));
+            let chance = self.chance(due.range.start, attempt);
+            // Another connection each time: one may lead to an agent that hangs.
+            let connection = (due.range.start / due.range.count().max(1)).wrapping_add(attempt.into());
+            let answer = self.transport.send(body, usize::try_from(connection).unwrap_or_default()).await;
+            drop(slot);
+            let after = match answer {
+                Answer::Taken => return Outcome::Acknowledged,
+                Answer::Partial => return Outcome::Partial,
+                Answer::Rejected { code, why } => return Outcome::Rejected(code, why),
+                Answer::Again { why, after, sent } => {
+                    self.book.failed(due.range, sent && !resent, &why);
+                    resent |= sent;
+                    after
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(retry::pause(attempt, after, chance)) => {}
+                () = self.over() => return Outcome::Abandoned,
+            }
         }
         Outcome::Abandoned
     }
 
-    /// Sends it once; the number of spans that a partial success refused.
-    async fn send(&mut self, message: ExportTraceServiceRequest) -> Result<i64, Status> {
-        let mut request = Request::new(message);
-        request.set_timeout(DEADLINE);
-        let answer = self.client.export(request).await?.into_inner();
-        Ok(answer.partial_success.map_or(0, |partial| partial.rejected_spans))
+    /// From 0 to 1, by the seed.
+    fn chance(&self, number: u64, attempt: u32) -> f64 {
+        super::chance(self.seed, number ^ u64::from(attempt) << 48)
     }
 
-    /// Whether the time for what is in flight is over: what is still queued then is not sent any more.
-    fn over(&self) -> bool {
-        match *self.phases.borrow() {
-            Phase::Running => false,
-            Phase::Draining(until) => Instant::now() >= until,
-            Phase::Sealed => true,
+    /// Whether the time for what is in flight is over: what waits then is not sent any more.
+    fn is_over(&self) -> bool {
+        self.phases.borrow().ends().is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Until that time is over.
+    async fn over(&self) {
+        let mut phases = self.phases.clone();
+        loop {
+            let ends = phases.borrow_and_update().ends();
+            let changed = tokio::select! {
+                changed = phases.changed() => changed,
+                () = sleep_until(ends) => return,
+            };
+            if changed.is_err() {
+                return;
+            }
         }
-    }
-
-    /// False when the time for what is in flight is over.
-    async fn wait(&mut self, pause: Duration) -> bool {
-        let until = |phases: &watch::Receiver<Phase>| match *phases.borrow() {
-            Phase::Running => None,
-            Phase::Draining(until) => Some(until),
-            Phase::Sealed => Some(Instant::now()),
-        };
-        let pause =
-            until(&self.phases).map_or(pause, |end| pause.min(end.saturating_duration_since(Instant::now())));
-        tokio::time::sleep(pause).await;
-        until(&self.phases).is_none_or(|end| Instant::now() < end)
     }
 }
 
-/// The codes after which an OTLP client tries again: the protocol's table, plus every failure that
-/// happened on the way, where the agent never said anything.
-/// <https://opentelemetry.io/docs/specs/otlp/#failures>
-fn worth_another_try(status: &Status) -> bool {
-    let on_the_way = status.source().is_some();
-    on_the_way
-        || matches!(
-            status.code(),
-            Code::Cancelled
-                | Code::DeadlineExceeded
-                | Code::Aborted
-                | Code::OutOfRange
-                | Code::Unavailable
-                | Code::DataLoss
-        )
-        || (status.code() == Code::ResourceExhausted && !status.details().is_empty())
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A request whose task broke has no outcome on the books: that must not go unnoticed.
+struct InHand<'a> {
+    book: &'a Book,
+    over: bool,
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.book.fail("a request was dropped before its end");
+        }
+    }
 }

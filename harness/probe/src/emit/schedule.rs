@@ -1,75 +1,100 @@
 //! The schedule: when the next request is due. It does not wait for answers (open loop).
 
 use super::book::Book;
+use super::delivery::{Delivery, Due};
+use super::profile::Profile;
 use super::{Load, Phase};
-use spanproof_ledger::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::info;
 
-/// What may change while the load goes on.
+/// What is not the plan's.
 pub(super) struct Given {
-    /// Spans per second.
-    pub(super) pace: watch::Receiver<f64>,
+    /// How long ago the load began, where another process began it.
+    pub(super) late: Duration,
+    /// Spans per second, instead of the profile; none until it is told.
+    pub(super) pace: watch::Receiver<Option<f64>>,
     /// When nobody is there any more.
     pub(super) lease: watch::Receiver<Instant>,
 }
 
-/// Offers requests until the load's end, a stop, or the end of the lease. True if it came to its end.
+/// Offers requests until the load's end, a stop, or the end of the lease; then until each has an outcome. True
+/// if the load came to its end.
 pub(super) async fn run(
     load: &Load,
     book: &Arc<Book>,
-    requests: mpsc::Sender<Range>,
-    mut phases: watch::Receiver<Phase>,
+    delivery: &Arc<Delivery>,
+    ending: &watch::Sender<Phase>,
     given: Given,
 ) -> bool {
+    let mut phases = ending.subscribe();
+    // Each request takes one until it has an outcome: how much is held in memory.
+    let held = Arc::new(Semaphore::new(load.held_requests));
     let counting = tokio::spawn(count_seconds(Arc::clone(book), phases.clone()));
     let complete = tokio::select! {
-        complete = offer(load, book, &requests, given) => complete,
+        complete = offer(load, book, delivery, &held, given) => complete,
         _ = phases.wait_for(|phase| *phase > Phase::Running) => false,
     };
+    ending.send_if_modified(|phase| {
+        let first = *phase == Phase::Running;
+        if first {
+            *phase = Phase::Draining(Instant::now() + super::LONGEST_DRAIN);
+        }
+        first
+    });
+    let all = u32::try_from(load.held_requests).unwrap_or(u32::MAX);
+    // Nobody closes it.
+    let _ = held.acquire_many(all).await;
     counting.abort();
     book.tick(crate::unix_ms());
     complete
 }
 
-async fn offer(load: &Load, book: &Book, requests: &mpsc::Sender<Range>, mut given: Given) -> bool {
+async fn offer(
+    load: &Load,
+    book: &Book,
+    delivery: &Arc<Delivery>,
+    held: &Arc<Semaphore>,
+    mut given: Given,
+) -> bool {
     // A process that took over from a dead one begins where the schedule is now, not where it broke off.
-    let late = Duration::from_millis(crate::unix_ms().saturating_sub(load.started_unix_ms));
-    let Some(left) = load.duration.checked_sub(late) else {
-        return true;
-    };
-    let begin = Instant::now();
+    let late = given.late;
+    let (begin, begin_unix_ns) = (Instant::now(), crate::unix_ns());
     let mut slipped = Duration::ZERO;
-    let mut timetable = Timetable::new(load.spans_per_request, *given.pace.borrow_and_update());
+    let mut timetable = Timetable::new(load, late);
     loop {
-        let due = timetable.due();
-        if due >= left {
-            return true;
-        }
+        // The end of the profile, or of the time that the load may take, is the end of the load.
+        let end = timetable.end.min(load.duration);
+        let due = timetable.due().filter(|due| *due < end);
+        let at = due.unwrap_or(end).saturating_sub(late) + slipped;
         tokio::select! {
-            () = tokio::time::sleep_until((begin + due + slipped).into()) => {}
+            () = tokio::time::sleep_until((begin + at).into()) => {}
             changed = given.pace.changed() => {
                 if changed.is_err() {
                     return false; // the emitter is gone
                 }
-                timetable.change(begin.elapsed().saturating_sub(slipped), *given.pace.borrow());
+                if let Some(rate) = *given.pace.borrow() {
+                    timetable.change((late + begin.elapsed()).saturating_sub(slipped), rate);
+                }
                 continue;
             }
+        }
+        if due.is_none() {
+            return true;
         }
         timetable.next();
         if Instant::now() > *given.lease.borrow() {
             info!("the lease ran out: nobody is there any more");
             return false;
         }
-        book.offer(load.spans_per_request, millis(slipped));
+        book.offer(load.spans_per_request, super::millis(slipped));
         let asked = Instant::now();
-        let Ok(permit) = requests.reserve().await else {
+        let Ok(permit) = Arc::clone(held).acquire_owned().await else {
             return false;
         };
-        // Waiting here means that the queue was full: the agent does not keep up, the schedule slips.
+        // Waiting here means that as much is held as may be: the agent does not keep up, the schedule slips.
         let waited = asked.elapsed();
         if waited > Duration::from_millis(1) {
             slipped += waited;
@@ -77,30 +102,52 @@ async fn offer(load: &Load, book: &Book, requests: &mpsc::Sender<Range>, mut giv
         let Some(range) = book.take(load.spans_per_request) else {
             return false;
         };
-        permit.send(range);
+        let unix_ns = begin_unix_ns + u64::try_from(at.as_nanos()).unwrap_or_default();
+        let due = Due { range, at: begin + at, unix_ns };
+        tokio::spawn(Arc::clone(delivery).deliver(due, permit));
     }
 }
 
-/// When requests are due, at a rate that may change. No clock: times are since the beginning.
+/// When requests are due, by a profile or at a rate that was told. No clock: times are since the load's beginning.
 #[derive(Debug, Clone)]
 struct Timetable {
+    profile: Profile,
     spans_per_request: f64,
-    spans_per_second: f64,
-    /// Since when the rate is what it is, and how many requests were due since then.
+    /// Since when the profile is what it is, and how many requests were due since then.
     since: Duration,
     number: u64,
+    /// When the profile ends.
+    end: Duration,
+    /// How far a request is put off, as a share of the time to the next.
+    jitter: f64,
+    seed: u64,
 }
 
 impl Timetable {
-    fn new(spans_per_request: u64, spans_per_second: f64) -> Self {
-        let spans_per_request = spans_per_request as f64;
-        Self { spans_per_request, spans_per_second, since: Duration::ZERO, number: 0 }
+    /// From `late` on.
+    fn new(load: &Load, late: Duration) -> Self {
+        let spans_per_request = load.spans_per_request as f64;
+        let (profile, since, number) = if let Some(rate) = load.rate {
+            // A rate that was told is in force since then.
+            (Profile::constant(rate), late, 0)
+        } else {
+            let before = load.profile.spans_by(late.as_secs_f64()) / spans_per_request;
+            (load.profile.clone(), Duration::ZERO, to_number(before.ceil()))
+        };
+        let end = profile.length().unwrap_or(Duration::MAX);
+        Self { profile, spans_per_request, since, number, end, jitter: load.jitter, seed: load.seed }
     }
 
-    /// When the next request is due. Reckoned from the last change, so that nothing adds up.
-    fn due(&self) -> Duration {
-        let seconds = self.number as f64 * self.spans_per_request / self.spans_per_second;
-        self.since + Duration::from_secs_f64(seconds)
+    /// When the next request is due; none if none ever is. Reckoned from the last change, so that nothing adds up.
+    fn due(&self) -> Option<Duration> {
+        let when = |number: u64| self.profile.when(number as f64 * self.spans_per_request);
+        let mut at = when(self.number)?;
+        if self.jitter > 0.0
+            && let Some(next) = when(self.number + 1)
+        {
+            at += (next - at) * self.jitter * super::chance(self.seed, self.number);
+        }
+        Some(self.since + Duration::try_from_secs_f64(at).ok()?)
     }
 
     const fn next(&mut self) {
@@ -109,8 +156,18 @@ impl Timetable {
 
     /// From now on at another rate; what is due already is due at once.
     fn change(&mut self, now: Duration, spans_per_second: f64) {
-        (self.since, self.number, self.spans_per_second) = (now.min(self.due()), 0, spans_per_second);
+        self.since = self.due().map_or(now, |due| now.min(due));
+        (self.number, self.profile, self.end) = (0, Profile::constant(spans_per_second), Duration::MAX);
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count of requests, never below 0"
+)]
+const fn to_number(requests: f64) -> u64 {
+    requests as u64
 }
 
 async fn count_seconds(book: Arc<Book>, phases: watch::Receiver<Phase>) {
@@ -118,38 +175,50 @@ async fn count_seconds(book: Arc<Book>, phases: watch::Receiver<Phase>) {
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     seconds.tick().await;
     let mut began = crate::unix_ms();
-    while *phases.borrow() == Phase::Running {
+    while *phases.borrow() < Phase::Sealed {
         seconds.tick().await;
         book.tick(began);
         began = crate::unix_ms();
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn timetable(jitter: f64) -> Timetable {
+        let (profile, end) = (Profile::constant(100.0), Duration::MAX);
+        Timetable { profile, spans_per_request: 50.0, since: Duration::ZERO, number: 0, end, jitter, seed: 7 }
+    }
+
+    fn due_until(timetable: &mut Timetable, end: Duration) -> Vec<u128> {
+        let mut all = Vec::new();
+        while let Some(due) = timetable.due().filter(|due| *due < end) {
+            all.push(due.as_millis());
+            timetable.next();
+        }
+        all
+    }
+
     #[test]
     fn a_change_of_rate_takes_effect_at_once_and_nothing_is_lost_of_the_schedule() {
-        let mut timetable = Timetable::new(50, 100.0);
-        let mut due = Vec::new();
-        while timetable.due() < Duration::from_secs(2) {
-            due.push(timetable.due().as_millis());
-            timetable.next();
-        }
-        assert_eq!(due, [0, 500, 1_000, 1_500]);
+        let mut timetable = timetable(0.0);
+        assert_eq!(due_until(&mut timetable, Duration::from_secs(2)), [0, 500, 1_000, 1_500]);
         timetable.change(Duration::from_millis(1_600), 500.0);
-        due.clear();
-        while timetable.due() < Duration::from_secs(2) {
-            due.push(timetable.due().as_millis());
-            timetable.next();
-        }
-        assert_eq!(due, [1_600, 1_700, 1_800, 1_900]);
+        assert_eq!(due_until(&mut timetable, Duration::from_secs(2)), [1_600, 1_700, 1_800, 1_900]);
         timetable.change(Duration::from_secs(60), 1.0);
-        assert_eq!(timetable.due(), Duration::from_secs(2), "what was due is not put off");
+        assert_eq!(timetable.due(), Some(Duration::from_secs(2)), "what was due is not put off");
+    }
+
+    #[test]
+    fn jitter_keeps_order_and_number_and_comes_again_with_its_seed() {
+        let (mut even, mut odd) = (timetable(0.0), timetable(1.0));
+        let end = Duration::from_secs(100);
+        let (even, jittered) = (due_until(&mut even, end), due_until(&mut odd, end));
+        assert!(jittered.is_sorted() && even.len() - jittered.len() <= 1);
+        assert!(even.iter().zip(&jittered).all(|(even, late)| even <= late && *late < even + 500));
+        assert!(jittered.windows(2).any(|pair| pair[1] - pair[0] < 250));
+        let mut again = timetable(1.0);
+        assert_eq!(due_until(&mut again, end), jittered);
     }
 }

@@ -1,0 +1,222 @@
+//! One attempt to get a request to the agent: OTLP over gRPC or over HTTP, plain or with TLS.
+
+use super::retry::{self, Answer};
+use super::{Load, tls};
+use crate::control::{ProbeError, Protocol};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, TE};
+use http::{HeaderMap, HeaderValue, Request, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+use std::io::Write;
+use std::time::Duration;
+use tonic::{Code, Status};
+
+/// Without an endpoint on its node a Service drops packets: do not wait for the kernel to give up.
+const CONNECT: Duration = Duration::from_secs(2);
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(5);
+/// An answer says how many spans were not taken, and why; no honest one is larger.
+const LARGEST_ANSWER: usize = 1 << 20;
+/// HTTP/2's windows, large enough for whole requests.
+const WINDOW: u32 = 4 << 20;
+/// gRPC puts in front of each message whether it is compressed, and its length.
+const FRAME: usize = 5;
+const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const HTTP_PATH: &str = "/v1/traces";
+
+/// The way to the agent.
+#[derive(Debug)]
+pub(super) struct Transport {
+    connections: Vec<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    protocol: Protocol,
+    gzip: bool,
+    uri: Uri,
+    headers: HeaderMap,
+    deadline: Duration,
+}
+
+impl Transport {
+    pub(super) fn new(load: &Load) -> Result<Self, ProbeError> {
+        let grpc = load.protocol == Protocol::Grpc;
+        let uri = endpoint(&load.endpoint, if grpc { GRPC_PATH } else { HTTP_PATH })?;
+        let connections = (0..load.connections).map(|_| client(load, grpc)).collect::<Result<_, _>>()?;
+        let mut headers = HeaderMap::new();
+        let encoding = HeaderValue::from_static("gzip");
+        if grpc {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+            let milliseconds = format!("{}m", load.deadline.as_millis().min(99_999_999));
+            headers.extend(milliseconds.parse().ok().map(|value| (GRPC_TIMEOUT, value)));
+            headers.extend(load.gzip.then_some((GRPC_ENCODING, encoding)));
+        } else {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+            headers.extend(load.gzip.then_some((CONTENT_ENCODING, encoding)));
+        }
+        let (protocol, gzip, deadline) = (load.protocol, load.gzip, load.deadline);
+        Ok(Self { connections, protocol, gzip, uri, headers, deadline })
+    }
+
+    /// The body of a request whose message `write` appends: framed and compressed as it goes over the wire.
+    pub(super) fn body(&self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        let grpc = self.protocol == Protocol::Grpc;
+        let mut body = vec![0; if grpc { FRAME } else { 0 }];
+        if self.gzip {
+            let mut message = Vec::new();
+            write(&mut message);
+            let mut encoder = GzEncoder::new(body, Compression::fast());
+            // Writing to memory cannot fail.
+            let _ = encoder.write_all(&message);
+            body = encoder.finish().unwrap_or_default();
+        } else {
+            write(&mut body);
+        }
+        if grpc {
+            let length = u32::try_from(body.len() - FRAME).unwrap_or(u32::MAX);
+            body[0] = u8::from(self.gzip);
+            body[1..FRAME].copy_from_slice(&length.to_be_bytes());
+        }
+        body.into()
+    }
+
+    /// Sends it once, over one of the connections. What happens on the way is worth another try.
+    pub(super) async fn send(&self, body: Bytes, connection: usize) -> Answer {
+        let asked = self.ask(body, &self.connections[connection % self.connections.len()]);
+        match tokio::time::timeout(self.deadline, asked).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                let client = error.downcast_ref::<hyper_util::client::legacy::Error>();
+                let sent = client.is_none_or(|error| !error.is_connect());
+                Answer::Again { why: chain(&*error), after: None, sent }
+            }
+            Err(_) => {
+                let why = format!("no answer within {:?}", self.deadline);
+                Answer::Again { why, after: None, sent: true }
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        body: Bytes,
+        client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let mut request = Request::post(self.uri.clone()).body(Full::new(body))?;
+        request.headers_mut().clone_from(&self.headers);
+        let (head, body) = client.request(request).await?.into_parts();
+        let answer = Limited::new(body, LARGEST_ANSWER).collect().await?;
+        let trailers = answer.trailers().cloned();
+        let body = answer.to_bytes();
+        Ok(match self.protocol {
+            Protocol::Grpc => grpc_answer(&head, &body, trailers.as_ref()),
+            Protocol::Http => http_answer(&head, &body),
+        })
+    }
+}
+
+const GRPC_TIMEOUT: http::HeaderName = http::HeaderName::from_static("grpc-timeout");
+const GRPC_ENCODING: http::HeaderName = http::HeaderName::from_static("grpc-encoding");
+
+fn endpoint(base: &str, path: &str) -> Result<Uri, ProbeError> {
+    let refuse = |why: String| ProbeError::Plan(format!("endpoint {base:?}: {why}"));
+    let uri: Uri = base.parse().map_err(|error: http::uri::InvalidUri| refuse(error.to_string()))?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
+    let (Some(scheme), Some(authority)) = (scheme, uri.authority()) else {
+        return Err(refuse("it must be http://HOST:PORT or https://HOST:PORT".to_owned()));
+    };
+    if !matches!(uri.path(), "" | "/") {
+        return Err(refuse("it has a path; the protocol knows which one".to_owned()));
+    }
+    let built = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path).build();
+    built.map_err(|error| refuse(error.to_string()))
+}
+
+fn client(load: &Load, grpc: bool) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, ProbeError> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    let with_tls = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls::client(&load.tls)?);
+    let with_tls = with_tls.https_or_http();
+    let with_tls = match load.tls.server_name.as_str() {
+        "" => with_tls,
+        name => {
+            let name = rustls::pki_types::ServerName::try_from(name.to_owned())
+                .map_err(|error| ProbeError::Plan(format!("TLS server name {name:?}: {error}")))?;
+            with_tls.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
+        }
+    };
+    let connector = if grpc {
+        with_tls.enable_http2().wrap_connector(tcp)
+    } else {
+        with_tls.enable_http1().wrap_connector(tcp)
+    };
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        // Whatever is sent again is sent again here, and on the books.
+        .retry_canceled_requests(false)
+        .http2_only(grpc)
+        .http2_initial_stream_window_size(WINDOW)
+        .http2_initial_connection_window_size(WINDOW)
+        .http2_max_send_buf_size(WINDOW as usize)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .http2_keep_alive_timeout(KEEPALIVE_PATIENCE)
+        .http2_keep_alive_while_idle(true);
+    Ok(builder.build(connector))
+}
+
+fn grpc_answer(head: &http::response::Parts, body: &[u8], trailers: Option<&HeaderMap>) -> Answer {
+    // Without a body the status comes in the headers.
+    let status =
+        trailers.and_then(Status::from_header_map).or_else(|| Status::from_header_map(&head.headers));
+    let Some(status) = status else {
+        // What a proxy says in the agent's place. <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
+        let code = match head.status.as_u16() {
+            400 => Code::Internal,
+            401 => Code::Unauthenticated,
+            403 => Code::PermissionDenied,
+            404 => Code::Unimplemented,
+            429 | 502 | 503 | 504 => Code::Unavailable,
+            _ => Code::Unknown,
+        };
+        return retry::grpc(code, &format!("HTTP {} without a gRPC status", head.status), None);
+    };
+    if status.code() == Code::Ok {
+        return taken(body.get(FRAME..).unwrap_or_default());
+    }
+    retry::grpc(status.code(), status.message(), crate::retry_info::decode(status.details()))
+}
+
+fn http_answer(head: &http::response::Parts, body: &[u8]) -> Answer {
+    let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    match retry::http(head.status.as_u16(), &String::from_utf8_lossy(body), after.map(Duration::from_secs)) {
+        Answer::Taken => taken(body),
+        refused => refused,
+    }
+}
+
+/// An answer that says OK: all of it, unless it says otherwise.
+fn taken(body: &[u8]) -> Answer {
+    match ExportTraceServiceResponse::decode(body) {
+        Ok(answer) if answer.partial_success.as_ref().is_none_or(|part| part.rejected_spans == 0) => {
+            Answer::Taken
+        }
+        // What cannot be read cannot be relied upon.
+        Ok(_) | Err(_) => Answer::Partial,
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
