@@ -46,7 +46,7 @@ async fn a_port_that_refuses_is_closed_and_opens_again() {
 
     served.told(vec![]).await;
     eventually("the port is open again", async || client.export(request(2..3)).await.is_ok()).await;
-    assert!(!served.books().await.delivered(STREAM).contains(1));
+    assert!(!served.books().await.delivered(STREAM).clone().contains(1));
 }
 
 #[tokio::test]
