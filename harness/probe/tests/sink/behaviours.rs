@@ -93,7 +93,7 @@ async fn a_reset_stream_is_internal_to_the_client_and_unanswered_in_the_books() 
     served.told(vec![]).await;
     client.export(request(5..6)).await.expect("the connection lives on");
     let ledger = served.books().await;
-    assert_eq!((refused(&ledger, UNANSWERED), ledger.delivered(STREAM).clone()), (set(0, 5), set(5, 6)));
+    assert_eq!((refused(&ledger, 13), ledger.delivered(STREAM).clone()), (set(0, 5), set(5, 6)));
 }
 
 #[tokio::test]
