@@ -85,7 +85,7 @@ async fn when_to_try_again_is_told() {
 }
 
 #[tokio::test]
-async fn a_reset_stream_is_internal_to_the_client_and_unanswered_in_the_books() {
+async fn a_reset_stream_is_internal_to_the_client_and_on_the_books() {
     let served = Served::new().await;
     let mut client = served.client().await;
     served.does(Kind::ResetStreams(Empty {})).await;
