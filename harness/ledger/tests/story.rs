@@ -1,6 +1,8 @@
 //! The arithmetic of the crate's words, on stories with crashes, several sinks and copies of ledgers, against
 //! sets of numbers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 use spanproof_ledger::{
