@@ -66,9 +66,12 @@ impl Sink {
         let Some(control::plan::Role::Sink(role)) = &plan.role else {
             return Err(ProbeError::Plan("it is not a sink's".to_owned()));
         };
-        let (file, records) = LedgerFile::open(&self.path)?;
-        let ledger = SinkLedger::from_records(&records)
-            .map_err(|source| ProbeError::Contradiction { path: self.path.clone(), source })?;
+        let mut ledger = SinkLedger::default();
+        let file = LedgerFile::open_with(&self.path, |record| {
+            ledger
+                .apply(&record)
+                .map_err(|source| ProbeError::Contradiction { path: self.path.clone(), source })
+        })?;
         let identity = Identity::new(plan.run_tag, plan.spans_per_trace, plan.streams_per_trace);
         let behaviours = role.behaviours.clone().unwrap_or_default();
         let mut books = Books { identity, seed: role.seed, behaviours, file, ledger, problem: String::new() };
@@ -297,7 +300,7 @@ impl probe_server::Probe for Sink {
     async fn progress(&self, _: Request<ProgressRequest>) -> Result<Response<ProgressReply>, tonic::Status> {
         let books = self.lock();
         let streams = books.iter().flat_map(|books| {
-            books.ledger.streams().map(|stream| StreamRanges::of(stream, &books.ledger.delivered(stream)))
+            books.ledger.streams().map(|stream| StreamRanges::of(stream, books.ledger.delivered(stream)))
         });
         Ok(Response::new(ProgressReply { streams: streams.collect() }))
     }
