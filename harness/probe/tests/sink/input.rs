@@ -106,7 +106,7 @@ async fn both_protocols_are_taken_plain_and_packed() {
     let mut large = request(50..60);
     large.resource_spans[0].schema_url = "a".repeat(20 << 20);
     client.export(large).await.unwrap();
-    assert_eq!(served.books().await.delivered(STREAM), set(0, 60));
+    assert_eq!(delivered(&served.books().await), set(0, 60));
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn what_is_no_request_is_refused_and_nothing_is_taken() {
 
     served.client().await.export(request(7..9)).await.expect("it goes on");
     let ledger = served.books().await;
-    assert_eq!((ledger.delivered(STREAM), ledger.refused_requests()), (set(7, 9), 0));
+    assert_eq!((delivered(&ledger), ledger.refused_requests()), (set(7, 9), 0));
 }
 
 #[tokio::test]
@@ -202,6 +202,9 @@ async fn more_than_it_can_hold_is_refused_while_it_comes() {
     let served = Served::new().await;
     let answer = post(&served, &[PROTOBUF], vec![0; (64 << 20) + 100]).await;
     assert_eq!(answer.status, 413);
+    let answer = grpc(&served, &[], framed(0, &vec![0; (64 << 20) + 100])).await;
+    assert_eq!(answer.header("grpc-status"), "8");
+    served.client().await.export(request(0..1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -246,7 +249,7 @@ proptest! {
                 post(&served, &[PROTOBUF, ("content-encoding", encoding)], bytes).await;
             }
             served.client().await.export(request(0..1)).await.unwrap();
-            assert_eq!(served.books().await.delivered(STREAM), set(0, 1));
+            assert_eq!(delivered(&served.books().await), set(0, 1));
         });
     }
 }

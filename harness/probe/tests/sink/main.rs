@@ -95,7 +95,7 @@ fn plan() -> Plan {
 fn books(dir: &Path) -> SinkLedger {
     let bytes = std::fs::read(dir.join("sink.ledger")).unwrap();
     let decoded = log::decode::<SinkRecord>(&bytes).unwrap();
-    assert_eq!(decoded.whole, bytes.len());
+    assert_eq!(decoded.whole, bytes.len() as u64);
     SinkLedger::from_records(&decoded.records).unwrap()
 }
 
@@ -126,6 +126,11 @@ fn of_spans(spans: Vec<Span>) -> ExportTraceServiceRequest {
 
 fn set(start: u64, end: u64) -> RangeSet {
     [Range::new(start, end)].into_iter().collect()
+}
+
+/// What was taken.
+fn delivered(ledger: &SinkLedger) -> RangeSet {
+    ledger.delivered(STREAM).clone()
 }
 
 /// What was refused with a code.
