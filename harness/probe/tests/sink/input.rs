@@ -3,7 +3,7 @@
 use super::*;
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use proptest::prelude::*;
@@ -24,6 +24,8 @@ struct Answer {
     headers: http::HeaderMap,
     trailers: http::HeaderMap,
     body: Bytes,
+    /// Whether the head was all of it.
+    ended: bool,
 }
 
 impl Answer {
@@ -67,10 +69,11 @@ async fn ask(
         tokio::spawn(connection);
         sender.send_request(request).await.unwrap()
     };
+    let ended = answer.body().is_end_stream();
     let (head, body) = answer.into_parts();
     let body = body.collect().await.unwrap();
     let trailers = body.trailers().cloned().unwrap_or_default();
-    Answer { status: head.status.as_u16(), headers: head.headers, trailers, body: body.to_bytes() }
+    Answer { status: head.status.as_u16(), headers: head.headers, trailers, body: body.to_bytes(), ended }
 }
 
 async fn post(served: &Served, headers: Headers<'_>, body: Vec<u8>) -> Answer {
@@ -186,6 +189,8 @@ async fn what_is_no_request_is_refused_and_nothing_is_taken() {
         let answer = grpc(&served, headers, body).await;
         assert_eq!((answer.status, answer.header("grpc-status")), (200, code), "{headers:?} {start:?}");
         assert!(!answer.header("grpc-message").is_empty(), "it says why");
+        // Other than tonic, grpc-go takes a status in the head only if nothing follows.
+        assert!(answer.ended, "{headers:?} {start:?}");
     }
     let unknown = ("POST", "/opentelemetry.proto.collector.logs.v1.LogsService/Export");
     let headers = [("content-type", "application/grpc+proto")];
