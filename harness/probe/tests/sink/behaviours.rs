@@ -85,7 +85,7 @@ async fn when_to_try_again_is_told() {
 }
 
 #[tokio::test]
-async fn a_reset_stream_is_internal_to_the_client_and_unanswered_in_the_books() {
+async fn a_reset_stream_is_internal_to_the_client_and_in_the_books() {
     let served = Served::new().await;
     let mut client = served.client().await;
     served.does(Kind::ResetStreams(Empty {})).await;
@@ -93,7 +93,7 @@ async fn a_reset_stream_is_internal_to_the_client_and_unanswered_in_the_books() 
     served.told(vec![]).await;
     client.export(request(5..6)).await.expect("the connection lives on");
     let ledger = served.books().await;
-    assert_eq!((refused(&ledger, UNANSWERED), delivered(&ledger)), (set(0, 5), set(5, 6)));
+    assert_eq!((refused(&ledger, 13), delivered(&ledger)), (set(0, 5), set(5, 6)));
 }
 
 #[tokio::test]

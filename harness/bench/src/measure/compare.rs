@@ -1,0 +1,154 @@
+//! Spans per processor second: the probes next to telemetrygen and the Collector, in turn on the same machine.
+
+use super::{Failure, ROUNDS};
+use crate::probe::{Load, Probe, pass};
+use crate::process::{Cpu, Process, free_port};
+use crate::report::{Bound, Report, median};
+use crate::{BenchError, Tools};
+use std::io::Write;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+const WARM_UP: f64 = 1.0;
+const WINDOW: f64 = 3.0;
+
+/// What an emitter and whoever it sends to did in a window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) acknowledged: u64,
+    pub(super) seconds: f64,
+    pub(super) emitter: Cpu,
+    pub(super) receiver: Cpu,
+}
+
+/// Lets an emitter run for a while, and then looks at a window.
+pub(super) async fn window(
+    emitter: &mut Probe,
+    receiver: &Process,
+    seconds: f64,
+) -> Result<Window, BenchError> {
+    pass(WARM_UP).await;
+    let (began, before) = (Instant::now(), emitter.acknowledged().await?);
+    let (emitter_before, receiver_before) = (emitter.process.cpu()?, receiver.cpu()?);
+    pass(seconds).await;
+    let (lasted, after) = (began.elapsed(), emitter.acknowledged().await?);
+    let window = Window {
+        acknowledged: after - before,
+        seconds: lasted.as_secs_f64(),
+        emitter: emitter.process.cpu()?.since(emitter_before),
+        receiver: receiver.cpu()?.since(receiver_before),
+    };
+    if window.acknowledged == 0 {
+        return Err(emitter.process.problem("nothing was acknowledged"));
+    }
+    Ok(window)
+}
+
+fn per_second(spans: u64, cpu: Cpu) -> f64 {
+    spans as f64 / cpu.total()
+}
+
+/// telemetrygen as it does best here: see `telemetrygen` for what was tried.
+const TELEMETRYGEN_WORKERS: u32 = 100;
+/// Spans of each worker per second; a trace of two spans takes two of them.
+const TELEMETRYGEN_RATE: u32 = 200;
+const TELEMETRYGEN_BATCH: u32 = 512;
+const TELEMETRYGEN_TRACES: u32 = 300;
+
+pub(super) async fn emitter<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
+    // Requests as large as the other's, at a rate well below what takes all of the machine.
+    let load = Load { rate: 200_000.0, per_request: TELEMETRYGEN_BATCH };
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let theirs_now = telemetrygen(tools).await?;
+        let sink = Probe::sink(tools).await?;
+        let mut emitter = Probe::emitter(tools, load, sink.otlp).await?;
+        let seen = window(&mut emitter, &sink.process, WINDOW).await?;
+        let ours_now = per_second(seen.acknowledged, seen.emitter);
+        ours.push(ours_now);
+        theirs.push(theirs_now);
+        ratios.push(ours_now / theirs_now);
+    }
+    report.figure("telemetrygen_spans_per_cpu_s", median(theirs), "spans/s")?;
+    report.figure("emitter_spans_per_cpu_s", median(ours), "spans/s")?;
+    Ok(report.bound("emitter_vs_telemetrygen", median(ratios), "x", Bound::AtLeast(20.0))?)
+}
+
+/// One life of telemetrygen: acknowledged spans per processor second.
+async fn telemetrygen(tools: &Tools) -> Result<f64, BenchError> {
+    let mut sink = Probe::sink(tools).await?;
+    let mut command = Command::new(&tools.telemetrygen);
+    command.args(["traces", "--otlp-insecure"]);
+    command.args(["--otlp-endpoint", &format!("127.0.0.1:{}", sink.otlp)]);
+    for (option, value) in [
+        ("--workers", TELEMETRYGEN_WORKERS),
+        ("--rate", TELEMETRYGEN_RATE),
+        ("--traces", TELEMETRYGEN_TRACES),
+        ("--batch-size", TELEMETRYGEN_BATCH),
+    ] {
+        command.args([option, &value.to_string()]);
+    }
+    let dir = tempfile::tempdir()
+        .map_err(|source| BenchError::Start { name: "telemetrygen".to_owned(), source })?;
+    let process = Process::start("telemetrygen", dir.path(), command)?;
+    let used = process.ended(Duration::from_secs(60)).await?;
+    // Its spans are nobody's: the sink counts them as such.
+    let arrived = sink.status().await?.sink.unwrap_or_default().unexpected;
+    let sent = u64::from(2 * TELEMETRYGEN_TRACES * TELEMETRYGEN_WORKERS);
+    if arrived != sent {
+        return Err(BenchError::Void(format!("telemetrygen dropped spans: {arrived} of {sent} arrived")));
+    }
+    Ok(per_second(arrived, used))
+}
+
+pub(super) async fn sink<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
+    // As large as the agents of this project send them; both can do more than this rate.
+    let load = Load { rate: 100_000.0, per_request: 1_000 };
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let collector = Collector::start(tools).await?;
+        let mut emitter = Probe::emitter(tools, load, collector.otlp).await?;
+        let seen = window(&mut emitter, &collector.process, WINDOW).await?;
+        let theirs_now = per_second(seen.acknowledged, seen.receiver);
+        drop((emitter, collector));
+
+        let sink = Probe::sink(tools).await?;
+        let mut emitter = Probe::emitter(tools, load, sink.otlp).await?;
+        let seen = window(&mut emitter, &sink.process, WINDOW).await?;
+        let ours_now = per_second(seen.acknowledged, seen.receiver);
+        ours.push(ours_now);
+        theirs.push(theirs_now);
+        ratios.push(ours_now / theirs_now);
+    }
+    report.figure("collector_spans_per_cpu_s", median(theirs), "spans/s")?;
+    report.figure("sink_spans_per_cpu_s", median(ours), "spans/s")?;
+    Ok(report.bound("sink_vs_collector", median(ratios), "x", Bound::AtLeast(4.0))?)
+}
+
+/// A Collector that takes traces and forgets them, and says nothing of itself.
+struct Collector {
+    process: Process,
+    otlp: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Collector {
+    async fn start(tools: &Tools) -> Result<Self, BenchError> {
+        let failed = |source| BenchError::Start { name: "the Collector".to_owned(), source };
+        let (dir, otlp) = (tempfile::tempdir().map_err(failed)?, free_port()?);
+        let config = format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{otlp}'}}}}}}}}\n\
+             exporters: {{debug: {{verbosity: basic}}}}\n\
+             service:\n  \
+               telemetry: {{metrics: {{level: none}}}}\n  \
+               pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}\n"
+        );
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, config).map_err(failed)?;
+        let mut command = Command::new(&tools.collector);
+        command.arg("--config").arg(&path);
+        let mut process = Process::start("collector", dir.path(), command)?;
+        process.listens(otlp).await?;
+        Ok(Self { process, otlp, _dir: dir })
+    }
+}
