@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The label's key. Its value is the run's: one for each process of these tests.
-const LABEL: &str = "spanproof.docker-test";
+pub(crate) const LABEL: &str = "spanproof.docker-test";
 /// Gives the run its name, so that a test that starts another process of these tests can find what that one made.
 pub(crate) const RUN: &str = "SPANPROOF_DOCKER_TEST";
 
@@ -63,64 +63,31 @@ pub(crate) fn try_docker(arguments: &[&str]) -> Result<String, String> {
     if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
 }
 
-/// A network with addresses that are given by hand, so that a container that is started again has the one
-/// that it had.
-#[derive(Debug)]
-pub(crate) struct Network {
-    pub(crate) name: String,
-    /// The first three bytes of its addresses.
-    prefix: String,
+/// What can have a label: how it is listed, and how it is removed.
+const KINDS: [(&[&str], &[&str]); 3] = [
+    (&["ps", "--all"], &["rm", "--force", "--volumes"]),
+    (&["network", "ls"], &["network", "rm"]),
+    (&["volume", "ls"], &["volume", "rm"]),
+];
+
+fn listed(list: &[&str], label: &str) -> Result<Vec<String>, String> {
+    let filter = format!("label={label}");
+    let listed = try_docker(&[list, &["--quiet", "--filter", &filter]].concat())?;
+    Ok(listed.lines().map(str::to_owned).collect())
 }
 
-impl Network {
-    pub(crate) fn create(name: &str, labels: &[String]) -> Self {
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
-        let mut refused = String::new();
-        // 198.18.0.0/15 is set aside for measurements between networks: nothing real has such an address.
-        for attempt in 0..512 {
-            let number = (started / 1_000 + attempt * 37) % 512;
-            let prefix = format!("198.{}.{}", 18 + number / 256, number % 256);
-            let (subnet, range) = (format!("{prefix}.0/24"), format!("{prefix}.128/25"));
-            let mut create = vec!["network", "create", "--subnet", &subnet, "--ip-range", &range];
-            create.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
-            create.push(name);
-            match try_docker(&create) {
-                Ok(_) => return Self { name: name.to_owned(), prefix },
-                // Another test's has it.
-                Err(error) if error.contains("overlap") => refused = error,
-                Err(error) => panic!("a network: {error}"),
-            }
-        }
-        panic!("no subnet is free: {refused}");
-    }
-
-    pub(crate) fn address(&self, host: u8) -> String {
-        format!("{}.{host}", self.prefix)
-    }
-
-    /// Gives a container that runs in this network this address, for good.
-    pub(crate) fn pin(&self, container: &str, address: &str) {
-        docker(&["network", "disconnect", &self.name, container]);
-        docker(&["network", "connect", "--ip", address, &self.name, container]);
-    }
+/// Everything with a label (`key=value`): containers, networks, volumes.
+pub(crate) fn with_label(label: &str) -> Vec<String> {
+    KINDS.iter().flat_map(|(list, _)| listed(list, label).unwrap()).collect()
 }
 
 /// Removes everything with a label.
 pub(crate) fn remove(label: &str) -> Result<(), String> {
-    let filter = format!("label={label}");
-    let list = |what: &[&str]| {
-        let listed = try_docker(&[what, &["-q", "--filter", &filter]].concat())?;
-        Ok::<_, String>(listed.lines().map(str::to_owned).collect::<Vec<_>>())
-    };
-    for (list_what, remove_what) in [
-        (&["ps", "-a"][..], &["rm", "--force", "--volumes"][..]),
-        (&["network", "ls"], &["network", "rm"]),
-        (&["volume", "ls"], &["volume", "rm"]),
-    ] {
-        let found = list(list_what)?;
+    for (list, remove) in KINDS {
+        let found = listed(list, label)?;
+        let found: Vec<&str> = found.iter().map(String::as_str).collect();
         if !found.is_empty() {
-            let found: Vec<&str> = found.iter().map(String::as_str).collect();
-            try_docker(&[remove_what, &found].concat())?;
+            try_docker(&[remove, &found].concat())?;
         }
     }
     Ok(())

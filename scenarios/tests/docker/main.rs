@@ -10,6 +10,10 @@
 mod config;
 mod engine;
 mod keeps;
+mod leaves_nothing;
+mod loses;
+mod misbehaves;
 mod outcome;
 mod probe;
 mod tier;
+mod wire;

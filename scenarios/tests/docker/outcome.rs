@@ -58,11 +58,26 @@ impl Outcome {
         assert_eq!(counts.lost, 0, "{:?}: {counts:?}", self.lost());
     }
 
-    /// Spans are lost, and the backend never saw one of them: they vanished on the way.
+    /// Spans are lost that the backend never refused: they vanished, though it took all that it was sent.
     #[track_caller]
-    pub(crate) fn spans_vanish(&self) {
+    pub(crate) fn spans_vanish(&self, of_at_least: u64) {
         let counts = self.counts();
-        assert!(counts.lost > counts.lost_refused, "{counts:?}");
+        assert!(counts.acknowledged >= of_at_least, "{counts:?}");
+        assert!(counts.lost > 0, "{counts:?}");
+        assert_eq!(counts.lost_refused, 0, "{counts:?}");
+    }
+
+    /// Of a backlog at least so many spans are lost.
+    #[track_caller]
+    pub(crate) fn loses_at_least(&self, spans: u64) {
+        let counts = self.counts();
+        assert!(counts.lost >= spans, "{counts:?}");
+    }
+
+    /// The backend refused some with this code, whatever became of them later.
+    #[track_caller]
+    pub(crate) fn some_were_refused(&self, code: u8) {
+        assert!(self.stream().refused.contains_key(&code), "{:?}", self.stream().refused);
     }
 
     /// Spans are lost, and each of them was refused by the backend with this code.

@@ -1,7 +1,7 @@
 //! A tier of containers: emitter → agent → two gateways → sink, each of the real image.
 
 use crate::config::{Part, memory_limit, merge};
-use crate::engine::{self, Network, docker};
+use crate::engine::{self, docker};
 use crate::outcome::{self, Outcome};
 use crate::probe::{Probe, STREAM};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use spanproof::cluster::{Images, cache_dir};
 use spanproof::settle::{Settling, Sight};
 use spanproof_ledger::{EmitterLedger, RangeSet, SinkLedger};
 use spanproof_probe::control::{
-    Behaviour, Behaviours, EmitPlan, Scrape, Segment, SinkPlan, State, behaviour::Kind, plan::Role,
+    Behaviour, Behaviours, EmitPlan, Refuse, Scrape, Segment, SinkPlan, State, behaviour::Kind, plan::Role,
     segment::Shape,
 };
 use std::collections::BTreeMap;
@@ -29,14 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The seed of what the sink does to a share.
 pub(crate) const SEED: u64 = 11;
 const OTLP_PORT: u16 = spanproof_probe::OTLP_PORT;
-/// The emitter's, the sink's, the agent's, and the gateways' addresses in the network.
-const HOSTS: [(&str, u8); 5] =
-    [("emit", 10), ("backend", 11), ("agent", 12), (GATEWAYS[0], 13), (GATEWAYS[1], 14)];
-const GATEWAYS: [&str; 2] = ["gateway-0", "gateway-1"];
+const METRICS_PORT: u32 = 8888;
+/// The gateways' names.
+pub(crate) const GATEWAYS: [&str; 2] = ["gateway-0", "gateway-1"];
 
 /// The version that the manifests ship, and the one before it.
 pub(crate) const VERSION: &str = "0.161.0";
 pub(crate) const VERSION_BEFORE: &str = "0.160.0";
+
+/// What a backend in an outage says.
+pub(crate) const UNAVAILABLE: Kind = Kind::Refuse(Refuse { code: 14, retry_after_ms: None });
 
 /// How a tier differs from what is shipped.
 #[derive(Debug, Clone)]
@@ -70,7 +72,8 @@ pub(crate) struct Tier {
     setup: Setup,
     label: String,
     name: String,
-    network: Network,
+    /// By container, as the engine gave them.
+    addresses: BTreeMap<&'static str, String>,
     containers: BTreeMap<&'static str, ContainerAsync<GenericImage>>,
     emit: Option<Probe>,
     sink: Option<Probe>,
@@ -82,8 +85,8 @@ pub(crate) struct Tier {
 pub(crate) struct Standing {
     pub(crate) acknowledged: u64,
     pub(crate) delivered: u64,
-    /// Times that the sink refused a stream's spans of a request.
-    pub(crate) refused_requests: u64,
+    /// Attempts of the emitter that failed.
+    pub(crate) failed_requests: u64,
     /// Requests and connections that the sink did something to.
     pub(crate) misbehaved: u64,
 }
@@ -96,21 +99,20 @@ impl Tier {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("spanproof-{run}-{number}");
         let label = format!("{key}.tier={name}");
-        let network = Network::create(&name, &[format!("{key}={run}"), label.clone()]);
         let mut tier = Self {
             setup,
             label,
             name,
-            network,
+            addresses: BTreeMap::new(),
             containers: BTreeMap::new(),
             emit: None,
             sink: None,
             began: Instant::now(),
         };
-        let mut volume = vec!["volume", "create", "--label", &tier.label];
         let run_label = format!("{key}={run}");
-        volume.extend(["--label", &run_label, &tier.name]);
-        docker(&volume);
+        for made in ["network", "volume"] {
+            docker(&[made, "create", "--label", &run_label, "--label", &tier.label, &tier.name]);
+        }
         let queue = format!("{}:/queue", tier.name);
         let give = ["give", "--user=10001", "--group=10001", "/queue"];
         let probe = images().probe().image.clone();
@@ -118,11 +120,18 @@ impl Tier {
         docker(&[&once[..], &give].concat());
 
         tier.start_probe("backend", "sink").await;
-        let sink = Probe::at(&tier.address("backend")).await;
-        let scrape =
-            |role: &str, host: &str| Scrape { role: role.to_owned(), host: host.to_owned(), port: 8888 };
+        let sink = Probe::at(&tier.addresses["backend"]).await;
+        let scrape = |role: &str, name: &str| Scrape {
+            role: role.to_owned(),
+            host: tier.container_name(name),
+            port: METRICS_PORT,
+        };
         sink.start(Role::Sink(SinkPlan {
-            scrape: vec![scrape("agent", "agent"), scrape("gateway", "gateway-headless")],
+            scrape: vec![
+                scrape("agent", "agent"),
+                scrape("gateway", GATEWAYS[0]),
+                scrape("gateway", GATEWAYS[1]),
+            ],
             metrics: vec!["otelcol_exporter_queue_size".to_owned()],
             seed: SEED,
             ..SinkPlan::default()
@@ -134,7 +143,7 @@ impl Tier {
         }
         tier.start_collector(Part::Agent, "agent", tier.setup.agent_version).await;
         tier.start_probe("emit", "emit").await;
-        let emit = Probe::at(&tier.address("emit")).await;
+        let emit = Probe::at(&tier.addresses["emit"]).await;
         emit.start(Role::Emit(EmitPlan {
             stream: u32::from(STREAM),
             profile: vec![Segment { duration_ms: 0, shape: Some(Shape::Constant(SPANS_PER_SECOND)) }],
@@ -149,6 +158,11 @@ impl Tier {
         tier
     }
 
+    /// What everything of it is labelled with: `key=value`.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
     fn emit(&self) -> &Probe {
         self.emit.as_ref().unwrap()
     }
@@ -157,16 +171,16 @@ impl Tier {
         self.sink.as_ref().unwrap()
     }
 
-    fn address(&self, name: &str) -> String {
-        self.network.address(HOSTS.iter().find(|(host, _)| *host == name).unwrap().1)
+    fn container_name(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
     }
 
-    /// Every container knows every address by name, the gateways' by their Service's name, too. An address
-    /// stays known while its container is down, as a pod's does while a container in it is started again.
+    /// A container knows those that were started before it by name, the gateways by their Service's name. Not
+    /// by DNS: an address stays known while its container is down, as a pod's does while a container in it is
+    /// started again.
     fn hosts(&self) -> Vec<String> {
-        let named = HOSTS.iter().map(|(name, _)| (*name, *name));
-        let service = GATEWAYS.iter().map(|name| ("gateway-headless", *name));
-        named.chain(service).map(|(name, host)| format!("{name}:{}", self.address(host))).collect()
+        let service = |name| if GATEWAYS.contains(&name) { "gateway-headless" } else { name };
+        self.addresses.iter().map(|(name, address)| format!("{}:{address}", service(name))).collect()
     }
 
     fn request(&self, image: &str, name: &str, memory: Option<i64>) -> ContainerRequest<GenericImage> {
@@ -175,8 +189,8 @@ impl Tier {
         let (tier_key, tier) = self.label.split_once('=').unwrap();
         let hosts = self.hosts();
         GenericImage::new(image, tag)
-            .with_container_name(format!("{}-{name}", self.name))
-            .with_network(&self.network.name)
+            .with_container_name(self.container_name(name))
+            .with_network(&self.name)
             .with_label(key, run)
             .with_label(tier_key, tier)
             .with_host_config_modifier(move |host| {
@@ -188,9 +202,11 @@ impl Tier {
 
     async fn run(&mut self, name: &'static str, request: ContainerRequest<GenericImage>, port: u16) {
         let container = request.start().await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let address = self.address(name);
-        self.network.pin(container.id(), &address);
         self.containers.insert(name, container);
+        let address = self.asked_address(name);
+        // The engine gives the lowest address that is free: what takes another one's place has its address.
+        let before = self.addresses.insert(name, address.clone()).unwrap_or_else(|| address.clone());
+        assert_eq!(before, address, "{name} is not where it was");
         self.listening(name, port).await;
     }
 
@@ -231,8 +247,13 @@ impl Tier {
         self.run(name, request, OTLP_PORT).await;
     }
 
+    fn asked_address(&self, name: &str) -> String {
+        let format = "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        docker(&["inspect", format, self.id(name)])
+    }
+
     async fn listening(&self, name: &str, port: u16) {
-        let address = format!("{}:{port}", self.address(name));
+        let address = format!("{}:{port}", self.addresses[name]);
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(&address).await.is_err() {
             if Instant::now() > deadline {
@@ -263,9 +284,10 @@ impl Tier {
         docker(&["stop", "--time=30", self.id(name)]);
     }
 
-    /// The same container again: its address, its files.
+    /// The same container again: its files, and its address.
     pub(crate) async fn start_again(&self, name: &str) {
         docker(&["start", self.id(name)]);
+        assert_eq!(self.asked_address(name), self.addresses[name], "{name} is not where it was");
         self.listening(name, OTLP_PORT).await;
     }
 
@@ -302,7 +324,7 @@ impl Tier {
         Standing {
             acknowledged: emit.acknowledged,
             delivered: sink.delivered,
-            refused_requests: sink.refused_requests,
+            failed_requests: emit.failed_requests,
             misbehaved: sink.misbehaved,
         }
     }

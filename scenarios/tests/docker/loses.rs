@@ -1,0 +1,167 @@
+//! The controls: every known way in which a tier that is set up another way loses spans, and is seen to. Where
+//! a control shows nothing as long as the backend is fast, that is shown, too.
+
+use crate::config::Part;
+use crate::keeps::{KILLED_IN_TURN, kill_gateways_in_turn};
+use crate::tier::{Setup, Tier, UNAVAILABLE, VERSION};
+use serde_json::{Value, json};
+use spanproof_probe::control::{Empty, Slow, behaviour::Kind};
+
+const fn slow(milliseconds: u64) -> Kind {
+    Kind::Slow(Slow { min_ms: milliseconds, max_ms: milliseconds, mean_ms: 0.0, take_first: false })
+}
+
+fn exporter(changes: Value) -> Value {
+    json!({"exporters": {"otlp_grpc": changes}})
+}
+
+/// Gateways as the exporter is by default: a queue in memory, acknowledged before it is exported.
+fn gateways_with_a_queue() -> Setup {
+    Setup { gateway: exporter(json!({"sending_queue": null, "retry_on_failure": null})), ..Setup::default() }
+}
+
+/// Gateways with the `batch` processor, which acknowledges before it exports.
+fn gateways_with_batch() -> Setup {
+    let pipelines = json!({"traces": {"processors": ["memory_limiter", "batch"]}});
+    Setup {
+        gateway: json!({"processors": {"batch": {}}, "service": {"pipelines": pipelines}}),
+        ..Setup::default()
+    }
+}
+
+#[tokio::test]
+async fn a_gateways_memory_is_lost_with_it() {
+    let tier = Tier::start(gateways_with_a_queue()).await;
+    tier.backend(slow(500)).await;
+    kill_gateways_in_turn(&tier).await;
+    let outcome = tier.finish().await;
+    outcome.spans_vanish(KILLED_IN_TURN);
+}
+
+/// A fast backend keeps a gateway's queue empty: the control stays green, and shows nothing.
+#[tokio::test]
+#[ignore = "nightly"]
+async fn a_gateways_empty_memory_loses_nothing() {
+    let tier = Tier::start(gateways_with_a_queue()).await;
+    kill_gateways_in_turn(&tier).await;
+    tier.finish().await.nothing_is_lost(KILLED_IN_TURN);
+}
+
+/// A gateway's batch is sent after 200 ms: with a fast backend a kill seldom finds anything in it.
+#[tokio::test]
+#[ignore = "nightly"]
+async fn a_gateways_batch_is_too_short_to_be_lost_with_it() {
+    let tier = Tier::start(gateways_with_batch()).await;
+    kill_gateways_in_turn(&tier).await;
+    tier.finish().await.nothing_is_lost(KILLED_IN_TURN);
+}
+
+/// The batch processor has acknowledged what the exporter behind it, without a queue, cannot get rid of.
+#[tokio::test]
+#[ignore = "nightly"]
+async fn a_gateways_batch_is_dropped_in_an_outage() {
+    let tier = Tier::start(gateways_with_batch()).await;
+    tier.delivers(5_000).await;
+    tier.backend(UNAVAILABLE).await;
+    tier.acknowledges(10_000).await;
+    tier.backend_heals().await;
+    tier.delivers(5_000).await;
+    tier.finish().await.spans_are_refused(14);
+}
+
+#[tokio::test]
+#[ignore = "nightly"]
+async fn an_agent_that_gives_up_loses_an_outages_oldest() {
+    let agent = exporter(json!({"retry_on_failure": {"max_elapsed_time": "5s"}}));
+    let tier = Tier::start(Setup { agent, ..Setup::default() }).await;
+    tier.delivers(5_000).await;
+    tier.backend(UNAVAILABLE).await;
+    tier.acknowledges(40_000).await;
+    tier.backend_heals().await;
+    tier.finish().await.spans_are_refused(14);
+}
+
+/// An agent that does not try again.
+fn without_retry() -> Setup {
+    Setup { agent: exporter(json!({"retry_on_failure": {"enabled": false}})), ..Setup::default() }
+}
+
+/// A backend that refuses loses them at once, restart or not.
+#[tokio::test]
+#[ignore = "nightly"]
+async fn an_agent_without_retry_loses_an_outage() {
+    let tier = Tier::start(without_retry()).await;
+    tier.delivers(5_000).await;
+    tier.backend(UNAVAILABLE).await;
+    tier.acknowledges(10_000).await;
+    tier.backend_heals().await;
+    tier.delivers(5_000).await;
+    tier.finish().await.spans_are_refused(14);
+}
+
+/// Without retry, an agent that ends deletes from its queue on disk what is on its way (opentelemetry-collector
+/// issue 15677). For that to show the backend must hang: then all that is lost was on its way at the end.
+#[tokio::test]
+#[ignore = "nightly"]
+async fn an_agent_without_retry_deletes_what_is_on_its_way_when_it_ends() {
+    let tier = Tier::start(without_retry()).await;
+    tier.delivers(5_000).await;
+    tier.backend(Kind::Hang(Empty {})).await;
+    // Less than the gateways' timeout of 5 s, by which they would refuse it.
+    tier.backlog(4_000).await;
+    tier.terminate("agent");
+    tier.backend_heals().await;
+    tier.start_again("agent").await;
+    tier.delivers(5_000).await;
+    tier.finish().await.spans_are_refused(spanproof_ledger::UNANSWERED);
+}
+
+/// The same with retry: what is on its way stays in the queue.
+#[tokio::test]
+#[ignore = "nightly"]
+async fn an_agent_with_retry_keeps_what_is_on_its_way_when_it_ends() {
+    let tier = Tier::start(Setup::default()).await;
+    tier.delivers(5_000).await;
+    tier.backend(Kind::Hang(Empty {})).await;
+    tier.backlog(4_000).await;
+    tier.terminate("agent");
+    tier.backend_heals().await;
+    tier.start_again("agent").await;
+    tier.delivers(5_000).await;
+    tier.finish().await.nothing_is_lost(10_000);
+}
+
+/// The queue's file goes by its exporter's name: the backlog stays in the old one.
+#[tokio::test]
+#[ignore = "nightly"]
+async fn a_renamed_exporter_leaves_its_backlog_behind() {
+    let renamed = &Part::Agent.configuration()["exporters"]["otlp_grpc"];
+    let agent = json!({
+        "exporters": {"otlp_grpc": null, "otlp": renamed},
+        "service": {"pipelines": {"traces": {"exporters": ["otlp"]}}},
+    });
+    let mut tier = Tier::start(Setup { agent, ..Setup::default() }).await;
+    tier.delivers(5_000).await;
+    tier.backend(UNAVAILABLE).await;
+    tier.backlog(10_000).await;
+    tier.replace_agent(VERSION, json!({})).await;
+    tier.acknowledges(5_000).await;
+    tier.backend_heals().await;
+    tier.delivers(5_000).await;
+    tier.finish().await.loses_at_least(9_000);
+}
+
+#[tokio::test]
+async fn an_agents_memory_is_lost_with_it() {
+    let queue = json!({"storage": null});
+    let tier =
+        Tier::start(Setup { agent: exporter(json!({"sending_queue": queue})), ..Setup::default() }).await;
+    tier.delivers(5_000).await;
+    tier.backend(UNAVAILABLE).await;
+    tier.backlog(10_000).await;
+    tier.kill("agent");
+    tier.start_again("agent").await;
+    tier.acknowledges(5_000).await;
+    tier.backend_heals().await;
+    tier.finish().await.loses_at_least(9_000);
+}
