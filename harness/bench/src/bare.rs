@@ -61,7 +61,9 @@ async fn answer(
         });
         tokio::spawn(async move {
             let mut http = server::conn::http2::Builder::new(TokioExecutor::new());
-            http.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW).max_frame_size(FRAME);
+            http.initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW)
+                .max_frame_size(FRAME);
             // A connection that ends is the other side's affair.
             drop(http.serve_connection(TokioIo::new(stream), service).await);
         });

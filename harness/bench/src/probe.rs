@@ -4,8 +4,8 @@ use crate::process::{Process, free_port};
 use crate::{BenchError, Tools};
 use spanproof_ledger::{Account, Counts, EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
 use spanproof_probe::control::{
-    EmitPlan, Lease, Plan, Segment, SinkPlan, State, Status, StopRequest, plan::Role, probe_client::ProbeClient,
-    segment::Shape,
+    EmitPlan, Lease, Plan, Segment, SinkPlan, State, Status, StopRequest, plan::Role,
+    probe_client::ProbeClient, segment::Shape,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -62,7 +62,8 @@ impl Probe {
     }
 
     async fn start(tools: &Tools, role: &str) -> Result<Self, BenchError> {
-        let data = tempfile::tempdir().map_err(|source| BenchError::Start { name: role.to_owned(), source })?;
+        let data =
+            tempfile::tempdir().map_err(|source| BenchError::Start { name: role.to_owned(), source })?;
         let (control, otlp) = (free_port()?, free_port()?);
         let mut command = Command::new(&tools.probe);
         command.arg(role).arg("--data").arg(data.path());
@@ -134,7 +135,8 @@ pub(crate) async fn account(mut emitter: Probe, mut sink: Probe) -> Result<Count
 }
 
 fn records<R: log::Record>(dir: &Path, name: &str) -> Result<Vec<R>, BenchError> {
-    let bytes = std::fs::read(dir.join(name)).map_err(|error| BenchError::Ledger(format!("{name}: {error}")))?;
+    let bytes =
+        std::fs::read(dir.join(name)).map_err(|error| BenchError::Ledger(format!("{name}: {error}")))?;
     let decoded = log::decode(&bytes).map_err(|error| BenchError::Ledger(format!("{name}: {error}")))?;
     Ok(decoded.records)
 }

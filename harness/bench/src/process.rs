@@ -98,7 +98,8 @@ impl Process {
     pub(crate) fn peak_mib(&self) -> Result<f64, BenchError> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse().ok());
+        let kib =
+            line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse().ok());
         let kib: f64 = kib.ok_or_else(|| self.problem("it is gone"))?;
         Ok(kib / 1024.0)
     }
@@ -129,7 +130,9 @@ fn parse_stat(stat: &str) -> Option<(String, Cpu)> {
 /// A port of the loopback that is free now.
 pub(crate) fn free_port() -> Result<u16, BenchError> {
     let bound = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).map_err(|source| BenchError::Start { name: "a port".to_owned(), source })
+    bound
+        .map(|address| address.port())
+        .map_err(|source| BenchError::Start { name: "a port".to_owned(), source })
 }
 
 #[cfg(test)]

@@ -88,7 +88,8 @@ async fn telemetrygen(tools: &Tools) -> Result<f64, BenchError> {
     ] {
         command.args([option, &value.to_string()]);
     }
-    let dir = tempfile::tempdir().map_err(|source| BenchError::Start { name: "telemetrygen".to_owned(), source })?;
+    let dir = tempfile::tempdir()
+        .map_err(|source| BenchError::Start { name: "telemetrygen".to_owned(), source })?;
     let process = Process::start("telemetrygen", dir.path(), command)?;
     let used = process.ended(Duration::from_secs(60)).await?;
     // Its spans are nobody's: the sink counts them as such.

@@ -64,7 +64,8 @@ async fn probes(tools: &Tools) -> Result<Flow, BenchError> {
 }
 
 async fn bare_http2(tools: &Tools, bytes: usize) -> Result<Flow, BenchError> {
-    let dir = tempfile::tempdir().map_err(|source| BenchError::Start { name: "bare HTTP/2".to_owned(), source })?;
+    let dir =
+        tempfile::tempdir().map_err(|source| BenchError::Start { name: "bare HTTP/2".to_owned(), source })?;
     let (port, count) = (free_port()?, dir.path().join("count"));
     let mut command = Command::new(&tools.own);
     command.args(["bare-serve", &port.to_string()]);

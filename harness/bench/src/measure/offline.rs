@@ -34,7 +34,8 @@ pub(super) async fn ledger<W: Write>(tools: &Tools, report: &mut Report<W>) -> R
 
 /// An hour at 2,000 spans per second, from a run that was recorded and drawn out.
 pub(super) async fn judge<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
-    let dir = tempfile::tempdir().map_err(|source| BenchError::Start { name: "an hour".to_owned(), source })?;
+    let dir =
+        tempfile::tempdir().map_err(|source| BenchError::Start { name: "an hour".to_owned(), source })?;
     hour::draw_out(&tools.recorded, dir.path())?;
     let mut seconds = Vec::new();
     for _ in 0..ROUNDS {
