@@ -127,3 +127,33 @@ fn encoded<R: log::Record>(records: &[R]) -> Result<Vec<u8>, BenchError> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spanproof_ledger::{Account, EmitterLedger, SinkLedger};
+
+    #[test]
+    fn an_hour_has_an_hours_spans_and_none_is_lost() {
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/runs/two-drains");
+        let dir = tempfile::tempdir().unwrap();
+        draw_out(&recorded, dir.path()).unwrap();
+        let read = |name: &str| std::fs::read(dir.path().join("ledgers").join(name)).unwrap();
+        let nodes = ["dev-worker", "dev-worker2", "dev-worker3"];
+        let emitters = nodes.map(|node| {
+            EmitterLedger::from_records(&decoded(&read(&format!("emit-{node}.ledger"))).unwrap()).unwrap()
+        });
+        let sink = SinkLedger::from_records(&decoded(&read("sink-0.ledger")).unwrap()).unwrap();
+        assert!(emitters.iter().all(|emitter| emitter.seal().is_some()) && sink.seal().is_some());
+        let counts = Account::of(&emitters, &[sink]).counts;
+        let (new, before) = (TIMES * WINDOW_S * RATE, 65_100);
+        assert!((before + new - 150..=before + new).contains(&counts.acknowledged), "{counts:?}");
+        assert_eq!(counts.delivered, counts.acknowledged, "{counts:?}");
+        assert_eq!((counts.lost, counts.duplicated, counts.unexpected), (0, 0, 0), "{counts:?}");
+
+        let lines = timeline::lines(&std::fs::read(dir.path().join("timeline.jsonl")).unwrap()).unwrap();
+        let last = lines.last().unwrap();
+        assert!(last["event"] == "ended" && last["t"].as_f64() > Some(3_600.0), "{last}");
+        assert!(lines.windows(2).all(|pair| pair[0]["t"].as_f64() <= pair[1]["t"].as_f64()));
+    }
+}
