@@ -5,6 +5,8 @@ mod balance;
 mod faults;
 mod gateways_moved;
 mod hpa;
+mod intake;
+mod latency;
 mod load;
 mod loss;
 mod pdb;
@@ -20,8 +22,8 @@ pub use usage::Usage;
 use crate::record::{FORMAT, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spanproof_ledger::{Account, Counts};
-use std::collections::BTreeMap;
+use spanproof_ledger::{Account, Counts, SinkLedger};
+use std::collections::{BTreeMap, BTreeSet};
 use story::Story;
 
 /// What a check, or a run, comes to.
@@ -96,6 +98,7 @@ pub fn judge(record: &Record) -> Judgement {
         loss::check(record, &story, &account),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
+        intake::check(record),
         availability::check(record, &story),
         pdb::check(record, &story),
         gateways_moved::check(record, &story),
@@ -131,6 +134,26 @@ impl Check {
     fn new(name: &str, verdict: Verdict, reason: impl Into<String>, evidence: Value) -> Self {
         Self { name: name.to_owned(), verdict, reason: reason.into(), evidence }
     }
+}
+
+/// Why the sinks' ledgers do not say everything that arrived, if so.
+fn sinks_untold(record: &Record) -> Option<&'static str> {
+    let sources: BTreeSet<u64> = record.sinks.iter().map(SinkLedger::source).collect();
+    if record.sinks.len() != usize::from(record.scenario.tier.sinks) || sources.len() != record.sinks.len() {
+        return Some("a sink's ledger is missing");
+    }
+    let open = record.sinks.iter().any(|sink| sink.seal().is_none());
+    open.then_some("a sink's ledger is not sealed")
+}
+
+/// Why the emitters' ledgers do not say everything that was sent, if so.
+fn emitters_untold(record: &Record) -> Option<String> {
+    let expected = record.environment.streams.len();
+    if record.emitters.len() != expected || expected == 0 {
+        return Some(format!("{} of {expected} emitters' ledgers are there", record.emitters.len()));
+    }
+    let open = record.emitters.iter().find(|emitter| emitter.seal().is_none())?;
+    Some(format!("the ledger of stream {} is not sealed", open.stream()))
 }
 
 /// To three digits behind the point: in seconds, to the millisecond.

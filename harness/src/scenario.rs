@@ -394,12 +394,36 @@ mod tests {
     #[test]
     fn what_was_run_reads_back_as_the_same_scenario() {
         let steps = "[{drain: {at_once: true}}, {evict: {}}, {hold: 90s}, {upgrade: {what: agents, to: 0.161.0}}, \
-                     {spike: {rate: 9000/s}}, {backend: {answers: unavailable}}, {wait: {for: queues-fill}}]";
+                     {spike: {rate: 9000/s}}, {backend: {answers: unavailable, share: 50%, for: 20s}}, \
+                     {backend: {answers: {slow: {min: 1s, max: 2s}}}}, {wait: {for: queues-fill}}]";
         let patches = "[{of: Deployment/gateway, merge: {spec: {replicas: null}}}]";
         let text = format!("name: small\ntier: {{patches: {patches}}}\nsteps: {steps}\n");
         let mut scenario = parse(&text).unwrap();
         scenario.sabotage.emitters_at = Some(Share::percent(50.0));
-        let text = serde_saphyr::to_string(&scenario).unwrap();
-        assert_eq!(parse(&text).unwrap(), scenario, "{text}");
+        for profile in
+            ["", "[{ramp: {from: 1/s, to: 9/s, for: 30s}}, {sine: {mean: 9/s, amplitude: 2/s, period: 5s}}]"]
+        {
+            if !profile.is_empty() {
+                scenario = scenario.set("load.profile", profile).unwrap();
+            }
+            let text = serde_saphyr::to_string(&scenario).unwrap();
+            assert_eq!(parse(&text).unwrap(), scenario, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_shipped_scenario_makes_sense_and_is_called_as_its_file() {
+        let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios");
+        let files = [scenarios.clone(), scenarios.join("controls")].into_iter().flat_map(|folder| {
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+        });
+        let files: Vec<PathBuf> =
+            files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
+        assert!(files.len() > 10, "{files:?}");
+        for path in files {
+            let scenario = Scenario::load(&path, &[]).unwrap();
+            assert_eq!(Some(scenario.name.as_str()), path.file_stem().unwrap().to_str());
+            crate::deploy::check(&scenarios.with_file_name("manifests"), &scenario.tier).unwrap();
+        }
     }
 }

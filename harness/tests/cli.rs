@@ -37,6 +37,26 @@ fn a_scenario_with_an_unknown_field_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_load_or_a_backend_that_makes_no_sense_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |text: &str, words: &[&str]| {
+        let file = scenario(dir.path(), &format!("name: x\n{text}\n"));
+        expect(&spanproof(&["run", &file], |_| {}), 2, words);
+    };
+    let sine = "load:\n  profile: [{sine: {mean: 10/s, amplitude: 20/s, period: 1m}}]";
+    refused(sine, &["scenario.yaml:3:12", "`amplitude` must be less than `mean`"]);
+    let endless = "load:\n  profile: [{constant: {rate: 1/s}}, {constant: {rate: 2/s}}]";
+    refused(endless, &["scenario.yaml:3:12", "only the last stretch"]);
+    let both = "load: {rate: 5/s, profile: [{constant: {rate: 1/s}}]}";
+    refused(both, &["scenario.yaml:2:7", "`rate` and `profile` exclude each other"]);
+    refused("steps:\n  - backend: {answers: sulk}", &["scenario.yaml:3:24", "sulk", "reset-streams"]);
+    let slow = "steps:\n  - backend: {answers: {slow: {min: 2s, max: 1s}}}";
+    refused(slow, &["scenario.yaml:3:14", "`min` is longer than `max`"]);
+    let spike = "load: {profile: [{constant: {rate: 1/s}}]}\nsteps: [{spike: {rate: 9/s}}]";
+    refused(spike, &["scenario.yaml", "write the spike into the profile"]);
+}
+
+#[test]
 fn a_scenario_that_is_not_there_is_named() {
     expect(&spanproof(&["run", "no-such.yaml"], |_| {}), 2, &["no-such.yaml"]);
 }

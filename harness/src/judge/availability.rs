@@ -1,9 +1,10 @@
 //! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
 
-use super::{Check, Story, Verdict, rounded};
+use super::{Check, Story, Verdict, rounded, sinks_untold};
 use crate::record::Record;
 use crate::world::Kind;
 use serde_json::json;
+use spanproof_ledger::SinkLedger;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let minimum = record.environment.pdb_minimum as usize;
@@ -31,6 +32,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         || "how long deliveries paused is not known".to_owned(),
         |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
     );
+    let remembered = pauses(record).into_iter().filter(|(from, to)| from.is_finite() && to.is_finite());
     let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64());
     let evidence = json!({
         "minimum": minimum,
@@ -41,7 +43,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         "delivery_gap_s": gap.map(|(from, to)| rounded(to - from)),
         "delivery_gap": gap.map(|(from, to)| [rounded(from), rounded(to)]),
         "delivery_gap_limit_s": limit,
-        "pauses": pauses(record).take(200).map(|(from, to)| [rounded(from), rounded(to)]).collect::<Vec<_>>(),
+        "pauses": remembered.take(200).map(|(from, to)| [rounded(from), rounded(to)]).collect::<Vec<_>>(),
     });
     let (verdict, reason) = if fewest < minimum {
         let during = story.during(since);
@@ -60,24 +62,85 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     Some(Check::new("availability", verdict, reason, evidence))
 }
 
-/// Every pause between two deliveries that was long enough to be remembered, on the run's clock.
-fn pauses(record: &Record) -> impl Iterator<Item = (f64, f64)> {
+/// From when to when, in seconds on the run's clock.
+type Stretch = (f64, f64);
+
+/// Every pause between two deliveries that was long enough to be remembered, and the time before the first and behind
+/// the last: a stretch in which no sink was delivered anything.
+fn pauses(record: &Record) -> Vec<Stretch> {
+    let of_each = record.sinks.iter().map(|sink| quiet(record, sink));
+    of_each.reduce(|all, sink| common(&all, &sink)).unwrap_or_default()
+}
+
+/// When a sink was delivered nothing, in order.
+fn quiet(record: &Record, sink: &SinkLedger) -> Vec<Stretch> {
     let moment = |unix_ms| record.moment(&record.environment.sink_node, unix_ms);
-    let all = record.sinks.iter().flat_map(spanproof_ledger::SinkLedger::pauses);
-    all.map(move |(from, to)| (moment(*from), moment(*to)))
+    // The second in which the first one arrived: its beginning, so that no pause looks longer than it was.
+    let Some((second, ..)) = sink.by_second().next() else {
+        return vec![(f64::NEG_INFINITY, f64::INFINITY)];
+    };
+    let between = sink.pauses().iter().map(|(from, to)| (moment(*from), moment(*to)));
+    std::iter::once((f64::NEG_INFINITY, moment(second * 1_000)))
+        .chain(between)
+        .chain([(moment(sink.last_delivery_ms()), f64::INFINITY)])
+        .collect()
+}
+
+/// What two lists of stretches, each in order, have in common.
+fn common(left: &[Stretch], right: &[Stretch]) -> Vec<Stretch> {
+    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+    let mut both = Vec::new();
+    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
+        let (from, to) = (one.0.max(other.0), one.1.min(other.1));
+        if from < to {
+            both.push((from, to));
+        }
+        if one.1 < other.1 {
+            left.next()
+        } else {
+            right.next()
+        };
+    }
+    both
 }
 
 /// The longest time without a delivery while the tier was steady and load was offered, on the run's clock;
-/// none if there is not exactly one sink with a sealed ledger, which tells.
-fn delivery_gap(record: &Record, story: &Story) -> Option<(f64, f64)> {
-    let [sink] = record.sinks.as_slice() else { return None };
-    sink.seal()?;
+/// none if a sink's ledger, which tells, is missing or not sealed.
+fn delivery_gap(record: &Record, story: &Story) -> Option<Stretch> {
+    if sinks_untold(record).is_some() {
+        return None;
+    }
     let (start, end) = story.load?;
     let start = story.steady_at().unwrap_or(start);
-    let last = record.moment(&record.environment.sink_node, sink.last_delivery_ms());
-    let clipped = pauses(record).chain([(last, end)]).map(|(from, to)| (from.max(start), to.min(end)));
+    let clipped = pauses(record).into_iter().map(|(from, to)| (from.max(start), to.min(end)));
     let real = clipped.filter(|(from, to)| from < to);
     // Without a pause that was long enough to be remembered, none was longer than that.
     let none = (start, start + spanproof_ledger::PAUSE_MS as f64 / 1e3);
     Some(real.max_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0))).unwrap_or(none))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stretches() -> impl Strategy<Value = Vec<Stretch>> {
+        let ends = prop::collection::btree_set(0u32..60, 0..20);
+        ends.prop_map(|ends| {
+            let ends: Vec<f64> = ends.into_iter().map(f64::from).collect();
+            ends.as_chunks::<2>().0.iter().map(|[from, to]| (*from, *to)).collect()
+        })
+    }
+
+    proptest! {
+        /// A moment is in what two lists have in common if, and only if, it is in both.
+        #[test]
+        fn a_pause_counts_only_where_no_sink_was_delivered_anything(left in stretches(), right in stretches()) {
+            let within = |all: &[Stretch], t: f64| all.iter().any(|(from, to)| (*from..*to).contains(&t));
+            let both = common(&left, &right);
+            for t in (0..120).map(|half| f64::from(half) / 2.0 + 0.25) {
+                prop_assert_eq!(within(&both, t), within(&left, t) && within(&right, t));
+            }
+        }
+    }
 }

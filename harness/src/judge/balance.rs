@@ -1,7 +1,7 @@
 //! Does every stream reach every gateway, each with at least half of its fair share? Looked at in windows that
 //! are shorter than a connection may live, over gateways that were ready for long enough before.
 
-use super::{Check, Story, Verdict, rounded};
+use super::{Check, Story, Verdict, rounded, sinks_untold};
 use crate::judge::story::within;
 use crate::record::Record;
 use crate::scenario::Measure;
@@ -31,8 +31,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     if let Some(gap) = story.gap(&[Kind::Pod], start, end) {
         return inconclusive(gap);
     }
-    if record.sinks.is_empty() || record.sinks.iter().any(|sink| sink.seal().is_none()) {
-        return inconclusive("the sink's ledger is missing, or not sealed".to_owned());
+    if let Some(untold) = sinks_untold(record) {
+        return inconclusive(untold.to_owned());
     }
     let spans = Spans::of(record);
     let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();

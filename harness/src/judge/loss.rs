@@ -1,10 +1,10 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
-use super::{Check, Story, Verdict, grouped, rounded};
+use super::{Check, Story, Verdict, emitters_untold, grouped, latency, rounded, sinks_untold};
 use crate::record::{Record, SettleEnd};
 use serde_json::{Value, json};
-use spanproof_ledger::{Account, EmitterLedger, Range, Stream};
+use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
 use std::collections::BTreeMap;
 
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
@@ -30,21 +30,15 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
 }
 
 fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Option<String> {
-    let expected = record.environment.streams.len();
-    if record.emitters.len() != expected || expected == 0 {
-        return Some(format!("{} of {expected} emitters' ledgers are there", record.emitters.len()));
-    }
-    if let Some(open) = record.emitters.iter().find(|emitter| emitter.seal().is_none()) {
-        return Some(format!("the ledger of stream {} is not sealed", open.stream()));
-    }
-    if record.sinks.is_empty() || record.sinks.iter().any(|sink| sink.seal().is_none()) {
-        return Some("the sink's ledger is missing, or not sealed".to_owned());
+    let untold = emitters_untold(record).or_else(|| sinks_untold(record).map(str::to_owned));
+    if untold.is_some() {
+        return untold;
     }
     let tags = record
         .emitters
         .iter()
         .map(EmitterLedger::run_tag)
-        .chain(record.sinks.iter().map(spanproof_ledger::SinkLedger::run_tag));
+        .chain(record.sinks.iter().map(SinkLedger::run_tag));
     let tags: std::collections::BTreeSet<u64> = tags.collect();
     if tags.len() != 1 {
         return Some("the ledgers are of different runs".to_owned());
@@ -68,13 +62,15 @@ struct Lost {
     range: Range,
     /// When the first of it was sent, in seconds on the run's clock.
     sent: Option<f64>,
-    /// The gRPC code that the backend refused it with; none if it vanished.
+    /// The gRPC code that the backend refused it with, or what stands in its place; none if it vanished.
     refused: Option<u8>,
 }
 
 impl Lost {
     fn hop(&self) -> String {
         match self.refused {
+            Some(PARTIAL) => "refused by the backend (partial success)".to_owned(),
+            Some(UNANSWERED) => "never answered by the backend".to_owned(),
             Some(code) => format!("refused by the backend ({:?})", tonic::Code::from_i32(code.into())),
             None => "vanished between agent and backend".to_owned(),
         }
@@ -197,10 +193,19 @@ fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) ->
         "vanished": account.counts.lost - account.counts.lost_refused,
         "lost_ranges": ranges,
         "lost_ranges_not_named": lost.len().saturating_sub(NAMED),
+        "latency_ms": arrival(record),
         "settled": story.settled.map(|(end, ..)| end),
         "worst_retry_pause_s": story.settled.map(|(.., pause)| pause),
         "given_up_by_the_collectors": given_up(record, story),
     })
+}
+
+/// How long spans took from when they were due to their arrival: on whatever clocks emitters and sinks have.
+fn arrival(record: &Record) -> Value {
+    let seconds = record.sinks.iter().flat_map(SinkLedger::latency);
+    // What cannot be read is no evidence, and decides nothing here.
+    latency::sum(seconds.map(|(_, latency)| latency.as_slice()))
+        .map_or(Value::Null, |sum| latency::told(&sum))
 }
 
 /// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew

@@ -28,8 +28,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     }
     let mut reasons = Vec::new();
     let mut felt = Vec::new();
-    for outage in story.faults_called("backend-unavailable") {
-        match queues.outage(outage.start, outage.over()) {
+    for outage in outages(record, story) {
+        match queues.outage(&outage) {
             Ok((reason, evidence)) => {
                 reasons.push(reason);
                 felt.push(evidence);
@@ -46,6 +46,33 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         (Verdict::Pass, reasons.join("; "))
     });
     Some(Check::new("queues", verdict, reason, evidence))
+}
+
+/// A time in which the backend took nothing and every agent kept what it had.
+struct Outage {
+    start: f64,
+    end: f64,
+    /// When the backend took everything again: another fault of it may have followed at once.
+    well: f64,
+}
+
+/// The outages, in order. Faults of the backend that follow each other at once are one trouble.
+fn outages(record: &Record, story: &Story) -> Vec<Outage> {
+    let mut outages: Vec<Outage> = Vec::new();
+    for (told, fault) in story.backend_faults(record) {
+        let well = fault.over();
+        match outages.last_mut().filter(|last| fault.start <= last.well) {
+            Some(last) => {
+                last.well = well;
+                if told.is_outage() {
+                    last.end = well;
+                }
+            }
+            None if told.is_outage() => outages.push(Outage { start: fault.start, end: well, well }),
+            None => {}
+        }
+    }
+    outages
 }
 
 /// The processes that answered, by the node whose agent each was: one that was replaced has another address.
@@ -119,7 +146,8 @@ impl Queues<'_> {
     }
 
     /// Every queue grew while the backend took nothing, and was as before in time.
-    fn outage(&self, start: f64, end: f64) -> Result<(String, Value), Finding> {
+    fn outage(&self, outage: &Outage) -> Result<(String, Value), Finding> {
+        let Outage { start, end, well } = *outage;
         // What is usual was seen before anything was done to the tier.
         let begin = self.story.load.map_or(start, |(begin, _)| begin);
         let first = self.story.faults.first().map_or(start, |fault| fault.start);
@@ -137,9 +165,9 @@ impl Queues<'_> {
         let limit = self.record.scenario.expect.queues_empty_within.duration().as_secs_f64();
         let mut slowest = 0.0;
         for (node, targets) in &self.by_node {
-            let took = self.recovered(targets, end, usual).map(|recovered| recovered - end);
+            let took = self.recovered(targets, well, usual).map(|recovered| recovered - well);
             if took.is_none_or(|took| took > limit) {
-                return Err(self.too_slow(node, targets, end, took, limit));
+                return Err(self.too_slow(node, targets, well, took, limit));
             }
             slowest = f64::max(slowest, took.unwrap_or_default());
         }

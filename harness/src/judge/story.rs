@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::record::{Event, Record, SettleEnd};
-use crate::scenario::{Step, Upgrade};
+use crate::scenario::{Answers, Backend, Step, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
 
@@ -356,6 +356,18 @@ impl Story {
             _ => None,
         });
         asked.zip(self.faults_called("upgrade"))
+    }
+
+    /// Each fault of the backend, with what the scenario told it.
+    pub(super) fn backend_faults<'a>(
+        &'a self,
+        record: &'a Record,
+    ) -> impl Iterator<Item = (&'a Backend, &'a FaultStory)> {
+        let told = record.scenario.steps.iter().filter_map(|step| match step {
+            Step::Backend(backend) if backend.answers != Answers::Ok => Some(backend),
+            _ => None,
+        });
+        told.zip(self.faults.iter().filter(|fault| fault.name.starts_with("backend-")))
     }
 
     /// Whether the scenario was to do something to the cluster.

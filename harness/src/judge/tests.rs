@@ -7,7 +7,7 @@ use crate::world::{self, Kind, Object};
 use proptest::prelude::*;
 use serde_json::json;
 use spanproof_ledger::{
-    Delivery, EmitterLedger, EmitterRecord, EmitterSeal, Metrics, MetricsRecord, Range, SinkLedger,
+    Delivery, EmitterLedger, EmitterRecord, EmitterSeal, Latency, Metrics, MetricsRecord, Range, SinkLedger,
     SinkRecord, SinkSeal,
 };
 use std::path::Path;
@@ -30,8 +30,14 @@ struct Plan {
     sealed: bool,
     /// What the queue of the agent on worker0 held at the end.
     queued: f64,
+    /// The code that they were refused with, or what stands in its place.
+    code: u8,
     /// When nothing was delivered, in seconds from the first delivery.
     pause: std::ops::Range<u64>,
+    /// When the agent on worker0 refused, in seconds from the beginning of the load.
+    refusals: std::ops::Range<u64>,
+    /// What a default SDK would have dropped in each of these.
+    sdk_dropped: u64,
     timeline: Vec<(f64, Event)>,
 }
 
@@ -129,7 +135,10 @@ impl Plan {
             foreign: 0,
             sealed: true,
             queued: 0.0,
+            code: 14,
             pause: 0..0,
+            refusals: 0..0,
+            sdk_dropped: 0,
             timeline,
         }
     }
@@ -152,16 +161,21 @@ impl Plan {
             EmitterRecord::Reserved { range: Range::new(0, spans + 100) },
             EmitterRecord::Acknowledged { range: Range::new(0, spans) },
         ];
-        records.extend((0..self.seconds).map(|second| EmitterRecord::Second {
-            unix_ms: BEGAN + 1_000 + second * 1_000,
-            emitted: Range::new(second * self.rate, (second + 1) * self.rate),
-            offered: self.rate,
-            acknowledged: self.rate,
-            failed_requests: 0,
-            failed_spans: 0,
-            sdk_dropped: 0,
-            slipped_ms: 0,
-            latency: Vec::new(),
+        let mut latency = Latency::new();
+        latency.record(2_000, 3);
+        records.extend((0..self.seconds).map(|second| {
+            let refused = u64::from(stream == 1 && self.refusals.contains(&second));
+            EmitterRecord::Second {
+                unix_ms: BEGAN + 1_000 + second * 1_000,
+                emitted: Range::new(second * self.rate, (second + 1) * self.rate),
+                offered: self.rate,
+                acknowledged: self.rate,
+                failed_requests: 2 * refused,
+                failed_spans: 100 * refused,
+                sdk_dropped: self.sdk_dropped * refused,
+                slipped_ms: 0,
+                latency: latency.to_bytes(),
+            }
         }));
         if self.sealed {
             let before = records.len() as u64;
@@ -199,7 +213,7 @@ impl Plan {
         }
         if !self.refused.is_empty() {
             let ranges = self.refused.iter().map(|seq| Range::new(*seq, seq + 1)).collect();
-            add(&SinkRecord::Refused { unix_ms: BEGAN, code: 14, stream: 1, ranges });
+            add(&SinkRecord::Refused { unix_ms: BEGAN, code: self.code, stream: 1, ranges });
         }
         if self.foreign > 0 {
             add(&SinkRecord::Unexpected { foreign: self.foreign, damaged: 0 });
@@ -311,6 +325,116 @@ fn what_the_backend_refused_and_never_took_is_named_as_such() {
 }
 
 #[test]
+fn each_way_to_be_refused_has_its_name() {
+    for (code, hop) in [
+        (13, "refused by the backend (Internal)"),
+        (spanproof_ledger::PARTIAL, "refused by the backend (partial success)"),
+        (spanproof_ledger::UNANSWERED, "never answered by the backend"),
+    ] {
+        let lost = Plan { lost: vec![17], refused: vec![17], code, ..Plan::healthy() };
+        let check = only(&lost.judged(), "loss", Verdict::Fail);
+        assert_eq!(check.evidence["lost_ranges"][0]["hop"], hop);
+        assert!(check.reason.contains(hop), "{}", check.reason);
+    }
+}
+
+/// The healthy plan, delivered to two sinks: each took the half of every request, and the second one alone these seconds.
+fn two_sinks(alone: &std::ops::Range<u64>) -> Record {
+    let mut record = Plan::healthy().record();
+    record.scenario.tier.sinks = 2;
+    let sink = |source: u64| {
+        let mut ledger = SinkLedger::default();
+        ledger.apply(&SinkRecord::Opened { run_tag: 7, source, unix_ms: BEGAN }).unwrap();
+        for second in 0..SECONDS {
+            let (first, middle, last) = (second * RATE, second * RATE + RATE / 2, (second + 1) * RATE);
+            let range = match (source, alone.contains(&second)) {
+                (1, true) => continue,
+                (1, false) => Range::new(first, middle),
+                (_, true) => Range::new(first, last),
+                (_, false) => Range::new(middle, last),
+            };
+            for stream in 1..=2 {
+                let unix_ms = BEGAN + 1_500 + second * 1_000;
+                let delivery = Delivery { unix_ms, gateway: 0, stream, ranges: vec![range] };
+                ledger.apply(&SinkRecord::Delivered(delivery)).unwrap();
+            }
+        }
+        let (delivered, records) = (ledger.delivered_count(), ledger.records());
+        ledger.apply(&SinkRecord::Sealed(SinkSeal { delivered, incarnations: 1, records })).unwrap();
+        ledger
+    };
+    record.sinks = vec![sink(1), sink(2)];
+    record
+}
+
+#[test]
+fn what_came_to_several_sinks_adds_up_and_a_pause_is_one_of_all_of_them() {
+    let mut record = two_sinks(&(20..30));
+    record.scenario.expect.delivery_gap = Some(crate::scenario::Span::seconds(2));
+    let judgement = judge(&record);
+    assert_eq!(judgement.verdict, Verdict::Pass, "{:#?}", judgement.checks);
+    assert_eq!(judgement.spans.delivered, 2 * RATE * SECONDS);
+    let gap = check(&judgement, "availability").evidence["delivery_gap_s"].as_f64().unwrap();
+    assert!(gap <= 1.0, "{gap}: one of them was idle for ten seconds, the other was not");
+
+    record.sinks.pop();
+    let judgement = judge(&record);
+    for name in ["loss", "unexpected", "availability"] {
+        assert_eq!(check(&judgement, name).verdict, Verdict::Inconclusive, "{name}");
+    }
+    record.sinks.push(record.sinks[0].clone());
+    assert_eq!(check(&judge(&record), "loss").verdict, Verdict::Inconclusive, "the same one twice");
+}
+
+#[test]
+fn what_the_agents_refuse_is_measured_and_judged_when_a_limit_is_given() {
+    let reason = check(&Plan::healthy().judged(), "intake").reason.clone();
+    assert!(reason.contains("no agent refused anything; requests took 2.0 ms"), "{reason}");
+    let plan = Plan { refusals: 20..24, sdk_dropped: 7, ..Plan::healthy() };
+    let mut record = plan.record();
+    let judgement = judge(&record);
+    let intake = check(&judgement, "intake");
+    assert_eq!(judgement.verdict, Verdict::Pass, "a roll-out of the agents does that");
+    let reason = "would have lost 28 spans; the agent on worker0 refused for 4s, from 21.0s on";
+    assert!(intake.reason.contains(reason), "{}", intake.reason);
+    assert_eq!(
+        (&intake.evidence["failed_requests"], &intake.evidence["failed_spans"]),
+        (&8.into(), &400.into())
+    );
+
+    let red = |record: &Record, says: &str| {
+        let reason = only(&judge(record), "intake", Verdict::Fail).reason;
+        assert!(reason.contains(says), "{reason}");
+    };
+    record.scenario.expect.sdk_dropped = Some(27);
+    red(&record, "lost 28 spans, and the limit is 27");
+    record.scenario.expect.sdk_dropped = Some(28);
+    assert_eq!(judge(&record).verdict, Verdict::Pass);
+    record.scenario.expect.refused_for = Some(crate::scenario::Span::seconds(3));
+    red(&record, "refused for 4s, from 21.0s on: longer than 3s");
+    record.scenario.expect.refused_for = Some(crate::scenario::Span::seconds(4));
+    assert_eq!(judge(&record).verdict, Verdict::Pass);
+    record.emitters.pop();
+    assert_eq!(check(&judge(&record), "intake").verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn the_load_is_held_against_the_profile() {
+    // The emitters sent 200/s all the time.
+    let profile = |text: &str| {
+        let mut record = Plan::healthy().record();
+        let text = format!("name: test\nload: {{profile: {text}}}\nsteps: [{{drain: {{}}}}]\n");
+        record.scenario.load = Scenario::parse(Path::new("test.yaml"), &text).unwrap().load;
+        record
+    };
+    let even = judge(&profile("[{ramp: {from: 199/s, to: 201/s, for: 1m}}]"));
+    assert_eq!(even.verdict, Verdict::Pass, "{:#?}", even.checks);
+    let uneven = judge(&profile("[{constant: {rate: 400/s, for: 30s}}, {constant: {rate: 1/s}}]"));
+    let reason = only(&uneven, "load", Verdict::Inconclusive).reason;
+    assert!(reason.contains("200/s of 400/s asked for before the first fault"), "{reason}");
+}
+
+#[test]
 fn a_lost_range_that_spans_two_steps_is_cut_where_the_step_began() {
     // Sent from 1 s on, 100 a second: 1,490 to 1,509 are of the 15th and 16th second, the step began at 16.0 s.
     let lost = Plan { lost: (1_490..1_510).collect(), ..Plan::healthy() };
@@ -323,9 +447,12 @@ fn a_lost_range_that_spans_two_steps_is_cut_where_the_step_began() {
 }
 
 #[test]
-fn a_ledger_that_is_not_sealed_says_nothing_about_loss() {
-    let open = Plan { sealed: false, lost: vec![17], ..Plan::healthy() };
-    only(&open.judged(), "loss", Verdict::Inconclusive);
+fn a_ledger_that_is_not_sealed_says_nothing_about_loss_and_intake() {
+    let judgement = Plan { sealed: false, lost: vec![17], ..Plan::healthy() }.judged();
+    let says_nothing = |check: &&Check| check.verdict == Verdict::Inconclusive;
+    let names: Vec<&str> =
+        judgement.checks.iter().filter(says_nothing).map(|check| check.name.as_str()).collect();
+    assert_eq!((judgement.verdict, &names[..]), (Verdict::Inconclusive, &["loss", "intake"][..]));
 }
 
 #[test]

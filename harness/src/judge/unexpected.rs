@@ -1,6 +1,6 @@
 //! Did anything arrive that no emitter of this run sent?
 
-use super::{Check, Verdict, grouped};
+use super::{Check, Verdict, grouped, sinks_untold};
 use crate::record::Record;
 use serde_json::json;
 use spanproof_ledger::Account;
@@ -15,7 +15,7 @@ pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
         "damaged": damaged,
         "never_reserved": counts.unexpected - foreign - damaged,
     });
-    let sealed = !record.sinks.is_empty() && record.sinks.iter().all(|sink| sink.seal().is_some());
+    let sealed = sinks_untold(record).is_none();
     let complete = record.emitters.len() == record.environment.streams.len();
     let (verdict, reason) = if !sealed || !complete || counts.delivered == 0 {
         (Verdict::Inconclusive, "ledgers are missing or not sealed, or nothing arrived".to_owned())

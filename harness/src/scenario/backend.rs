@@ -147,9 +147,11 @@ impl Backend {
             Some(share) => share.fraction() >= 1.0,
         };
         all && match self.answers {
-            Answers::RefuseConnections | Answers::ResetConnections | Answers::Hang => true,
-            // What a Collector tries again after; every other code it drops at once.
-            Answers::Cancelled
+            Answers::RefuseConnections
+            | Answers::ResetConnections
+            | Answers::Hang
+            // The codes that a Collector tries again after; what is refused with another one it drops at once.
+            | Answers::Cancelled
             | Answers::DeadlineExceeded
             | Answers::Aborted
             | Answers::OutOfRange

@@ -15,7 +15,7 @@ pub struct Load {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Stretches of load, one after the other.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "profile::sensible", skip_serializing_if = "Vec::is_empty")]
     pub profile: Vec<Stretch>,
     /// How far a request may be put off at random, as a share of the time to the next.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,10 +125,7 @@ impl Load {
         if let Some((_, problem)) = counts.iter().find(|(count, _)| *count == 0) {
             return Some(problem);
         }
-        if self.deadline.duration().is_zero() {
-            return Some("deadline must be above 0");
-        }
-        profile::problem(&self.profile)
+        self.deadline.duration().is_zero().then_some("deadline must be above 0")
     }
 }
 

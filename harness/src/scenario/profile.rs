@@ -2,7 +2,7 @@
 //! are seconds since the load began.
 
 use super::{Rate, Span};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::f64::consts::TAU;
 
 /// A stretch of load. Rates are over all emitters.
@@ -165,8 +165,14 @@ impl Stretch {
     }
 }
 
+/// A profile that makes sense: what does not is refused here, where its place in the file is known.
+pub(super) fn sensible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stretch>, D::Error> {
+    let profile = Vec::deserialize(deserializer)?;
+    problem(&profile).map_or(Ok(profile), |problem| Err(D::Error::custom(format!("profile: {problem}"))))
+}
+
 /// What is wrong with a profile, if anything is.
-pub(super) fn problem(profile: &[Stretch]) -> Option<&'static str> {
+fn problem(profile: &[Stretch]) -> Option<&'static str> {
     let before_last = &profile[..profile.len().saturating_sub(1)];
     if before_last.iter().any(|stretch| stretch.lasts().is_none()) {
         return Some("only the last stretch of a profile may leave out `for`");

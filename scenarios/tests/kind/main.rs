@@ -20,6 +20,7 @@ use support::{Shared, check, expect, run, verdict_of};
 #[case::the_gateways_are_rolled_and_back("gateway-upgrade")]
 #[case::the_agents_are_rolled_with_a_backlog("agent-upgrade")]
 #[case::the_hpa_goes_out_and_in_again("load-spike")]
+#[case::the_backend_is_slow_and_refuses_a_half("slow-backend")]
 fn a_scenario_passes(#[case] name: &str) {
     let outcome = run(name);
     expect(&outcome, Pass, &[]);
@@ -79,6 +80,20 @@ fn a_queue_in_the_pod_is_lost_with_it() {
     assert!(sent.into_iter().all(|sent| (outage.start - 1.0..outage.end).contains(&sent)), "{ranges:#?}");
 }
 
+/// After INTERNAL no Collector tries again: what the backend refused so is lost, and named so.
+#[test]
+fn what_a_reset_stream_held_is_lost() {
+    let outcome = run("controls/internal");
+    expect(&outcome, Fail, &["loss"]);
+    let loss = check(&outcome, "loss");
+    assert!(loss.reason.contains("refused by the backend (Internal)"), "{}", loss.reason);
+    // What was sent before the resets, or behind them, arrived: an agent holds a batch for a moment only.
+    let resets = &outcome.judgement.faults[0];
+    let ranges = loss.evidence["lost_ranges"].as_array().unwrap();
+    let sent = ranges.iter().map(|range| range["sent"].as_f64().unwrap());
+    assert!(sent.into_iter().all(|sent| (resets.start - 2.0..resets.end).contains(&sent)), "{ranges:#?}");
+}
+
 /// Connections that live for ever keep every span from the gateways that the HPA adds.
 #[test]
 fn without_an_age_of_connections_new_gateways_get_nothing() {
@@ -106,7 +121,8 @@ fn what_the_sink_forgets_is_lost() {
 
     let record = Record::read(&outcome.folder).unwrap();
     let account = Account::of(&record.emitters, &record.sinks);
-    let identity = Identity::new(record.sinks[0].run_tag(), record.scenario.load.spans_per_trace);
+    let load = &record.scenario.load;
+    let identity = Identity::new(record.sinks[0].run_tag(), load.spans_per_trace, load.streams_per_trace);
     let mut any = 0;
     for emitter in &record.emitters {
         let stream = emitter.stream();

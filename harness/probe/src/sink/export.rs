@@ -93,7 +93,8 @@ async fn export(sink: &Sink, gateway: &str, message: Bytes) -> Result<Outcome, C
             sink.refuse(&tally, too_large(size, usize::try_from(limit).unwrap_or(usize::MAX)))
         }
         Deed::ResetStream => {
-            sink.leave_unanswered(&tally);
+            // What a client of gRPC makes of it, so that a loss goes by the name that the client gave it.
+            sink.refuse(&tally, Refusal::new(Code::Internal, "its stream is reset"));
             return Err(CutOff);
         }
         Deed::Hang { until_unix_ms } => {

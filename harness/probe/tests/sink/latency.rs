@@ -31,7 +31,7 @@ async fn latency_runs_from_when_a_span_was_due_and_is_kept_by_second() {
     }
     assert_eq!(all.count(), 110, "what was not written yet is, before the seal");
     let median = all.quantile_us(0.5);
-    assert!((4_900_000..7_000_000).contains(&median), "{median} µs");
+    assert!((4_900_000..15_000_000).contains(&median), "{median} µs");
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ fn plan() -> Plan {
 fn books(dir: &Path) -> SinkLedger {
     let bytes = std::fs::read(dir.join("sink.ledger")).unwrap();
     let decoded = log::decode::<SinkRecord>(&bytes).unwrap();
-    assert_eq!(decoded.whole, bytes.len());
+    assert_eq!(decoded.whole, bytes.len() as u64);
     SinkLedger::from_records(&decoded.records).unwrap()
 }
 

@@ -1,0 +1,28 @@
+//! Latencies, as probes kept them by second: their sum, as evidence.
+
+use super::rounded;
+use serde_json::{Value, json};
+use spanproof_ledger::{Latency, LatencyError};
+
+/// All of them together.
+pub(super) fn sum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Latency, LatencyError> {
+    let mut all = Latency::new();
+    for part in parts {
+        all.add(&Latency::from_bytes(part)?);
+    }
+    Ok(all)
+}
+
+/// As evidence, in milliseconds; nothing if there are none.
+pub(super) fn told(latency: &Latency) -> Value {
+    let ms = |us: u64| rounded(us as f64 / 1e3);
+    match latency.count() {
+        0 => Value::Null,
+        count => json!({
+            "count": count,
+            "p50": ms(latency.quantile_us(0.5)),
+            "p99": ms(latency.quantile_us(0.99)),
+            "max": ms(latency.max_us()),
+        }),
+    }
+}

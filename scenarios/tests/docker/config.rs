@@ -1,0 +1,66 @@
+//! What the manifests ship: the Collectors' configurations, and how their pods are set up.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{ConfigMap, Container};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use spanproof::run::manifests_dir;
+
+/// A part of the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Agent,
+    Gateway,
+}
+
+impl Part {
+    fn manifest<T: DeserializeOwned>(self, file: &str) -> T {
+        let folder = match self {
+            Self::Agent => "agent",
+            Self::Gateway => "gateway",
+        };
+        let text = std::fs::read_to_string(manifests_dir(None).join(folder).join(file)).unwrap();
+        serde_saphyr::from_str(&text).unwrap()
+    }
+
+    /// Its configuration, as it is shipped.
+    pub(crate) fn configuration(self) -> Value {
+        let map: ConfigMap = self.manifest("config.yaml");
+        serde_saphyr::from_str(&map.data.unwrap()["config.yaml"]).unwrap()
+    }
+
+    /// Its container: arguments, environment, limits.
+    pub(crate) fn container(self) -> Container {
+        let template = match self {
+            Self::Agent => self.manifest::<DaemonSet>("daemonset.yaml").spec.unwrap().template,
+            Self::Gateway => self.manifest::<Deployment>("deployment.yaml").spec.unwrap().template,
+        };
+        template.spec.unwrap().containers.remove(0)
+    }
+}
+
+/// A container's limit of memory, in bytes.
+pub(crate) fn memory_limit(container: &Container) -> i64 {
+    let limits = container.resources.as_ref().unwrap().limits.as_ref().unwrap();
+    let mebibytes: i64 = limits["memory"].0.strip_suffix("Mi").unwrap().parse().unwrap();
+    mebibytes << 20
+}
+
+/// Changes a configuration as a JSON merge patch does: what is null goes, objects are merged, the rest is put
+/// in place of what was there.
+pub(crate) fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = Value::Object(serde_json::Map::new());
+    }
+    for (key, change) in changes {
+        if change.is_null() {
+            into.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut into[key], change);
+        }
+    }
+}
