@@ -317,6 +317,11 @@ impl SinkLedger {
         self.gateways.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
     }
 
+    /// The name of the gateway that goes by a number.
+    pub fn gateway_name(&self, number: u16) -> Option<&str> {
+        self.gateways.get(&number).map(String::as_str)
+    }
+
     /// How many gateways have a number.
     pub fn gateways(&self) -> usize {
         self.gateways.len()
