@@ -3,7 +3,7 @@
 use crate::probe::{RUN_TAG, SPANS_PER_TRACE, STREAM};
 use crate::tier::{SEED, Setup, Tier};
 use rstest::rstest;
-use spanproof_ledger::{Identity, PARTIAL, RangeSet, SpanIdentity, UNANSWERED, forgotten};
+use spanproof_ledger::{Identity, PARTIAL, RangeSet, SpanIdentity, forgotten};
 use spanproof_probe::control::{Empty, Forget, Partial, Refuse, Slow, behaviour::Kind};
 
 const fn refuse(code: u32) -> Kind {
@@ -42,7 +42,7 @@ async fn what_is_sent_again_arrives(#[case] per_million: u32, #[case] kind: Kind
 
 /// What the Collector takes for a refusal for good it drops, and so it is lost; with which code is on the books.
 #[rstest]
-#[case::reset_streams(Kind::ResetStreams(Empty {}), UNANSWERED)]
+#[case::reset_streams(Kind::ResetStreams(Empty {}), 13)]
 #[case::invalid_argument(refuse(3), 3)]
 #[case::permission_denied(refuse(7), 7)]
 #[case::unimplemented(refuse(12), 12)]
