@@ -16,10 +16,10 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Ledgers that are whole, and a tier that has come to rest: nothing else shows anything.
     #[track_caller]
-    pub(crate) fn of(emitter: EmitterLedger, sink: SinkLedger, settled: SettleEnd, took: Duration) -> Self {
+    pub(crate) fn of(emitter: EmitterLedger, sink: &SinkLedger, settled: SettleEnd, took: Duration) -> Self {
         assert!(emitter.seal().is_some() && sink.seal().is_some(), "a ledger is not sealed");
         assert_eq!((emitter.incarnations(), sink.incarnations()), (1, 1), "a probe was started again");
-        let account = Account::of(std::slice::from_ref(&emitter), std::slice::from_ref(&sink));
+        let account = Account::of(std::slice::from_ref(&emitter), std::slice::from_ref(sink));
         let counts = account.counts;
         let case = std::thread::current().name().unwrap_or_default().to_owned();
         eprintln!(
@@ -85,8 +85,9 @@ impl Outcome {
 
     /// Spans are lost, and each of them was refused by the backend with this code.
     #[track_caller]
-    pub(crate) fn spans_are_refused(&self, code: u8) {
+    pub(crate) fn spans_are_refused(&self, of_at_least: u64, code: u8) {
         let counts = self.counts();
+        assert!(counts.acknowledged >= of_at_least, "{counts:?}");
         let none = RangeSet::new();
         let refused = self.stream().refused.get(&code).unwrap_or(&none);
         assert!(counts.lost > 0, "{counts:?}");
