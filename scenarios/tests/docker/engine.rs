@@ -32,7 +32,8 @@ while [ $still -lt 5 ]; do
 done
 "#;
 
-/// The label of everything that this process makes: `key=value`. The first call arms the reaper.
+/// The label of everything that this process makes: key and value. The first call arms the reaper.
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
 pub(crate) fn run_label() -> (&'static str, &'static str) {
     static RUN_NAME: OnceLock<(String, PipeWriter)> = OnceLock::new();
     let (name, _) = RUN_NAME.get_or_init(|| {

@@ -73,7 +73,8 @@ async fn an_agent_ends_in_an_outage(#[case] end: End) {
     tier.finish().await.nothing_is_lost(25_000);
 }
 
-/// The version that is shipped, and the one before it, read each other's queues.
+/// The version that is shipped, and the one before it, read each other's queues. (0.149.0 and 0.161.0 did, too,
+/// when it was measured by hand; it is not among the images that the set-up makes.)
 #[rstest]
 #[case::upgraded(VERSION_BEFORE, VERSION)]
 #[case::rolled_back(VERSION, VERSION_BEFORE)]

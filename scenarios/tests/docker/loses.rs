@@ -3,7 +3,8 @@
 
 use crate::config::Part;
 use crate::keeps::{KILLED_IN_TURN, kill_gateways_in_turn};
-use crate::tier::{Setup, Tier, UNAVAILABLE, VERSION};
+use crate::tier::{GATEWAYS, Setup, Tier, UNAVAILABLE, VERSION};
+use rstest::rstest;
 use serde_json::{Value, json};
 use spanproof_probe::control::{Empty, Slow, behaviour::Kind};
 
@@ -11,13 +12,13 @@ const fn slow(milliseconds: u64) -> Kind {
     Kind::Slow(Slow { min_ms: milliseconds, max_ms: milliseconds, mean_ms: 0.0, take_first: false })
 }
 
-fn exporter(changes: Value) -> Value {
+fn exporter(changes: &Value) -> Value {
     json!({"exporters": {"otlp_grpc": changes}})
 }
 
 /// Gateways as the exporter is by default: a queue in memory, acknowledged before it is exported.
 fn gateways_with_a_queue() -> Setup {
-    Setup { gateway: exporter(json!({"sending_queue": null, "retry_on_failure": null})), ..Setup::default() }
+    Setup { gateway: exporter(&json!({"sending_queue": null, "retry_on_failure": null})), ..Setup::default() }
 }
 
 /// Gateways with the `batch` processor, which acknowledges before it exports.
@@ -38,21 +39,26 @@ async fn a_gateways_memory_is_lost_with_it() {
     outcome.spans_vanish(KILLED_IN_TURN);
 }
 
-/// A fast backend keeps a gateway's queue empty: the control stays green, and shows nothing.
-#[tokio::test]
+/// With a fast backend a gateway's memory is empty but for the moment after a request: killed between two of
+/// them it loses nothing, and such a control shows nothing. (With requests as often as they are shipped it is
+/// chance: with the batch processor two of three kills found a batch, 850 spans.)
+#[rstest]
+#[case::a_queue(gateways_with_a_queue())]
+#[case::the_batch_processor(gateways_with_batch())]
 #[ignore = "nightly"]
-async fn a_gateways_empty_memory_loses_nothing() {
-    let tier = Tier::start(gateways_with_a_queue()).await;
-    kill_gateways_in_turn(&tier).await;
-    tier.finish().await.nothing_is_lost(KILLED_IN_TURN);
-}
-
-/// A gateway's batch is sent after 200 ms: with a fast backend a kill seldom finds anything in it.
 #[tokio::test]
-#[ignore = "nightly"]
-async fn a_gateways_batch_is_too_short_to_be_lost_with_it() {
-    let tier = Tier::start(gateways_with_batch()).await;
-    kill_gateways_in_turn(&tier).await;
+async fn a_gateways_memory_is_empty_between_two_requests(#[case] gateways: Setup) {
+    // A request every two seconds: longer than it takes to see one arrive and to kill.
+    let batch = json!({"min_size": 4_000, "max_size": 4_000, "flush_timeout": "10s"});
+    let agent = exporter(&json!({"sending_queue": {"batch": batch}}));
+    let tier = Tier::start(Setup { agent, ..gateways }).await;
+    for turn in 0..3 {
+        tier.acknowledges(8_000).await;
+        tier.delivers(1).await;
+        tier.kill(GATEWAYS[turn % 2]);
+        tier.start_again(GATEWAYS[turn % 2]).await;
+    }
+    tier.acknowledges(8_000).await;
     tier.finish().await.nothing_is_lost(KILLED_IN_TURN);
 }
 
@@ -66,24 +72,24 @@ async fn a_gateways_batch_is_dropped_in_an_outage() {
     tier.acknowledges(10_000).await;
     tier.backend_heals().await;
     tier.delivers(5_000).await;
-    tier.finish().await.spans_are_refused(14);
+    tier.finish().await.spans_are_refused(15_000, 14);
 }
 
 #[tokio::test]
 #[ignore = "nightly"]
 async fn an_agent_that_gives_up_loses_an_outages_oldest() {
-    let agent = exporter(json!({"retry_on_failure": {"max_elapsed_time": "5s"}}));
+    let agent = exporter(&json!({"retry_on_failure": {"max_elapsed_time": "5s"}}));
     let tier = Tier::start(Setup { agent, ..Setup::default() }).await;
     tier.delivers(5_000).await;
     tier.backend(UNAVAILABLE).await;
     tier.acknowledges(40_000).await;
     tier.backend_heals().await;
-    tier.finish().await.spans_are_refused(14);
+    tier.finish().await.spans_are_refused(45_000, 14);
 }
 
 /// An agent that does not try again.
 fn without_retry() -> Setup {
-    Setup { agent: exporter(json!({"retry_on_failure": {"enabled": false}})), ..Setup::default() }
+    Setup { agent: exporter(&json!({"retry_on_failure": {"enabled": false}})), ..Setup::default() }
 }
 
 /// A backend that refuses loses them at once, restart or not.
@@ -96,7 +102,7 @@ async fn an_agent_without_retry_loses_an_outage() {
     tier.acknowledges(10_000).await;
     tier.backend_heals().await;
     tier.delivers(5_000).await;
-    tier.finish().await.spans_are_refused(14);
+    tier.finish().await.spans_are_refused(15_000, 14);
 }
 
 /// Without retry, an agent that ends deletes from its queue on disk what is on its way (opentelemetry-collector
@@ -113,7 +119,7 @@ async fn an_agent_without_retry_deletes_what_is_on_its_way_when_it_ends() {
     tier.backend_heals().await;
     tier.start_again("agent").await;
     tier.delivers(5_000).await;
-    tier.finish().await.spans_are_refused(spanproof_ledger::UNANSWERED);
+    tier.finish().await.spans_are_refused(9_000, spanproof_ledger::UNANSWERED);
 }
 
 /// The same with retry: what is on its way stays in the queue.
@@ -155,7 +161,7 @@ async fn a_renamed_exporter_leaves_its_backlog_behind() {
 async fn an_agents_memory_is_lost_with_it() {
     let queue = json!({"storage": null});
     let tier =
-        Tier::start(Setup { agent: exporter(json!({"sending_queue": queue})), ..Setup::default() }).await;
+        Tier::start(Setup { agent: exporter(&json!({"sending_queue": queue})), ..Setup::default() }).await;
     tier.delivers(5_000).await;
     tier.backend(UNAVAILABLE).await;
     tier.backlog(10_000).await;

@@ -4,7 +4,7 @@ use spanproof_ledger::{RangeSet, log};
 use spanproof_probe::control::probe_client::ProbeClient;
 use spanproof_probe::control::{
     Behaviours, ChangeRequest, DescribeRequest, Lease, Plan, ProgressRequest, ReadLedgerRequest, Status,
-    StopRequest, change_request::Change, plan::Role,
+    StopRequest, StreamRanges, change_request::Change, plan::Role,
 };
 use spanproof_probe::{CONTROL_PORT, SOURCES};
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Probe {
         streams
             .iter()
             .find(|ranges| ranges.stream == u32::from(STREAM))
-            .map_or_else(RangeSet::new, |it| it.set())
+            .map_or_else(RangeSet::new, StreamRanges::set)
     }
 
     pub(crate) async fn stop(&self, drain: Duration) -> Status {

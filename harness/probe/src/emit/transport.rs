@@ -6,6 +6,7 @@ use crate::control::{ProbeError, Protocol};
 use crate::otlp::rpc_status::RpcStatus;
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, TE};
 use http::{HeaderMap, HeaderValue, Request, Uri};
@@ -16,7 +17,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{Read, Write};
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -192,9 +194,23 @@ fn grpc_answer(head: &http::response::Parts, body: &[u8], trailers: Option<&Head
         return retry::grpc(code, &format!("HTTP {} without a gRPC status", head.status), None);
     };
     if status.code() == Code::Ok {
-        return taken(body.get(FRAME..).unwrap_or_default());
+        return grpc_message(body).map_or(Answer::Partial, |message| taken(&message));
     }
     retry::grpc(status.code(), status.message(), RpcStatus::retry_after(status.details()))
+}
+
+/// The message in a gRPC answer's frame; none if it cannot be read. Go's server answers in gzip whom it hears in
+/// gzip, whatever that one says it accepts.
+fn grpc_message(body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match body.split_at_checked(FRAME) {
+        Some((frame, message)) if frame[0] == 1 => {
+            let mut plain = Vec::new();
+            GzDecoder::new(message).take(LARGEST_ANSWER as u64).read_to_end(&mut plain).ok()?;
+            Some(plain.into())
+        }
+        Some((_, message)) => Some(message.into()),
+        None => None,
+    }
 }
 
 fn http_answer(head: &http::response::Parts, body: &[u8]) -> Answer {
@@ -220,4 +236,24 @@ fn taken(body: &[u8]) -> Answer {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a Collector answers an export in gzip with: an empty message, in gzip.
+    #[test]
+    fn an_answer_in_gzip_is_read() {
+        let encoder = |frame: u8| GzEncoder::new(vec![frame, 0, 0, 0, 0], Compression::fast());
+        let empty = encoder(1).finish().unwrap();
+        assert_eq!(grpc_message(&empty).as_deref(), Some(&[][..]));
+        let mut written = encoder(1);
+        written.write_all(b"message").unwrap();
+        let written = written.finish().unwrap();
+        assert_eq!(grpc_message(&written).as_deref(), Some(&b"message"[..]));
+        assert_eq!(grpc_message(&written[..written.len() - 9]), None, "cut short");
+        assert_eq!(grpc_message(b"\0\0\0\0\x07message").as_deref(), Some(&b"message"[..]));
+        assert_eq!(grpc_message(&[]), None, "no message at all");
+    }
 }
