@@ -352,6 +352,38 @@ mod availability {
     }
 }
 
+mod intake {
+    use super::*;
+
+    #[test]
+    fn agents_that_refuse_for_longer_than_allowed_are_red() {
+        let mut record = recorded("agent-upgrade");
+        record.scenario.expect.refused_for = Some("4s".parse().unwrap());
+        only(&record, &["intake"], Verdict::Fail, "refused for 5s, from 35.8s on: longer than 4s");
+        record.scenario.expect.refused_for = Some("5s".parse().unwrap());
+        assert_eq!(judge(&record).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn what_a_default_sdk_would_have_lost_is_red_where_it_is_limited() {
+        let run = "gateway-upgrade";
+        let mut emitted = records::<EmitterRecord>(run, "ledgers/emit-dev-worker.ledger");
+        for record in &mut emitted {
+            if let EmitterRecord::Second { sdk_dropped, .. } = record {
+                *sdk_dropped = 3;
+            }
+        }
+        let mut record = recorded(run);
+        let planted = EmitterLedger::from_records(&emitted).unwrap();
+        let stream = planted.stream();
+        let place = record.emitters.iter_mut().find(|emitter| emitter.stream() == stream);
+        *place.unwrap() = planted;
+        assert_eq!(judge(&record).verdict, Verdict::Pass, "nobody said that it must not be");
+        record.scenario.expect.sdk_dropped = Some(0);
+        only(&record, &["intake"], Verdict::Fail, "spans, and the limit is 0");
+    }
+}
+
 mod rollout {
     use super::*;
 

@@ -177,10 +177,14 @@ fn told<N: Numbers>(story: Story) -> Result<(), Box<dyn Error>> {
     let (mut acknowledged, mut delivered) = (N::default(), N::default());
     let (mut requests, mut spent) = (0_u32, Duration::ZERO);
     for window in windows(story) {
-        window.iter().for_each(|request| acknowledged.insert(*request));
+        for request in &window {
+            acknowledged.insert(*request);
+        }
         let ranges: Vec<_> = window.iter().flat_map(|request| arriving(*request)).collect();
         let begun = Instant::now();
-        ranges.into_iter().for_each(|range| delivered.insert(range));
+        for range in ranges {
+            delivered.insert(range);
+        }
         spent += begun.elapsed();
         requests += u32::try_from(window.len())?;
     }

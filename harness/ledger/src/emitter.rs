@@ -210,10 +210,32 @@ impl EmitterLedger {
     }
 
     fn require_reserved(&self, index: usize, range: Range) -> Result<(), LedgerError> {
-        if self.reserved.covers(range) {
-            return Ok(());
+        let stream = self.stream;
+        if !self.reserved.covers(range) {
+            return Err(LedgerError::NeverReserved { index, stream, range });
         }
-        Err(LedgerError::NeverReserved { index, stream: self.stream, range })
+        match self.seal {
+            Some(seal) if seal.next < range.end => Err(LedgerError::NeverUsed { index, stream, range }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it may be the sum of the first records of those that `longer` is the sum of: nothing in it
+    /// says otherwise.
+    pub(crate) fn may_begin(&self, longer: &Self) -> bool {
+        let rejected = |(code, set): (&i32, &RangeSet)| {
+            longer.rejected.get(code).is_some_and(|longer| set.is_subset(longer))
+        };
+        if self.records >= longer.records {
+            return self == longer;
+        }
+        (self.run_tag, self.stream) == (longer.run_tag, longer.stream)
+            && self.incarnations <= longer.incarnations
+            && self.reserved.is_subset(&longer.reserved)
+            && self.acknowledged.is_subset(&longer.acknowledged)
+            && self.rejected.iter().all(rejected)
+            && self.resent.is_subset(&longer.resent)
+            && longer.seconds.starts_with(&self.seconds)
     }
 
     /// The run that it is of.

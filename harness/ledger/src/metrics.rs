@@ -78,19 +78,24 @@ pub struct Metrics {
     names: BTreeMap<u16, String>,
     opened: bool,
     sealed: bool,
+    records: usize,
 }
 
 impl Metrics {
     /// Adds up records. A number that was never given a name is an error, as is a seal that disagrees.
-    pub fn from_records(records: &[MetricsRecord]) -> Result<Self, LedgerError> {
+    pub fn from_records<'a>(
+        records: impl IntoIterator<Item = &'a MetricsRecord>,
+    ) -> Result<Self, LedgerError> {
         let mut metrics = Self::default();
-        for (index, record) in records.iter().enumerate() {
-            metrics.apply(index, record)?;
+        for record in records {
+            metrics.apply(record)?;
         }
         Ok(metrics)
     }
 
-    fn apply(&mut self, index: usize, record: &MetricsRecord) -> Result<(), LedgerError> {
+    /// Adds one record.
+    pub fn apply(&mut self, record: &MetricsRecord) -> Result<(), LedgerError> {
+        let index = self.records;
         if !self.opened && !matches!(record, MetricsRecord::Opened { .. }) {
             return Err(LedgerError::NotOpened { index });
         }
@@ -121,7 +126,13 @@ impl Metrics {
                 self.sealed = true;
             }
         }
+        self.records += 1;
         Ok(())
+    }
+
+    /// How many records it is the sum of.
+    pub const fn records(&self) -> u64 {
+        self.records as u64
     }
 
     /// Whether it was closed.

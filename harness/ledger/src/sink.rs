@@ -235,6 +235,29 @@ impl SinkLedger {
         self.last_delivery_ms = self.last_delivery_ms.max(delivery.unix_ms);
     }
 
+    /// Whether it may be the sum of the first records of those that `longer` is the sum of: nothing in it
+    /// says otherwise.
+    pub(crate) fn may_begin(&self, longer: &Self) -> bool {
+        if self.records >= longer.records {
+            return self == longer;
+        }
+        (self.run_tag, self.source) == (longer.run_tag, longer.source)
+            && self.incarnations <= longer.incarnations
+            && self.last_delivery_ms <= longer.last_delivery_ms
+            && (self.foreign <= longer.foreign && self.damaged <= longer.damaged)
+            && self.refused_requests <= longer.refused_requests
+            && longer.latency.starts_with(&self.latency)
+            && longer.traces.starts_with(&self.traces)
+            && longer.pauses.starts_with(&self.pauses)
+            && each_grew(&self.gateways, &longer.gateways, |name, longer| name == longer)
+            && each_grew(&self.delivered, &longer.delivered, RangeSet::is_subset)
+            && each_grew(&self.duplicates, &longer.duplicates, |these, longer| {
+                these.copies <= longer.copies && these.spans.is_subset(&longer.spans)
+            })
+            && each_grew(&self.counts, &longer.counts, |spans, longer| spans <= longer)
+            && each_grew(&self.refused, &longer.refused, RangeSet::is_subset)
+    }
+
     /// The run that it is of.
     pub const fn run_tag(&self) -> u64 {
         self.run_tag
@@ -294,6 +317,11 @@ impl SinkLedger {
         self.gateways.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
     }
 
+    /// The name of the gateway that goes by a number.
+    pub fn gateway_name(&self, number: u16) -> Option<&str> {
+        self.gateways.get(&number).map(String::as_str)
+    }
+
     /// How many gateways have a number.
     pub fn gateways(&self) -> usize {
         self.gateways.len()
@@ -330,4 +358,13 @@ impl SinkLedger {
             (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *spans)
         })
     }
+}
+
+/// Whether all that is in one map is in the other, as it was or grown.
+fn each_grew<K: Ord, V>(
+    map: &BTreeMap<K, V>,
+    longer: &BTreeMap<K, V>,
+    grew: impl Fn(&V, &V) -> bool,
+) -> bool {
+    map.iter().all(|(key, value)| longer.get(key).is_some_and(|longer| grew(value, longer)))
 }

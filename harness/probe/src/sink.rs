@@ -106,9 +106,8 @@ impl Sink {
 
     /// Writes down what is only in memory. The process is about to end; the run is not.
     pub fn flush(&self) {
-        if let Some(books) = &mut *self.lock() {
-            books.flush();
-        }
+        // There is nobody to be told any more.
+        let _ = self.with_books(Books::flush);
     }
 
     fn start_plan(&self, mut plan: Plan) -> Result<(), ProbeError> {
@@ -221,9 +220,8 @@ impl Sink {
 async fn tick(sink: Weak<Sink>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     while let Some(sink) = sink.upgrade() {
-        if let Some(books) = &mut *sink.lock() {
-            books.tick(crate::unix_ms());
-        }
+        // Before there is a plan, after the seal and after a failure there is nothing to be done.
+        let _ = sink.with_books(|books| books.tick(crate::unix_ms()));
         drop(sink);
         seconds.tick().await;
     }
@@ -295,9 +293,8 @@ impl probe_server::Probe for Sink {
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<Status>, tonic::Status> {
-        if let Some(books) = &mut *self.lock() {
-            books.seal();
-        }
+        // What keeps it from sealing is in the status.
+        let _ = self.with_books(Books::seal);
         if let Some(scraper) = self.scraper() {
             scraper.seal();
         }
@@ -308,7 +305,7 @@ impl probe_server::Probe for Sink {
         let books = self.lock();
         let streams = books.iter().flat_map(|books| {
             let ledger = books.ledger();
-            ledger.streams().map(|stream| StreamRanges::of(stream, &ledger.delivered(stream)))
+            ledger.streams().map(|stream| StreamRanges::of(stream, ledger.delivered(stream)))
         });
         Ok(Response::new(ProgressReply { streams: streams.collect() }))
     }

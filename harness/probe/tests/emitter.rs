@@ -176,13 +176,10 @@ async fn what_was_taken_in_part_is_unknown_all_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_of_all_requests_refused_slow_nothing_down() {
-    let (endpoint, _) =
-        agent(
-            |number| {
-                if number % 2 == 0 && number < 150 { Err(Status::unavailable("not now")) } else { Ok(0) }
-            },
-        )
-        .await;
+    let (endpoint, _) = agent(|number| {
+        if number.is_multiple_of(2) && number < 150 { Err(Status::unavailable("not now")) } else { Ok(0) }
+    })
+    .await;
     let dir = tempfile::tempdir().unwrap();
     let load = EmitPlan { in_flight: 2, ..load(endpoint, 1_500) };
     let (status, ledger) = run(dir.path(), load, 20_000).await;

@@ -5,7 +5,7 @@ use super::{Check, Story, Verdict, emitters_untold, grouped, latency, rounded, s
 use crate::record::{Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
 const NAMED: usize = 10_000;
@@ -194,6 +194,7 @@ fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) ->
         "lost_ranges": ranges,
         "lost_ranges_not_named": lost.len().saturating_sub(NAMED),
         "latency_ms": arrival(record),
+        "traces": traces(record),
         "settled": story.settled.map(|(end, ..)| end),
         "worst_retry_pause_s": story.settled.map(|(.., pause)| pause),
         "given_up_by_the_collectors": given_up(record, story),
@@ -206,6 +207,19 @@ fn arrival(record: &Record) -> Value {
     // What cannot be read is no evidence, and decides nothing here.
     latency::sum(seconds.map(|(_, latency)| latency.as_slice()))
         .map_or(Value::Null, |sum| latency::told(&sum))
+}
+
+/// Of the traces that the sinks followed: how many came through more than one gateway.
+fn traces(record: &Record) -> Value {
+    let mut gateways: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    for sink in &record.sinks {
+        for trace in sink.traces() {
+            let names = trace.gateways.iter().filter_map(|number| sink.gateway_name(*number));
+            gateways.entry(trace.trace).or_default().extend(names);
+        }
+    }
+    let several = gateways.values().filter(|names| names.len() > 1).count();
+    json!({"followed": gateways.len(), "over_several_gateways": several})
 }
 
 /// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew

@@ -49,15 +49,15 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
 }
 
 /// A time in which the backend took nothing and every agent kept what it had.
-struct Outage {
-    start: f64,
-    end: f64,
+pub(super) struct Outage {
+    pub(super) start: f64,
+    pub(super) end: f64,
     /// When the backend took everything again: another fault of it may have followed at once.
-    well: f64,
+    pub(super) well: f64,
 }
 
 /// The outages, in order. Faults of the backend that follow each other at once are one trouble.
-fn outages(record: &Record, story: &Story) -> Vec<Outage> {
+pub(super) fn outages(record: &Record, story: &Story) -> Vec<Outage> {
     let mut outages: Vec<Outage> = Vec::new();
     for (told, fault) in story.backend_faults(record) {
         let well = fault.over();

@@ -87,6 +87,9 @@ pub(super) fn emit(scenario: &Scenario, run: Run, stream: u32, emitters: usize) 
     plan(load, run, Role::Emit(emit))
 }
 
+/// Of so many traces one is followed at the sinks: which gateways delivered it.
+const TRACE_ONE_IN: u64 = 100;
+
 /// A sink's. The first of them reads the Collectors' metrics.
 pub(super) fn sink(scenario: &Scenario, run: Run, first: bool) -> Plan {
     let forget = scenario.sabotage.sink_forgets_one_in.map(|one_in| Kind::Forget(Forget { one_in }));
@@ -98,7 +101,7 @@ pub(super) fn sink(scenario: &Scenario, run: Run, first: bool) -> Plan {
         seed: run.seed,
         scrape: if first { ["agent", "gateway"].map(scrape).into() } else { Vec::new() },
         metrics: METRICS.map(str::to_owned).into(),
-        ..SinkPlan::default()
+        trace_one_in: TRACE_ONE_IN,
     };
     plan(&scenario.load, run, Role::Sink(sink))
 }

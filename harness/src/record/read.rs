@@ -3,7 +3,8 @@
 
 use super::{Entry, Environment, Event, FORMAT, RecordError};
 use crate::scenario::Scenario;
-use spanproof_ledger::{EmitterLedger, EmitterRecord, Metrics, MetricsRecord, SinkLedger, SinkRecord, log};
+use spanproof_ledger::{EmitterLedger, LedgerError, Metrics, SinkLedger, log};
+use spanproof_probe::ledger_file::{self, LedgerFileError};
 use std::io;
 use std::path::Path;
 
@@ -59,31 +60,31 @@ impl Record {
         let mut ledgers: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         ledgers.sort();
         for path in ledgers {
-            record.add_ledger(&path, &bytes(&path)?)?;
+            record.add_ledger(&path)?;
         }
-        if let Some(bytes) = optional(&dir.join("metrics.log"))? {
-            match summed::<MetricsRecord, _, _>(&bytes, Metrics::from_records) {
-                Ok(metrics) => record.metrics = Some(metrics),
-                Err(problem) => record.damage.push(format!("metrics.log: {problem}")),
-            }
+        match summed(&dir.join("metrics.log"), Metrics::apply) {
+            Ok(metrics) => record.metrics = Some(metrics),
+            Err(Unread::Damage(problem)) => record.damage.push(format!("metrics.log: {problem}")),
+            Err(Unread::Io(RecordError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(Unread::Io(error)) => return Err(error),
         }
         Ok(record)
     }
 
-    fn add_ledger(&mut self, path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    fn add_ledger(&mut self, path: &Path) -> Result<(), RecordError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let added = if name.starts_with("emit") {
-            summed::<EmitterRecord, _, _>(bytes, |records| EmitterLedger::from_records(records))
-                .map(|ledger| self.emitters.push(ledger))
+            summed(path, EmitterLedger::apply).map(|ledger| self.emitters.push(ledger))
         } else if name.starts_with("sink") {
-            summed::<SinkRecord, _, _>(bytes, |records| SinkLedger::from_records(records))
-                .map(|ledger| self.sinks.push(ledger))
+            summed(path, SinkLedger::apply).map(|ledger| self.sinks.push(ledger))
         } else {
             let message = "a ledger is called emit… or sink…".to_owned();
             return Err(RecordError::Content { path: path.to_owned(), message });
         };
-        if let Err(problem) = added {
-            self.damage.push(format!("ledgers/{name}: {problem}"));
+        match added {
+            Ok(()) => {}
+            Err(Unread::Damage(problem)) => self.damage.push(format!("ledgers/{name}: {problem}")),
+            Err(Unread::Io(error)) => return Err(error),
         }
         Ok(())
     }
@@ -157,11 +158,29 @@ fn timeline(path: &Path) -> Result<Vec<Entry>, RecordError> {
     read.collect()
 }
 
-/// A log's records, added up; or why they cannot be.
-fn summed<R: log::Record, T, E: std::fmt::Display>(
-    bytes: &[u8],
-    sum: impl Fn(&[R]) -> Result<T, E>,
-) -> Result<T, String> {
-    let decoded = log::decode::<R>(bytes).map_err(|error| error.to_string())?;
-    sum(&decoded.records).map_err(|error| error.to_string())
+/// Why a log's records cannot be added up.
+enum Unread {
+    Io(RecordError),
+    Damage(String),
+}
+
+impl From<LedgerFileError> for Unread {
+    fn from(error: LedgerFileError) -> Self {
+        match error {
+            LedgerFileError::Io { path, source, .. } => Self::Io(RecordError::Io { path, source }),
+            LedgerFileError::Content { source, .. } => Self::Damage(source.to_string()),
+        }
+    }
+}
+
+/// A log's records, added up one by one.
+fn summed<R: log::Record, T: Default>(
+    path: &Path,
+    apply: impl Fn(&mut T, &R) -> Result<(), LedgerError>,
+) -> Result<T, Unread> {
+    let mut sum = T::default();
+    ledger_file::read(path, |record: R| {
+        apply(&mut sum, &record).map_err(|error| Unread::Damage(error.to_string()))
+    })?;
+    Ok(sum)
 }

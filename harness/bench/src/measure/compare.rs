@@ -57,7 +57,7 @@ const TELEMETRYGEN_TRACES: u32 = 300;
 
 pub(super) async fn emitter<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
     // Requests as large as the other's, at a rate well below what takes all of the machine.
-    let load = Load { rate: 200_000.0, per_request: TELEMETRYGEN_BATCH };
+    let load = Load { rate: 400_000.0, per_request: TELEMETRYGEN_BATCH };
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let theirs_now = telemetrygen(tools).await?;
@@ -102,8 +102,8 @@ async fn telemetrygen(tools: &Tools) -> Result<f64, BenchError> {
 }
 
 pub(super) async fn sink<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
-    // As large as the agents of this project send them; both can do more than this rate.
-    let load = Load { rate: 100_000.0, per_request: 1_000 };
+    // As large as the agents of this project send them, at a rate that either can do with one core.
+    let load = Load { rate: 400_000.0, per_request: 1_000 };
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let collector = Collector::start(tools).await?;

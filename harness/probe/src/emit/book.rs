@@ -62,9 +62,12 @@ pub(super) enum Outcome {
 impl Book {
     /// Opens the books; an earlier incarnation's numbers are never used again.
     pub(super) fn open(path: &Path, run_tag: u64, stream: Stream) -> Result<Self, ProbeError> {
-        let (file, records) = LedgerFile::open(path)?;
-        let ledger = EmitterLedger::from_records(&records)
-            .map_err(|source| ProbeError::Contradiction { path: path.to_owned(), source })?;
+        let mut ledger = EmitterLedger::default();
+        let file = LedgerFile::open_with(path, |record| {
+            ledger
+                .apply(&record)
+                .map_err(|source| ProbeError::Contradiction { path: path.to_owned(), source })
+        })?;
         let next = ledger.reserved().end();
         let status = EmitStatus {
             acknowledged: ledger.acknowledged().count(),

@@ -32,7 +32,9 @@ fn many_records_are_one_write() {
     let (one, all) = (dir.path().join("one"), dir.path().join("all"));
     let records: Vec<_> = (0..100).map(reserved).collect();
     let mut ledger = LedgerFile::<EmitterRecord>::open(&one).unwrap().0;
-    records.iter().for_each(|record| ledger.append(record, false).unwrap());
+    for record in &records {
+        ledger.append(record, false).unwrap();
+    }
     LedgerFile::open(&all).unwrap().0.append_all(&records, false).unwrap();
     assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&all).unwrap());
     assert_eq!(LedgerFile::<EmitterRecord>::open(&all).unwrap().1, records);
@@ -168,7 +170,9 @@ proptest! {
         let path = dir.path().join("emit.ledger");
         let written: Vec<_> = (0..count).map(reserved).collect();
         let mut bytes = log::header::<EmitterRecord>().to_vec();
-        written.iter().for_each(|record| log::encode(record, 0, &mut bytes).unwrap());
+        for record in &written {
+            log::encode(record, 0, &mut bytes).unwrap();
+        }
         bytes.truncate(cut.index(bytes.len() + 1));
         if let Some((at, mask)) = flip && !bytes.is_empty() {
             let at = at.index(bytes.len());

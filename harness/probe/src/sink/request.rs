@@ -6,7 +6,7 @@ use flate2::bufread::MultiGzDecoder;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use std::io::Read;
 use tonic::Code;
 
@@ -101,7 +101,7 @@ impl Head {
 
     /// The message of the request: unpacked, without gRPC's frame.
     pub(super) async fn message(&self, body: Incoming) -> Result<Bytes, NoMessage> {
-        let body = collect(body).await?;
+        let body = collect(body, self.protocol).await?;
         let (packed, message) = match self.protocol {
             Protocol::Http => (self.gzip, body),
             Protocol::Grpc => {
@@ -131,7 +131,8 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Refusal {
     Refusal::new(Code::ResourceExhausted, message).status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
-async fn collect(mut body: Incoming) -> Result<Bytes, NoMessage> {
+async fn collect(mut body: Incoming, protocol: Protocol) -> Result<Bytes, NoMessage> {
+    let length = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut first: Option<Bytes> = None;
     let mut all: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -146,7 +147,11 @@ async fn collect(mut body: Incoming) -> Result<Bytes, NoMessage> {
             continue;
         }
         if let Some(first) = first.take() {
-            all.reserve(announced(&first).clamp(first.len() + data.len(), ON_TRUST.max(so_far)));
+            let announced = match protocol {
+                Protocol::Grpc => announced(&first),
+                Protocol::Http => length,
+            };
+            all.reserve(announced.clamp(so_far, ON_TRUST.max(so_far)));
             all.extend_from_slice(&first);
         }
         all.extend_from_slice(&data);
@@ -154,7 +159,7 @@ async fn collect(mut body: Incoming) -> Result<Bytes, NoMessage> {
     Ok(first.unwrap_or_else(|| all.into()))
 }
 
-/// How long gRPC's frame says that it is. (Of OTLP/HTTP it is only a guess at the size.)
+/// How long gRPC's frame says that it is, in bytes; 0 if that is not there yet.
 fn announced(start: &[u8]) -> usize {
     let length = start.get(1..PREFIX).and_then(|length| <[u8; 4]>::try_from(length).ok());
     length.map_or(0, |length| PREFIX.saturating_add(u32::from_be_bytes(length) as usize))

@@ -56,12 +56,15 @@ impl Scraper {
         whom: &[control::Scrape],
         names: &[String],
     ) -> Result<Arc<Self>, ProbeError> {
-        let (file, earlier) = LedgerFile::open(path)?;
-        let before = Metrics::from_records(&earlier)
-            .map_err(|source| ProbeError::Contradiction { path: path.to_owned(), source })?;
+        let mut before = Metrics::default();
+        let file = LedgerFile::open_with(path, |record| {
+            before
+                .apply(&record)
+                .map_err(|source| ProbeError::Contradiction { path: path.to_owned(), source })
+        })?;
         let mut inner = Inner {
             file,
-            records: earlier.len() as u64,
+            records: before.records(),
             names: names.to_vec(),
             targets: BTreeMap::new(),
             numbers: before

@@ -1,6 +1,7 @@
 //! What is done to connections.
 
 use super::*;
+use prost::Message;
 use spanproof_ledger::UNANSWERED;
 use spanproof_probe::control::{Empty, Slow};
 use std::io::ErrorKind;
@@ -46,7 +47,7 @@ async fn a_port_that_refuses_is_closed_and_opens_again() {
 
     served.told(vec![]).await;
     eventually("the port is open again", async || client.export(request(2..3)).await.is_ok()).await;
-    assert!(!served.books().await.delivered(STREAM).clone().contains(1));
+    assert!(!delivered(&served.books().await).contains(1));
 }
 
 #[tokio::test]
@@ -100,4 +101,36 @@ async fn what_was_waiting_on_a_reset_connection_is_unanswered() {
     eventually("it is on the books", async || served.status().await.refused_requests == 1).await;
     let ledger = served.books().await;
     assert_eq!((refused(&ledger, UNANSWERED), ledger.delivered_count()), (set(0, 5), 0));
+}
+
+/// Posts spans over HTTP/1.1.
+async fn post(served: &Served, numbers: std::ops::Range<u64>) -> TcpStream {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let body = request(numbers).encode_to_vec();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nHost: sink\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+    stream
+}
+
+/// HTTP/1.1 has no streams: a reset one is a closed connection. And who goes away gives up.
+#[tokio::test]
+async fn what_is_cut_off_over_http_1_is_on_the_books_too() {
+    let served = Served::new().await;
+    served.does(Kind::ResetStreams(Empty {})).await;
+    let mut stream = post(&served, 0..5).await;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.is_empty(), "{answer:?}");
+
+    served.does(Kind::Slow(Slow { min_ms: 60_000, max_ms: 60_000, ..Slow::default() })).await;
+    let stream = post(&served, 5..9).await;
+    eventually("it waits", async || served.status().await.misbehaved == 2).await;
+    drop(stream);
+    eventually("it is refused", async || served.status().await.refused_requests == 2).await;
+    let ledger = served.books().await;
+    assert_eq!((refused(&ledger, 13), refused(&ledger, UNANSWERED)), (set(0, 5), set(5, 9)));
+    assert_eq!(ledger.delivered_count(), 0);
 }

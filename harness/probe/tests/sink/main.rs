@@ -128,6 +128,11 @@ fn set(start: u64, end: u64) -> RangeSet {
     [Range::new(start, end)].into_iter().collect()
 }
 
+/// What was taken.
+fn delivered(ledger: &SinkLedger) -> RangeSet {
+    ledger.delivered(STREAM).clone()
+}
+
 /// What was refused with a code.
 fn refused(ledger: &SinkLedger, code: u8) -> RangeSet {
     let mut refused = ledger.refused(STREAM).filter(|(known, _)| *known == code);

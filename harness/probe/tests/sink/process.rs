@@ -143,7 +143,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     let ledger = SinkLedger::from_records(&log::decode::<SinkRecord>(&bytes).unwrap().records).unwrap();
     assert_eq!(ledger.incarnations(), 5);
     assert!(acknowledged.count() > 0);
-    let missing = acknowledged.difference(&ledger.delivered(STREAM).clone());
+    let missing = acknowledged.difference(&delivered(&ledger));
     assert!(missing.is_empty(), "acknowledged and not in the ledger: {missing}");
 }
 
@@ -178,7 +178,7 @@ async fn a_full_disk_is_said_and_nothing_is_acknowledged_that_is_not_on_it() {
     let bytes = std::fs::read(dir.path().join("sink.ledger")).unwrap();
     let ledger = SinkLedger::from_records(&log::decode::<SinkRecord>(&bytes).unwrap().records).unwrap();
     assert!(acknowledged.count() > 5, "{acknowledged}");
-    assert_eq!(ledger.delivered(STREAM).clone(), acknowledged);
+    assert_eq!(delivered(&ledger), acknowledged);
 }
 
 /// SIGTERM: what is only in memory is written down; the run is not over.
