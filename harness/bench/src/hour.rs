@@ -99,7 +99,7 @@ pub(crate) fn draw_out(recorded: &Path, to: &Path) -> Result<(), BenchError> {
     write("environment.json", environment)?;
     write("scenario.yaml", read("scenario.yaml")?)?;
     write("timeline.jsonl", timeline::draw_out(&plan, lines))?;
-    write("metrics.log", encoded(&metrics::draw_out(&plan, decoded(&read("metrics.log")?)?))?)?;
+    write("metrics.log", encoded(&metrics::draw_out(&plan, &decoded(&read("metrics.log")?)?))?)?;
 
     let made =
         std::fs::create_dir(to.join("ledgers")).and_then(|()| std::fs::read_dir(recorded.join("ledgers")));
@@ -108,7 +108,7 @@ pub(crate) fn draw_out(recorded: &Path, to: &Path) -> Result<(), BenchError> {
     let (emitters, sinks): (Vec<_>, Vec<_>) = names.partition(|name| name.starts_with("ledgers/emit"));
     let mut cuts = Vec::new();
     for name in emitters {
-        let (cut, records) = emitter::draw_out(&plan, decoded(&read(&name)?)?)?;
+        let (cut, records) = emitter::draw_out(&plan, &decoded(&read(&name)?)?)?;
         cuts.push(cut);
         write(&name, encoded(&records)?)?;
     }

@@ -59,7 +59,7 @@ pub(crate) async fn run<W: Write>(
         match done {
             Ok(()) => {}
             Err(Failure::Measurement(error)) => {
-                report.failed(&format!("{measurement:?}").to_lowercase(), &error)
+                report.failed(&format!("{measurement:?}").to_lowercase(), &error);
             }
             Err(Failure::Output(error)) => return Err(error),
         }

@@ -188,7 +188,9 @@ async fn half_of_all_requests_refused_slow_nothing_down() {
     let seconds = ledger.seconds();
     assert!(seconds.iter().any(|second| second.failed_requests > 0 && second.failed_spans > 0));
     let mut latency = Latency::new();
-    seconds.iter().for_each(|second| latency.add(&Latency::from_bytes(&second.latency).unwrap()));
+    for second in seconds {
+        latency.add(&Latency::from_bytes(&second.latency).unwrap());
+    }
     assert_eq!(latency.count() * 10, status.acknowledged);
     assert!(latency.max_us() > 700_000, "a pause is a part of it: {} µs", latency.max_us());
 }

@@ -12,7 +12,7 @@ pub(super) struct Cut {
 
 pub(super) fn draw_out(
     plan: &Plan,
-    records: Vec<EmitterRecord>,
+    records: &[EmitterRecord],
 ) -> Result<(Cut, Vec<EmitterRecord>), BenchError> {
     let Some(EmitterRecord::Opened { stream, .. }) = records.first() else { return Err(wrong("not opened")) };
     let (stream, cut_ms) = (*stream, plan.cut_ms(plan.node(*stream)));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Whose names hold one of these is a level.
 const LEVELS: [&str; 4] = ["queue_size", "queue_capacity", "in_flight", "memory_rss"];
 
-pub(super) fn draw_out(plan: &Plan, records: Vec<MetricsRecord>) -> Vec<MetricsRecord> {
+pub(super) fn draw_out(plan: &Plan, records: &[MetricsRecord]) -> Vec<MetricsRecord> {
     let cut_ms = plan.cut_ms(&plan.environment["sink_node"]);
     let window_ms = WINDOW_S * 1_000;
     let unix_ms = |record: &MetricsRecord| match record {
@@ -40,7 +40,7 @@ fn growth(records: &[MetricsRecord], since_ms: u64) -> BTreeMap<(u16, u16), f64>
     for record in records {
         match record {
             MetricsRecord::Metric { id, name } if LEVELS.iter().any(|level| name.contains(level)) => {
-                levels.push(*id)
+                levels.push(*id);
             }
             MetricsRecord::Scraped { unix_ms, target, values } => {
                 for (metric, value) in values.iter().filter(|(metric, _)| !levels.contains(metric)) {

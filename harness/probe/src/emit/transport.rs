@@ -209,7 +209,7 @@ fn grpc_message(body: &[u8]) -> Option<Cow<'_, [u8]>> {
             Some(plain.into())
         }
         Some((_, message)) => Some(message.into()),
-        None => Some(Cow::default()),
+        None => None,
     }
 }
 
@@ -254,6 +254,6 @@ mod tests {
         assert_eq!(grpc_message(&written).as_deref(), Some(&b"message"[..]));
         assert_eq!(grpc_message(&written[..written.len() - 9]), None, "cut short");
         assert_eq!(grpc_message(b"\0\0\0\0\x07message").as_deref(), Some(&b"message"[..]));
-        assert_eq!(grpc_message(&[]).as_deref(), Some(&[][..]), "no message at all");
+        assert_eq!(grpc_message(&[]), None, "no message at all");
     }
 }
