@@ -4,6 +4,7 @@ mod link;
 mod plan;
 
 pub use link::{Link, LinkError};
+pub use plan::{PlanError, check};
 
 use crate::record::{Event, Recorder};
 use crate::scenario::{Backend, Rate, Scenario};
@@ -130,7 +131,7 @@ impl Probes {
             let before = crate::clock::unix_ms();
             let description = link.describe().await?;
             let between = u64::midpoint(before, crate::clock::unix_ms());
-            Ok((description.node, description.unix_ms as f64 - between as f64))
+            Ok::<_, LinkError>((description.node, description.unix_ms as f64 - between as f64))
         });
         Ok(try_join_all(asked).await?.into_iter().collect())
     }
@@ -140,9 +141,10 @@ impl Probes {
         let run = plan::Run { tag, seed };
         let sinks = (0..).zip(&self.sinks);
         try_join_all(sinks.map(|(sink, link)| link.start(plan::sink(scenario, run, sink == 0)))).await?;
-        let emitters = (1..).zip(&self.emitters);
-        let started =
-            emitters.map(|(stream, link)| link.start(plan::emit(scenario, run, stream, self.emitters.len())));
+        let tls = plan::tls(&scenario.load)?;
+        let started = (1..).zip(&self.emitters).map(|(stream, link)| {
+            link.start(plan::emit(scenario, run, stream, self.emitters.len(), tls.clone()))
+        });
         try_join_all(started).await.map(|_| ())
     }
 

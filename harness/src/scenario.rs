@@ -244,7 +244,9 @@ impl Scenario {
             .iter()
             .try_fold(Self::parse(path, &text)?, |scenario, (key, value)| scenario.set(key, value))?;
         scenario.check(path)?;
-        scenario.load.resolve();
+        let folder = path.parent().map(std::path::absolute).transpose();
+        let folder = folder.map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        scenario.load.resolve(folder.as_deref().unwrap_or(Path::new("/")));
         Ok(scenario)
     }
 

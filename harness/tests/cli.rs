@@ -57,6 +57,24 @@ fn a_load_or_a_backend_that_makes_no_sense_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_an_emitter_would_refuse_is_refused_beforehand() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |text: &str, words: &[&str]| {
+        let file = scenario(dir.path(), &format!("name: x\n{text}\n"));
+        expect(&spanproof(&["run", &file], |_| {}), 2, words);
+    };
+    refused("load: {payload_bytes: 4294967295}", &["scenario.yaml", "would be larger"]);
+    refused("load: {held_requests: 4294967295}", &["scenario.yaml", "1,048,576"]);
+    refused("load: {tls: {ca: ca.pem}}", &["load.tls", "ca.pem"]);
+    std::fs::write(dir.path().join("ca.pem"), "nonsense").unwrap();
+    refused("load: {tls: {ca: ca.pem}}", &["load: ", "certificate"]);
+    refused(
+        "load: {tls: {ca: ca.pem, key: ca.pem}}",
+        &["scenario.yaml:2", "`certificate` and `key` go together"],
+    );
+}
+
+#[test]
 fn a_scenario_that_is_not_there_is_named() {
     expect(&spanproof(&["run", "no-such.yaml"], |_| {}), 2, &["no-such.yaml"]);
 }

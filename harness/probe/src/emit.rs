@@ -160,6 +160,11 @@ impl Emitter {
     }
 }
 
+/// Whether an emitter would carry out a plan: what [`Emitter`] refuses is an error here, too.
+pub fn check(plan: &Plan) -> Result<(), ProbeError> {
+    Load::of(&StartedPlan { started_unix_ms: 0, plan: plan.clone() }).map(|_| ())
+}
+
 impl Load {
     fn of(started: &StartedPlan) -> Result<Self, ProbeError> {
         let plan = &started.plan;

@@ -61,6 +61,8 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     for (path, scenario) in options.scenarios.iter().zip(&scenarios) {
         spanproof::deploy::check(&manifests, &scenario.tier)
             .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
+        spanproof::load::check(scenario)
+            .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
     }
     let request = Request {
         name: options.cluster.clone(),

@@ -1,6 +1,6 @@
 //! A probe's control service, reached through the API server: a fresh stream for each connection.
 
-use super::Streams;
+use super::{PlanError, Streams};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -44,6 +44,9 @@ pub enum LinkError {
         /// What it said.
         status: Box<tonic::Status>,
     },
+    /// There is nothing that an emitter could be told.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// It did not seal its ledger.
     #[error("{probe} did not seal its ledger: {state} {problem}")]
     NotSealed {

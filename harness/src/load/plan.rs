@@ -1,12 +1,13 @@
-//! What the probes are told, from what a scenario says. No I/O.
+//! What the probes are told, from what a scenario says. Of its files certificates are read, nothing else.
 
 use crate::scenario::profile::{Stretch, afterwards};
 use crate::scenario::{Answers, Backend, Load, Protocol, Rate, Scenario, Share, Span};
 use spanproof_probe::OTLP_PORT;
 use spanproof_probe::control::{
-    self, Behaviour, Behaviours, EmitPlan, Empty, Forget, Lease, Partial, Peak, Plan, Ramp, Refuse, Scrape,
-    Segment, Sine, SinkPlan, Slow, Steps, behaviour::Kind, plan::Role, segment::Shape,
+    self, Behaviour, Behaviours, EmitPlan, Empty, Forget, Lease, Partial, Peak, Plan, ProbeError, Ramp,
+    Refuse, Scrape, Segment, Sine, SinkPlan, Slow, Steps, behaviour::Kind, plan::Role, segment::Shape,
 };
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the emitters go on when nobody asks after them.
@@ -57,8 +58,51 @@ fn plan(load: &Load, run: Run, role: Role) -> Plan {
     }
 }
 
+/// Why a load cannot be offered. The user's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A file cannot be read.
+    #[error("load.tls: {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An emitter would not do it.
+    #[error("load: {0}")]
+    Refused(#[from] ProbeError),
+}
+
+/// Whether the emitters would do what a scenario asks of them.
+pub fn check(scenario: &Scenario) -> Result<(), PlanError> {
+    let tls = tls(&scenario.load)?;
+    Ok(spanproof_probe::emit::check(&emit(scenario, Run { tag: 0, seed: 0 }, 1, 1, tls))?)
+}
+
+/// The certificates that a load names.
+pub(super) fn tls(load: &Load) -> Result<Option<control::Tls>, PlanError> {
+    let Some(tls) = &load.tls else { return Ok(None) };
+    let read =
+        |path: &PathBuf| std::fs::read(path).map_err(|source| PlanError::Read { path: path.clone(), source });
+    let optional =
+        |path: &Option<PathBuf>| path.as_ref().map(read).transpose().map(Option::unwrap_or_default);
+    Ok(Some(control::Tls {
+        ca: read(&tls.ca)?,
+        certificate: optional(&tls.certificate)?,
+        key: optional(&tls.key)?,
+        server_name: tls.server_name.clone().unwrap_or_default(),
+    }))
+}
+
 /// An emitter's, one of so many.
-pub(super) fn emit(scenario: &Scenario, run: Run, stream: u32, emitters: usize) -> Plan {
+pub(super) fn emit(
+    scenario: &Scenario,
+    run: Run,
+    stream: u32,
+    emitters: usize,
+    tls: Option<control::Tls>,
+) -> Plan {
     let load = &scenario.load;
     let part = scenario.sabotage.emitters_at.map_or(1.0, Share::fraction) / emitters as f64;
     let (protocol, port) = match load.protocol {
@@ -71,13 +115,13 @@ pub(super) fn emit(scenario: &Scenario, run: Run, stream: u32, emitters: usize) 
         spans_per_request: load.spans_per_request,
         payload_bytes: load.payload_bytes,
         duration_ms: millis(LONGEST_LOAD),
-        endpoint: format!("http://agent:{port}"),
+        endpoint: format!("{}://agent:{port}", if tls.is_some() { "https" } else { "http" }),
         protocol: protocol.into(),
         gzip: load.gzip,
         connections: load.connections,
         in_flight: load.in_flight,
         deadline_ms: u32::try_from(millis(load.deadline.duration())).unwrap_or(u32::MAX),
-        tls: None,
+        tls,
         attributes: load.attributes,
         jitter: load.jitter.map_or(0.0, Share::fraction),
         seed: run.seed,
@@ -205,7 +249,7 @@ mod tests {
     }
 
     fn emit_plan(text: &str) -> EmitPlan {
-        match emit(&scenario(text), RUN, 1, 4).role {
+        match emit(&scenario(text), RUN, 1, 4, None).role {
             Some(Role::Emit(plan)) => plan,
             _ => panic!("not an emitter's"),
         }

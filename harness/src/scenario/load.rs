@@ -3,6 +3,7 @@
 use super::profile::{self, Stretch};
 use super::{Rate, Share, Span};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use std::path::{Path, PathBuf};
 
 /// What is offered where neither a rate nor a profile is given, in spans per second.
 const DEFAULT_RATE: f64 = 2_000.0;
@@ -34,6 +35,9 @@ pub struct Load {
     pub checksum: bool,
     /// How the agents are spoken to.
     pub protocol: Protocol,
+    /// How the agents are spoken to with TLS; without it they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Requests are compressed.
     pub gzip: bool,
     /// Connections of each emitter to its agent.
@@ -59,6 +63,23 @@ pub enum Protocol {
     Http,
 }
 
+/// Files in PEM; a relative path counts from the scenario's folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate of whoever must have signed the agents': nobody else is trusted.
+    pub ca: PathBuf,
+    /// The emitters' own certificate, with its key: mutual TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// The key of the emitters' certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The name in the agents' certificate, where it is not `agent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
 impl Default for Load {
     fn default() -> Self {
         Self {
@@ -72,6 +93,7 @@ impl Default for Load {
             attributes: 0,
             checksum: false,
             protocol: Protocol::Grpc,
+            tls: None,
             gzip: false,
             connections: 1,
             in_flight: 24,
@@ -105,9 +127,15 @@ impl Load {
         }
     }
 
-    /// What is not said is said from here on.
-    pub(super) fn resolve(&mut self) {
+    /// What is not said is said from here on, and files are found from anywhere.
+    pub(super) fn resolve(&mut self, folder: &Path) {
         self.rate = self.constant();
+        if let Some(tls) = &mut self.tls {
+            for path in [Some(&mut tls.ca), tls.certificate.as_mut(), tls.key.as_mut()].into_iter().flatten()
+            {
+                *path = folder.join(&*path);
+            }
+        }
     }
 
     fn problem(&self) -> Option<&'static str> {
@@ -124,6 +152,9 @@ impl Load {
         ];
         if let Some((_, problem)) = counts.iter().find(|(count, _)| *count == 0) {
             return Some(problem);
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.certificate.is_some() != tls.key.is_some()) {
+            return Some("tls: `certificate` and `key` go together");
         }
         self.deadline.duration().is_zero().then_some("deadline must be above 0")
     }
