@@ -122,7 +122,7 @@ impl Emitter {
 
     /// `late`: how long ago the load began, if another process began it.
     fn begin(&self, started: &StartedPlan, late: Duration) -> Result<(), ProbeError> {
-        let load = Load::of(started)?;
+        let load = Load::of(&started.plan)?;
         let book = Arc::new(Book::open(&self.ledger, load.identity.tag(), load.stream)?);
         let (lease, lease_ends) = watch::channel(lease_end(started.plan.lease));
         let (pace, paces) = watch::channel(None);
@@ -162,12 +162,11 @@ impl Emitter {
 
 /// Whether an emitter would carry out a plan: what [`Emitter`] refuses is an error here, too.
 pub fn check(plan: &Plan) -> Result<(), ProbeError> {
-    Load::of(&StartedPlan { started_unix_ms: 0, plan: plan.clone() }).map(|_| ())
+    Load::of(plan).map(|_| ())
 }
 
 impl Load {
-    fn of(started: &StartedPlan) -> Result<Self, ProbeError> {
-        let plan = &started.plan;
+    fn of(plan: &Plan) -> Result<Self, ProbeError> {
         let refuse = |what: &str| ProbeError::Plan(what.to_owned());
         let Some(control::plan::Role::Emit(emit)) = &plan.role else {
             return Err(refuse("it is not an emitter's"));
@@ -226,6 +225,17 @@ fn is_rate(spans_per_second: f64) -> bool {
     spans_per_second > 0.0 && spans_per_second.is_finite()
 }
 
+/// No new spans; what is in flight is waited for until then. Only the first word counts.
+fn drain(phase: &watch::Sender<Phase>, until: Instant) {
+    phase.send_if_modified(|phase| {
+        let first = *phase == Phase::Running;
+        if first {
+            *phase = Phase::Draining(until);
+        }
+        first
+    });
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -257,7 +267,7 @@ impl probe_server::Probe for Emitter {
             Some(tag) if tag == started.plan.run_tag => {}
             Some(running) => return Err(ProbeError::Busy { running }.into()),
             None => {
-                Load::of(&started)?;
+                Load::of(&started.plan)?;
                 self.plan.write(&started)?;
                 self.begin(&started, Duration::ZERO)?;
             }
@@ -294,13 +304,7 @@ impl probe_server::Probe for Emitter {
     async fn stop(&self, stop: Request<StopRequest>) -> Result<Response<Status>, tonic::Status> {
         let phases = self.lock().as_ref().map(|running| {
             let until = Instant::now() + Duration::from_millis(stop.get_ref().drain_ms);
-            running.phase.send_if_modified(|phase| {
-                let first = *phase == Phase::Running;
-                if first {
-                    *phase = Phase::Draining(until);
-                }
-                first
-            });
+            drain(&running.phase, until);
             running.phase.subscribe()
         });
         if let Some(mut phases) = phases

@@ -66,7 +66,12 @@ async fn a_gateways_memory_is_empty_between_two_requests(#[case] gateways: Setup
 #[tokio::test]
 #[ignore = "nightly"]
 async fn a_gateways_batch_is_dropped_in_an_outage() {
-    let tier = Tier::start(gateways_with_batch()).await;
+    loses_an_outage(gateways_with_batch()).await;
+}
+
+/// What is sent while the backend is unavailable is lost, if only for five seconds.
+async fn loses_an_outage(setup: Setup) {
+    let tier = Tier::start(setup).await;
     tier.delivers(5_000).await;
     tier.backend(UNAVAILABLE).await;
     tier.acknowledges(10_000).await;
@@ -96,13 +101,7 @@ fn without_retry() -> Setup {
 #[tokio::test]
 #[ignore = "nightly"]
 async fn an_agent_without_retry_loses_an_outage() {
-    let tier = Tier::start(without_retry()).await;
-    tier.delivers(5_000).await;
-    tier.backend(UNAVAILABLE).await;
-    tier.acknowledges(10_000).await;
-    tier.backend_heals().await;
-    tier.delivers(5_000).await;
-    tier.finish().await.spans_are_refused(15_000, 14);
+    loses_an_outage(without_retry()).await;
 }
 
 /// Without retry, an agent that ends deletes from its queue on disk what is on its way (opentelemetry-collector

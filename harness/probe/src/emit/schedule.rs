@@ -37,13 +37,7 @@ pub(super) async fn run(
         complete = offer(load, book, delivery, &held, given) => complete,
         _ = phases.wait_for(|phase| *phase > Phase::Running) => false,
     };
-    ending.send_if_modified(|phase| {
-        let first = *phase == Phase::Running;
-        if first {
-            *phase = Phase::Draining(Instant::now() + super::LONGEST_DRAIN);
-        }
-        first
-    });
+    super::drain(ending, Instant::now() + super::LONGEST_DRAIN);
     let all = u32::try_from(load.held_requests).unwrap_or(u32::MAX);
     // Nobody closes it.
     let _ = held.acquire_many(all).await;
