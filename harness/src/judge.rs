@@ -20,6 +20,7 @@ mod usage;
 pub use usage::Usage;
 
 use crate::record::{FORMAT, Record};
+use crate::scenario::StepPath;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spanproof_ledger::{Account, Counts, SinkLedger};
@@ -54,6 +55,8 @@ pub struct Check {
 /// A fault, as it happened. Times are seconds on the run's clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
+    /// The step that it is of: `2`, or `3.2.1` where steps hold steps.
+    pub step: StepPath,
     /// What was done.
     pub name: String,
     /// To what.

@@ -8,17 +8,18 @@ use crate::world::{Kind, Pod, Workload};
 use serde_json::{Value, json};
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let asked = record.scenario.steps.iter().filter(|step| matches!(step, Step::Upgrade(_))).count();
-    if asked == 0 {
+    if !record.scenario.all_steps().any(|step| matches!(step, Step::Upgrade(_))) {
         return None;
     }
+    let places = record.scenario.places(|path| story.resolved.get(path).map_or(0, Vec::len));
+    let asked = places.iter().filter(|(_, step)| matches!(step, Step::Upgrade(_))).count();
     let judged: Vec<(Verdict, String, Value)> =
         story.rollouts(record).map(|(upgrade, fault)| rollout(record, story, upgrade, fault)).collect();
     let evidence = json!(judged.iter().map(|(_, _, evidence)| evidence).collect::<Vec<_>>());
     let worst = judged.iter().max_by_key(|(verdict, ..)| *verdict);
     let (verdict, reason) = match worst {
         Some((verdict @ (Verdict::Fail | Verdict::Inconclusive), reason, _)) => (*verdict, reason.clone()),
-        _ if judged.len() < asked => {
+        _ if judged.is_empty() || judged.len() < asked => {
             let done = judged.len();
             (Verdict::Inconclusive, format!("{done} of {asked} roll-outs were carried out"))
         }
