@@ -1,6 +1,7 @@
 //! What the command line has in common: options, exit codes, how an error is shown.
 
 mod analyze;
+mod plan;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -9,11 +10,15 @@ use spanproof::judge::Verdict;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// How a command ends: 0 every check passed, 1 a check failed, 2 usage or an invalid scenario,
-/// 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
+/// How a command ends: 0 every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or an
+/// invalid scenario, 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Judged(Verdict),
+    /// A plan was made.
+    Planned,
+    /// A plan was made, and cannot be carried out.
+    Obstructed,
     BadInput,
     HarnessFailed,
     Interrupted,
@@ -22,8 +27,8 @@ enum End {
 impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         Self::from(match end {
-            End::Judged(Verdict::Pass) => 0,
-            End::Judged(Verdict::Fail) => 1,
+            End::Judged(Verdict::Pass) | End::Planned => 0,
+            End::Judged(Verdict::Fail) | End::Obstructed => 1,
             End::BadInput => 2,
             End::Judged(Verdict::Inconclusive) => 3,
             End::HarnessFailed => 4,
@@ -44,6 +49,8 @@ struct Options {
 enum Command {
     /// Run scenarios, and judge each
     Run(run::Options),
+    /// Say what a run would do, to what, for how long, and what it needs; change nothing
+    Plan(plan::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
 }
@@ -64,6 +71,7 @@ pub(super) fn main() -> ExitCode {
     };
     let end = match Options::parse().command {
         Command::Run(options) => runtime.block_on(run::main(&options)),
+        Command::Plan(options) => runtime.block_on(plan::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
     };
     match end {

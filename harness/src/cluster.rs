@@ -266,6 +266,28 @@ impl Cluster {
     }
 }
 
+/// The kind cluster of that name, if an earlier run kept it or a run is using it; without its lock, to look only.
+pub async fn reach_kept(name: &str) -> Result<Option<Client>, ClusterError> {
+    let kubeconfig = cache_dir().join("clusters").join(name).join("kubeconfig");
+    if kubeconfig.exists() { connect(name, &kubeconfig).await.map(Some) } else { Ok(None) }
+}
+
+/// The cluster of a context of the user's kubeconfig; without its lock, to look only.
+pub async fn reach_context(context: &str) -> Result<Client, ClusterError> {
+    let unreachable = |error: kube::config::KubeconfigError| ClusterError::Unreachable {
+        name: context.to_owned(),
+        kubeconfig: PathBuf::from("of the user"),
+        message: error.to_string(),
+    };
+    let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+    let config = Config::from_kubeconfig(&options).await.map_err(unreachable)?;
+    answering(config).await.map_err(|message| ClusterError::Unreachable {
+        name: context.to_owned(),
+        kubeconfig: PathBuf::from("of the user"),
+        message,
+    })
+}
+
 async fn connect(name: &str, kubeconfig: &Path) -> Result<Client, ClusterError> {
     let unreachable = |message: String| ClusterError::Unreachable {
         name: name.to_owned(),
@@ -274,15 +296,18 @@ async fn connect(name: &str, kubeconfig: &Path) -> Result<Client, ClusterError> 
     };
     let read = Kubeconfig::read_from(kubeconfig).map_err(|e| unreachable(e.to_string()))?;
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-    let mut config = config.map_err(|e| unreachable(e.to_string()))?;
+    answering(config.map_err(|e| unreachable(e.to_string()))?).await.map_err(unreachable)
+}
+
+/// A client whose API server has answered; why not, if it has not.
+async fn answering(mut config: Config) -> Result<Client, String> {
     // The client would try again by itself what was answered with 429 or 503: an eviction that a budget refused
     // would look like one that took long.
     config.default_retry = false;
-    let client = Client::try_from(config);
-    let client = client.map_err(|e| unreachable(e.to_string()))?;
+    let client = Client::try_from(config).map_err(|e| e.to_string())?;
     match tokio::time::timeout(Duration::from_secs(15), client.apiserver_version()).await {
-        Ok(answered) => drop(answered.map_err(|e| unreachable(e.to_string()))?),
-        Err(_) => return Err(unreachable("no answer within 15s".to_owned())),
+        Ok(answered) => drop(answered.map_err(|e| e.to_string())?),
+        Err(_) => return Err("no answer within 15s".to_owned()),
     }
     Ok(client)
 }

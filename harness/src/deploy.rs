@@ -1,13 +1,15 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
+mod made;
 mod manifest;
 mod ready;
 
+pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
-use k8s_openapi::api::core::v1::{Container, Namespace, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
@@ -105,7 +107,7 @@ impl Deployment {
     pub fn new(client: Client, manifests: &Path, run: &str) -> Self {
         Self {
             client,
-            namespace: format!("spanproof-{run}"),
+            namespace: made::namespace_of(run),
             run: run.to_owned(),
             manifests: manifests.to_owned(),
         }
@@ -123,16 +125,11 @@ impl Deployment {
         images: &Images,
         patience: Duration,
     ) -> Result<TierFacts, DeployError> {
-        let mut objects = patched_tier(&self.manifests, tier)?;
-        objects.extend(manifest::read(&self.manifests.join("probe"))?);
-        let facts = tier_facts(&objects)?;
-        objects.retain(|object| match object {
-            Manifest::HorizontalPodAutoscaler(_) => tier.has(Measure::Hpa),
-            Manifest::PodDisruptionBudget(_) => tier.has(Measure::Pdb),
-            _ => true,
-        });
+        let made = Made::by_run(&self.manifests, tier, &self.run)?;
+        let facts = made.facts;
+        let mut objects = [made.tier, made.probes].concat();
         for object in &mut objects {
-            self.patch(object, tier, images)?;
+            patch_images(object, &tier.collector, images)?;
         }
         // From the backend to the applications: an agent that starts before the gateways are ready learns
         // of those that are late only when a connection ends.
@@ -142,28 +139,6 @@ impl Deployment {
             object.await_ready(&self.client, patience).await?;
         }
         Ok(facts)
-    }
-
-    /// Typed changes: the run's namespace and label, images, and how many gateways and sinks there are.
-    fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
-        object.rename_namespace(WRITTEN_FOR, &self.namespace);
-        object.label(RUN_LABEL, &self.run);
-        if let Manifest::Deployment(deployment) = object
-            && deployment.metadata.name.as_deref() == Some("gateway")
-            && !tier.has(Measure::Hpa)
-            && let Some(spec) = &mut deployment.spec
-        {
-            spec.replicas = Some(i32::from(tier.gateways));
-        }
-        if let Manifest::StatefulSet(sinks) = object
-            && let Some(spec) = &mut sinks.spec
-        {
-            spec.replicas = Some(i32::from(tier.sinks));
-        }
-        if let Some(pod) = object.pod_spec_mut() {
-            patch_images(pod, &tier.collector, images)?;
-        }
-        Ok(())
     }
 
     /// Takes the run's queues and ledgers off the nodes' disks, then removes everything that it made.
@@ -186,9 +161,9 @@ impl Deployment {
             source: Box::new(source),
         })?;
         ready::await_no_pods(&self.client, &self.namespace, &labels, patience).await?;
-        let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
+        let mut sweep = made::sweep(&self.manifests, &self.run)?;
         for object in &mut sweep {
-            self.patch(object, &Tier::default(), images)?;
+            patch_images(object, &Tier::default().collector, images)?;
             object.apply(&self.client).await?;
         }
         for object in &sweep {
@@ -226,9 +201,7 @@ pub async fn apply_metrics_server(
 ) -> Result<(), DeployError> {
     let mut objects = manifest::read(&manifests.join("metrics-server"))?;
     for object in &mut objects {
-        if let Some(pod) = object.pod_spec_mut() {
-            patch_images(pod, "", images)?;
-        }
+        patch_images(object, "", images)?;
         object.apply(client).await?;
     }
     for object in &objects {
@@ -288,7 +261,10 @@ where
 }
 
 /// Images by what the manifests call them.
-fn patch_images(pod: &mut PodSpec, collector: &str, images: &Images) -> Result<(), DeployError> {
+fn patch_images(object: &mut Manifest, collector: &str, images: &Images) -> Result<(), DeployError> {
+    let Some(pod) = object.pod_spec_mut() else {
+        return Ok(());
+    };
     let containers: &mut dyn Iterator<Item = &mut Container> =
         &mut pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
     for container in containers {

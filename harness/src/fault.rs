@@ -9,15 +9,18 @@ mod target;
 mod upgrade;
 mod wait;
 
+pub(crate) use backend::PATIENCE as BACKEND_PATIENCE;
 pub use backend::backend;
 pub use evict::evict;
 pub use spike::spike;
+pub(crate) use spike::{MEASURED as SPIKE_MEASURED, PATIENCE as SPIKE_PATIENCE};
 pub use target::{This, rounds};
 pub use upgrade::upgrade;
 pub use wait::{need, wait};
 
 use crate::cluster::Images;
 use crate::load::{LinkError, LoadStatus, Probes};
+use crate::plan::{OutOfScope, Scope};
 use crate::record::{Event, RecordError, Recorder};
 use crate::scenario::{Rate, StepPath};
 use crate::world::World;
@@ -74,6 +77,9 @@ pub enum FaultError {
         /// How things stood.
         state: String,
     },
+    /// No plan named it.
+    #[error(transparent)]
+    OutOfScope(#[from] OutOfScope),
     /// There is nothing to do it to.
     #[error("there is no such target: {0}")]
     NoTarget(String),
@@ -108,7 +114,12 @@ impl FaultError {
     const fn is_blind(&self) -> bool {
         matches!(
             self,
-            Self::Api { .. } | Self::Link(_) | Self::Blind { .. } | Self::Record(_) | Self::Interrupted
+            Self::Api { .. }
+                | Self::OutOfScope(_)
+                | Self::Link(_)
+                | Self::Blind { .. }
+                | Self::Record(_)
+                | Self::Interrupted
         )
     }
 
@@ -125,6 +136,8 @@ pub struct Stage<'a> {
     pub client: Client,
     /// The run's namespace: no pod of another one is this run's to evict, unless a drain moves it.
     pub namespace: String,
+    /// What may be touched.
+    pub scope: Arc<Scope>,
     /// The run's name.
     pub run: String,
     /// The seed of whatever is drawn.

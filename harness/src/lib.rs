@@ -16,6 +16,7 @@ pub mod fault;
 pub mod judge;
 pub mod load;
 pub mod observe;
+pub mod plan;
 pub mod record;
 pub mod report;
 mod restore;

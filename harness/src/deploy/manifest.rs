@@ -9,9 +9,10 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ macro_rules! manifests {
                 }
             }
 
-            fn kind(&self) -> &'static str {
+            pub(crate) fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => stringify!($kind)),* }
             }
 
@@ -58,12 +59,17 @@ macro_rules! manifests {
                 match self { $(Self::$kind(object) => serde_json::to_value(object)),* }
             }
 
-            fn metadata(&self) -> &ObjectMeta {
+            pub(crate) fn metadata(&self) -> &ObjectMeta {
                 match self { $(Self::$kind(object) => &object.metadata),* }
             }
 
             pub(super) fn metadata_mut(&mut self) -> &mut ObjectMeta {
                 match self { $(Self::$kind(object) => &mut object.metadata),* }
+            }
+
+            /// The API group of its kind, and the resource: `apps`, `deployments`.
+            pub(crate) fn resource(&self) -> (Cow<'static, str>, Cow<'static, str>) {
+                match self { $(Self::$kind(_) => ($kind::group(&()), $kind::plural(&()))),* }
             }
 
             /// Applies it, server-side.
@@ -117,7 +123,7 @@ impl Manifest {
     }
 
     /// Kind and name, as a scenario's patches name it: `Deployment/gateway`.
-    pub(super) fn called(&self) -> String {
+    pub(crate) fn called(&self) -> String {
         format!("{}/{}", self.kind(), self.metadata().name.as_deref().unwrap_or_default())
     }
 
