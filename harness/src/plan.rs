@@ -194,3 +194,6 @@ fn scope_of(made: &Made, nodes: &[NodePlan]) -> Scope {
         bystanders: moved.map(|pod| pod.namespace.clone()).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,9 +64,9 @@ impl Draft<'_> {
         let room = self.ground.room().unlimited().placed(number, self.together);
         (self.together > 0 && room < demanded).then(|| {
             format!(
-                "while {} are drained only {room} gateways can be placed, and the tier's PDB demands {demanded}: \
+                "while {} drained only {room} gateways can be placed, and the tier's PDB demands {demanded}: \
                  the drains cannot finish",
-                workers(self.together)
+                workers_are(self.together)
             )
         })
     }
@@ -144,8 +144,8 @@ impl Draft<'_> {
         }
         let during = |drained: u32| {
             short(least, drained).map(|placed| {
-                let workers = workers(drained);
-                format!("while {workers} are drained there is room for {placed} of {least} gateways{skew}")
+                let workers = workers_are(drained);
+                format!("while {workers} drained there is room for {placed} of {least} gateways{skew}")
             })
         };
         let at_most = short(most, 0);
@@ -155,6 +155,6 @@ impl Draft<'_> {
     }
 }
 
-fn workers(number: u32) -> String {
-    if number == 1 { "1 worker".to_owned() } else { format!("{number} workers") }
+fn workers_are(number: u32) -> String {
+    if number == 1 { "1 worker is".to_owned() } else { format!("{number} workers are") }
 }

@@ -55,7 +55,7 @@ fn heading(page: &mut Page, plan: &Plan) {
     let control = plan.control.as_ref().map_or_else(String::new, |name| format!(", as its control {name}"));
     let place = &plan.place;
     let workers = place.workers.len();
-    let nodes = format!("control plane of {}, {workers} workers", place.control_plane);
+    let nodes = format!("{workers} workers, and {} of the control plane", place.control_plane);
     let at = match &place.kubernetes {
         None => format!("the kind cluster {}, which would be made: {nodes}", place.cluster),
         Some(version) => format!("{}: Kubernetes {version}, {nodes}", place.cluster),
@@ -99,12 +99,18 @@ fn by_kind(objects: &[String]) -> String {
 fn step_lines(page: &mut Page, step: &StepPlan) {
     page.labelled(&step.place, &format!("{} ({})", step.what, step.takes));
     if let Some(about) = &step.about {
-        let at_once = if about.at_once && about.number.most > 1 { ", at the same time" } else { "" };
         let among = about.among.join(", ");
         let among = if about.among.is_empty() { "nobody".to_owned() } else { among };
         // Pods are still to be made: what is known is whose they are.
-        let whose = if about.among.iter().any(|name| name.contains('/')) { "pods of" } else { "of" };
-        page.wrapped(INDENT + 2, &format!("{} {whose} {among}{at_once}", about.number));
+        let pods = about.among.iter().any(|name| name.contains('/'));
+        let order = match (about.at_once, about.number.most) {
+            (_, 0 | 1) => "",
+            (true, _) => ", at the same time",
+            (false, _) if pods => "",
+            (false, _) => ", one after the other",
+        };
+        let whose = if pods { "pods of" } else { "of" };
+        page.wrapped(INDENT + 2, &format!("{} {whose} {among}{order}", about.number));
     }
     step.steps.iter().for_each(|step| step_lines(page, step));
 }
@@ -125,7 +131,7 @@ fn nodes(page: &mut Page, plan: &Plan) {
         page.table(&moved(node));
         for stop in &node.stops {
             let (namespace, pod, why) = (&stop.namespace, &stop.pod, &stop.why);
-            page.wrapped(INDENT, &format!("STOPS step {} here: {namespace}/{pod} {why}", stop.step));
+            page.wrapped(4, &format!("STOPS step {} here: {namespace}/{pod} {why}", stop.step));
         }
     }
 }

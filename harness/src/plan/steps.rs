@@ -5,8 +5,7 @@ use super::extent::{Between, Takes};
 use super::ground::Ground;
 use crate::fault;
 use crate::scenario::{
-    Answers, Backend, Drain, Evict, ForEach, NodeRole, NodeSelector, Part, PodRole, PodSelector, Spike, Step,
-    Targets,
+    Answers, Backend, Drain, Evict, ForEach, NodeRole, NodeSelector, Part, PodSelector, Spike, Step, Targets,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -210,14 +209,14 @@ impl<'a> Walk<'a> {
             Targets::One(role) => (role.name(), Between::exactly(1)),
         };
         let mut about = About::of_object(who, number, "Deployment/gateway");
-        about.at_once = !matches!(evict.targets(), Targets::One(PodRole::This));
+        about.at_once = matches!(evict.targets(), Targets::Each(_));
         about
     }
 }
 
 impl About {
     fn of_object(who: &str, number: Between, object: &str) -> Self {
-        Self { who: who.to_owned(), number, among: vec![object.to_owned()], at_once: true }
+        Self { who: who.to_owned(), number, among: vec![object.to_owned()], at_once: false }
     }
 }
 
