@@ -87,13 +87,17 @@ pub async fn run(
     let clock = Clock::start();
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
-    let folder = options.out.join(format!("{}-{short}", scenario.name));
+    let name = match &scenario.control {
+        Some(control) => format!("{}-{control}", scenario.name),
+        None => scenario.name.clone(),
+    };
+    let folder = options.out.join(format!("{name}-{short}"));
     let recorder = Recorder::create(&folder, clock)?;
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
     recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
-    progress.say(&format!("{}: run {short}, seed {seed}, recorded in {}", scenario.name, folder.display()));
+    progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
 
     let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
     let going = Run {

@@ -4,10 +4,10 @@ use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
 use spanproof::cluster::{Cluster, Request};
-use spanproof::judge::Verdict;
+use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
 use spanproof::run::{self, RunError};
-use spanproof::scenario::{Measure, Scenario};
+use spanproof::scenario::{Measure, Scenario, ScenarioError};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,13 @@ pub(super) struct Options {
     /// Set a field of the scenario, by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
+    /// Run a control of the scenario instead: the same with one thing broken on purpose
+    #[arg(long = "control", value_name = "NAME", conflicts_with = "controls")]
+    control: Vec<String>,
+    /// Run the scenario, and then each of its controls: passes if the scenario does and each control is red by the
+    /// checks that it names
+    #[arg(long)]
+    controls: bool,
     /// The folder of the manifests
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
@@ -49,16 +56,14 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let scenarios: Result<Vec<_>, _> =
-        options.scenarios.iter().map(|path| Scenario::load(path, &options.sets)).collect();
-    let scenarios = scenarios.map_err(|error| (Report::new(error), End::BadInput))?;
+    let scenarios = scenarios(options).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();
     tokio::spawn(on_signals(cancel.clone(), progress.clone()));
 
     let manifests = run::manifests_dir(options.manifests.as_deref());
-    for (path, scenario) in options.scenarios.iter().zip(&scenarios) {
+    for (path, scenario) in &scenarios {
         spanproof::deploy::check(&manifests, &scenario.tier)
             .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
         spanproof::load::check(scenario)
@@ -68,7 +73,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
         name: options.cluster.clone(),
         keep: options.keep,
         collectors: collectors(&scenarios),
-        metrics: scenarios.iter().any(|scenario| scenario.tier.has(Measure::Hpa)),
+        metrics: scenarios.iter().any(|(_, scenario)| scenario.tier.has(Measure::Hpa)),
         manifests: manifests.clone(),
     };
     let say = |message: &str| progress.say(message);
@@ -94,9 +99,35 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     Ok(end)
 }
 
+/// What is run, in order: each file's scenario; or those of its controls that are asked for; or both.
+fn scenarios(options: &Options) -> Result<Vec<(PathBuf, Scenario)>, ScenarioError> {
+    let mut all = Vec::new();
+    for path in &options.scenarios {
+        let scenario = Scenario::load(path, &options.sets)?;
+        let under = |name: &String| Ok((path.clone(), scenario.under(path, name)?));
+        let controls: Vec<String> = if options.controls {
+            scenario.controls.iter().map(|control| control.name.clone()).collect()
+        } else {
+            options.control.clone()
+        };
+        let controls = controls.iter().map(under).collect::<Result<Vec<_>, _>>()?;
+        if options.control.is_empty() {
+            all.push((path.clone(), scenario));
+        }
+        all.extend(controls);
+    }
+    Ok(all)
+}
+
+/// What a run adds to how the command ends. Where the controls are run with their scenario, each must be red as it says.
+fn counts_as(judgement: &Judgement, options: &Options) -> Verdict {
+    let control = judgement.control.as_ref().filter(|_| options.controls);
+    control.map_or(judgement.verdict, |control| control.verdict)
+}
+
 async fn run_all(
     cluster: &Cluster,
-    scenarios: &[Scenario],
+    scenarios: &[(PathBuf, Scenario)],
     options: &Options,
     seed: u64,
     manifests: PathBuf,
@@ -104,7 +135,7 @@ async fn run_all(
     cancel: &CancellationToken,
 ) -> (Result<End, Complaint>, Vec<PathBuf>) {
     let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
-    for (index, scenario) in scenarios.iter().enumerate() {
+    for (index, (_, scenario)) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
         let told = run::Options {
             out: options.out.clone(),
@@ -126,7 +157,7 @@ async fn run_all(
         if outcome.interrupted {
             return (Ok(End::Interrupted), folders);
         }
-        worst = worst.max(outcome.judgement.verdict);
+        worst = worst.max(counts_as(&outcome.judgement, options));
     }
     (Ok(End::Judged(worst)), folders)
 }
@@ -145,8 +176,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn collectors(scenarios: &[Scenario]) -> Vec<String> {
-    let mut versions: Vec<_> = scenarios.iter().flat_map(Scenario::collectors).map(str::to_owned).collect();
+fn collectors(scenarios: &[(PathBuf, Scenario)]) -> Vec<String> {
+    let all = scenarios.iter().flat_map(|(_, scenario)| scenario.collectors());
+    let mut versions: Vec<_> = all.map(str::to_owned).collect();
     versions.sort();
     versions.dedup();
     versions
