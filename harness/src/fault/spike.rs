@@ -3,6 +3,7 @@
 use super::{FaultError, Stage, pods_state};
 use crate::load::LoadStatus;
 use crate::record::Event;
+use crate::restore::Undo;
 use crate::scenario::{Rate, Spike};
 use crate::world::World;
 use std::time::Duration;
@@ -16,6 +17,8 @@ const MEASURED: Duration = Duration::from_secs(4);
 pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> {
     let usual = stage.rate.ok_or(FaultError::HasProfile)?;
     let fault = stage.begin("spike", &options.rate.to_string(), Vec::new())?;
+    let offered = Rate::per_second(usual.in_a_second() * stage.share);
+    let undo = stage.journal.open(Undo::rate(&stage.namespace, offered))?;
     let before = stage.world.borrow().autoscaler("gateway").map(|hpa| hpa.desired);
     let spiked = stage.unless_cancelled(async {
         change(stage, options.rate).await?;
@@ -44,6 +47,7 @@ pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> 
     let spiked = spiked.await;
     let ended = change(stage, usual).await;
     if ended.is_ok() {
+        stage.journal.close(undo, "the emitters were told the load's own rate")?;
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
     stage.end(fault, spiked.and(ended))
