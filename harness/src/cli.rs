@@ -1,6 +1,7 @@
 //! What the command line has in common: options, exit codes, how an error is shown.
 
 mod analyze;
+mod restore;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Judged(Verdict),
+    Done,
     BadInput,
     HarnessFailed,
     Interrupted,
@@ -22,7 +24,7 @@ enum End {
 impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         Self::from(match end {
-            End::Judged(Verdict::Pass) => 0,
+            End::Judged(Verdict::Pass) | End::Done => 0,
             End::Judged(Verdict::Fail) => 1,
             End::BadInput => 2,
             End::Judged(Verdict::Inconclusive) => 3,
@@ -46,6 +48,8 @@ enum Command {
     Run(run::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
+    /// Undo what a run that died left
+    Restore(restore::Options),
 }
 
 pub(super) fn main() -> ExitCode {
@@ -65,6 +69,7 @@ pub(super) fn main() -> ExitCode {
     let end = match Options::parse().command {
         Command::Run(options) => runtime.block_on(run::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
+        Command::Restore(options) => runtime.block_on(restore::main(&options)),
     };
     match end {
         Ok(end) => end.into(),

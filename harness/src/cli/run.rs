@@ -4,11 +4,14 @@ use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
 use spanproof::cluster::{Cluster, Request};
+use spanproof::journal::{Current, Journal};
 use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
 use spanproof::run::{self, RunError};
 use spanproof::scenario::{Measure, Scenario, ScenarioError};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +63,8 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();
-    tokio::spawn(on_signals(cancel.clone(), progress.clone()));
+    let (journal, outlived) = (Current::default(), Arc::new(AtomicBool::new(false)));
+    tokio::spawn(on_signals(cancel.clone(), progress.clone(), journal.clone(), outlived.clone()));
 
     let manifests = run::manifests_dir(options.manifests.as_deref());
     for (path, scenario) in &scenarios {
@@ -84,8 +88,12 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     };
     let cluster = acquired.map_err(|error| (Report::new(error), End::HarnessFailed))?;
 
-    let ended = run_all(&cluster, &scenarios, options, seed, manifests, &progress, &cancel).await;
-    if !cluster.stays() {
+    outlived.store(cluster.outlives(), Ordering::Relaxed);
+    let told =
+        run::Options { out: options.out.clone(), seed, manifests, leave: false, journal: journal.clone() };
+    let ended = run_all(&cluster, &scenarios, &told, options.controls, &progress, &cancel).await;
+    let goes = !cluster.stays();
+    if goes {
         progress.say("removing the cluster");
     }
     let released = cluster.release().await;
@@ -96,6 +104,9 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     }
     let end = end?;
     released.map_err(|error| (Report::new(error), End::HarnessFailed))?;
+    if let Some(journal) = journal.get().filter(|_| goes) {
+        journal.close_with_cluster().map_err(|error| (Report::msg(error.to_string()), End::HarnessFailed))?;
+    }
     Ok(end)
 }
 
@@ -120,29 +131,23 @@ fn scenarios(options: &Options) -> Result<Vec<(PathBuf, Scenario)>, ScenarioErro
 }
 
 /// What a run adds to how the command ends. Where the controls are run with their scenario, each must be red as it says.
-fn counts_as(judgement: &Judgement, options: &Options) -> Verdict {
-    let control = judgement.control.as_ref().filter(|_| options.controls);
+fn counts_as(judgement: &Judgement, controls: bool) -> Verdict {
+    let control = judgement.control.as_ref().filter(|_| controls);
     control.map_or(judgement.verdict, |control| control.verdict)
 }
 
 async fn run_all(
     cluster: &Cluster,
     scenarios: &[(PathBuf, Scenario)],
-    options: &Options,
-    seed: u64,
-    manifests: PathBuf,
+    options: &run::Options,
+    controls: bool,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> (Result<End, Complaint>, Vec<PathBuf>) {
     let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
     for (index, (_, scenario)) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
-        let told = run::Options {
-            out: options.out.clone(),
-            seed,
-            manifests: manifests.clone(),
-            leave: last && !cluster.stays(),
-        };
+        let told = run::Options { leave: last && !cluster.stays(), ..options.clone() };
         let outcome = match run::run(cluster, scenario, &told, progress, cancel).await {
             Ok(outcome) => outcome,
             Err(RunError::Interrupted) => return (Ok(End::Interrupted), folders),
@@ -157,7 +162,7 @@ async fn run_all(
         if outcome.interrupted {
             return (Ok(End::Interrupted), folders);
         }
-        worst = worst.max(counts_as(&outcome.judgement, options));
+        worst = worst.max(counts_as(&outcome.judgement, controls));
     }
     (Ok(End::Judged(worst)), folders)
 }
@@ -184,8 +189,13 @@ fn collectors(scenarios: &[(PathBuf, Scenario)]) -> Vec<String> {
     versions
 }
 
-/// The first Ctrl-C (or SIGTERM) heals, collects and judges; the second ends at once.
-async fn on_signals(cancel: CancellationToken, progress: Progress) {
+/// The first Ctrl-C (or SIGTERM) heals, collects and judges; the second ends at once, and says what is left to undo.
+async fn on_signals(
+    cancel: CancellationToken,
+    progress: Progress,
+    journal: Current,
+    outlived: Arc<AtomicBool>,
+) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -197,5 +207,15 @@ async fn on_signals(cancel: CancellationToken, progress: Progress) {
     progress.say("interrupted: healing and collecting (once more ends at once)");
     next().await;
     progress.finish();
+    if let Some(last_word) = last_word(journal.get().as_ref(), outlived.load(Ordering::Relaxed)) {
+        progress.say(&last_word);
+    }
     std::process::exit(130);
+}
+
+/// What a run that ends at once leaves to undo; nothing, if there is no run or it has undone all.
+fn last_word(journal: Option<&Journal>, outlived: bool) -> Option<String> {
+    let reminder = journal?.reminder()?;
+    let goes = || "ended at once: the cluster is being removed, and all that the run did with it".to_owned();
+    Some(if outlived { reminder } else { goes() })
 }
