@@ -2,6 +2,7 @@
 
 mod analyze;
 mod plan;
+mod restore;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -15,8 +16,7 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Judged(Verdict),
-    /// A plan was made.
-    Planned,
+    Done,
     /// A plan was made, and cannot be carried out.
     Obstructed,
     BadInput,
@@ -27,7 +27,7 @@ enum End {
 impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         Self::from(match end {
-            End::Judged(Verdict::Pass) | End::Planned => 0,
+            End::Judged(Verdict::Pass) | End::Done => 0,
             End::Judged(Verdict::Fail) | End::Obstructed => 1,
             End::BadInput => 2,
             End::Judged(Verdict::Inconclusive) => 3,
@@ -53,6 +53,8 @@ enum Command {
     Plan(plan::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
+    /// Undo what a run that died left
+    Restore(restore::Options),
 }
 
 pub(super) fn main() -> ExitCode {
@@ -73,6 +75,7 @@ pub(super) fn main() -> ExitCode {
         Command::Run(options) => runtime.block_on(run::main(&options)),
         Command::Plan(options) => runtime.block_on(plan::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
+        Command::Restore(options) => runtime.block_on(restore::main(&options)),
     };
     match end {
         Ok(end) => end.into(),

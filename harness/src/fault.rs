@@ -19,6 +19,7 @@ pub use upgrade::upgrade;
 pub use wait::{need, wait};
 
 use crate::cluster::Images;
+use crate::journal::{Journal, JournalError};
 use crate::load::{LinkError, LoadStatus, Probes};
 use crate::plan::{OutOfScope, Scope};
 use crate::record::{Event, RecordError, Recorder};
@@ -104,6 +105,9 @@ pub enum FaultError {
     /// The timeline cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// What undoes it cannot be written down, so it is not done.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// What the probes said longer ago says nothing about now.
@@ -119,6 +123,7 @@ impl FaultError {
                 | Self::Link(_)
                 | Self::Blind { .. }
                 | Self::Record(_)
+                | Self::Journal(_)
                 | Self::Interrupted
         )
     }
@@ -144,6 +149,8 @@ pub struct Stage<'a> {
     pub seed: u64,
     /// Where everything is recorded.
     pub recorder: Recorder,
+    /// What undoes a fault is in it before the fault begins.
+    pub journal: Journal,
     /// What there is, as watches show it.
     pub world: watch::Receiver<World>,
     /// How many gateways there are when all is well.

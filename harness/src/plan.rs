@@ -53,7 +53,7 @@ pub struct Plan {
     /// Which of its controls it is.
     pub control: Option<String>,
     /// Where it would be done.
-    pub place: Place,
+    pub site: Site,
     /// What would be made.
     pub tier: TierPlan,
     /// What would be done.
@@ -78,7 +78,7 @@ pub struct Plan {
 
 /// Where a run would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Site {
     /// The cluster's name, or the context's.
     pub cluster: String,
     /// Whether it is a kind cluster that would be made.
@@ -138,7 +138,7 @@ impl Plan {
             scenario: scenario.name.clone(),
             about: scenario.about.trim().to_owned(),
             control: scenario.control.clone(),
-            place: Place::of(cluster, to_be_made, sight, &ground),
+            site: Site::of(cluster, to_be_made, sight, &ground),
             scope: scope_of(made, &nodes),
             takes: phases.iter().fold(Takes::default(), |all, phase| all.then(phase.takes)),
             controls: controls.collect(),
@@ -163,7 +163,7 @@ impl Plan {
     }
 }
 
-impl Place {
+impl Site {
     fn of(cluster: &str, to_be_made: bool, sight: &Sight, ground: &Ground<'_>) -> Self {
         Self {
             cluster: cluster.to_owned(),

@@ -42,7 +42,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     let scenarios: Vec<_> = scenarios.collect::<Result<_, _>>()?;
     let client = reach(options).await?;
     let name = options.context.as_ref().unwrap_or(&options.cluster);
-    let mut end = End::Planned;
+    let mut end = End::Done;
     for (number, (scenario, made)) in scenarios.iter().enumerate() {
         let sight = match &client {
             Some(client) => Some(plan::look(client, scenario, made).await.map_err(|error| failed(&error))?),

@@ -1,6 +1,9 @@
 //! All that a run makes, before it is made: the manifests as patched, in the run's namespace, with the run's label.
 
-use super::{DeployError, Manifest, RUN_LABEL, TierFacts, WRITTEN_FOR, manifest, patched_tier, tier_facts};
+use super::{
+    DeployError, Manifest, RUN_LABEL, TierFacts, WRITTEN_FOR, manifest, namespace_of, patched_tier,
+    tier_facts,
+};
 use crate::scenario::{Measure, Tier};
 use std::path::Path;
 
@@ -33,7 +36,7 @@ impl Made {
             namespace: namespace_of(run),
             tier: of_run(objects, tier, run),
             probes: of_run(manifest::read(&manifests.join("probe"))?, tier, run),
-            sweep: sweep(manifests, run)?,
+            sweep: of_run(manifest::read(&manifests.join("sweep"))?, &Tier::default(), run),
             facts,
         })
     }
@@ -44,16 +47,6 @@ impl Made {
     }
 }
 
-/// What takes a run's queues and ledgers off the nodes' disks.
-pub(super) fn sweep(manifests: &Path, run: &str) -> Result<Vec<Manifest>, DeployError> {
-    Ok(of_run(manifest::read(&manifests.join("sweep"))?, &Tier::default(), run))
-}
-
-/// The namespace of a run.
-pub(super) fn namespace_of(run: &str) -> String {
-    format!("spanproof-{run}")
-}
-
 fn of_run(mut objects: Vec<Manifest>, tier: &Tier, run: &str) -> Vec<Manifest> {
     for object in &mut objects {
         make_of_run(object, tier, run);
@@ -62,7 +55,7 @@ fn of_run(mut objects: Vec<Manifest>, tier: &Tier, run: &str) -> Vec<Manifest> {
 }
 
 /// Typed changes: the run's namespace and label, and how many gateways and sinks there are.
-fn make_of_run(object: &mut Manifest, tier: &Tier, run: &str) {
+pub(super) fn make_of_run(object: &mut Manifest, tier: &Tier, run: &str) {
     object.rename_namespace(WRITTEN_FOR, &namespace_of(run));
     object.label(RUN_LABEL, run);
     if let Manifest::Deployment(deployment) = object

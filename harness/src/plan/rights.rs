@@ -142,7 +142,7 @@ pub(super) fn needs(scenario: &Scenario, made: &Made, drained: &[NodePlan]) -> N
                     crate::scenario::Part::Gateways => "deployments",
                     crate::scenario::Part::Agents => "daemonsets",
                 };
-                asking.ask(Use::Upgrade, here, "apps", rolled, &["patch"]);
+                asking.ask(Use::Upgrade, here, "apps", rolled, &["get", "patch"]);
             }
             _ => {}
         }
@@ -163,7 +163,7 @@ fn deploying(asking: &mut Asking, made: &Made, here: Within<'_>) {
     asking.ask(Use::Deploy, here, "", "pods", &["list"]);
     asking.ask(Use::Deploy, Within::Cluster, "", "nodes", &["list"]);
     // The namespace goes last, and what an earlier run left is found by its label.
-    asking.ask(Use::Remove, Within::Cluster, "", "namespaces", &["list", "watch", "delete"]);
+    asking.ask(Use::Remove, Within::Cluster, "", "namespaces", &["get", "list", "watch", "delete"]);
     asking.ask(Use::Remove, here, "", "pods", &["list", "watch", "deletecollection"]);
     // A port is forwarded over a WebSocket: that is a GET, and from Kubernetes 1.35 on a creation as well.
     asking.ask(Use::Load, here, "", "pods/portforward", &["get", "create"]);

@@ -53,7 +53,7 @@ fn named(plan: &Plan, phase: &str) -> String {
 
 fn heading(page: &mut Page, plan: &Plan) {
     let control = plan.control.as_ref().map_or_else(String::new, |name| format!(", as its control {name}"));
-    let place = &plan.place;
+    let place = &plan.site;
     let workers = place.workers.len();
     let nodes = format!("{workers} workers, and {} of the control plane", place.control_plane);
     let at = match &place.kubernetes {
@@ -67,7 +67,7 @@ fn heading(page: &mut Page, plan: &Plan) {
 
 fn tier(page: &mut Page, plan: &Plan) {
     let tier = &plan.tier;
-    let (gateways, workers, sinks) = (tier.gateways, plan.place.workers.len(), tier.sinks);
+    let (gateways, workers, sinks) = (tier.gateways, plan.site.workers.len(), tier.sinks);
     let size = format!(
         "Collector {}; {gateways} gateways, an agent and an emitter on each of {workers} workers, {sinks} {}",
         tier.collectors.join(", then "),
