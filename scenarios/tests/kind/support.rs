@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
 use serde_json::json;
 use spanproof::cluster::{self, Cluster, Images, Request};
 use spanproof::journal::Current;
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
 }
 
 /// Its name; `ci/test` waits until it is gone.
-const CLUSTER: &str = "spanproof-test";
+pub(crate) const CLUSTER: &str = "spanproof-test";
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
@@ -53,6 +53,27 @@ impl Shared {
         })
     }
 
+    pub(crate) fn client(&self) -> Client {
+        self.cluster.client().clone()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.cluster.kubeconfig()
+    }
+
+    /// Runs a scenario, for somebody who has the cluster to himself.
+    pub(crate) async fn run(&self, scenario: &Scenario) -> Outcome {
+        let options = Options {
+            out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
+            seed: 20_260_101,
+            manifests: manifests_dir(None),
+            leave: false,
+            journal: Current::default(),
+        };
+        let cancel = CancellationToken::new();
+        run::run(&self.cluster, scenario, &options, &self.progress, &cancel).await.unwrap()
+    }
+
     fn alone(&self) -> MutexGuard<'_, ()> {
         self.exclusive.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,7 +84,7 @@ impl Shared {
     }
 }
 
-fn scenario_file(name: &str) -> PathBuf {
+pub(crate) fn scenario_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name).with_extension("yaml")
 }
 
@@ -80,16 +101,7 @@ pub(crate) fn run_control(name: &str, control: &str) -> Outcome {
 
 fn run_scenario(scenario: &Scenario) -> Outcome {
     let shared = Shared::get();
-    let options = Options {
-        out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
-        seed: 20_260_101,
-        manifests: manifests_dir(None),
-        leave: false,
-        journal: Current::default(),
-    };
-    let cancel = CancellationToken::new();
-    let outcome =
-        shared.block_on(run::run(&shared.cluster, scenario, &options, &shared.progress, &cancel)).unwrap();
+    let outcome = shared.block_on(shared.run(scenario));
     shared.progress.say(&spanproof::report::verdict(&outcome.judgement));
     shared.progress.say(&format!("run folder: {}", outcome.folder.display()));
     outcome
@@ -123,7 +135,7 @@ pub(crate) fn analyzed(folder: &Path) -> Vec<u8> {
 }
 
 /// The command line. Beside this test's own program: `cargo test --workspace` builds both.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("spanproof");
     assert!(program.exists(), "{} is not built: run `cargo test --workspace`", program.display());
     program
