@@ -1,6 +1,7 @@
 //! What the command line has in common: options, exit codes, how an error is shown.
 
 mod analyze;
+mod place;
 mod run;
 
 use clap::{Parser, Subcommand};

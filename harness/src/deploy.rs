@@ -1,19 +1,22 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
 mod manifest;
+mod metrics_server;
 mod ready;
 
 pub use manifest::{Manifest, ManifestError};
+pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
-use k8s_openapi::api::core::v1::{Container, Namespace, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Namespace, Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +25,10 @@ use std::time::Duration;
 const WRITTEN_FOR: &str = "spanproof";
 /// The label by which everything that a run made is found.
 pub const RUN_LABEL: &str = "spanproof/run";
+/// The label of what belongs to no run in particular, and is in a cluster that is not the harness's own.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "spanproof");
+/// The label of the nodes that carry the control plane, which managed clusters do not show.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 const FIELD_MANAGER: &str = "spanproof";
 /// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
 const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
@@ -49,6 +56,12 @@ pub enum DeployError {
         object: String,
         /// What it said.
         source: Box<kube::Error>,
+    },
+    /// An object has the place of one that was to be made.
+    #[error("there is a {object} that spanproof did not make; it is left alone")]
+    Foreign {
+        /// Kind and name.
+        object: String,
     },
     /// Something did not become ready in time.
     #[error("waited {}s for {awaited}; {state}", waited.as_secs())]
@@ -131,8 +144,12 @@ impl Deployment {
             Manifest::PodDisruptionBudget(_) => tier.has(Measure::Pdb),
             _ => true,
         });
+        let control_plane = has_control_plane(&self.client).await?;
         for object in &mut objects {
             self.patch(object, tier, images)?;
+            if let Some(pod) = object.pod_spec_mut().filter(|_| !control_plane) {
+                anywhere(pod);
+            }
         }
         // From the backend to the applications: an agent that starts before the gateways are ready learns
         // of those that are late only when a connection ends.
@@ -217,26 +234,6 @@ pub fn check(manifests: &Path, tier: &Tier) -> Result<(), DeployError> {
     tier_facts(&patched_tier(manifests, tier)?).map(|_| ())
 }
 
-/// Adds metrics-server to a cluster, and waits until it answers.
-pub async fn apply_metrics_server(
-    client: &Client,
-    manifests: &Path,
-    images: &Images,
-    patience: Duration,
-) -> Result<(), DeployError> {
-    let mut objects = manifest::read(&manifests.join("metrics-server"))?;
-    for object in &mut objects {
-        if let Some(pod) = object.pod_spec_mut() {
-            patch_images(pod, "", images)?;
-        }
-        object.apply(client).await?;
-    }
-    for object in &objects {
-        object.await_ready(client, patience).await?;
-    }
-    Ok(())
-}
-
 /// Removes a namespace, and waits until it is gone.
 pub async fn remove_namespace(client: &Client, name: &str, patience: Duration) -> Result<(), DeployError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -285,6 +282,36 @@ where
             source: Box::new(source),
         }
     })
+}
+
+/// The labels of the object of the same name that is there, if one is.
+async fn labels_there<K>(objects: Api<K>, object: &K) -> Result<Option<BTreeMap<String, String>>, DeployError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let found = objects.get_metadata_opt(&name).await.map_err(|source| DeployError::Api {
+        action: "read",
+        object: format!("{} {name}", K::kind(&())),
+        source: Box::new(source),
+    })?;
+    Ok(found.map(|found| found.metadata.labels.unwrap_or_default()))
+}
+
+/// Whether the cluster shows nodes of the control plane.
+async fn has_control_plane(client: &Client) -> Result<bool, DeployError> {
+    let some = ListParams::default().labels(CONTROL_PLANE).limit(1);
+    let listed = Api::<Node>::all(client.clone()).list_metadata(&some).await;
+    let error =
+        |source| DeployError::Api { action: "list", object: "nodes".to_owned(), source: Box::new(source) };
+    Ok(!listed.map_err(error)?.items.is_empty())
+}
+
+/// Where no node is of the control plane, what is bound to one goes wherever there is room.
+fn anywhere(pod: &mut PodSpec) {
+    if let Some(selector) = &mut pod.node_selector {
+        selector.remove(CONTROL_PLANE);
+    }
 }
 
 /// Images by what the manifests call them.

@@ -11,8 +11,10 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod config;
 pub mod deploy;
 pub mod fault;
+pub mod guard;
 pub mod judge;
 pub mod load;
 pub mod observe;
@@ -23,3 +25,4 @@ pub mod run;
 pub mod scenario;
 pub mod settle;
 pub mod world;
+mod yaml;

@@ -1,6 +1,6 @@
 //! Manifests as types: what a kustomization lists, read without losing a field.
 
-use super::{DeployError, ready, server_side_apply};
+use super::{DeployError, labels_there, ready, server_side_apply};
 use crate::scenario::TierPatch;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -12,6 +12,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +65,19 @@ macro_rules! manifests {
 
             pub(super) fn metadata_mut(&mut self) -> &mut ObjectMeta {
                 match self { $(Self::$kind(object) => &mut object.metadata),* }
+            }
+
+            /// The labels of the object of its name that is there, if one is.
+            pub(super) async fn labels_there(
+                &self,
+                client: &Client,
+            ) -> Result<Option<BTreeMap<String, String>>, DeployError> {
+                match self {
+                    $(Self::$kind(object) => {
+                        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+                        labels_there(manifests!(@$api $kind client, namespace), object).await
+                    })*
+                }
             }
 
             /// Applies it, server-side.
@@ -148,6 +162,20 @@ impl Manifest {
 
     pub(super) fn label(&mut self, key: &str, value: &str) {
         self.metadata_mut().labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Labels the pods that it makes.
+    pub(super) fn label_pods(&mut self, key: &str, value: &str) {
+        let template = match self {
+            Self::Deployment(object) => object.spec.as_mut().map(|spec| &mut spec.template),
+            Self::DaemonSet(object) => object.spec.as_mut().map(|spec| &mut spec.template),
+            Self::StatefulSet(object) => object.spec.as_mut().map(|spec| &mut spec.template),
+            _ => None,
+        };
+        if let Some(template) = template {
+            let metadata = template.metadata.get_or_insert_default();
+            metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+        }
     }
 
     pub(super) fn pod_spec_mut(&mut self) -> Option<&mut PodSpec> {
