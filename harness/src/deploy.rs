@@ -1,5 +1,6 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
+mod control_plane;
 mod manifest;
 mod metrics_server;
 mod ready;
@@ -9,14 +10,14 @@ pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metri
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
-use k8s_openapi::api::core::v1::{Container, Namespace, Node, Pod, PodSpec};
+use control_plane::{anywhere, has_control_plane};
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,8 +28,6 @@ const WRITTEN_FOR: &str = "spanproof";
 pub const RUN_LABEL: &str = "spanproof/run";
 /// The label of what belongs to no run in particular, and is in a cluster that is not the harness's own.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "spanproof");
-/// The label of the nodes that carry the control plane, which managed clusters do not show.
-const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 const FIELD_MANAGER: &str = "spanproof";
 /// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
 const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
@@ -282,36 +281,6 @@ where
             source: Box::new(source),
         }
     })
-}
-
-/// The labels of the object of the same name that is there, if one is.
-async fn labels_there<K>(objects: Api<K>, object: &K) -> Result<Option<BTreeMap<String, String>>, DeployError>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let name = object.meta().name.clone().unwrap_or_default();
-    let found = objects.get_metadata_opt(&name).await.map_err(|source| DeployError::Api {
-        action: "read",
-        object: format!("{} {name}", K::kind(&())),
-        source: Box::new(source),
-    })?;
-    Ok(found.map(|found| found.metadata.labels.unwrap_or_default()))
-}
-
-/// Whether the cluster shows nodes of the control plane.
-async fn has_control_plane(client: &Client) -> Result<bool, DeployError> {
-    let some = ListParams::default().labels(CONTROL_PLANE).limit(1);
-    let listed = Api::<Node>::all(client.clone()).list_metadata(&some).await;
-    let error =
-        |source| DeployError::Api { action: "list", object: "nodes".to_owned(), source: Box::new(source) };
-    Ok(!listed.map_err(error)?.items.is_empty())
-}
-
-/// Where no node is of the control plane, what is bound to one goes wherever there is room.
-fn anywhere(pod: &mut PodSpec) {
-    if let Some(selector) = &mut pod.node_selector {
-        selector.remove(CONTROL_PLANE);
-    }
 }
 
 /// Images by what the manifests call them.

@@ -1,6 +1,6 @@
 //! Manifests as types: what a kustomization lists, read without losing a field.
 
-use super::{DeployError, labels_there, ready, server_side_apply};
+use super::{DeployError, ready, server_side_apply};
 use crate::scenario::TierPatch;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -9,10 +9,11 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -198,6 +199,20 @@ impl Manifest {
             _ => Ok(()),
         }
     }
+}
+
+/// The labels of the object of the same name that is there, if one is.
+async fn labels_there<K>(objects: Api<K>, object: &K) -> Result<Option<BTreeMap<String, String>>, DeployError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let found = objects.get_metadata_opt(&name).await.map_err(|source| DeployError::Api {
+        action: "read",
+        object: format!("{} {name}", K::kind(&())),
+        source: Box::new(source),
+    })?;
+    Ok(found.map(|found| found.metadata.labels.unwrap_or_default()))
 }
 
 /// Merges a patch into a value: `null` removes a field; of two lists of named things (containers, volumes) those

@@ -1,7 +1,8 @@
 //! metrics-server, which an HPA on CPU reads: added, and taken away again where it was added to somebody's cluster.
 
+use super::control_plane::{anywhere, has_control_plane};
 use super::manifest::{self, Manifest};
-use super::{DeployError, MANAGED_BY, anywhere, has_control_plane, patch_images, ready};
+use super::{DeployError, MANAGED_BY, patch_images, ready};
 use crate::cluster::Images;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
