@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
-use spanproof::cluster::{self, Cluster, Images, Request};
+use spanproof::cluster::{self, Cluster, Images, Place, Request};
 use spanproof::judge::{Check, Verdict};
 use spanproof::record::{Event, Record};
 use spanproof::report::Progress;
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
 }
 
 /// Its name; `ci/test` waits until it is gone.
-const CLUSTER: &str = "spanproof-test";
+pub(crate) const CLUSTER: &str = "spanproof-test";
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
@@ -42,16 +42,22 @@ impl Shared {
             let runtime = Runtime::new().unwrap();
             let progress = Progress::new();
             let request = Request {
-                name: CLUSTER.to_owned(),
-                keep: false,
+                place: Place::Kind { name: CLUSTER.to_owned(), keep: false },
+                wait: Duration::ZERO,
                 collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
                 metrics: true,
                 manifests: manifests_dir(None),
             };
-            let acquired = runtime.block_on(Cluster::acquire(&request, &|message| progress.say(message)));
+            let cancel = CancellationToken::new();
+            let say = |message: &str| progress.say(message);
+            let acquired = runtime.block_on(Cluster::acquire(&request, &say, &cancel));
             let cluster = acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
             Self { cluster, runtime, progress, exclusive: Mutex::new(()) }
         })
+    }
+
+    pub(crate) const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {
@@ -64,7 +70,7 @@ impl Shared {
     }
 }
 
-fn scenario_file(name: &str) -> PathBuf {
+pub(crate) fn scenario_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name).with_extension("yaml")
 }
 
@@ -126,7 +132,7 @@ pub(crate) fn analyzed(folder: &Path) -> Vec<u8> {
 }
 
 /// The command line. Beside this test's own program: `cargo test --workspace` builds both.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("spanproof");
     assert!(program.exists(), "{} is not built: run `cargo test --workspace`", program.display());
     program
