@@ -2,6 +2,7 @@
 
 mod analyze;
 mod place;
+mod restore;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Judged(Verdict),
+    Done,
     BadInput,
     HarnessFailed,
     Interrupted,
@@ -23,7 +25,7 @@ enum End {
 impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         Self::from(match end {
-            End::Judged(Verdict::Pass) => 0,
+            End::Judged(Verdict::Pass) | End::Done => 0,
             End::Judged(Verdict::Fail) => 1,
             End::BadInput => 2,
             End::Judged(Verdict::Inconclusive) => 3,
@@ -44,9 +46,11 @@ struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// Run scenarios, and judge each
-    Run(run::Options),
+    Run(Box<run::Options>),
     /// Judge a stored run again
     Analyze(analyze::Options),
+    /// Undo what a run that died left
+    Restore(restore::Options),
 }
 
 pub(super) fn main() -> ExitCode {
@@ -66,6 +70,7 @@ pub(super) fn main() -> ExitCode {
     let end = match Options::parse().command {
         Command::Run(options) => runtime.block_on(run::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
+        Command::Restore(options) => runtime.block_on(restore::main(&options)),
     };
     match end {
         Ok(end) => end.into(),

@@ -11,6 +11,7 @@ pub mod lease;
 mod lock;
 mod own;
 mod owner;
+mod reach;
 mod reaper;
 
 pub use command::CommandError;
@@ -20,7 +21,9 @@ pub use images::{Image, Images, ImagesError};
 pub use lease::LeaseError;
 pub use lock::LockError;
 pub use owner::Owner;
+pub(crate) use reach::reach;
 
+use crate::journal;
 use foreign::Foreign;
 use kube::{Client, Config};
 use lease::Lease;
@@ -137,6 +140,13 @@ impl Cluster {
     pub fn name(&self) -> &str {
         &self.name
     }
+    /// Where it is, for a journal.
+    pub fn place(&self) -> journal::Place {
+        match &self.home {
+            Home::Own(_) => journal::Place::Kind { cluster: self.name.clone() },
+            Home::Foreign(foreign) => foreign.place().clone(),
+        }
+    }
     /// To talk to its API server.
     pub const fn client(&self) -> &Client {
         &self.client
@@ -164,6 +174,13 @@ impl Cluster {
     pub const fn stays(&self) -> bool {
         match &self.home {
             Home::Own(own) => own.keep || !own.made_here,
+            Home::Foreign(_) => true,
+        }
+    }
+    /// Whether it would stay if this process ended at once.
+    pub const fn outlives(&self) -> bool {
+        match &self.home {
+            Home::Own(own) => own.reaper.is_none(),
             Home::Foreign(_) => true,
         }
     }

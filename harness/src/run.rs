@@ -1,24 +1,27 @@
 //! A run from its first moment to its verdict, in the order in which it happens.
 
 mod collect;
+mod remove;
 mod steady;
+mod steps;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::deploy::{DeployError, Deployment, TierFacts};
-use crate::fault::{self, FaultError, Stage};
+use crate::fault::Stage;
+use crate::journal::{Current, Journal, JournalError};
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{self, LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
 use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
-use crate::scenario::{Backend, Rate, Scenario, Share, Step};
+use crate::restore::Undo;
+use crate::scenario::{Rate, Scenario, Share, StepPath};
 use crate::settle::{Settling, Sight};
 use crate::world::World;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steady::Steady;
 use tokio::sync::watch;
@@ -38,6 +41,8 @@ pub struct Options {
     pub manifests: PathBuf,
     /// Leave what was deployed: the cluster is removed right afterwards.
     pub leave: bool,
+    /// Is given the run's journal.
+    pub journal: Current,
 }
 
 /// What a run came to.
@@ -59,6 +64,9 @@ pub enum RunError {
     /// The run folder cannot be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// What undoes it cannot be written down, so nothing is done.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The tier is not there.
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -87,14 +95,20 @@ pub async fn run(
     let clock = Clock::start();
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
-    let folder = options.out.join(format!("{}-{short}", scenario.name));
+    let name = match &scenario.control {
+        Some(control) => format!("{}-{control}", scenario.name),
+        None => scenario.name.clone(),
+    };
+    let folder = options.out.join(format!("{name}-{short}"));
     let recorder = Recorder::create(&folder, clock)?;
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
     recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
-    progress.say(&format!("{}: run {short}, seed {seed}, recorded in {}", scenario.name, folder.display()));
+    progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
 
+    let journal = Journal::create(&folder, &short, cluster.place())?;
+    options.journal.set(&journal);
     let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
     let going = Run {
         cluster,
@@ -103,10 +117,12 @@ pub async fn run(
         progress,
         cancel,
         recorder: &recorder,
+        journal: &journal,
         deployment: &deployment,
         id,
         short,
     };
+    journal.open(Undo::namespace(&going.short))?;
     let carried_out = going.carry_out().await;
     let judged = match carried_out {
         Ok(()) => match recorder.event(Event::Ended) {
@@ -122,9 +138,7 @@ pub async fn run(
     };
     let mut left_behind = None;
     if !options.leave {
-        progress.say("removing the tier, and its queues from the nodes");
-        left_behind =
-            deployment.remove(cluster.images(), PATIENCE).await.err().map(|error| error.to_string());
+        left_behind = going.remove().await;
     }
     let judgement = judged?;
     Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled(), left_behind })
@@ -144,6 +158,7 @@ struct Run<'a> {
     progress: &'a Progress,
     cancel: &'a CancellationToken,
     recorder: &'a Recorder,
+    journal: &'a Journal,
     deployment: &'a Deployment,
     id: u64,
     short: String,
@@ -184,7 +199,7 @@ impl Run<'_> {
         let wanted = facts.gateways(&self.scenario.tier);
         let snapshots = tokio::spawn(collect::snapshots(probes.clone(), self.recorder.clone()));
         if let Some(steady) = self.await_steady(&probes, status.clone(), &world, wanted).await? {
-            self.take_steps(&probes, status, world, wanted, steady).await?;
+            self.take_steps(&self.stage(&probes, status, world, wanted, steady)).await?;
         }
         // Nothing else writes the ledgers from here on.
         snapshots.abort();
@@ -194,19 +209,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn take_steps(
+    fn stage(
         &self,
         probes: &Probes,
         status: watch::Receiver<LoadStatus>,
         world: watch::Receiver<World>,
         wanted: usize,
         steady: Steady,
-    ) -> Result<(), RunError> {
-        let stage = Stage {
+    ) -> Stage<'_> {
+        Stage {
             client: self.cluster.client().clone(),
             namespace: self.deployment.namespace().to_owned(),
             run: self.short.clone(),
+            seed: self.options.seed,
             recorder: self.recorder.clone(),
+            journal: self.journal.clone(),
             world,
             wanted,
             images: self.cluster.images(),
@@ -216,52 +233,12 @@ impl Run<'_> {
             share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
             usual_queue: steady.usual_queue,
             cancel: self.cancel.clone(),
-            faults: AtomicUsize::new(0),
-            backend: Mutex::new(None),
-        };
-        for (number, step) in (1..).zip(&self.scenario.steps) {
-            if self.cancel.is_cancelled() {
-                break;
-            }
-            self.recorder.event(Event::Step { number, name: step.name() })?;
-            self.progress.say(&format!("step {number}: {}", step.name()));
-            let taken = self.take_step(&stage, step).await;
-            let problem = taken.as_ref().err().map(ToString::to_string);
-            self.recorder.event(Event::StepEnded { number, problem })?;
-            match taken {
-                Ok(()) | Err(FaultError::Interrupted) => {}
-                Err(FaultError::Record(error)) => return Err(error.into()),
-                Err(error) => {
-                    // The tier is in a state that no further step is written for; the checks say the rest.
-                    let message = format!("step {number} failed, and no further one is taken: {error}");
-                    self.progress.say(&message);
-                    self.recorder.event(Event::Note { message })?;
-                    break;
-                }
-            }
-        }
-        // Whatever the steps came to, the backend is well again before the rest is waited for.
-        match fault::backend(&stage, &Backend::well()).await {
-            Ok(()) => Ok(()),
-            Err(FaultError::Record(error)) => Err(error.into()),
-            Err(error) => Ok(self.note(&error)?),
-        }
-    }
-
-    async fn take_step(&self, stage: &Stage<'_>, step: &Step) -> Result<(), FaultError> {
-        match step {
-            Step::Drain(options) => {
-                fault::drain::drain_each(stage, options, |message| self.progress.say(message)).await
-            }
-            Step::Evict(options) => fault::evict_all(stage, *options).await,
-            Step::Upgrade(options) => fault::upgrade(stage, options).await,
-            Step::Spike(options) => fault::spike(stage, *options).await,
-            Step::Backend(backend) => fault::backend(stage, backend).await,
-            Step::Wait(wait) => fault::wait(stage, *wait).await,
-            Step::Hold(span) => {
-                let held = self.unless_cancelled(tokio::time::sleep(span.duration())).await;
-                held.map_err(|_| FaultError::Interrupted)
-            }
+            // Where no step is taken yet, and what is done is done for all of them.
+            step: StepPath::top(1),
+            this: None,
+            faults: Arc::default(),
+            backend: Arc::default(),
+            drained: Arc::default(),
         }
     }
 

@@ -3,7 +3,8 @@
 use super::{Complaint, End};
 use clap::Args;
 use miette::Report;
-use spanproof::cluster::{ClusterError, Context, Place};
+use spanproof::cluster::context::{Context, kubeconfigs};
+use spanproof::cluster::{ClusterError, Place};
 use spanproof::config::Config;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,7 +37,10 @@ impl Where {
             None => Place::Kind { name: self.cluster.clone(), keep },
             Some(name) => Place::Context(Context {
                 name: name.clone(),
-                kubeconfig: self.kubeconfig.clone(),
+                kubeconfigs: kubeconfigs(
+                    self.kubeconfig.as_deref(),
+                    std::env::var_os("KUBECONFIG").as_deref(),
+                ),
                 yes_really: self.yes_really.clone(),
                 config,
             }),

@@ -20,8 +20,8 @@ const ALIKE: f64 = 0.8;
 pub struct Context {
     /// Its name.
     pub name: String,
-    /// The kubeconfig; without one, those of `KUBECONFIG`, or the user's own.
-    pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfigs, which count together; those that are not there are passed over.
+    pub kubeconfigs: Vec<PathBuf>,
     /// The name again, if the user means this cluster although it looks like production.
     pub yes_really: Option<String>,
     /// What looks like production.
@@ -59,6 +59,17 @@ pub enum ContextError {
         /// The one that may have been meant.
         near: Option<String>,
     },
+    /// It leads to another cluster than it did.
+    #[error("the context {name} leads to another cluster than the run was on")]
+    #[diagnostic(help(
+        "what is to be undone is on the cluster whose namespace kube-system has the UID {uid}"
+    ))]
+    Elsewhere {
+        /// The name.
+        name: String,
+        /// What tells the run's cluster from all others.
+        uid: String,
+    },
     /// The context does not say how to reach its cluster.
     #[error("the context {name} in {path}: {message}")]
     Unusable {
@@ -90,7 +101,7 @@ pub struct Opened {
 impl Context {
     /// Connects to the context's cluster, and looks at it.
     pub async fn open(&self) -> Result<Opened, ClusterError> {
-        let (kubeconfig, path) = read(self.kubeconfig.as_deref(), std::env::var_os("KUBECONFIG").as_deref())?;
+        let (kubeconfig, path) = read(&self.kubeconfigs)?;
         let cluster = cluster_of(&kubeconfig, &self.name, &path)?;
         let options = KubeConfigOptions { context: Some(self.name.clone()), ..KubeConfigOptions::default() };
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
@@ -163,22 +174,28 @@ fn labels_of<'a, K: ResourceExt>(kind: &'a str, object: &'a K) -> impl Iterator<
     object.labels().iter().map(move |(key, value)| Label { of: of(), key: key.clone(), value: value.clone() })
 }
 
-/// The kubeconfig that the user says, or those of `KUBECONFIG` together, or the one at home; and where that is.
-fn read(said: Option<&Path>, variable: Option<&OsStr>) -> Result<(Kubeconfig, String), ContextError> {
-    let listed: Vec<PathBuf> = match (said, variable) {
+/// The kubeconfig that the user says; else those of the variable `KUBECONFIG`; else the one at home.
+pub fn kubeconfigs(said: Option<&Path>, variable: Option<&OsStr>) -> Vec<PathBuf> {
+    let paths: Vec<PathBuf> = match (said, variable) {
         (Some(path), _) => vec![path.to_owned()],
         (None, Some(paths)) if !paths.is_empty() => {
             std::env::split_paths(paths).filter(|path| !path.as_os_str().is_empty()).collect()
         }
         (None, _) => std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect(),
     };
+    // A run that died is restored from wherever the user is then.
+    paths.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
+}
+
+/// Reads kubeconfigs, as one; and names those that are there.
+fn read(listed: &[PathBuf]) -> Result<(Kubeconfig, String), ContextError> {
     let named = |paths: &[PathBuf]| {
         paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     };
     // As kubectl does it, those that are not there are passed over.
     let there: Vec<_> = listed.iter().filter(|path| path.exists()).cloned().collect();
     if there.is_empty() {
-        return Err(ContextError::NoKubeconfig { tried: named(&listed) });
+        return Err(ContextError::NoKubeconfig { tried: named(listed) });
     }
     let merged = there.iter().try_fold(Kubeconfig::default(), |merged, path| {
         let next = Kubeconfig::read_from(path).and_then(|next| merged.merge(next));
@@ -233,15 +250,16 @@ mod tests {
         std::fs::write(&paths[0], kubeconfig(&["one"])).unwrap();
         std::fs::write(&paths[2], kubeconfig(&["two"])).unwrap();
         let joined = std::env::join_paths(&paths).unwrap();
-        let (merged, path) = read(None, Some(&joined)).unwrap();
+        let (merged, path) = read(&kubeconfigs(None, Some(&joined))).unwrap();
         assert_eq!(cluster_of(&merged, "one", &path).unwrap(), "c-one");
         assert_eq!(cluster_of(&merged, "two", &path).unwrap(), "c-two");
         // What the user says counts alone.
-        let (said, path) = read(Some(&paths[2]), Some(&joined)).unwrap();
+        let (said, path) = read(&kubeconfigs(Some(&paths[2]), Some(&joined))).unwrap();
         assert!(cluster_of(&said, "one", &path).is_err());
-        assert!(matches!(read(Some(&paths[1]), None), Err(ContextError::NoKubeconfig { .. })));
+        let missing = kubeconfigs(Some(&paths[1]), None);
+        assert!(matches!(read(&missing), Err(ContextError::NoKubeconfig { .. })));
         std::fs::write(&paths[1], "contexts: 3").unwrap();
-        let wrong = read(Some(&paths[1]), None).unwrap_err().to_string();
+        let wrong = read(&missing).unwrap_err().to_string();
         assert!(wrong.contains("missing: "), "{wrong}");
     }
 

@@ -5,12 +5,11 @@ use super::kind::{self, Kind};
 use super::lease::Lease;
 use super::lock::Lock;
 use super::{Cluster, ClusterError, Home, Images, Request, cache_dir};
-use crate::deploy::{self, RUN_LABEL};
-use crate::fault::CORDONED_BY;
+use crate::deploy;
 use crate::guard;
-use k8s_openapi::api::core::v1::{Namespace, Node};
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use crate::journal::Place;
+use crate::restore;
+use kube::{Client, ResourceExt};
 use std::time::Duration;
 
 /// Two gateways, each on a node of its own.
@@ -25,6 +24,8 @@ pub(super) struct Foreign {
     has_control_plane: bool,
     /// Whether metrics-server may have been added.
     metrics: bool,
+    /// What leads to it, for a journal.
+    place: Place,
 }
 
 /// Looks at the cluster, and takes lock and lease if a run may work there.
@@ -41,18 +42,18 @@ pub(super) async fn hold(
     if workers < FEWEST_WORKERS {
         return Err(ClusterError::TooFewWorkers { name: context.name.clone(), workers });
     }
-    let cache = cache_dir();
-    let images = Images::read(&cache)?;
+    let images = Images::read(&cache_dir())?;
 
-    let state = cache.join("contexts").join(&opened.uid);
-    let lock = Lock::await_free(&state, &context.name, patience(), say).await?;
-    lock.own()?;
-    let lease = Lease::take(&opened.client, &context.name, patience(), say).await;
-    let lease = lease.inspect_err(|_| lock.forget())?;
+    let (lock, lease) = take(&opened, &context.name, patience, say).await?;
     let foreign = Foreign {
         kind_name: kind_name(&opened).await,
         has_control_plane: opened.has_control_plane(),
         metrics: request.metrics,
+        place: Place::Context {
+            context: context.name.clone(),
+            kubeconfigs: context.kubeconfigs.clone(),
+            uid: opened.uid,
+        },
     };
     Ok(Cluster {
         name: context.name.clone(),
@@ -65,6 +66,21 @@ pub(super) async fn hold(
     })
 }
 
+/// Takes the lock, for this machine, and the lease.
+pub(super) async fn take(
+    opened: &Opened,
+    name: &str,
+    patience: impl Fn() -> Duration,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<(Lock, Lease), ClusterError> {
+    let state = cache_dir().join("contexts").join(&opened.uid);
+    let lock = Lock::await_free(&state, name, patience(), say).await?;
+    lock.own()?;
+    let lease = Lease::take(&opened.client, name, patience(), say).await;
+    let lease = lease.inspect_err(|_| lock.forget())?;
+    Ok((lock, lease))
+}
+
 /// kind's name for a cluster whose nodes are containers of this machine's engine.
 async fn kind_name(opened: &Opened) -> Option<String> {
     let name = opened.kind_name()?;
@@ -73,6 +89,10 @@ async fn kind_name(opened: &Opened) -> Option<String> {
 }
 
 impl Foreign {
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Puts on it what a run needs, and says what else there is. How it is set up.
     pub(super) async fn prepare(
         &self,
@@ -81,7 +101,7 @@ impl Foreign {
         say: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<String>, ClusterError> {
         let Cluster { name, client, images, .. } = cluster;
-        say_what_is_left(name, client, say).await;
+        restore::tell(&cluster.place(), client, say).await;
         if !self.has_control_plane {
             say(
                 "no node is marked as one of the control plane: the sinks run on workers, and a drain of such a worker \
@@ -116,21 +136,5 @@ impl Foreign {
         }
         let removed = deploy::remove_metrics_server(client, PATIENCE).await;
         removed.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })
-    }
-}
-
-/// Says what earlier runs left. It is not for a run to undo it unasked, on a cluster that is not the harness's.
-async fn say_what_is_left(name: &str, client: &Client, say: &(dyn Fn(&str) + Sync)) {
-    let restore = format!("`spanproof restore --context {name}` undoes that");
-    let namespaces = Api::<Namespace>::all(client.clone());
-    let listed = namespaces.list_metadata(&ListParams::default().labels(RUN_LABEL)).await;
-    for namespace in listed.into_iter().flatten() {
-        say(&format!("namespace {} was left by an earlier run: {restore}", namespace.name_any()));
-    }
-    let listed = Api::<Node>::all(client.clone()).list_metadata(&ListParams::default()).await;
-    for node in listed.into_iter().flatten() {
-        if let Some(run) = node.annotations().get(CORDONED_BY) {
-            say(&format!("node {} was left cordoned by run {run}: {restore}", node.name_any()));
-        }
     }
 }

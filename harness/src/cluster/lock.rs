@@ -89,7 +89,10 @@ impl Lock {
                 said = Some(by.clone());
                 say(&match owner.filter(|_| dying) {
                     Some(dead) => {
-                        format!("process {} died; waiting until what it left behind is removed", dead.pid)
+                        format!(
+                            "process {} died; waiting until what it left behind is removed",
+                            dead.process.pid
+                        )
                     }
                     None => super::waiting(cluster, by, patience),
                 });
@@ -132,6 +135,7 @@ fn owner(state: &Path) -> Option<Owner> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Process;
 
     /// A reaper shares the lock with a runner that dies: the next run waits for it.
     #[tokio::test]
@@ -143,7 +147,7 @@ mod tests {
         drop(lock);
         assert!(matches!(Lock::take(&state, "cluster"), Err(LockError::Held { .. })));
         // No process has this number.
-        let dead = Owner { pid: u32::MAX, ..Owner::this() };
+        let dead = Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::this() };
         std::fs::write(state.join("owner.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
         let cleaning = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -190,7 +194,7 @@ mod tests {
         assert!(refused.contains(&format!("process {} on ", std::process::id())), "{refused}");
         drop(first);
         let second = Lock::take(&state, "cluster").unwrap();
-        assert_eq!(second.previous().unwrap().pid, std::process::id(), "it died without a word");
+        assert_eq!(second.previous().unwrap().process.pid, std::process::id(), "it died without a word");
         second.forget();
         drop(second);
         assert!(Lock::take(&state, "cluster").unwrap().previous().is_none());

@@ -5,6 +5,8 @@ use super::lease::Lease;
 use super::lock::Lock;
 use super::reaper::Reaper;
 use super::{Cluster, ClusterError, Home, Images, Request, cache_dir, connect};
+use crate::journal::Place;
+use crate::restore::{self, Hands};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::{Path, PathBuf};
@@ -43,7 +45,7 @@ pub(super) async fn hold(
     {
         say(&format!(
             "found what {} (process {}) left behind when it died: cleaning up",
-            owner.run, owner.pid
+            owner.run, owner.process.pid
         ));
     }
     if !found.is_empty() && !kept {
@@ -59,6 +61,7 @@ pub(super) async fn hold(
     if !use_kept {
         // Should it be there: a mark of a cluster that somebody else has removed since.
         let _ = std::fs::remove_file(state.join("kept"));
+        restore::forget(&Place::Kind { cluster: name.to_owned() }, say);
         let armed = reaper.insert(Reaper::arm(&kind, name, &state, &lock)?);
         say(&format!("making the kind cluster {name} (engine {engine})"));
         kind.create(name, &state, images.node(), armed).await?;
@@ -87,7 +90,8 @@ impl Own {
             let pinned = kind::pin_dns(client).await;
             pinned.map_err(|error| unreachable(name, &self.state, &error.to_string()))?;
         } else {
-            crate::restore::restore(client, &request.manifests, images, say).await;
+            let hands = Hands { client, manifests: &request.manifests, images };
+            restore::clean(&cluster.place(), &hands, say).await;
         }
         if request.metrics {
             let patience = Duration::from_secs(120);

@@ -1,6 +1,7 @@
 //! The lease, with an API server that keeps one object in memory.
 
 use super::*;
+use crate::journal::Process;
 use kube::client::Body;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -168,7 +169,8 @@ async fn a_second_holder_is_told_who_the_first_is_or_waits_for_it() {
 #[tokio::test]
 async fn a_dead_holder_is_followed_at_once_and_one_elsewhere_when_its_lease_has_run_out() {
     let server = Server::default();
-    server.hold(&Owner { pid: u32::MAX, ..Owner::this() }, Duration::ZERO);
+    server
+        .hold(&Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::this() }, Duration::ZERO);
     let lease = take(&server, Duration::ZERO).await.unwrap();
     assert_eq!(server.lock().object.as_ref().unwrap()["spec"]["leaseTransitions"], 1);
     lease.release().await.unwrap();

@@ -1,0 +1,113 @@
+//! The cluster of a run that died, to undo what it did.
+
+use super::context::{Context, ContextError};
+use super::lease::Lease;
+use super::lock::Lock;
+use super::{ClusterError, Images, foreign, kind, own};
+use crate::config::Config;
+use crate::deploy;
+use crate::journal::Place;
+use kube::Client;
+use std::time::Duration;
+
+/// How long metrics-server may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A cluster that is there, held by this process alone.
+pub(crate) struct Reached {
+    client: Client,
+    images: Images,
+    is_own: bool,
+    lease: Lease,
+    /// Held as long as this is.
+    lock: Lock,
+}
+
+impl Reached {
+    /// To talk to its API server.
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
+    }
+    /// The images that it may use.
+    pub(crate) const fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// Removes what belongs to no run in particular, and lets go of it.
+    pub(crate) async fn let_go(self) -> Result<(), ClusterError> {
+        let mut tidied = Ok(());
+        if !self.is_own {
+            tidied = deploy::remove_metrics_server(&self.client, PATIENCE).await;
+            self.lock.forget();
+        }
+        self.lease.release().await?;
+        tidied.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })
+    }
+}
+
+/// Takes a cluster's lock and lease, and connects; none if the cluster is gone.
+pub(crate) async fn reach(
+    place: &Place,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<Option<Reached>, ClusterError> {
+    match place {
+        Place::Kind { cluster } => reach_kind(cluster, say).await,
+        Place::Context { context, kubeconfigs, uid } => {
+            let context = Context {
+                name: context.clone(),
+                kubeconfigs: kubeconfigs.clone(),
+                // It was allowed to do what is undone now.
+                yes_really: None,
+                config: Config::default(),
+            };
+            reach_context(&context, uid, say).await.map(Some)
+        }
+    }
+}
+
+async fn reach_context(
+    context: &Context,
+    uid: &str,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<Reached, ClusterError> {
+    let opened = context.open().await?;
+    if opened.uid != uid {
+        let (name, uid) = (context.name.clone(), uid.to_owned());
+        return Err(ContextError::Elsewhere { name, uid }.into());
+    }
+    let images = Images::read(&super::cache_dir())?;
+    let (lock, lease) = foreign::take(&opened, &context.name, || Duration::ZERO, say).await?;
+    Ok(Reached { client: opened.client, images, is_own: false, lease, lock })
+}
+
+async fn reach_kind(cluster: &str, say: &(dyn Fn(&str) + Sync)) -> Result<Option<Reached>, ClusterError> {
+    kind::engine_version().await?;
+    let cache = super::cache_dir();
+    let kind = kind::Kind::find(&cache).await?;
+    let state = own::state(cluster);
+    let lock = Lock::await_free(&state, cluster, Duration::ZERO, say).await?;
+    let there = !kind::nodes(cluster).await?.is_empty();
+    if there && !state.join("kept").exists() {
+        // The run made it, and its reaper did not get to remove it.
+        if lock.previous().is_none() {
+            return Err(ClusterError::NotOurs { name: cluster.to_owned() });
+        }
+        say(&format!("removing the kind cluster {cluster}, which was not to be kept"));
+        kind.delete(cluster, &state).await?;
+        lock.forget();
+        return Ok(None);
+    }
+    if !there {
+        lock.forget();
+        return Ok(None);
+    }
+    lock.own()?;
+    let client = own::client(cluster, &state).await?;
+    let lease = Lease::take(&client, cluster, Duration::ZERO, say).await?;
+    let images = Images::read(&cache)?;
+    // Without the probe's image the nodes cannot be swept; all else can be undone.
+    if let Err(error) = kind.load(cluster, &[images.probe()]).await {
+        say(&format!("the nodes may not have the image that sweeps them: {error}"));
+    }
+    Ok(Some(Reached { client, images, is_own: true, lease, lock }))
+}
