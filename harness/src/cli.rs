@@ -1,6 +1,7 @@
 //! What the command line has in common: options, exit codes, how an error is shown.
 
 mod analyze;
+mod place;
 mod plan;
 mod restore;
 mod run;
@@ -48,9 +49,9 @@ struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// Run scenarios, and judge each
-    Run(run::Options),
+    Run(Box<run::Options>),
     /// Say what a run would do, to what, for how long, and what it needs; change nothing
-    Plan(plan::Options),
+    Plan(Box<plan::Options>),
     /// Judge a stored run again
     Analyze(analyze::Options),
     /// Undo what a run that died left

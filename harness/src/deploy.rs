@@ -1,16 +1,20 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
+mod control_plane;
 mod made;
 mod manifest;
+mod metrics_server;
 mod ready;
 mod remove;
 
 pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
+pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 pub(crate) use remove::{namespace_of, sweep_namespace_of};
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
+use control_plane::{anywhere, has_control_plane};
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Patch, PatchParams};
@@ -25,6 +29,8 @@ use std::time::Duration;
 const WRITTEN_FOR: &str = "spanproof";
 /// The label by which everything that a run made is found.
 pub const RUN_LABEL: &str = "spanproof/run";
+/// The label of what belongs to no run in particular, and is in a cluster that is not the harness's own.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "spanproof");
 const FIELD_MANAGER: &str = "spanproof";
 /// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
 const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
@@ -52,6 +58,12 @@ pub enum DeployError {
         object: String,
         /// What it said.
         source: Box<kube::Error>,
+    },
+    /// An object has the place of one that was to be made.
+    #[error("there is a {object} that spanproof did not make; it is left alone")]
+    Foreign {
+        /// Kind and name.
+        object: String,
     },
     /// Something did not become ready in time.
     #[error("waited {}s for {awaited}; {state}", waited.as_secs())]
@@ -124,8 +136,12 @@ impl Deployment {
         let made = Made::by_run(&self.manifests, tier, &self.run)?;
         let facts = made.facts;
         let mut objects = [made.tier, made.probes].concat();
+        let control_plane = has_control_plane(&self.client).await?;
         for object in &mut objects {
             patch_images(object, &tier.collector, images)?;
+            if let Some(pod) = object.pod_spec_mut().filter(|_| !control_plane) {
+                anywhere(pod);
+            }
         }
         // From the backend to the applications: an agent that starts before the gateways are ready learns
         // of those that are late only when a connection ends.
@@ -161,24 +177,6 @@ fn patched_tier(manifests: &Path, tier: &Tier) -> Result<Vec<Manifest>, DeployEr
 /// Whether a scenario's patches fit the manifests.
 pub fn check(manifests: &Path, tier: &Tier) -> Result<(), DeployError> {
     tier_facts(&patched_tier(manifests, tier)?).map(|_| ())
-}
-
-/// Adds metrics-server to a cluster, and waits until it answers.
-pub async fn apply_metrics_server(
-    client: &Client,
-    manifests: &Path,
-    images: &Images,
-    patience: Duration,
-) -> Result<(), DeployError> {
-    let mut objects = manifest::read(&manifests.join("metrics-server"))?;
-    for object in &mut objects {
-        patch_images(object, "", images)?;
-        object.apply(client).await?;
-    }
-    for object in &objects {
-        object.await_ready(client, patience).await?;
-    }
-    Ok(())
 }
 
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>

@@ -11,8 +11,10 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod config;
 pub mod deploy;
 pub mod fault;
+pub mod guard;
 pub mod journal;
 pub mod judge;
 pub mod load;
@@ -25,3 +27,4 @@ pub mod run;
 pub mod scenario;
 pub mod settle;
 pub mod world;
+mod yaml;

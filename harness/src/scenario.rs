@@ -17,6 +17,7 @@ pub use quantity::{Bytes, Rate, Share, Span};
 pub use step::{Condition, Drain, Evict, ForEach, Part, Repeat, Spike, Step, Upgrade, Wait};
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 
+use crate::yaml::{self, Wrong};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -284,21 +285,13 @@ impl Scenario {
 
     /// Reads a scenario's text; `path` is what messages name.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
-        serde_saphyr::from_str(text).map_err(|error| {
-            let location = error.location();
-            let (line, column) = location.map_or((1, 1), |at| (at.line(), at.column()));
-            let message = error.without_snippet().to_string();
-            // The place is said in front, and the library says it again in the message.
-            let message =
-                message.split(" at line ").next().unwrap_or(&message).trim_end_matches(&[',', ' '][..]);
-            ScenarioError::Invalid {
-                path: path.to_owned(),
-                line,
-                column,
-                message: message.to_owned(),
-                at: offset(text, line, column).into(),
-                text: Arc::new(miette::NamedSource::new(path.display().to_string(), text.to_owned())),
-            }
+        yaml::parse(text).map_err(|Wrong { line, column, message, at }| ScenarioError::Invalid {
+            path: path.to_owned(),
+            line,
+            column,
+            message,
+            at: at.into(),
+            text: Arc::new(miette::NamedSource::new(path.display().to_string(), text.to_owned())),
         })
     }
 
@@ -370,15 +363,6 @@ impl Scenario {
             };
         Err(ScenarioError::Nonsense { path: path.to_owned(), message: problem.to_owned() })
     }
-}
-
-/// The byte at which a line and column (both from 1) are.
-fn offset(text: &str, line: u64, column: u64) -> usize {
-    let index = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
-    let before: usize = text.split_inclusive('\n').take(index(line)).map(str::len).sum();
-    let rest = &text[before.min(text.len())..];
-    let within: usize = rest.chars().take(index(column)).map(char::len_utf8).sum();
-    (before + within).min(text.len().saturating_sub(1))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! `spanproof plan`: says what a run would do, and changes nothing.
 
-use super::run::{assignment, cluster_name};
+use super::place::{Where, complain_of};
+use super::run::assignment;
 use super::{Complaint, End, print};
 use clap::Args;
-use kube::Client;
 use miette::Report;
 use spanproof::cluster;
 use spanproof::deploy::Made;
@@ -17,12 +17,8 @@ pub(super) struct Options {
     /// Scenario files
     #[arg(value_name = "FILE", required = true)]
     scenarios: Vec<PathBuf>,
-    /// The kind cluster: looked at if an earlier run kept it; if there is none, it would be made
-    #[arg(long, value_name = "NAME", default_value = "spanproof", value_parser = cluster_name)]
-    cluster: String,
-    /// A context of the kubeconfig, in place of a kind cluster
-    #[arg(long, value_name = "NAME", conflicts_with = "cluster")]
-    context: Option<String>,
+    #[command(flatten)]
+    place: Where,
     /// Set a field of the scenario, by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
@@ -40,15 +36,16 @@ pub(super) struct Options {
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     let scenarios = options.scenarios.iter().map(|path| scenario(options, path));
     let scenarios: Vec<_> = scenarios.collect::<Result<_, _>>()?;
-    let client = reach(options).await?;
-    let name = options.context.as_ref().unwrap_or(&options.cluster);
+    let place = options.place.place(true)?;
+    // Without a lock, for nothing is done to it. None if it would be made.
+    let client = cluster::visit(&place).await.map_err(complain_of)?;
     let mut end = End::Done;
     for (number, (scenario, made)) in scenarios.iter().enumerate() {
         let sight = match &client {
             Some(client) => Some(plan::look(client, scenario, made).await.map_err(|error| failed(&error))?),
             None => None,
         };
-        let plan = Plan::of(scenario, made, name, sight.as_ref());
+        let plan = Plan::of(scenario, made, place.name(), sight.as_ref());
         if options.json {
             let text = serde_json::to_string_pretty(&plan).map_err(|error| failed(&error))?;
             print(&(text + "\n"));
@@ -75,15 +72,6 @@ fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Complain
     let manifests = manifests_dir(options.manifests.as_deref());
     let made = Made::by_run(&manifests, &scenario.tier, SOME_RUN).map_err(|error| about(&error))?;
     Ok((scenario, made))
-}
-
-/// The cluster, without a lock: nothing is done to it. None if it would be made.
-async fn reach(options: &Options) -> Result<Option<Client>, Complaint> {
-    let reached = match &options.context {
-        Some(context) => cluster::reach_context(context).await.map(Some),
-        None => cluster::reach_kept(&options.cluster).await,
-    };
-    reached.map_err(|error| (Report::new(error), End::HarnessFailed))
 }
 
 fn failed(error: &dyn std::error::Error) -> Complaint {

@@ -6,6 +6,7 @@
 #![cfg(feature = "kind")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod place;
 mod plan;
 mod support;
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use spanproof::cluster::{self, Cluster, Images, Request};
+use spanproof::cluster::{self, Cluster, Images, Place, Request};
 use spanproof::journal::Current;
 use spanproof::judge::{Check, Verdict};
 use spanproof::report::Progress;
@@ -41,16 +41,22 @@ impl Shared {
             let runtime = Runtime::new().unwrap();
             let progress = Progress::new();
             let request = Request {
-                name: CLUSTER.to_owned(),
-                keep: false,
+                place: Place::Kind { name: CLUSTER.to_owned(), keep: false },
+                wait: Duration::ZERO,
                 collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
                 metrics: true,
                 manifests: manifests_dir(None),
             };
-            let acquired = runtime.block_on(Cluster::acquire(&request, &|message| progress.say(message)));
+            let cancel = CancellationToken::new();
+            let say = |message: &str| progress.say(message);
+            let acquired = runtime.block_on(Cluster::acquire(&request, &say, &cancel));
             let cluster = acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
             Self { cluster, runtime, progress, exclusive: Mutex::new(()) }
         })
+    }
+
+    pub(crate) const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     pub(crate) fn client(&self) -> Client {
