@@ -2,27 +2,31 @@
 
 mod backend;
 pub mod drain;
-mod evict_all;
+mod evict;
 mod eviction;
 mod spike;
+mod target;
 mod upgrade;
+mod wait;
 
 pub use backend::backend;
-pub use evict_all::evict_all;
+pub use evict::evict;
 pub use spike::spike;
+pub use target::{This, rounds};
 pub use upgrade::upgrade;
+pub use wait::{need, wait};
 
 use crate::cluster::Images;
 use crate::journal::{Journal, JournalError};
 use crate::load::{LinkError, LoadStatus, Probes};
 use crate::record::{Event, RecordError, Recorder};
-use crate::scenario::{Condition, Rate, Wait};
+use crate::scenario::{Rate, StepPath};
 use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -72,8 +76,8 @@ pub enum FaultError {
         state: String,
     },
     /// There is nothing to do it to.
-    #[error("there is nothing to {0}")]
-    NoTarget(&'static str),
+    #[error("there is no such target: {0}")]
+    NoTarget(String),
     /// A spike ends with the load's own rate, and there is none.
     #[error("the load has a profile, which a spike would end")]
     HasProfile,
@@ -123,7 +127,8 @@ impl FaultError {
     }
 }
 
-/// What faults work with.
+/// What faults work with. Cheap to clone: every step has its own, with its place.
+#[derive(Clone)]
 pub struct Stage<'a> {
     /// The cluster.
     pub client: Client,
@@ -131,6 +136,8 @@ pub struct Stage<'a> {
     pub namespace: String,
     /// The run's name.
     pub run: String,
+    /// The seed of whatever is drawn.
+    pub seed: u64,
     /// Where everything is recorded.
     pub recorder: Recorder,
     /// What undoes a fault is in it before the fault begins.
@@ -153,17 +160,32 @@ pub struct Stage<'a> {
     pub usual_queue: f64,
     /// Ends what is going on; what must be undone is undone all the same.
     pub cancel: CancellationToken,
-    /// Numbers the faults of the run.
-    pub faults: AtomicUsize,
-    /// The fault of a backend that misbehaves, while it lasts.
-    pub backend: Mutex<Option<usize>>,
+    /// Where in the scenario this is.
+    pub step: StepPath,
+    /// What the `for-each` around this is at.
+    pub this: Option<This>,
+    /// How many faults the run has had: they are numbered from 0.
+    pub faults: Arc<Mutex<usize>>,
+    /// The fault of a backend that misbehaves, with its entry in the journal, while it lasts.
+    pub backend: Arc<Mutex<Option<(usize, u64)>>>,
+    /// The nodes that a step of this run has drained.
+    pub drained: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Stage<'_> {
+    /// The same at another place of the scenario.
+    #[must_use]
+    pub fn at(&self, step: StepPath, this: Option<&This>) -> Self {
+        Self { step, this: this.cloned(), ..self.clone() }
+    }
+
     fn begin(&self, name: &str, target: &str, gateways: Vec<String>) -> Result<usize, FaultError> {
-        let fault = self.faults.fetch_add(1, Ordering::Relaxed);
+        // Held until it is on record: faults that begin at the same time are there in the order of their numbers.
+        let mut next = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let (fault, step) = (*next, self.step.clone());
         let (name, target) = (name.to_owned(), target.to_owned());
-        self.recorder.event(Event::FaultStarted { fault, name, target, gateways })?;
+        self.recorder.event(Event::FaultStarted { fault, step, name, target, gateways })?;
+        *next += 1;
         Ok(fault)
     }
 
@@ -252,46 +274,6 @@ impl Stage<'_> {
         let listed = pods.list(&labels).await.map_err(FaultError::api("list", "gateways"))?;
         Ok(listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
-}
-
-/// How often in a row, a second apart, a condition on queues must be seen to hold.
-const LOOKS: u32 = 3;
-
-/// Waits until something has come about; whether it did is on record.
-pub async fn wait(stage: &Stage<'_>, wait: Wait) -> Result<(), FaultError> {
-    let (patience, agents, mut seen) = (wait.deadline.duration(), stage.probes.emitters(), 0);
-    let mut in_a_row = |holds: bool| {
-        seen = if holds { seen + 1 } else { 0 };
-        seen >= LOOKS
-    };
-    let awaited = wait.what.name();
-    let came = stage.unless_cancelled(async {
-        match wait.what {
-            Condition::QueuesFill => {
-                let full = |load: &LoadStatus| {
-                    let more = |size: &f64| *size > 2.0 * stage.usual_queue.max(1.0);
-                    in_a_row(load.queues.len() >= agents && load.queues.iter().all(more))
-                };
-                stage.await_load(awaited, patience, full).await
-            }
-            Condition::QueuesEmpty => {
-                let empty = |load: &LoadStatus| in_a_row(load.queued(agents).is_some_and(|size| size < 0.5));
-                stage.await_load(awaited, patience, empty).await
-            }
-            Condition::ScaledIn => {
-                let inside = |world: &World| {
-                    let hpa = world.autoscaler("gateway");
-                    hpa.is_some_and(|hpa| hpa.desired == hpa.min)
-                        && world.pods("gateway").count() == stage.wanted
-                        && world.ready("gateway") == stage.wanted
-                };
-                stage.await_world(awaited, patience, inside, |world| pods_state(world, "gateway")).await
-            }
-        }
-    });
-    let came = came.await;
-    stage.recorder.event(Event::Awaited { what: awaited.to_owned(), came: came.is_ok() })?;
-    came
 }
 
 /// How an application's pods stand, for a message.

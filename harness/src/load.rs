@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use plan::{lease, millis};
-use spanproof_ledger::{RangeSet, Stream};
+use spanproof_ledger::{RangeSet, SinkLedger, Stream};
 use spanproof_probe::control::{State, Status, change_request::Change};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -225,6 +225,11 @@ impl Probes {
     pub async fn seen_by_sinks(&self) -> Option<LoadStatus> {
         let answers = join_all(self.sinks.iter().map(|link| link.renew_once(lease()))).await;
         Some(sum(&answers.into_iter().collect::<Option<Vec<_>>>()?))
+    }
+
+    /// What the sinks' ledgers say so far.
+    pub async fn sink_ledgers(&self) -> Result<Vec<SinkLedger>, LinkError> {
+        try_join_all(self.sinks.iter().map(Link::sink_ledger)).await
     }
 
     /// The ledgers and the metrics, by the names that they have in a run folder.

@@ -17,6 +17,7 @@ mod read;
 pub use read::Record;
 
 use crate::clock::Clock;
+use crate::scenario::StepPath;
 use crate::world::{Kind, Object};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Version of the run folder's format.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Why a run folder cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -98,22 +99,42 @@ pub enum Event {
     },
     /// A step of the scenario begins.
     Step {
-        /// Which, from 1.
-        number: usize,
+        /// Which.
+        step: StepPath,
         /// What it does.
         name: String,
     },
     /// A step of the scenario is over.
     StepEnded {
-        /// Which, from 1.
-        number: usize,
+        /// Which.
+        step: StepPath,
         /// What went wrong, if anything did.
         problem: Option<String>,
+    },
+    /// Whom a step is about was resolved: what `each`, `node`, `pods`, `pod` or a `for-each` stands for.
+    Resolved {
+        /// The step.
+        step: StepPath,
+        /// What was looked for.
+        what: String,
+        /// Who that is; for a `for-each`, one a round.
+        targets: Vec<String>,
+    },
+    /// A control's precondition was awaited.
+    Need {
+        /// The step before which it must have come about.
+        before: StepPath,
+        /// What.
+        what: String,
+        /// Did it come about?
+        came: bool,
     },
     /// A fault begins.
     FaultStarted {
         /// Its number in this run.
         fault: usize,
+        /// The step that it is of.
+        step: StepPath,
         /// What is done.
         name: String,
         /// To what.

@@ -3,11 +3,12 @@
 mod collect;
 mod remove;
 mod steady;
+mod steps;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::deploy::{DeployError, Deployment, TierFacts};
-use crate::fault::{self, FaultError, Stage};
+use crate::fault::Stage;
 use crate::journal::{Current, Journal, JournalError};
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{self, LinkError, LoadStatus, Probes};
@@ -15,13 +16,12 @@ use crate::observe::{self, Observer};
 use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
 use crate::restore::Undo;
-use crate::scenario::{Backend, Rate, Scenario, Share, Step};
+use crate::scenario::{Rate, Scenario, Share, StepPath};
 use crate::settle::{Settling, Sight};
 use crate::world::World;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steady::Steady;
 use tokio::sync::watch;
@@ -95,13 +95,17 @@ pub async fn run(
     let clock = Clock::start();
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
-    let folder = options.out.join(format!("{}-{short}", scenario.name));
+    let name = match &scenario.control {
+        Some(control) => format!("{}-{control}", scenario.name),
+        None => scenario.name.clone(),
+    };
+    let folder = options.out.join(format!("{name}-{short}"));
     let recorder = Recorder::create(&folder, clock)?;
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
     recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
-    progress.say(&format!("{}: run {short}, seed {seed}, recorded in {}", scenario.name, folder.display()));
+    progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
 
     let journal = Journal::create(&folder, &short, cluster.place())?;
     options.journal.set(&journal);
@@ -195,7 +199,7 @@ impl Run<'_> {
         let wanted = facts.gateways(&self.scenario.tier);
         let snapshots = tokio::spawn(collect::snapshots(probes.clone(), self.recorder.clone()));
         if let Some(steady) = self.await_steady(&probes, status.clone(), &world, wanted).await? {
-            self.take_steps(&probes, status, world, wanted, steady).await?;
+            self.take_steps(&self.stage(&probes, status, world, wanted, steady)).await?;
         }
         // Nothing else writes the ledgers from here on.
         snapshots.abort();
@@ -205,18 +209,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn take_steps(
+    fn stage(
         &self,
         probes: &Probes,
         status: watch::Receiver<LoadStatus>,
         world: watch::Receiver<World>,
         wanted: usize,
         steady: Steady,
-    ) -> Result<(), RunError> {
-        let stage = Stage {
+    ) -> Stage<'_> {
+        Stage {
             client: self.cluster.client().clone(),
             namespace: self.deployment.namespace().to_owned(),
             run: self.short.clone(),
+            seed: self.options.seed,
             recorder: self.recorder.clone(),
             journal: self.journal.clone(),
             world,
@@ -228,52 +233,12 @@ impl Run<'_> {
             share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
             usual_queue: steady.usual_queue,
             cancel: self.cancel.clone(),
-            faults: AtomicUsize::new(0),
-            backend: Mutex::new(None),
-        };
-        for (number, step) in (1..).zip(&self.scenario.steps) {
-            if self.cancel.is_cancelled() {
-                break;
-            }
-            self.recorder.event(Event::Step { number, name: step.name() })?;
-            self.progress.say(&format!("step {number}: {}", step.name()));
-            let taken = self.take_step(&stage, step).await;
-            let problem = taken.as_ref().err().map(ToString::to_string);
-            self.recorder.event(Event::StepEnded { number, problem })?;
-            match taken {
-                Ok(()) | Err(FaultError::Interrupted) => {}
-                Err(FaultError::Record(error)) => return Err(error.into()),
-                Err(error) => {
-                    // The tier is in a state that no further step is written for; the checks say the rest.
-                    let message = format!("step {number} failed, and no further one is taken: {error}");
-                    self.progress.say(&message);
-                    self.recorder.event(Event::Note { message })?;
-                    break;
-                }
-            }
-        }
-        // Whatever the steps came to, the backend is well again before the rest is waited for.
-        match fault::backend(&stage, &Backend::well()).await {
-            Ok(()) => Ok(()),
-            Err(FaultError::Record(error)) => Err(error.into()),
-            Err(error) => Ok(self.note(&error)?),
-        }
-    }
-
-    async fn take_step(&self, stage: &Stage<'_>, step: &Step) -> Result<(), FaultError> {
-        match step {
-            Step::Drain(options) => {
-                fault::drain::drain_each(stage, options, |message| self.progress.say(message)).await
-            }
-            Step::Evict(options) => fault::evict_all(stage, *options).await,
-            Step::Upgrade(options) => fault::upgrade(stage, options).await,
-            Step::Spike(options) => fault::spike(stage, *options).await,
-            Step::Backend(backend) => fault::backend(stage, backend).await,
-            Step::Wait(wait) => fault::wait(stage, *wait).await,
-            Step::Hold(span) => {
-                let held = self.unless_cancelled(tokio::time::sleep(span.duration())).await;
-                held.map_err(|_| FaultError::Interrupted)
-            }
+            // Where no step is taken yet, and what is done is done for all of them.
+            step: StepPath::top(1),
+            this: None,
+            faults: Arc::default(),
+            backend: Arc::default(),
+            drained: Arc::default(),
         }
     }
 

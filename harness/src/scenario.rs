@@ -1,17 +1,24 @@
 //! What shall happen: the typed scenario, as people write it in YAML.
 
 mod backend;
+mod control;
 mod load;
+mod path;
 pub mod profile;
 mod quantity;
 mod step;
+mod target;
 
 pub use backend::{Answers, Backend, OneIn, Slow};
+pub use control::{Control, Need, Spoiler};
 pub use load::{Load, Protocol};
+pub use path::StepPath;
 pub use quantity::{Bytes, Rate, Share, Span};
-pub use step::{Condition, Drain, Evict, NodeSelector, Part, PodSelector, Spike, Step, Upgrade, Wait};
+pub use step::{Condition, Drain, Evict, ForEach, Part, Repeat, Spike, Step, Upgrade, Wait};
+pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,12 +52,36 @@ pub struct Scenario {
     /// What is broken on purpose. For controls: scenarios that must fail.
     #[serde(default, skip_serializing_if = "Sabotage::is_none")]
     pub sabotage: Sabotage,
+    /// What `${name}` in this file stands for; `--set name=value` sets it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Parameter>,
+    /// The same scenario with one thing broken on purpose: each must fail, by the checks that it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<Control>,
+    /// Which of the controls this is. Written by the harness into a run's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
+}
+
+/// A value that is given in one place, and can be set from outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameter {
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Its value where nothing else is said; in a run's folder, the value that it had.
+    pub default: serde_json::Value,
 }
 
 /// The tier under test: the manifests of this project, and what is changed in them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tier {
+    /// A folder with a kustomization, or a file of objects, in place of this project's manifests; from the scenario's
+    /// folder. The harness finds its way by their names: Deployment/gateway, DaemonSet/agent, ConfigMap/agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<PathBuf>,
     /// The Collector's version, of gateways and agents.
     pub collector: String,
     /// How many gateways, where no HPA says so.
@@ -152,6 +183,7 @@ impl Tier {
 impl Default for Tier {
     fn default() -> Self {
         Self {
+            manifests: None,
             collector: "0.161.0".to_owned(),
             gateways: 2,
             sinks: 1,
@@ -271,11 +303,16 @@ impl Scenario {
     }
 
     fn set(self, key: &str, value: &str) -> Result<Self, ScenarioError> {
-        let error =
-            |message: String| ScenarioError::Set { key: key.to_owned(), value: value.to_owned(), message };
+        let parsed: Result<serde_json::Value, _> = serde_saphyr::from_str(value);
+        let error = |message| ScenarioError::Set { key: key.to_owned(), value: value.to_owned(), message };
+        let parsed = parsed.map_err(|e| error(e.without_snippet().to_string()))?;
+        self.with(key, &parsed)
+    }
+
+    /// With a field of another value; `key` is its path with dots.
+    fn with(self, key: &str, value: &serde_json::Value) -> Result<Self, ScenarioError> {
+        let error = |message| ScenarioError::Set { key: key.to_owned(), value: value.to_string(), message };
         let mut root = serde_json::to_value(&self).map_err(|e| error(e.to_string()))?;
-        let value: serde_json::Value =
-            serde_saphyr::from_str(value).map_err(|e| error(e.without_snippet().to_string()))?;
         let mut place = &mut root;
         let mut parts = key.split('.').peekable();
         while let Some(part) = parts.next() {
@@ -292,13 +329,13 @@ impl Scenario {
             };
             place = next.ok_or_else(|| error(format!("there is nothing called {part:?} here")))?;
         }
-        *place = value;
+        place.clone_from(value);
         serde_json::from_value(root).map_err(|e| error(e.to_string()))
     }
 
     /// The Collectors' versions that it needs.
     pub fn collectors(&self) -> impl Iterator<Item = &str> {
-        let later = self.steps.iter().filter_map(|step| match step {
+        let later = self.all_steps().filter_map(|step| match step {
             Step::Upgrade(upgrade) => Some(upgrade.to.as_str()),
             _ => None,
         });
@@ -326,7 +363,7 @@ impl Scenario {
                 "name: letters, digits and dashes only"
             } else if self.tier.gateways == 0 || self.tier.sinks == 0 {
                 "tier.gateways and tier.sinks must be above 0"
-            } else if let Some(problem) = self.steps.iter().find_map(|step| self.step_problem(step)) {
+            } else if let Some(problem) = self.all_steps().find_map(|step| self.step_problem(step)) {
                 problem
             } else {
                 return Ok(());

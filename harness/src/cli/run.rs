@@ -5,10 +5,10 @@ use clap::Args;
 use miette::Report;
 use spanproof::cluster::{Cluster, Request};
 use spanproof::journal::{Current, Journal};
-use spanproof::judge::Verdict;
+use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
 use spanproof::run::{self, RunError};
-use spanproof::scenario::{Measure, Scenario};
+use spanproof::scenario::{Measure, Scenario, ScenarioError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,13 @@ pub(super) struct Options {
     /// Set a field of the scenario, by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
+    /// Run a control of the scenario instead: the same with one thing broken on purpose
+    #[arg(long = "control", value_name = "NAME", conflicts_with = "controls")]
+    control: Vec<String>,
+    /// Run the scenario, and then each of its controls: passes if the scenario does and each control is red by the
+    /// checks that it names
+    #[arg(long)]
+    controls: bool,
     /// The folder of the manifests
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
@@ -52,9 +59,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let scenarios: Result<Vec<_>, _> =
-        options.scenarios.iter().map(|path| Scenario::load(path, &options.sets)).collect();
-    let scenarios = scenarios.map_err(|error| (Report::new(error), End::BadInput))?;
+    let scenarios = scenarios(options).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();
@@ -62,7 +67,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     tokio::spawn(on_signals(cancel.clone(), progress.clone(), journal.clone(), outlived.clone()));
 
     let manifests = run::manifests_dir(options.manifests.as_deref());
-    for (path, scenario) in options.scenarios.iter().zip(&scenarios) {
+    for (path, scenario) in &scenarios {
         spanproof::deploy::check(&manifests, &scenario.tier)
             .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
         spanproof::load::check(scenario)
@@ -72,7 +77,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
         name: options.cluster.clone(),
         keep: options.keep,
         collectors: collectors(&scenarios),
-        metrics: scenarios.iter().any(|scenario| scenario.tier.has(Measure::Hpa)),
+        metrics: scenarios.iter().any(|(_, scenario)| scenario.tier.has(Measure::Hpa)),
         manifests: manifests.clone(),
     };
     let say = |message: &str| progress.say(message);
@@ -86,12 +91,17 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     outlived.store(cluster.outlives(), Ordering::Relaxed);
     let told =
         run::Options { out: options.out.clone(), seed, manifests, leave: false, journal: journal.clone() };
-    let ended = run_all(&cluster, &scenarios, &told, &progress, &cancel).await;
+    let ended = run_all(&cluster, &scenarios, options, &told, &progress, &cancel).await;
     let goes = !cluster.stays();
     if goes {
         progress.say("removing the cluster");
     }
     let released = cluster.release().await;
+    if let Some(journal) = journal.get().filter(|_| goes && released.is_ok())
+        && let Err(error) = journal.close_with_cluster()
+    {
+        progress.say(&error.to_string());
+    }
     progress.finish();
     let (end, folders) = ended;
     for folder in folders {
@@ -99,23 +109,47 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     }
     let end = end?;
     released.map_err(|error| (Report::new(error), End::HarnessFailed))?;
-    if let Some(journal) = journal.get().filter(|_| goes) {
-        journal.close_with_cluster().map_err(|error| (Report::msg(error.to_string()), End::HarnessFailed))?;
-    }
     Ok(end)
+}
+
+/// What is run, in order: each file's scenario; or those of its controls that are asked for; or both.
+fn scenarios(options: &Options) -> Result<Vec<(PathBuf, Scenario)>, ScenarioError> {
+    let mut all = Vec::new();
+    for path in &options.scenarios {
+        let scenario = Scenario::load(path, &options.sets)?;
+        let under = |name: &String| Ok((path.clone(), scenario.under(path, name)?));
+        let controls: Vec<String> = if options.controls {
+            scenario.controls.iter().map(|control| control.name.clone()).collect()
+        } else {
+            options.control.clone()
+        };
+        let controls = controls.iter().map(under).collect::<Result<Vec<_>, _>>()?;
+        if options.control.is_empty() {
+            all.push((path.clone(), scenario));
+        }
+        all.extend(controls);
+    }
+    Ok(all)
+}
+
+/// What a run adds to how the command ends. Where the controls are run with their scenario, each must be red as it says.
+fn counts_as(judgement: &Judgement, options: &Options) -> Verdict {
+    let control = judgement.control.as_ref().filter(|_| options.controls);
+    control.map_or(judgement.verdict, |control| control.verdict)
 }
 
 async fn run_all(
     cluster: &Cluster,
-    scenarios: &[Scenario],
-    options: &run::Options,
+    scenarios: &[(PathBuf, Scenario)],
+    options: &Options,
+    told: &run::Options,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> (Result<End, Complaint>, Vec<PathBuf>) {
     let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
-    for (index, scenario) in scenarios.iter().enumerate() {
+    for (index, (_, scenario)) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
-        let told = run::Options { leave: last && !cluster.stays(), ..options.clone() };
+        let told = run::Options { leave: last && !cluster.stays(), ..told.clone() };
         let outcome = match run::run(cluster, scenario, &told, progress, cancel).await {
             Ok(outcome) => outcome,
             Err(RunError::Interrupted) => return (Ok(End::Interrupted), folders),
@@ -130,7 +164,7 @@ async fn run_all(
         if outcome.interrupted {
             return (Ok(End::Interrupted), folders);
         }
-        worst = worst.max(outcome.judgement.verdict);
+        worst = worst.max(counts_as(&outcome.judgement, options));
     }
     (Ok(End::Judged(worst)), folders)
 }
@@ -149,8 +183,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn collectors(scenarios: &[Scenario]) -> Vec<String> {
-    let mut versions: Vec<_> = scenarios.iter().flat_map(Scenario::collectors).map(str::to_owned).collect();
+fn collectors(scenarios: &[(PathBuf, Scenario)]) -> Vec<String> {
+    let all = scenarios.iter().flat_map(|(_, scenario)| scenario.collectors());
+    let mut versions: Vec<_> = all.map(str::to_owned).collect();
     versions.sort();
     versions.dedup();
     versions

@@ -2,14 +2,15 @@
 //! Uncordons it afterwards, whatever happened, if it was this drain that cordoned it.
 
 use super::eviction::{await_gone, evict};
-use super::{FaultError, Stage};
+use super::{FaultError, Stage, target};
 use crate::record::Event;
 use crate::restore::{Cordon, Did, Undo};
-use crate::scenario::{Drain, NodeSelector};
+use crate::scenario::Drain;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -64,7 +65,7 @@ pub async fn drain_each(stage: &Stage<'_>, options: &Drain, say: impl Fn(&str)) 
         say(&format!("{node} was drained, and is back"));
         Ok(())
     };
-    let nodes = targets(stage, options).await?;
+    let nodes = target::nodes(stage, options.nodes()).await?;
     if options.at_once {
         // Each to its end, whatever became of the others: every one must be undone.
         return join_all(nodes.iter().map(one)).await.into_iter().collect();
@@ -78,6 +79,7 @@ pub async fn drain_each(stage: &Stage<'_>, options: &Drain, say: impl Fn(&str)) 
 /// Drains one node, holds it drained, and uncordons it.
 async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), FaultError> {
     let fault = stage.begin("drain", node, stage.gateways_on(node))?;
+    stage.drained.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned());
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options)).await;
     let undone = undo(stage, node).await;
@@ -194,20 +196,6 @@ async fn uncordon_ours(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> 
     }
     let cordon = Undo::cordon(node, &stage.run);
     Ok(stage.journal.close_all("uncordoned", |open| *open == cordon)?)
-}
-
-/// The nodes that a drain step goes through, as things stand now.
-async fn targets(stage: &Stage<'_>, options: &Drain) -> Result<Vec<String>, FaultError> {
-    let nodes = match options.each {
-        NodeSelector::WorkerWithGateway => stage.nodes_with_gateway(),
-        NodeSelector::Worker => {
-            let nodes: Api<Node> = Api::all(stage.client.clone());
-            let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
-            let listed = nodes.list(&workers).await.map_err(FaultError::api("list", "nodes"))?;
-            listed.iter().map(ResourceExt::name_any).collect()
-        }
-    };
-    if nodes.is_empty() { Err(FaultError::NoTarget("drain")) } else { Ok(nodes) }
 }
 
 /// Evicts pods at the same moment, each to its end.

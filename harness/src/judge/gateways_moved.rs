@@ -2,20 +2,25 @@
 
 use super::{Check, Story, Verdict};
 use crate::record::Record;
-use crate::scenario::{NodeSelector, Step};
+use crate::scenario::{NodeRole, NodeSelector, Step, Targets};
 use serde_json::json;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let drains = record.scenario.steps.iter().filter_map(|step| match step {
-        Step::Drain(drain) => Some(drain.each),
+    let drain_of = |step: &Step| match step {
+        Step::Drain(drain) => Some(drain.nodes()),
         _ => None,
-    });
-    let drains: Vec<NodeSelector> = drains.collect();
-    if drains.is_empty() {
+    };
+    if !record.scenario.all_steps().any(|step| drain_of(step).is_some()) {
         return None;
     }
-    // A scenario that drains every worker may well meet one without a gateway.
-    let each_must = drains.iter().all(|each| *each == NodeSelector::WorkerWithGateway);
+    // A scenario that drains any worker may well meet one without a gateway.
+    let must = |fault: &super::story::FaultStory| {
+        let nodes = record.scenario.step_at(&fault.step).and_then(drain_of);
+        !matches!(
+            nodes,
+            Some(Targets::Each(NodeSelector::Worker) | Targets::One(NodeRole::Random | NodeRole::This))
+        )
+    };
     let faults: Vec<_> = story.faults.iter().filter(|fault| fault.name == "drain").collect();
     let moved = |fault: &super::story::FaultStory| {
         fault.gone.iter().filter(|pod| fault.gateways.contains(pod)).count()
@@ -33,7 +38,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             .collect::<Vec<_>>()
     );
     let none_moved =
-        faults.iter().find(|fault| moved(fault) == 0 && (each_must || !fault.gateways.is_empty()));
+        faults.iter().find(|fault| moved(fault) == 0 && (must(fault) || !fault.gateways.is_empty()));
     let total: usize = faults.iter().map(|fault| moved(fault)).sum();
     let (verdict, reason) = if faults.is_empty() {
         (Verdict::Inconclusive, "no node was drained".to_owned())

@@ -90,8 +90,7 @@ type Finding = (Verdict, String);
 fn waits_for_scale_in(record: &Record) -> bool {
     record
         .scenario
-        .steps
-        .iter()
+        .all_steps()
         .any(|step| matches!(step, Step::Wait(wait) if wait.what == Condition::ScaledIn))
 }
 
@@ -235,7 +234,7 @@ fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usiz
         ));
     }
     // A roll-out's surge comes on top.
-    let rolls = record.scenario.steps.iter().any(|step| matches!(step, Step::Upgrade(_)));
+    let rolls = record.scenario.all_steps().any(|step| matches!(step, Step::Upgrade(_)));
     let most = hpa.iter().map(|(_, it)| it.max).max()? as usize;
     let (t, ready) = ready.iter().find(|(_, ready)| *ready > most && !rolls)?;
     Some((

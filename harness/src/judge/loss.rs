@@ -134,9 +134,7 @@ fn by_step(
         let sent = |seq: u64| began + (seq - second.emitted.start) as f64 * each;
         for seq in here.start..here.end {
             match parts.last_mut() {
-                Some((last, Some(t)))
-                    if last.end == seq && story.step_number(*t) == story.step_number(sent(seq)) =>
-                {
+                Some((last, Some(t))) if last.end == seq && same_steps(story, *t, sent(seq)) => {
                     last.end += 1;
                 }
                 _ => parts.push((Range::new(seq, seq + 1), Some(sent(seq)))),
@@ -148,6 +146,11 @@ fn by_step(
         parts.push((Range::new(next, range.end), None));
     }
     parts
+}
+
+fn same_steps(story: &Story, one: f64, other: f64) -> bool {
+    let paths = |t| story.steps_at(t).into_iter().map(|step| &step.path);
+    paths(one).eq(paths(other))
 }
 
 fn reason(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> String {

@@ -8,17 +8,18 @@ use crate::world::{Kind, Pod, Workload};
 use serde_json::{Value, json};
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let asked = record.scenario.steps.iter().filter(|step| matches!(step, Step::Upgrade(_))).count();
-    if asked == 0 {
+    if !record.scenario.all_steps().any(|step| matches!(step, Step::Upgrade(_))) {
         return None;
     }
+    let places = record.scenario.places(|path| story.resolved.get(path).map_or(0, Vec::len));
+    let asked = places.iter().filter(|(_, step)| matches!(step, Step::Upgrade(_))).count();
     let judged: Vec<(Verdict, String, Value)> =
         story.rollouts(record).map(|(upgrade, fault)| rollout(record, story, upgrade, fault)).collect();
     let evidence = json!(judged.iter().map(|(_, _, evidence)| evidence).collect::<Vec<_>>());
     let worst = judged.iter().max_by_key(|(verdict, ..)| *verdict);
     let (verdict, reason) = match worst {
         Some((verdict @ (Verdict::Fail | Verdict::Inconclusive), reason, _)) => (*verdict, reason.clone()),
-        _ if judged.len() < asked => {
+        _ if judged.is_empty() || judged.len() < asked => {
             let done = judged.len();
             (Verdict::Inconclusive, format!("{done} of {asked} roll-outs were carried out"))
         }
@@ -71,12 +72,21 @@ fn rollout(
         Part::Gateways => record.environment.pdb_minimum as usize,
         Part::Agents => 0,
     };
+    // What else took gateways away at the same time: maxUnavailable says nothing about that.
+    let others: Vec<String> = story
+        .faults
+        .iter()
+        .filter(|other| !other.gateways.is_empty() && other.name != fault.name)
+        .filter(|other| app == "gateway" && other.start < end && other.over() > start)
+        .map(|other| format!("{} of {}", other.name, other.target))
+        .collect();
     let deadline = upgrade.deadline.duration().as_secs_f64();
     let evidence = json!({
         "rollout": target,
         "seconds": rounded(end - start),
         "deadline_s": deadline,
         "least_ready": bounds.least_ready,
+        "beside": others,
         "most": bounds.most_pods,
         "floor": floor,
         "fewest_ready": fewest,
@@ -97,7 +107,7 @@ fn rollout(
     } else if end - start > deadline {
         let took = end - start;
         (Verdict::Fail, format!("{target} took {took:.0}s; the limit is {deadline}s"))
-    } else if fewest < bounds.least_ready {
+    } else if fewest < bounds.least_ready && others.is_empty() {
         let least = bounds.least_ready;
         (
             Verdict::Fail,

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::record::{Event, Record, SettleEnd};
-use crate::scenario::{Answers, Backend, Step, Upgrade};
+use crate::scenario::{Answers, Backend, Step, StepPath, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
 
@@ -21,6 +21,10 @@ pub(super) struct Story {
     /// Seen to be steady, or why not; none if it was never said.
     pub(super) steady: Option<Result<f64, String>>,
     pub(super) steps: Vec<StepStory>,
+    /// Whom each step was about, by its place.
+    pub(super) resolved: BTreeMap<StepPath, Vec<String>>,
+    /// The preconditions that were awaited: what, before which step, and whether it came about.
+    pub(super) needs: Vec<(String, StepPath, bool)>,
     pub(super) faults: Vec<FaultStory>,
     pub(super) evictions: Vec<EvictionStory>,
     /// By application: all of its pods, at each change.
@@ -46,11 +50,13 @@ pub(super) struct Story {
 /// A step's window.
 #[derive(Debug, Clone)]
 pub(super) struct StepStory {
-    pub(super) number: usize,
+    pub(super) path: StepPath,
     pub(super) name: String,
     pub(super) start: f64,
     /// How it ended, if it did.
     pub(super) end: Option<Result<f64, String>>,
+    /// When it ended, if it did.
+    pub(super) over: Option<f64>,
 }
 
 /// One try to evict a pod.
@@ -74,6 +80,7 @@ pub(super) struct UsageStory {
 /// A fault, and what belongs to it.
 #[derive(Debug, Clone)]
 pub(super) struct FaultStory {
+    pub(super) step: StepPath,
     pub(super) name: String,
     pub(super) target: String,
     pub(super) start: f64,
@@ -102,6 +109,7 @@ impl FaultStory {
 
     pub(super) fn public(&self) -> Fault {
         Fault {
+            step: self.step.clone(),
             name: self.name.clone(),
             target: self.target.clone(),
             start: self.start,
@@ -130,13 +138,21 @@ impl Story {
                 Event::LoadStopped => load_end = Some(t),
                 Event::Steady => story.steady = Some(Ok(t)),
                 Event::NotSteady { reason } => story.steady = Some(Err(reason.clone())),
-                Event::Step { number, name } => {
-                    story.steps.push(StepStory { number: *number, name: name.clone(), start: t, end: None });
+                Event::Step { step, name } => {
+                    let (path, name) = (step.clone(), name.clone());
+                    story.steps.push(StepStory { path, name, start: t, end: None, over: None });
                 }
-                Event::StepEnded { number, problem } => {
-                    if let Some(step) = story.steps.iter_mut().find(|step| step.number == *number) {
+                Event::StepEnded { step, problem } => {
+                    if let Some(step) = story.steps.iter_mut().find(|taken| taken.path == *step) {
                         step.end = Some(problem.clone().map_or(Ok(t), Err));
+                        step.over = Some(t);
                     }
+                }
+                Event::Resolved { step, targets, .. } => {
+                    story.resolved.insert(step.clone(), targets.clone());
+                }
+                Event::Need { before, what, came } => {
+                    story.needs.push((what.clone(), before.clone(), *came));
                 }
                 Event::Seen { name, object } => {
                     world.see(name, object.clone());
@@ -215,8 +231,9 @@ impl Story {
 
     fn tell_fault(&mut self, t: f64, last: f64, event: &Event) {
         // Faults are numbered from 0, in the order in which they begin.
-        if let Event::FaultStarted { name, target, gateways, .. } = event {
+        if let Event::FaultStarted { step, name, target, gateways, .. } = event {
             self.faults.push(FaultStory {
+                step: step.clone(),
                 name: name.clone(),
                 target: target.clone(),
                 start: t,
@@ -267,37 +284,50 @@ impl Story {
 
     /// The first step of a scenario that was not taken to its end, and why.
     pub(super) fn step_missing(&self, record: &Record) -> Option<String> {
-        (1..).zip(&record.scenario.steps).find_map(|(number, step)| {
-            let name = format!("step {number} ({})", step.name());
-            match self
-                .steps
-                .iter()
-                .find(|taken| taken.number == number)
-                .map(|taken| (taken.start, &taken.end))
-            {
+        let scenario = &record.scenario;
+        let rounds = |path: &StepPath| self.resolved.get(path).map_or(0, Vec::len);
+        let places = scenario.places(rounds);
+        let tops = (1..).zip(&scenario.steps).filter(|(_, step)| !step.inner().is_empty());
+        let tops = tops.map(|(number, step)| (StepPath::top(number), step));
+        let mut all: Vec<(StepPath, &Step)> = places.into_iter().chain(tops).collect();
+        // What a step holds says more than the step does.
+        all.sort_by_key(|(path, _)| (path.top_number(), std::cmp::Reverse(path.depth())));
+        all.into_iter().find_map(|(path, step)| {
+            let name = format!("step {path} ({})", step.name());
+            let taken = self.steps.iter().find(|taken| taken.path == path);
+            match taken.map(|taken| &taken.end) {
                 None => Some(format!("{name} was not taken")),
-                Some((_, None)) => Some(format!("{name} did not end")),
-                Some((_, Some(Err(problem)))) => Some(format!("{name}: {problem}")),
-                Some((start, Some(Ok(end)))) => {
-                    let began = self.faults.iter().any(|fault| (start..=*end).contains(&fault.start));
+                Some(None) => Some(format!("{name} did not end")),
+                Some(Some(Err(problem))) => Some(format!("{name}: {problem}")),
+                Some(Some(Ok(_))) => {
+                    let began = self.faults.iter().any(|fault| fault.step == path);
                     (!began && step.is_fault()).then(|| format!("{name} did nothing"))
                 }
             }
         })
     }
 
-    /// The step that was going on at a moment; none before the first.
-    pub(super) fn step_number(&self, t: f64) -> Option<usize> {
-        self.steps.iter().rev().find(|step| step.start <= t).map(|step| step.number)
+    /// The steps that were going on at a moment, those that hold others left out; none before the first.
+    ///
+    /// Between two steps that is the one that is over: what it did may still have its effect.
+    pub(super) fn steps_at(&self, t: f64) -> Vec<&StepStory> {
+        let begun = self.steps.iter().filter(|step| step.start <= t);
+        let leaves: Vec<&StepStory> = begun
+            .filter(|step| {
+                let mut others = self.steps.iter();
+                !others.any(|other| other.path != step.path && step.path.holds(&other.path))
+            })
+            .collect();
+        let going_on: Vec<_> =
+            leaves.iter().copied().filter(|step| step.over.is_none_or(|over| over > t)).collect();
+        if going_on.is_empty() { leaves.last().copied().into_iter().collect() } else { going_on }
     }
 
     /// What was going on at a moment, for people.
     pub(super) fn step_at(&self, t: f64) -> String {
-        let step = self.steps.iter().rev().find(|step| step.start <= t);
-        step.map_or_else(
-            || "before the first step".to_owned(),
-            |step| format!("step {} ({})", step.number, step.name),
-        )
+        let steps = self.steps_at(t);
+        let named: Vec<_> = steps.iter().map(|step| format!("step {} ({})", step.path, step.name)).collect();
+        if named.is_empty() { "before the first step".to_owned() } else { named.join(" and ") }
     }
 
     /// The same, as a part of a sentence.
@@ -351,11 +381,10 @@ impl Story {
         &'a self,
         record: &'a Record,
     ) -> impl Iterator<Item = (&'a Upgrade, &'a FaultStory)> {
-        let asked = record.scenario.steps.iter().filter_map(|step| match step {
-            Step::Upgrade(upgrade) => Some(upgrade),
+        self.faults.iter().filter_map(|fault| match record.scenario.step_at(&fault.step) {
+            Some(Step::Upgrade(upgrade)) => Some((upgrade, fault)),
             _ => None,
-        });
-        asked.zip(self.faults_called("upgrade"))
+        })
     }
 
     /// Each fault of the backend, with what the scenario told it.
@@ -363,16 +392,15 @@ impl Story {
         &'a self,
         record: &'a Record,
     ) -> impl Iterator<Item = (&'a Backend, &'a FaultStory)> {
-        let told = record.scenario.steps.iter().filter_map(|step| match step {
-            Step::Backend(backend) if backend.answers != Answers::Ok => Some(backend),
+        self.faults.iter().filter_map(|fault| match record.scenario.step_at(&fault.step) {
+            Some(Step::Backend(backend)) if backend.answers != Answers::Ok => Some((backend, fault)),
             _ => None,
-        });
-        told.zip(self.faults.iter().filter(|fault| fault.name.starts_with("backend-")))
+        })
     }
 
     /// Whether the scenario was to do something to the cluster.
     pub(super) fn was_to_do_something(record: &Record) -> bool {
-        record.scenario.steps.iter().any(Step::is_fault)
+        record.scenario.all_steps().any(Step::is_fault)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::record::{Entry, Environment, Event, SettleEnd};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, StepPath};
 use crate::world::{self, Kind, Object};
 use proptest::prelude::*;
 use serde_json::json;
@@ -104,10 +104,14 @@ impl Plan {
         timeline.extend([
             (1.0, Event::LoadStarted { rate: Some((2 * RATE) as f64), emitters: 2 }),
             (16.0, Event::Steady),
-            (16.0, Event::Step { number: 1, name: "drain each worker with a gateway".to_owned() }),
+            (
+                16.0,
+                Event::Step { step: StepPath::top(1), name: "drain each worker with a gateway".to_owned() },
+            ),
             (
                 16.0,
                 Event::FaultStarted {
+                    step: StepPath::top(1),
                     fault: 0,
                     name: "drain".to_owned(),
                     target: "worker0".to_owned(),
@@ -122,7 +126,7 @@ impl Plan {
             (23.0, gateway(2, true)),
             (30.0, Event::FaultHealed { fault: 0 }),
             (30.0, Event::FaultEnded { fault: 0, problem: None, blind: false }),
-            (30.0, Event::StepEnded { number: 1, problem: None }),
+            (30.0, Event::StepEnded { step: StepPath::top(1), problem: None }),
             (61.0, Event::LoadStopped),
             (70.0, Event::Settled { end: SettleEnd::Complete, worst_retry_pause: 52.5, outstanding: 0 }),
             (70.1, Event::Ended),
@@ -582,8 +586,9 @@ fn only_what_takes_nothing_is_an_outage_to_the_queues() {
         let mut plan = Plan::healthy();
         for (fault, (_, start, end)) in (1..).zip(told) {
             let (name, target) = ("backend-x".to_owned(), "sink".to_owned());
+            let step = StepPath::top(fault + 1);
             plan = plan
-                .with(*start, Event::FaultStarted { fault, name, target, gateways: Vec::new() })
+                .with(*start, Event::FaultStarted { fault, step, name, target, gateways: Vec::new() })
                 .with(*start, Event::FaultLanded { fault })
                 .with(*end, Event::FaultHealed { fault })
                 .with(*end, Event::FaultEnded { fault, problem: None, blind: false });
@@ -612,12 +617,13 @@ fn faults_of_the_backend_that_follow_at_once_are_one_outage() {
     let mut plan = Plan::healthy();
     for (fault, start, end) in [(1, 32.0, 36.0), (2, 36.0, 40.0), (3, 40.0, 44.0), (4, 50.0, 52.0)] {
         let (name, target) = ("backend-x".to_owned(), "sink".to_owned());
+        let step = StepPath::top(fault + 1);
         plan = plan
-            .with(start, Event::FaultStarted { fault, name, target, gateways: Vec::new() })
+            .with(start, Event::FaultStarted { fault, step, name, target, gateways: Vec::new() })
             .with(end, Event::FaultEnded { fault, problem: None, blind: false });
     }
     let mut record = plan.record();
-    record.scenario.steps = ["unavailable", "hang", "internal", "unavailable"].map(step).into();
+    record.scenario.steps.extend(["unavailable", "hang", "internal", "unavailable"].map(step));
     let outages = queues::outages(&record, &Story::of(&record));
     let times: Vec<_> = outages.iter().map(|outage| (outage.start, outage.end, outage.well)).collect();
     assert_eq!(times, [(32.0, 40.0, 44.0), (50.0, 52.0, 52.0)]);
@@ -741,4 +747,44 @@ proptest! {
         record.timeline.truncate(cut);
         prop_assert_ne!(judge(&record).verdict, Verdict::Pass);
     }
+}
+
+/// A run of a control with a precondition, which came about or did not.
+fn controlled(says: &serde_json::Value, plan: &Plan) -> Judgement {
+    let mut record = plan.record();
+    let mut control = json!({"name": "x", "why": "y", "red": ["loss"]});
+    control.as_object_mut().unwrap().extend(says.as_object().unwrap().clone());
+    record.scenario.controls.push(serde_json::from_value(control).unwrap());
+    record.scenario.control = Some("x".to_owned());
+    judge(&record)
+}
+
+fn need(came: bool) -> Event {
+    let what = crate::scenario::Condition::QueuesFill.name().to_owned();
+    Event::Need { before: StepPath::top(1), what, came }
+}
+
+#[test]
+fn a_control_is_red_for_its_own_reason_or_says_nothing() {
+    let lossy = || Plan { lost: vec![17], ..Plan::healthy() };
+    let needs = json!({"needs": [{"is": "queues-fill", "before": "1"}]});
+    let red = controlled(&needs, &lossy().with(15.9, need(true)));
+    let control = red.control.unwrap();
+    assert_eq!((red.verdict, control.verdict), (Verdict::Fail, Verdict::Pass), "{}", control.reason);
+
+    for plan in [lossy().with(15.9, need(false)), lossy()] {
+        let judgement = controlled(&needs, &plan);
+        assert_eq!(judgement.verdict, Verdict::Inconclusive);
+        assert_eq!(judgement.control.as_ref().unwrap().verdict, Verdict::Inconclusive);
+        let loss = check(&judgement, "loss");
+        assert_eq!(loss.verdict, Verdict::Inconclusive);
+        assert!(loss.reason.contains("precondition"), "{}", loss.reason);
+    }
+    let restarted = controlled(&json!({"spoiled_by": ["restarts"]}), &lossy());
+    let control = restarted.control.unwrap();
+    assert_eq!(control.verdict, Verdict::Inconclusive);
+    assert!(control.reason.contains("went away"), "{}", control.reason);
+
+    let green = controlled(&json!({}), &Plan::healthy());
+    assert_eq!((green.verdict, green.control.unwrap().verdict), (Verdict::Pass, Verdict::Fail));
 }

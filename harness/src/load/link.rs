@@ -5,6 +5,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
+use spanproof_ledger::{SinkLedger, SinkRecord, log};
 use spanproof_probe::CONTROL_PORT;
 use spanproof_probe::control::{
     ChangeRequest, DescribeRequest, Description, Lease, Plan, ProgressRequest, ReadLedgerRequest, Status,
@@ -56,6 +57,14 @@ pub enum LinkError {
         state: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// What it sent is no ledger.
+    #[error("{probe}: its ledger cannot be read: {message}")]
+    Ledger {
+        /// The probe.
+        probe: String,
+        /// What is wrong with it.
+        message: String,
     },
     /// Its sources are others than this program's.
     #[error("{probe} was built from other sources ({found}) than this program: run `ci/setup`")]
@@ -205,6 +214,14 @@ impl Link {
             Ok(bytes)
         };
         self.call("reading its ledger", PATIENCE * 4, ask).await
+    }
+
+    /// What a sink's ledger says so far.
+    pub(super) async fn sink_ledger(&self) -> Result<SinkLedger, LinkError> {
+        let bytes = self.ledger(false).await?;
+        let unread = |message: String| LinkError::Ledger { probe: self.name.clone(), message };
+        let records = log::decode::<SinkRecord>(&bytes).map_err(|error| unread(error.to_string()))?.records;
+        SinkLedger::from_records(&records).map_err(|error| unread(error.to_string()))
     }
 }
 

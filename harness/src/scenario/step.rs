@@ -1,7 +1,7 @@
 //! What is done, step by step.
 
 use super::backend::{self, Answers, Backend};
-use super::{Rate, Span};
+use super::{NodeRole, NodeSelector, PodRole, PodSelector, Rate, Span, Targets};
 use serde::{Deserialize, Serialize};
 
 /// One thing that is done.
@@ -22,14 +22,50 @@ pub enum Step {
     Wait(Wait),
     /// Do nothing for a while.
     Hold(Span),
+    /// Steps one after the other, as one: for a branch of a `parallel`.
+    Sequence(Vec<Step>),
+    /// All of these at the same time; it is over when each of them is.
+    Parallel(Vec<Step>),
+    /// The same steps several times.
+    Repeat(Repeat),
+    /// The same steps for each node, or each pod: one after the other.
+    ForEach(ForEach),
+}
+
+/// See [`Step::Repeat`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeat {
+    /// How often.
+    pub times: u32,
+    /// What is done each time.
+    pub steps: Vec<Step>,
+}
+
+/// See [`Step::ForEach`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForEach {
+    /// Nodes, or else `pods`. They are determined when the step begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeSelector>,
+    /// Pods, or else `nodes`. They are determined when the step begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodSelector>,
+    /// What is done for each; `this` in them is the one.
+    pub steps: Vec<Step>,
 }
 
 /// See [`Step::Drain`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drain {
-    /// Which nodes. They are determined when the step begins.
-    pub each: NodeSelector,
+    /// Every one of such nodes, determined when the step begins. Without it and `node`: each worker with a gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub each: Option<NodeSelector>,
+    /// One node, determined when the step begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeRole>,
     /// All of them at the same time, instead of one after the other.
     pub at_once: bool,
     /// How long one drain may take.
@@ -42,32 +78,18 @@ pub struct Drain {
     pub empty_dir: bool,
 }
 
-/// Nodes, by what they are to the tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NodeSelector {
-    /// Workers on which a gateway runs.
-    WorkerWithGateway,
-    /// All workers.
-    Worker,
-}
-
 /// See [`Step::Evict`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evict {
-    /// Which pods. They are determined when the step begins.
-    pub pods: PodSelector,
+    /// Every one of such pods at the same moment, determined when the step begins. Without it and `pod`: all gateways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodSelector>,
+    /// One pod, determined when the step begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodRole>,
     /// How long the evictions may take, and the replacements to be ready.
     pub deadline: Span,
-}
-
-/// Pods, by what they are to the tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PodSelector {
-    /// All gateways.
-    Gateways,
 }
 
 /// See [`Step::Upgrade`].
@@ -141,6 +163,10 @@ pub struct Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
+    /// As many gateways are ready as there must be, and none is on its way out.
+    GatewaysReady,
+    /// Everything that was acknowledged when the wait began has been delivered.
+    Delivered,
     /// Every agent's queue has held something for a while.
     QueuesFill,
     /// Every agent's queue is empty.
@@ -153,6 +179,8 @@ impl Condition {
     /// What it is called in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::GatewaysReady => "as many gateways to be ready as there must be",
+            Self::Delivered => "what is acknowledged by now to be delivered",
             Self::QueuesFill => "every agent's queue to hold something",
             Self::QueuesEmpty => "every agent's queue to be empty",
             Self::ScaledIn => "the HPA to have gone in to its minimum",
@@ -163,7 +191,8 @@ impl Condition {
 impl Default for Drain {
     fn default() -> Self {
         Self {
-            each: NodeSelector::WorkerWithGateway,
+            each: None,
+            node: None,
             at_once: false,
             deadline: Span::seconds(120),
             hold: Span::seconds(5),
@@ -173,9 +202,36 @@ impl Default for Drain {
     }
 }
 
+impl Drain {
+    /// Which nodes.
+    pub fn nodes(&self) -> Targets<NodeSelector, NodeRole> {
+        let each = self.each.unwrap_or(NodeSelector::WorkerWithGateway);
+        self.node.map_or(Targets::Each(each), Targets::One)
+    }
+}
+
+impl Evict {
+    /// Which pods.
+    pub fn targets(&self) -> Targets<PodSelector, PodRole> {
+        let each = self.pods.unwrap_or(PodSelector::Gateways);
+        self.pod.map_or(Targets::Each(each), Targets::One)
+    }
+}
+
+impl ForEach {
+    /// What it goes through.
+    pub fn name(&self) -> String {
+        match (self.nodes, self.pods) {
+            (Some(nodes), _) => nodes.name().to_owned(),
+            (None, Some(pods)) => pods.name().to_owned(),
+            (None, None) => "nothing".to_owned(),
+        }
+    }
+}
+
 impl Default for Evict {
     fn default() -> Self {
-        Self { pods: PodSelector::Gateways, deadline: Span::seconds(120) }
+        Self { pods: None, pod: None, deadline: Span::seconds(120) }
     }
 }
 
@@ -194,18 +250,35 @@ impl Step {
     pub fn name(&self) -> String {
         match self {
             Self::Drain(drain) => {
-                let each = match drain.each {
-                    NodeSelector::WorkerWithGateway => "drain each worker with a gateway",
-                    NodeSelector::Worker => "drain each worker",
+                let nodes = match drain.nodes() {
+                    Targets::Each(each) => each.name(),
+                    Targets::One(one) => one.name(),
                 };
-                format!("{each}{}", if drain.at_once { ", all at once" } else { "" })
+                format!("drain {nodes}{}", if drain.at_once { ", all at once" } else { "" })
             }
-            Self::Evict(Evict { pods: PodSelector::Gateways, .. }) => "evict all gateways at once".to_owned(),
+            Self::Evict(evict) => match evict.targets() {
+                Targets::Each(PodSelector::Gateways) => "evict all gateways at once".to_owned(),
+                Targets::One(one) => format!("evict {}", one.name()),
+            },
             Self::Upgrade(upgrade) => format!("roll the {} to {}", upgrade.what.name(), upgrade.to),
             Self::Spike(spike) => format!("spike of {}", spike.rate),
             Self::Backend(backend) => backend.name(),
             Self::Wait(wait) => format!("wait for {}", wait.what.name()),
             Self::Hold(span) => format!("hold {span}"),
+            Self::Sequence(steps) => format!("{} steps", steps.len()),
+            Self::Parallel(branches) => format!("{} branches at the same time", branches.len()),
+            Self::Repeat(repeat) => format!("{} times {} steps", repeat.times, repeat.steps.len()),
+            Self::ForEach(each) => format!("for {}", each.name()),
+        }
+    }
+
+    /// The steps in it, each once.
+    pub fn inner(&self) -> &[Self] {
+        match self {
+            Self::Sequence(steps) | Self::Parallel(steps) => steps,
+            Self::Repeat(repeat) => &repeat.steps,
+            Self::ForEach(each) => &each.steps,
+            _ => &[],
         }
     }
 
@@ -214,7 +287,12 @@ impl Step {
         match self {
             Self::Drain(_) | Self::Evict(_) | Self::Upgrade(_) | Self::Spike(_) => true,
             Self::Backend(backend) => !matches!(backend.answers, Answers::Ok),
-            Self::Wait(_) | Self::Hold(_) => false,
+            Self::Wait(_)
+            | Self::Hold(_)
+            | Self::Sequence(_)
+            | Self::Parallel(_)
+            | Self::Repeat(_)
+            | Self::ForEach(_) => false,
         }
     }
 }

@@ -1,20 +1,21 @@
-//! Evicts all gateways at the same moment: what a PDB is there to refuse.
+//! Evicts gateways, all of them at the same moment (what a PDB is there to refuse), or one.
 
 use super::drain::evict_together;
-use super::{FaultError, Stage};
+use super::{FaultError, Stage, target};
 use crate::record::Event;
-use crate::scenario::Evict;
+use crate::scenario::{Evict, Targets};
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-/// Evicts every gateway at once; each until it is granted, or the deadline.
-pub async fn evict_all(stage: &Stage<'_>, options: Evict) -> Result<(), FaultError> {
-    let pods = stage.gateway_pods().await?;
-    if pods.is_empty() {
-        return Err(FaultError::NoTarget("evict"));
-    }
+/// Evicts the pods at once; each until it is granted, or the deadline.
+pub async fn evict(stage: &Stage<'_>, options: Evict) -> Result<(), FaultError> {
+    let pods = target::pods(stage, options.targets()).await?;
     let names: Vec<_> = pods.iter().map(ResourceExt::name_any).collect();
-    let fault = stage.begin("evict-all", &names.join(", "), names.clone())?;
+    let fault = match options.targets() {
+        Targets::Each(_) => "evict-all",
+        Targets::One(_) => "evict",
+    };
+    let fault = stage.begin(fault, &names.join(", "), names.clone())?;
     let until = Instant::now() + options.deadline.duration();
     let evicted = stage.unless_cancelled(evict_together(stage, fault, &pods, until)).await;
     if evicted.is_ok() {

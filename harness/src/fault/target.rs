@@ -1,0 +1,195 @@
+//! Whom a step is about, resolved when it begins. Which of several it is, is decided by [`drawn`] and [`busiest`],
+//! which do no I/O.
+
+use super::{FaultError, Stage};
+use crate::record::Event;
+use crate::scenario::{ForEach, NodeRole, NodeSelector, PodRole, PodSelector, StepPath, Targets};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use spanproof_ledger::{SinkLedger, hash};
+use std::cmp::Reverse;
+use std::sync::PoisonError;
+
+/// For how long back deliveries are counted, in seconds.
+const WINDOW_S: u64 = 10;
+
+/// What a `for-each` is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct This {
+    node: String,
+    pod: Option<String>,
+}
+
+impl This {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        self.pod.as_deref().unwrap_or(&self.node)
+    }
+}
+
+/// The nodes that a step is about.
+pub(super) async fn nodes(
+    stage: &Stage<'_>,
+    wanted: Targets<NodeSelector, NodeRole>,
+) -> Result<Vec<String>, FaultError> {
+    let (what, found) = match wanted {
+        Targets::Each(each) => (each.name(), each_node(stage, each).await?),
+        Targets::One(role) => (role.name(), one_node(stage, role).await?.into_iter().collect()),
+    };
+    resolved(stage, what, found, Clone::clone)
+}
+
+async fn each_node(stage: &Stage<'_>, each: NodeSelector) -> Result<Vec<String>, FaultError> {
+    match each {
+        NodeSelector::WorkerWithGateway => Ok(stage.nodes_with_gateway()),
+        NodeSelector::Worker => {
+            let nodes: Api<Node> = Api::all(stage.client.clone());
+            let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
+            let listed = nodes.list(&workers).await.map_err(FaultError::api("list", "nodes"))?;
+            Ok(listed.iter().map(ResourceExt::name_any).collect())
+        }
+    }
+}
+
+async fn one_node(stage: &Stage<'_>, role: NodeRole) -> Result<Option<String>, FaultError> {
+    let (seed, step) = (stage.seed, &stage.step);
+    Ok(match role {
+        NodeRole::NotYetDrained => {
+            let drained = stage.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            stage.nodes_with_gateway().into_iter().find(|node| !drained.contains(node))
+        }
+        NodeRole::WithBusiestGateway => {
+            let busiest = busiest_gateway(stage).await?;
+            let pods = stage.gateway_pods().await?;
+            pods.iter().find(|pod| Some(pod.name_any()) == busiest).and_then(node_of)
+        }
+        NodeRole::RandomWithGateway => drawn(stage.nodes_with_gateway(), seed, step),
+        NodeRole::Random => drawn(each_node(stage, NodeSelector::Worker).await?, seed, step),
+        NodeRole::This => stage.this.as_ref().map(|this| this.node.clone()),
+    })
+}
+
+/// The pods that a step is about.
+pub(super) async fn pods(
+    stage: &Stage<'_>,
+    wanted: Targets<PodSelector, PodRole>,
+) -> Result<Vec<Pod>, FaultError> {
+    let all = stage.gateway_pods().await?;
+    let (what, found) = match wanted {
+        Targets::Each(each @ PodSelector::Gateways) => (each.name(), all),
+        Targets::One(role) => {
+            let name = match role {
+                PodRole::BusiestGateway => busiest_gateway(stage).await?,
+                PodRole::RandomGateway => {
+                    drawn(all.iter().map(ResourceExt::name_any).collect(), stage.seed, &stage.step)
+                }
+                PodRole::This => stage.this.as_ref().and_then(|this| this.pod.clone()),
+            };
+            (role.name(), all.into_iter().filter(|pod| Some(pod.name_any()) == name).collect())
+        }
+    };
+    resolved(stage, what, found, ResourceExt::name_any)
+}
+
+/// What a `for-each` goes through, one a round.
+pub async fn rounds(stage: &Stage<'_>, each: &ForEach) -> Result<Vec<This>, FaultError> {
+    let found = if let Some(nodes) = each.nodes {
+        let nodes = each_node(stage, nodes).await?;
+        nodes.into_iter().map(|node| This { node, pod: None }).collect()
+    } else {
+        let pods = stage.gateway_pods().await?;
+        let this = |pod: &Pod| This { node: node_of(pod).unwrap_or_default(), pod: Some(pod.name_any()) };
+        pods.iter().map(this).collect()
+    };
+    resolved(stage, &each.name(), found, |this: &This| this.name().to_owned())
+}
+
+/// Puts on record who it is. Nobody is an error: the step would do nothing.
+fn resolved<T>(
+    stage: &Stage<'_>,
+    what: &str,
+    found: Vec<T>,
+    name: impl Fn(&T) -> String,
+) -> Result<Vec<T>, FaultError> {
+    let targets: Vec<String> = found.iter().map(name).collect();
+    let (step, what) = (stage.step.clone(), what.to_owned());
+    if targets.is_empty() {
+        return Err(FaultError::NoTarget(what));
+    }
+    stage.recorder.event(Event::Resolved { step, what, targets })?;
+    Ok(found)
+}
+
+fn node_of(pod: &Pod) -> Option<String> {
+    pod.spec.as_ref()?.node_name.clone()
+}
+
+/// The gateway that delivered most of late, as the sinks' books have it.
+async fn busiest_gateway(stage: &Stage<'_>) -> Result<Option<String>, FaultError> {
+    let here: Vec<String> = stage.gateway_pods().await?.iter().map(ResourceExt::name_any).collect();
+    let ledgers = stage.probes.sink_ledgers().await?;
+    let deliveries = ledgers.iter().flat_map(SinkLedger::by_second);
+    let deliveries: Vec<_> = deliveries.map(|(second, _, gateway, spans)| (second, gateway, spans)).collect();
+    Ok(busiest(&here, &deliveries))
+}
+
+/// Of the gateways that are here, the one with the most spans in the last seconds that are told of; of several, the one
+/// with the most spans ever, and of several the first by name; none if none is here.
+fn busiest(here: &[String], deliveries: &[(u64, &str, u64)]) -> Option<String> {
+    let last = deliveries.iter().map(|(second, ..)| *second).max().unwrap_or_default();
+    let spans = |name: &str, since: u64| -> u64 {
+        let its = deliveries.iter().filter(|(second, gateway, _)| *gateway == name && *second >= since);
+        its.map(|(.., spans)| spans).sum()
+    };
+    let of_late = (last + 1).saturating_sub(WINDOW_S);
+    here.iter().max_by_key(|name| (spans(name, of_late), spans(name, 0), Reverse(*name))).cloned()
+}
+
+/// One of them, by the run's seed and the step: the same of as many again.
+fn drawn(mut names: Vec<String>, seed: u64, step: &StepPath) -> Option<String> {
+    names.sort();
+    let number = step.to_string().bytes().fold(seed, |number, byte| hash(number, byte.into()));
+    let index = number.checked_rem(names.len() as u64).and_then(|index| usize::try_from(index).ok())?;
+    names.get(index).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_busiest_gateway_is_here_and_delivered_most_of_late() {
+        let here = ["a", "b", "c"].map(str::to_owned);
+        let deliveries = [(10, "a", 900), (20, "gone", 500), (21, "b", 30), (25, "c", 20), (29, "c", 20)];
+        let of = |deliveries: &[(u64, &'static str, u64)]| busiest(&here, deliveries);
+        assert_eq!(of(&deliveries).as_deref(), Some("c"));
+        assert_eq!(of(&deliveries[..4]).as_deref(), Some("b"), "what is long ago does not count");
+        assert_eq!(of(&[(1, "b", 5), (1, "a", 5)]).as_deref(), Some("a"));
+        assert_eq!(of(&[(1, "c", 5), (90, "gone", 5)]).as_deref(), Some("c"), "rather long ago than never");
+        assert_eq!(of(&[]).as_deref(), Some("a"));
+        assert_eq!(busiest(&[], &[(1, "a", 5)]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_draw_is_by_seed_and_step_and_not_by_order(count in 1usize..9, seed: u64, number in 1usize..9) {
+            let names: Vec<String> = (0..count).map(|index| format!("n{index}")).collect();
+            let step = StepPath::top(number);
+            let mut turned = names.clone();
+            turned.reverse();
+            let one = drawn(names.clone(), seed, &step).unwrap();
+            prop_assert!(names.contains(&one));
+            prop_assert_eq!(drawn(turned, seed, &step).unwrap(), one);
+        }
+    }
+
+    #[test]
+    fn every_one_is_drawn_at_some_time() {
+        let names: Vec<String> = (0..4).map(|index| format!("n{index}")).collect();
+        let drawn = (0..64).filter_map(|seed| drawn(names.clone(), seed, &StepPath::top(1)));
+        assert_eq!(drawn.collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(super::drawn(Vec::new(), 1, &StepPath::top(1)), None);
+    }
+}

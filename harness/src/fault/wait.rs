@@ -1,0 +1,84 @@
+//! Waits until something has come about, and says whether it did.
+
+use super::{FaultError, Stage, pods_state};
+use crate::load::{self, LoadStatus};
+use crate::record::Event;
+use crate::scenario::{Condition, Need, Wait};
+use crate::world::World;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often in a row, a second apart, a condition on queues must be seen to hold.
+const LOOKS: u32 = 3;
+/// How often it is asked what has been delivered.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Waits until something has come about; whether it did is on record.
+pub async fn wait(stage: &Stage<'_>, wait: Wait) -> Result<(), FaultError> {
+    let came = await_condition(stage, wait.what, wait.deadline.duration()).await;
+    stage.recorder.event(Event::Awaited { what: wait.what.name().to_owned(), came: came.is_ok() })?;
+    came
+}
+
+/// Waits for a control's precondition; whether it came about is on record. Without it the control shows nothing, so no
+/// further step is taken.
+pub async fn need(stage: &Stage<'_>, need: &Need) -> Result<(), FaultError> {
+    let came = await_condition(stage, need.is, need.deadline.duration()).await;
+    let what = need.is.name().to_owned();
+    stage.recorder.event(Event::Need { before: need.before.clone(), what, came: came.is_ok() })?;
+    came
+}
+
+async fn await_condition(stage: &Stage<'_>, what: Condition, patience: Duration) -> Result<(), FaultError> {
+    let (agents, mut seen) = (stage.probes.emitters(), 0);
+    let mut in_a_row = |holds: bool| {
+        seen = if holds { seen + 1 } else { 0 };
+        seen >= LOOKS
+    };
+    let awaited = what.name();
+    let coming = async {
+        match what {
+            Condition::GatewaysReady => stage.await_gateways(patience).await,
+            Condition::Delivered => await_delivered(stage, patience).await,
+            Condition::QueuesFill => {
+                let full = |load: &LoadStatus| {
+                    let more = |size: &f64| *size > 2.0 * stage.usual_queue.max(1.0);
+                    in_a_row(load.queues.len() >= agents && load.queues.iter().all(more))
+                };
+                stage.await_load(awaited, patience, full).await
+            }
+            Condition::QueuesEmpty => {
+                let empty = |load: &LoadStatus| in_a_row(load.queued(agents).is_some_and(|size| size < 0.5));
+                stage.await_load(awaited, patience, empty).await
+            }
+            Condition::ScaledIn => {
+                let inside = |world: &World| {
+                    let hpa = world.autoscaler("gateway");
+                    hpa.is_some_and(|hpa| hpa.desired == hpa.min)
+                        && world.pods("gateway").count() == stage.wanted
+                        && world.ready("gateway") == stage.wanted
+                };
+                stage.await_world(awaited, patience, inside, |world| pods_state(world, "gateway")).await
+            }
+        }
+    };
+    stage.unless_cancelled(coming).await
+}
+
+/// Waits until what is acknowledged by now is delivered.
+async fn await_delivered(stage: &Stage<'_>, patience: Duration) -> Result<(), FaultError> {
+    let until = Instant::now() + patience;
+    let acknowledged = stage.probes.acknowledged().await?;
+    loop {
+        let missing = load::outstanding(&acknowledged, &stage.probes.delivered().await?);
+        if missing == 0 {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            let awaited = Condition::Delivered.name().to_owned();
+            let state = format!("{missing} spans are on their way, or lost");
+            return Err(FaultError::Deadline { awaited, waited: patience, state });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}

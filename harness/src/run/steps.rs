@@ -1,0 +1,110 @@
+//! Takes a scenario's steps: in order, at the same time, again and again.
+
+use super::{Run, RunError};
+use crate::fault::{self, FaultError, Stage, This};
+use crate::record::Event;
+use crate::scenario::{Backend, Step, StepPath};
+use futures::future::{BoxFuture, join_all};
+
+impl Run<'_> {
+    /// Takes the steps, until one fails; whatever they came to, the backend is well again afterwards.
+    pub(super) async fn take_steps(&self, stage: &Stage<'_>) -> Result<(), RunError> {
+        match self.in_order(stage, &self.scenario.steps, StepPath::top, None).await {
+            Ok(()) | Err(FaultError::Interrupted) => {}
+            Err(FaultError::Record(error)) => return Err(error.into()),
+            Err(error) => {
+                // The tier is in a state that no further step is written for; the checks say the rest.
+                let message = format!("no further step is taken: {error}");
+                self.progress.say(&message);
+                self.recorder.event(Event::Note { message })?;
+            }
+        }
+        match fault::backend(stage, &Backend::well()).await {
+            Ok(()) => Ok(()),
+            Err(FaultError::Record(error)) => Err(error.into()),
+            Err(error) => Ok(self.note(&error)?),
+        }
+    }
+
+    async fn in_order(
+        &self,
+        stage: &Stage<'_>,
+        steps: &[Step],
+        place: impl Fn(usize) -> StepPath,
+        this: Option<&This>,
+    ) -> Result<(), FaultError> {
+        for (number, step) in (1..).zip(steps) {
+            self.take(stage.at(place(number), this), step).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes one step, with what it holds, and puts on record what became of it.
+    fn take<'a>(&'a self, stage: Stage<'a>, step: &'a Step) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            if self.cancel.is_cancelled() {
+                return Err(FaultError::Interrupted);
+            }
+            let needs = self.scenario.as_control().map(|control| control.needs.as_slice());
+            for need in needs.unwrap_or_default().iter().filter(|need| need.before == stage.step) {
+                self.progress.say(&format!("before step {}: {} is needed", stage.step, need.is.name()));
+                fault::need(&stage, need).await?;
+            }
+            let name = match &stage.this {
+                Some(this) => format!("{}: {}", this.name(), step.name()),
+                None => step.name(),
+            };
+            self.progress.say(&format!("step {}: {name}", stage.step));
+            self.recorder.event(Event::Step { step: stage.step.clone(), name })?;
+            let taken = self.carry_out_step(&stage, step).await;
+            let problem = taken.as_ref().err().map(ToString::to_string);
+            if let Some(problem) = problem.as_ref().filter(|_| step.inner().is_empty()) {
+                self.progress.say(&format!("step {} failed: {problem}", stage.step));
+            }
+            self.recorder.event(Event::StepEnded { step: stage.step.clone(), problem })?;
+            taken
+        })
+    }
+
+    async fn carry_out_step(&self, stage: &Stage<'_>, step: &Step) -> Result<(), FaultError> {
+        let this = stage.this.as_ref();
+        match step {
+            Step::Drain(options) => {
+                fault::drain::drain_each(stage, options, |message| self.progress.say(message)).await
+            }
+            Step::Evict(options) => fault::evict(stage, *options).await,
+            Step::Upgrade(options) => fault::upgrade(stage, options).await,
+            Step::Spike(options) => fault::spike(stage, *options).await,
+            Step::Backend(backend) => fault::backend(stage, backend).await,
+            Step::Wait(wait) => fault::wait(stage, *wait).await,
+            Step::Hold(span) => {
+                let held = self.unless_cancelled(tokio::time::sleep(span.duration())).await;
+                held.map_err(|_| FaultError::Interrupted)
+            }
+            Step::Sequence(steps) => {
+                self.in_order(stage, steps, |number| stage.step.child(number), this).await
+            }
+            Step::Parallel(branches) => {
+                // Each to its end, whatever became of the others: every one must be undone.
+                let branches = (1..).zip(branches);
+                let taken =
+                    branches.map(|(number, step)| self.take(stage.at(stage.step.child(number), this), step));
+                join_all(taken).await.into_iter().collect()
+            }
+            Step::Repeat(repeat) => {
+                for round in 1..=repeat.times as usize {
+                    let place = |number| stage.step.child(round).child(number);
+                    self.in_order(stage, &repeat.steps, place, this).await?;
+                }
+                Ok(())
+            }
+            Step::ForEach(each) => {
+                for (round, this) in (1..).zip(fault::rounds(stage, each).await?) {
+                    let place = |number| stage.step.child(round).child(number);
+                    self.in_order(stage, &each.steps, place, Some(&this)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}

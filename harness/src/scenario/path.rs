@@ -1,0 +1,194 @@
+//! Where in a scenario a step is: `2`, or `3.2.1` where steps hold steps.
+
+use super::{Scenario, Step};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a step is. The first number says which step of the scenario; each further one which step of a `sequence`, which
+/// branch of a `parallel`, and of a `repeat` or `for-each` first which round, then which of its steps. All from 1.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepPath(Vec<usize>);
+
+impl StepPath {
+    /// A step of the scenario itself, from 1.
+    pub fn top(number: usize) -> Self {
+        Self(vec![number])
+    }
+
+    /// What is in it, from 1.
+    #[must_use]
+    pub fn child(&self, number: usize) -> Self {
+        Self(self.0.iter().copied().chain([number]).collect())
+    }
+
+    /// Whether this is the other one, or holds it.
+    pub fn holds(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
+    }
+
+    /// The step of the scenario itself that it is, or is in.
+    pub fn top_number(&self) -> usize {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    /// How deep it is: 1 for a step of the scenario itself.
+    pub const fn depth(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Display for StepPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&numbers.join("."))
+    }
+}
+
+impl FromStr for StepPath {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<usize>, _> = text.split('.').map(str::parse).collect();
+        match numbers {
+            Ok(numbers) if numbers.iter().all(|number| *number > 0) => Ok(Self(numbers)),
+            _ => Err(format!("{text:?} is not the place of a step: write it like 2 or 3.2.1")),
+        }
+    }
+}
+
+impl Serialize for StepPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StepPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // `3` is a number in YAML, and `3.2` one, too: as text they are what was written.
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Scenario {
+    /// The step at a place, if there is one.
+    pub fn step_at(&self, path: &StepPath) -> Option<&Step> {
+        let mut numbers = path.0.iter().map(|number| number - 1);
+        let mut step = self.steps.get(numbers.next()?)?;
+        while let Some(number) = numbers.next() {
+            step = match step {
+                Step::Sequence(steps) | Step::Parallel(steps) => steps.get(number)?,
+                Step::Repeat(repeat) if number < repeat.times as usize => {
+                    repeat.steps.get(numbers.next()?)?
+                }
+                Step::ForEach(each) => each.steps.get(numbers.next()?)?,
+                _ => return None,
+            };
+        }
+        Some(step)
+    }
+
+    /// Every step, those that hold others before what they hold; what is repeated is there once.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        let mut found = Vec::new();
+        let mut left: Vec<&Step> = self.steps.iter().rev().collect();
+        while let Some(step) = left.pop() {
+            found.push(step);
+            left.extend(step.inner().iter().rev());
+        }
+        found.into_iter()
+    }
+
+    /// The place of every step that does something, with the step: what is repeated is there for each round. `rounds` says
+    /// how many a `for-each` at a place has.
+    pub fn places(&self, rounds: impl Fn(&StepPath) -> usize) -> Vec<(StepPath, &Step)> {
+        let mut found = Vec::new();
+        for (number, step) in (1..).zip(&self.steps) {
+            places(step, StepPath::top(number), &rounds, &mut found);
+        }
+        found
+    }
+}
+
+fn places<'a>(
+    step: &'a Step,
+    path: StepPath,
+    rounds: &impl Fn(&StepPath) -> usize,
+    found: &mut Vec<(StepPath, &'a Step)>,
+) {
+    let rounds_here = match step {
+        Step::Sequence(steps) | Step::Parallel(steps) => {
+            for (number, step) in (1..).zip(steps) {
+                places(step, path.child(number), rounds, found);
+            }
+            return;
+        }
+        Step::Repeat(repeat) => repeat.times as usize,
+        Step::ForEach(_) => rounds(&path),
+        _ => return found.push((path, step)),
+    };
+    for round in 1..=rounds_here {
+        for (number, step) in (1..).zip(step.inner()) {
+            places(step, path.child(round).child(number), rounds, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const NESTED: &str = "
+name: nested
+steps:
+  - hold: 1s
+  - repeat:
+      times: 2
+      steps:
+        - hold: 2s
+        - parallel:
+            - hold: 3s
+            - sequence: [hold: 4s, hold: 5s]
+  - for-each:
+      nodes: worker
+      steps:
+        - drain: {node: this}
+";
+
+    #[test]
+    fn every_step_has_a_place_and_is_found_there() {
+        let scenario = Scenario::parse(Path::new("x"), NESTED).unwrap();
+        let places = scenario.places(|path| if path.to_string() == "3" { 3 } else { 0 });
+        let named: Vec<_> = places.iter().map(|(path, step)| format!("{path} {}", step.name())).collect();
+        let expected = [
+            "1 hold 1s",
+            "2.1.1 hold 2s",
+            "2.1.2.1 hold 3s",
+            "2.1.2.2.1 hold 4s",
+            "2.1.2.2.2 hold 5s",
+            "2.2.1 hold 2s",
+            "2.2.2.1 hold 3s",
+            "2.2.2.2.1 hold 4s",
+            "2.2.2.2.2 hold 5s",
+            "3.1.1 drain this node",
+            "3.2.1 drain this node",
+            "3.3.1 drain this node",
+        ];
+        assert_eq!(named, expected);
+        for (path, step) in &places {
+            assert_eq!(scenario.step_at(path), Some(*step), "{path}");
+            assert_eq!(path.to_string().parse::<StepPath>().unwrap(), *path);
+        }
+        for nowhere in ["4", "1.1", "2.3.1", "2.1.3", "2.1.2.2.3"] {
+            assert_eq!(scenario.step_at(&nowhere.parse().unwrap()), None, "{nowhere}");
+        }
+        assert_eq!(scenario.all_steps().count(), 10);
+    }
+
+    #[test]
+    fn a_place_is_written_with_dots() {
+        for wrong in ["", "0", "1.", "a", "1.0", "-1"] {
+            assert!(wrong.parse::<StepPath>().is_err(), "{wrong}");
+        }
+    }
+}
