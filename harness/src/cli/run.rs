@@ -91,7 +91,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     outlived.store(cluster.outlives(), Ordering::Relaxed);
     let told =
         run::Options { out: options.out.clone(), seed, manifests, leave: false, journal: journal.clone() };
-    let ended = run_all(&cluster, &scenarios, options, &told, &progress, &cancel).await;
+    let ended = run_all(&cluster, &scenarios, &told, options.controls, &progress, &cancel).await;
     let goes = !cluster.stays();
     if goes {
         progress.say("removing the cluster");
@@ -133,23 +133,23 @@ fn scenarios(options: &Options) -> Result<Vec<(PathBuf, Scenario)>, ScenarioErro
 }
 
 /// What a run adds to how the command ends. Where the controls are run with their scenario, each must be red as it says.
-fn counts_as(judgement: &Judgement, options: &Options) -> Verdict {
-    let control = judgement.control.as_ref().filter(|_| options.controls);
+fn counts_as(judgement: &Judgement, controls: bool) -> Verdict {
+    let control = judgement.control.as_ref().filter(|_| controls);
     control.map_or(judgement.verdict, |control| control.verdict)
 }
 
 async fn run_all(
     cluster: &Cluster,
     scenarios: &[(PathBuf, Scenario)],
-    options: &Options,
-    told: &run::Options,
+    options: &run::Options,
+    controls: bool,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> (Result<End, Complaint>, Vec<PathBuf>) {
     let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
     for (index, (_, scenario)) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
-        let told = run::Options { leave: last && !cluster.stays(), ..told.clone() };
+        let told = run::Options { leave: last && !cluster.stays(), ..options.clone() };
         let outcome = match run::run(cluster, scenario, &told, progress, cancel).await {
             Ok(outcome) => outcome,
             Err(RunError::Interrupted) => return (Ok(End::Interrupted), folders),
@@ -164,7 +164,7 @@ async fn run_all(
         if outcome.interrupted {
             return (Ok(End::Interrupted), folders);
         }
-        worst = worst.max(counts_as(&outcome.judgement, options));
+        worst = worst.max(counts_as(&outcome.judgement, controls));
     }
     (Ok(End::Judged(worst)), folders)
 }

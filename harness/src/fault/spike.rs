@@ -16,9 +16,9 @@ const MEASURED: Duration = Duration::from_secs(4);
 /// Offers the spike's rate, and the scenario's own again afterwards, whatever happens.
 pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> {
     let usual = stage.rate.ok_or(FaultError::HasProfile)?;
-    let fault = stage.begin("spike", &options.rate.to_string(), Vec::new())?;
     let offered = Rate::per_second(usual.in_a_second() * stage.share);
     let undo = stage.journal.open(Undo::rate(&stage.namespace, offered))?;
+    let fault = stage.begin("spike", &options.rate.to_string(), Vec::new())?;
     let before = stage.world.borrow().autoscaler("gateway").map(|hpa| hpa.desired);
     let spiked = stage.unless_cancelled(async {
         change(stage, options.rate).await?;
