@@ -222,7 +222,10 @@ fn a_killed_run_is_undone(#[case] when: When, #[case] arguments: &[&str]) {
     let mut going = Going::start(&lent, arguments);
     going.await_moment(&format!("{when:?}"), |going| when.has_come(&lent, going));
     going.kill();
-    assert!(going.is_open(), "it left nothing to undo, so this shows nothing");
+    assert!(
+        going.is_open() && Snapshot::take(&lent) != before,
+        "it left nothing to undo, so this shows nothing"
+    );
     restore(&lent, &going);
     before.expect_again(&lent);
 }
