@@ -175,8 +175,8 @@ pub struct Stage<'a> {
     pub this: Option<This>,
     /// How many faults the run has had: they are numbered from 0.
     pub faults: Arc<Mutex<usize>>,
-    /// The fault of a backend that misbehaves, while it lasts.
-    pub backend: Arc<Mutex<Option<usize>>>,
+    /// The fault of a backend that misbehaves, with its entry in the journal, while it lasts.
+    pub backend: Arc<Mutex<Option<(usize, u64)>>>,
     /// The nodes that a step of this run has drained.
     pub drained: Arc<Mutex<BTreeSet<String>>>,
 }

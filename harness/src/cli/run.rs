@@ -92,6 +92,11 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
         progress.say("removing the cluster");
     }
     let released = cluster.release().await;
+    if let Some(journal) = journal.get().filter(|_| goes && released.is_ok())
+        && let Err(error) = journal.close_with_cluster()
+    {
+        progress.say(&error.to_string());
+    }
     progress.finish();
     let (end, folders) = ended;
     for folder in folders {
@@ -99,9 +104,6 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     }
     let end = end?;
     released.map_err(complain_of)?;
-    if let Some(journal) = journal.get().filter(|_| goes) {
-        journal.close_with_cluster().map_err(|error| (Report::msg(error.to_string()), End::HarnessFailed))?;
-    }
     Ok(end)
 }
 

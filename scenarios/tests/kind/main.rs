@@ -8,6 +8,7 @@
 
 mod place;
 mod plan;
+mod restore;
 mod support;
 
 use rstest::rstest;
@@ -159,7 +160,8 @@ fn the_configurations_are_valid_for_both_versions() {
 /// The gateways meet Pod Security `restricted`, though the namespace, for the agents' sake, does not ask it.
 #[test]
 fn the_gateways_are_restricted() {
-    Shared::get().block_on(support::admit_restricted_gateway());
+    let alone = Shared::alone();
+    alone.block_on(support::admit_restricted_gateway(alone.cluster().client().clone()));
 }
 
 /// Every node refuses, by itself, whatever would leave the cluster.

@@ -1,6 +1,6 @@
 //! Where a run may work: a cluster that is in use, or that looks like production, is refused and left as it is.
 
-use crate::support::{CLUSTER, Shared, program, scenario_file};
+use crate::support::{Alone, CLUSTER, Shared, program, scenario_file};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{ListParams, Patch, PatchParams};
@@ -27,13 +27,12 @@ async fn looked_at(client: &Client) -> Vec<String> {
 }
 
 /// How a second process ends that is to run a scenario there, and what it says.
-fn second(arguments: &[&str]) -> (Option<i32>, String) {
-    let kubeconfig = Shared::get().cluster().kubeconfig().unwrap();
+fn second(alone: &Alone, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(program())
         .arg("run")
         .arg(scenario_file("node-drain"))
         .args(arguments)
-        .env("KUBECONFIG", kubeconfig)
+        .env("KUBECONFIG", alone.kubeconfig())
         // Whatever the user of this machine has configured.
         .env("SPANPROOF_CONFIG", "/dev/null")
         .output()
@@ -43,12 +42,12 @@ fn second(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_cluster_that_is_in_use_is_refused_whichever_way_it_is_named() {
-    let shared = Shared::get();
-    shared.block_on(async {
-        let client = shared.cluster().client();
+    let alone = Shared::alone();
+    alone.block_on(async {
+        let client = alone.cluster().client();
         let before = looked_at(client).await;
         for arguments in [["--context", CONTEXT], ["--cluster", CLUSTER]] {
-            let (code, said) = second(&arguments);
+            let (code, said) = second(&alone, &arguments);
             assert_eq!(code, Some(4), "{said}");
             let holder = format!("is in use by process {} on ", std::process::id());
             assert!(said.contains(&holder) && said.contains("--wait"), "{said}");
@@ -59,9 +58,9 @@ fn a_cluster_that_is_in_use_is_refused_whichever_way_it_is_named() {
 
 #[test]
 fn a_cluster_that_looks_like_production_is_refused() {
-    let shared = Shared::get();
-    shared.block_on(async {
-        let client = shared.cluster().client();
+    let alone = Shared::alone();
+    alone.block_on(async {
+        let client = alone.cluster().client();
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let label = async |value: Option<&str>| {
             let patch = json!({"metadata": {"labels": {"environment": value}}});
@@ -69,8 +68,8 @@ fn a_cluster_that_looks_like_production_is_refused() {
         };
         label(Some("production")).await;
         let before = looked_at(client).await;
-        let refused = second(&["--context", CONTEXT]);
-        let meant = second(&["--context", CONTEXT, "--yes-really", CONTEXT]);
+        let refused = second(&alone, &["--context", CONTEXT]);
+        let meant = second(&alone, &["--context", CONTEXT, "--yes-really", CONTEXT]);
         let after = looked_at(client).await;
         label(None).await;
         let (code, said) = refused;

@@ -1,7 +1,7 @@
 //! The plan on the shared cluster: it names who else is there and what guards them, says what is not allowed, and
 //! changes nothing. What it did not name, a run does not touch.
 
-use crate::support::{self, Shared, check};
+use crate::support::{self, Alone, Shared, check};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -27,8 +27,9 @@ const NO_EVICTIONS: &str = "spanproof-no-evictions";
 /// A Deployment of two on one worker, and its budget, which grants one.
 #[test]
 fn a_plan_names_the_bystanders_and_changes_nothing() {
-    let client = Shared::get().client();
-    let (worker, planned, before, after) = Shared::get().block_on(async {
+    let alone = Shared::alone();
+    let client = alone.client();
+    let (worker, planned, before, after) = alone.block_on(async {
         let worker = workers(&client).await.into_iter().min().unwrap();
         deploy_bystander(&client, BYSTANDER, &worker).await;
         let before = versions(&client).await;
@@ -50,10 +51,11 @@ fn a_plan_names_the_bystanders_and_changes_nothing() {
 
 #[test]
 fn a_right_that_is_missing_is_named() {
-    let client = Shared::get().client();
-    let planned = Shared::get().block_on(async {
+    let alone = Shared::alone();
+    let client = alone.client();
+    let planned = alone.block_on(async {
         make_user(&client).await;
-        let (context, path) = kubeconfig_of(&format!("system:serviceaccount:default:{NO_EVICTIONS}"));
+        let (context, path) = kubeconfig_of(&alone, &format!("system:serviceaccount:default:{NO_EVICTIONS}"));
         let planned = plan(&["--context", &context], Some(&path));
         std::fs::remove_file(path).unwrap();
         forget_user(&client).await;
@@ -74,9 +76,10 @@ fn a_right_that_is_missing_is_named() {
 #[test]
 #[ignore = "ci/nightly: a run of its own"]
 fn what_the_plan_did_not_name_is_not_touched() {
-    let client = Shared::get().client();
+    let alone = Shared::alone();
+    let client = alone.client();
     let scenario = Scenario::load(&support::scenario_file("node-drain"), &[]).unwrap();
-    let outcome = Shared::get().block_on(async {
+    let outcome = alone.block_on(async {
         let late = async {
             let namespaces: Api<Namespace> = Api::all(client.clone());
             let deploying = ListParams::default().labels(spanproof::deploy::RUN_LABEL);
@@ -87,7 +90,7 @@ fn what_the_plan_did_not_name_is_not_touched() {
                 deploy_bystander(&client, &format!("{BYSTANDER}-{worker}"), &worker).await;
             }
         };
-        let (outcome, ()) = tokio::join!(Shared::get().run(&scenario), late);
+        let (outcome, ()) = tokio::join!(alone.run(&scenario), late);
         for worker in workers(&client).await {
             remove_namespace(&client, &format!("{BYSTANDER}-{worker}")).await;
         }
@@ -231,8 +234,8 @@ async fn forget_user(client: &Client) {
 }
 
 /// A kubeconfig whose user speaks as somebody else; and its context.
-fn kubeconfig_of(user: &str) -> (String, PathBuf) {
-    let mut read = Kubeconfig::read_from(Shared::get().kubeconfig()).unwrap();
+fn kubeconfig_of(alone: &Alone, user: &str) -> (String, PathBuf) {
+    let mut read = Kubeconfig::read_from(alone.kubeconfig()).unwrap();
     for named in &mut read.auth_infos {
         named.auth_info.as_mut().unwrap().impersonate = Some(user.to_owned());
     }
