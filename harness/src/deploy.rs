@@ -1,11 +1,13 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
 mod control_plane;
+mod made;
 mod manifest;
 mod metrics_server;
 mod ready;
 mod remove;
 
+pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
 pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 pub(crate) use remove::{namespace_of, sweep_namespace_of};
@@ -13,7 +15,7 @@ pub(crate) use remove::{namespace_of, sweep_namespace_of};
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
 use control_plane::{anywhere, has_control_plane};
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
@@ -131,17 +133,12 @@ impl Deployment {
         images: &Images,
         patience: Duration,
     ) -> Result<TierFacts, DeployError> {
-        let mut objects = patched_tier(&self.manifests, tier)?;
-        objects.extend(manifest::read(&self.manifests.join("probe"))?);
-        let facts = tier_facts(&objects)?;
-        objects.retain(|object| match object {
-            Manifest::HorizontalPodAutoscaler(_) => tier.has(Measure::Hpa),
-            Manifest::PodDisruptionBudget(_) => tier.has(Measure::Pdb),
-            _ => true,
-        });
+        let made = Made::by_run(&self.manifests, tier, &self.run)?;
+        let facts = made.facts;
+        let mut objects = [made.tier, made.probes].concat();
         let control_plane = has_control_plane(&self.client).await?;
         for object in &mut objects {
-            self.patch(object, tier, images)?;
+            patch_images(object, &tier.collector, images)?;
             if let Some(pod) = object.pod_spec_mut().filter(|_| !control_plane) {
                 anywhere(pod);
             }
@@ -158,24 +155,8 @@ impl Deployment {
 
     /// Typed changes: the run's namespace and label, images, and how many gateways and sinks there are.
     fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
-        object.rename_namespace(WRITTEN_FOR, &self.namespace);
-        object.label(RUN_LABEL, &self.run);
-        if let Manifest::Deployment(deployment) = object
-            && deployment.metadata.name.as_deref() == Some("gateway")
-            && !tier.has(Measure::Hpa)
-            && let Some(spec) = &mut deployment.spec
-        {
-            spec.replicas = Some(i32::from(tier.gateways));
-        }
-        if let Manifest::StatefulSet(sinks) = object
-            && let Some(spec) = &mut sinks.spec
-        {
-            spec.replicas = Some(i32::from(tier.sinks));
-        }
-        if let Some(pod) = object.pod_spec_mut() {
-            patch_images(pod, &tier.collector, images)?;
-        }
-        Ok(())
+        made::make_of_run(object, tier, &self.run);
+        patch_images(object, &tier.collector, images)
     }
 }
 
@@ -214,7 +195,10 @@ where
 }
 
 /// Images by what the manifests call them.
-fn patch_images(pod: &mut PodSpec, collector: &str, images: &Images) -> Result<(), DeployError> {
+fn patch_images(object: &mut Manifest, collector: &str, images: &Images) -> Result<(), DeployError> {
+    let Some(pod) = object.pod_spec_mut() else {
+        return Ok(());
+    };
     let containers: &mut dyn Iterator<Item = &mut Container> =
         &mut pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
     for container in containers {

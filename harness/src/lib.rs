@@ -19,6 +19,7 @@ pub mod journal;
 pub mod judge;
 pub mod load;
 pub mod observe;
+pub mod plan;
 pub mod record;
 pub mod report;
 pub mod restore;

@@ -12,6 +12,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{Api, Client, Resource};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ macro_rules! manifests {
                 }
             }
 
-            fn kind(&self) -> &'static str {
+            pub(crate) fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => stringify!($kind)),* }
             }
 
@@ -60,7 +61,7 @@ macro_rules! manifests {
                 match self { $(Self::$kind(object) => serde_json::to_value(object)),* }
             }
 
-            fn metadata(&self) -> &ObjectMeta {
+            pub(crate) fn metadata(&self) -> &ObjectMeta {
                 match self { $(Self::$kind(object) => &object.metadata),* }
             }
 
@@ -79,6 +80,11 @@ macro_rules! manifests {
                         labels_there(manifests!(@$api $kind client, namespace), object).await
                     })*
                 }
+            }
+
+            /// The API group of its kind, and the resource: `apps`, `deployments`.
+            pub(crate) fn resource(&self) -> (Cow<'static, str>, Cow<'static, str>) {
+                match self { $(Self::$kind(_) => ($kind::group(&()), $kind::plural(&()))),* }
             }
 
             /// Applies it, server-side.
@@ -132,7 +138,7 @@ impl Manifest {
     }
 
     /// Kind and name, as a scenario's patches name it: `Deployment/gateway`.
-    pub(super) fn called(&self) -> String {
+    pub(crate) fn called(&self) -> String {
         format!("{}/{}", self.kind(), self.metadata().name.as_deref().unwrap_or_default())
     }
 

@@ -78,9 +78,9 @@ pub async fn remove_metrics_server(client: &Client, patience: Duration) -> Resul
 async fn read(client: &Client, manifests: &Path, images: &Images) -> Result<Vec<Manifest>, DeployError> {
     let mut objects = manifest::read(&manifests.join("metrics-server"))?;
     let control_plane = has_control_plane(client).await?;
-    for pod in objects.iter_mut().filter_map(Manifest::pod_spec_mut) {
-        patch_images(pod, "", images)?;
-        if !control_plane {
+    for object in &mut objects {
+        patch_images(object, "", images)?;
+        if let Some(pod) = object.pod_spec_mut().filter(|_| !control_plane) {
             anywhere(pod);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// How long it may take until the backend is seen to behave as it was told.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// From now on the backend answers like this. One that misbehaved in another way does so no longer. Where the step
 /// says for how long, it is awaited that this is over.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod place;
+mod plan;
 mod support;
 
 use rstest::rstest;

@@ -28,7 +28,7 @@ async fn looked_at(client: &Client) -> Vec<String> {
 
 /// How a second process ends that is to run a scenario there, and what it says.
 fn second(arguments: &[&str]) -> (Option<i32>, String) {
-    let kubeconfig = Shared::get().cluster().kubeconfig().unwrap();
+    let kubeconfig = Shared::get().kubeconfig();
     let output = Command::new(program())
         .arg("run")
         .arg(scenario_file("node-drain"))
@@ -45,7 +45,7 @@ fn second(arguments: &[&str]) -> (Option<i32>, String) {
 fn a_cluster_that_is_in_use_is_refused_whichever_way_it_is_named() {
     let shared = Shared::get();
     shared.block_on(async {
-        let client = shared.cluster().client();
+        let client = &shared.client();
         let before = looked_at(client).await;
         for arguments in [["--context", CONTEXT], ["--cluster", CLUSTER]] {
             let (code, said) = second(&arguments);
@@ -61,7 +61,7 @@ fn a_cluster_that_is_in_use_is_refused_whichever_way_it_is_named() {
 fn a_cluster_that_looks_like_production_is_refused() {
     let shared = Shared::get();
     shared.block_on(async {
-        let client = shared.cluster().client();
+        let client = &shared.client();
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let label = async |value: Option<&str>| {
             let patch = json!({"metadata": {"labels": {"environment": value}}});

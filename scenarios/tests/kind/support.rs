@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
 use serde_json::json;
 use spanproof::cluster::{self, Cluster, Images, Place, Request};
 use spanproof::journal::Current;
@@ -55,8 +55,25 @@ impl Shared {
         })
     }
 
-    pub(crate) const fn cluster(&self) -> &Cluster {
-        &self.cluster
+    pub(crate) fn client(&self) -> Client {
+        self.cluster.client().clone()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.cluster.kubeconfig().unwrap()
+    }
+
+    /// Runs a scenario, for somebody who has the cluster to himself.
+    pub(crate) async fn run(&self, scenario: &Scenario) -> Outcome {
+        let options = Options {
+            out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
+            seed: 20_260_101,
+            manifests: manifests_dir(None),
+            leave: false,
+            journal: Current::default(),
+        };
+        let cancel = CancellationToken::new();
+        run::run(&self.cluster, scenario, &options, &self.progress, &cancel).await.unwrap()
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {
@@ -86,16 +103,7 @@ pub(crate) fn run_control(name: &str, control: &str) -> Outcome {
 
 fn run_scenario(scenario: &Scenario) -> Outcome {
     let shared = Shared::get();
-    let options = Options {
-        out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
-        seed: 20_260_101,
-        manifests: manifests_dir(None),
-        leave: false,
-        journal: Current::default(),
-    };
-    let cancel = CancellationToken::new();
-    let outcome =
-        shared.block_on(run::run(&shared.cluster, scenario, &options, &shared.progress, &cancel)).unwrap();
+    let outcome = shared.block_on(shared.run(scenario));
     shared.progress.say(&spanproof::report::verdict(&outcome.judgement));
     shared.progress.say(&format!("run folder: {}", outcome.folder.display()));
     outcome
