@@ -51,7 +51,7 @@ enum Command {
     /// Run scenarios, and judge each
     Run(Box<run::Options>),
     /// Say what a run would do, to what, for how long, and what it needs; change nothing
-    Plan(Box<plan::Options>),
+    Plan(plan::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
     /// Undo what a run that died left

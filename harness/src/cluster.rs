@@ -23,6 +23,7 @@ pub use lock::LockError;
 pub use owner::Owner;
 pub(crate) use reach::reach;
 
+use crate::guard::{self, Reason};
 use crate::journal;
 use foreign::Foreign;
 use kube::{Client, Config};
@@ -48,7 +49,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The cluster's name, or the context's that leads to it.
+    /// The cluster's name, or the context's.
     pub fn name(&self) -> &str {
         match self {
             Self::Kind { name, .. } => name,
@@ -232,18 +233,31 @@ impl Cluster {
     }
 }
 
-/// A client for looking at a place, which is neither held nor changed. None, if it is a kind cluster that is still to
-/// be made.
-pub async fn visit(place: &Place) -> Result<Option<Client>, ClusterError> {
+/// A cluster that is looked at, and neither held nor changed.
+pub struct Visited {
+    /// To talk to its API server.
+    pub client: Client,
+    /// Why a run would be refused there.
+    pub reasons: Vec<Reason>,
+}
+
+/// Connects to a cluster, to look only. None, if it is a kind cluster that is still to be made.
+pub async fn visit(place: &Place) -> Result<Option<Visited>, ClusterError> {
     match place {
         Place::Kind { name, .. } => {
             let state = own::state(name);
             if !state.join("kubeconfig").exists() {
                 return Ok(None);
             }
-            own::client(name, &state).await.map(Some)
+            Ok(Some(Visited { client: own::client(name, &state).await?, reasons: Vec::new() }))
         }
-        Place::Context(context) => Ok(Some(context.open().await?.client)),
+        Place::Context(context) => {
+            let confirmed = guard::confirmed(&context.name, context.yes_really.as_deref())?;
+            let opened = context.open().await?;
+            let mut reasons = guard::reasons(&opened.sight, &context.config);
+            reasons.retain(|_| !confirmed);
+            Ok(Some(Visited { client: opened.client, reasons }))
+        }
     }
 }
 

@@ -299,7 +299,11 @@ impl Scenario {
         let parsed: Result<serde_json::Value, _> = serde_saphyr::from_str(value);
         let error = |message| ScenarioError::Set { key: key.to_owned(), value: value.to_owned(), message };
         let parsed = parsed.map_err(|e| error(e.without_snippet().to_string()))?;
-        self.with(key, &parsed)
+        // The value is shown as it was written.
+        self.with(key, &parsed).map_err(|failed| match failed {
+            ScenarioError::Set { message, .. } => error(message),
+            other => other,
+        })
     }
 
     /// With a field of another value; `key` is its path with dots.

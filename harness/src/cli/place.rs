@@ -7,9 +7,8 @@ use spanproof::cluster::context::{Context, kubeconfigs};
 use spanproof::cluster::{ClusterError, Place};
 use spanproof::config::Config;
 use std::path::PathBuf;
-use std::time::Duration;
 
-/// `Where` a command works.
+/// Where a command works.
 #[derive(Args)]
 pub(super) struct Where {
     /// The kind cluster: made, or used if an earlier run kept it
@@ -24,9 +23,6 @@ pub(super) struct Where {
     /// The context's name again: you mean it, though its cluster looks like production
     #[arg(long, value_name = "NAME", requires = "context")]
     yes_really: Option<String>,
-    /// How long to wait for a cluster that is in use [default: not at all]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    wait: Option<Duration>,
 }
 
 impl Where {
@@ -45,11 +41,6 @@ impl Where {
                 config,
             }),
         })
-    }
-
-    /// How long to wait for it.
-    pub(super) fn wait(&self) -> Duration {
-        self.wait.unwrap_or_default()
     }
 }
 

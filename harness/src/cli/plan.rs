@@ -36,16 +36,19 @@ pub(super) struct Options {
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     let scenarios = options.scenarios.iter().map(|path| scenario(options, path));
     let scenarios: Vec<_> = scenarios.collect::<Result<_, _>>()?;
-    let place = options.place.place(true)?;
-    // Without a lock, for nothing is done to it. None if it would be made.
-    let client = cluster::visit(&place).await.map_err(complain_of)?;
+    let place = options.place.place(false)?;
+    let visited = cluster::visit(&place).await.map_err(complain_of)?;
     let mut end = End::Done;
     for (number, (scenario, made)) in scenarios.iter().enumerate() {
-        let sight = match &client {
-            Some(client) => Some(plan::look(client, scenario, made).await.map_err(|error| failed(&error))?),
+        let sight = match &visited {
+            Some(visited) => {
+                Some(plan::look(&visited.client, scenario, made).await.map_err(|error| failed(&error))?)
+            }
             None => None,
         };
-        let plan = Plan::of(scenario, made, place.name(), sight.as_ref());
+        let mut plan = Plan::of(scenario, made, place.name(), sight.as_ref());
+        let reasons = visited.iter().flat_map(|visited| &visited.reasons);
+        plan.obstacles.extend(reasons.map(|reason| format!("it looks like production: {reason}")));
         if options.json {
             let text = serde_json::to_string_pretty(&plan).map_err(|error| failed(&error))?;
             print(&(text + "\n"));

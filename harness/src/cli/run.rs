@@ -13,6 +13,7 @@ use spanproof::scenario::{Measure, Scenario, ScenarioError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,9 @@ pub(super) struct Options {
     scenarios: Vec<PathBuf>,
     #[command(flatten)]
     place: Where,
+    /// How long to wait for a cluster that is in use [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
     /// Leave the cluster when the run is over
     #[arg(long)]
     keep: bool,
@@ -69,7 +73,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     }
     let request = Request {
         place: options.place.place(options.keep)?,
-        wait: options.place.wait(),
+        wait: options.wait.unwrap_or_default(),
         collectors: collectors(&scenarios),
         metrics: scenarios.iter().any(|(_, scenario)| scenario.tier.has(Measure::Hpa)),
         manifests: manifests.clone(),

@@ -69,11 +69,6 @@ macro_rules! manifests {
                 match self { $(Self::$kind(object) => &mut object.metadata),* }
             }
 
-            /// The API group of its kind, and the resource: `apps`, `deployments`.
-            pub(crate) fn resource(&self) -> (Cow<'static, str>, Cow<'static, str>) {
-                match self { $(Self::$kind(_) => ($kind::group(&()), $kind::plural(&()))),* }
-            }
-
             /// The labels of the object of its name that is there, if one is.
             pub(super) async fn labels_there(
                 &self,
@@ -85,6 +80,11 @@ macro_rules! manifests {
                         labels_there(manifests!(@$api $kind client, namespace), object).await
                     })*
                 }
+            }
+
+            /// The API group of its kind, and the resource: `apps`, `deployments`.
+            pub(crate) fn resource(&self) -> (Cow<'static, str>, Cow<'static, str>) {
+                match self { $(Self::$kind(_) => ($kind::group(&()), $kind::plural(&()))),* }
             }
 
             /// Applies it, server-side.
