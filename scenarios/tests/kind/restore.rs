@@ -1,9 +1,9 @@
 //! A harness that is killed at any moment leaves nothing that `spanproof restore` does not undo: afterwards the cluster
 //! is as it was.
 
-use crate::support::Shared;
 use crate::support::lent::Lent;
 use crate::support::snapshot::{Snapshot, queues};
+use crate::support::{Shared, await_until};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -284,10 +284,14 @@ fn a_cordon_of_somebody_elses_stays() {
     at_rest.expect_again(&lent);
 }
 
-/// A namespace that is on its way out admits nothing that could sweep: the nodes are swept from another one.
-#[test]
-#[ignore = "ci/nightly: a minute"]
-fn queues_are_swept_though_the_namespace_is_gone() {
+/// A namespace that is on its way out admits nothing that could sweep: the nodes are swept from another one. And who
+/// restores may be killed, too.
+#[rstest]
+#[ignore = "ci/nightly: a minute each"]
+#[case::at_once(false)]
+#[ignore = "ci/nightly: a minute each"]
+#[case::at_the_second_try(true)]
+fn queues_are_swept_though_the_namespace_is_gone(#[case] killed: bool) {
     let lent = Shared::lend();
     let before = Snapshot::take(&lent);
     let mut going = Going::start(&lent, &[]);
@@ -296,6 +300,15 @@ fn queues_are_swept_though_the_namespace_is_gone() {
     let namespaces: Api<Namespace> = Api::all(lent.client.clone());
     lent.block_on(namespaces.delete(&namespace(&going), &DeleteParams::default())).unwrap();
     assert!(queues().contains(&namespace(&going)), "there is no queue, so this shows nothing");
+    if killed {
+        let sweep = format!("{}-sweep", namespace(&going));
+        let mut restoring = lent.restore().arg(going.folder().unwrap()).spawn().unwrap();
+        await_until("the namespace that is swept from", || {
+            lent.block_on(namespaces.get_opt(&sweep)).unwrap().is_some()
+        });
+        restoring.kill().unwrap();
+        restoring.wait().unwrap();
+    }
     restore(&lent, &going);
     before.expect_again(&lent);
 }
