@@ -1,9 +1,12 @@
 //! A harness that is killed at any moment leaves nothing that `spanproof restore` does not undo: afterwards the cluster
-//! is as it was.
+//! is as it was. A new fault gets a step in `every-fault.yaml`, and a case here.
+
+mod going;
 
 use crate::support::lent::Lent;
 use crate::support::snapshot::{Snapshot, queues};
 use crate::support::{Shared, await_until};
+use going::Going;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -12,100 +15,8 @@ use rstest::rstest;
 use serde_json::json;
 use spanproof::cluster::cache_dir;
 use spanproof::fault::CORDONED_BY;
-use spanproof::record::{Entry, Event};
+use spanproof::record::Event;
 use spanproof::scenario::StepPath;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
-
-/// How long a run may take until it is where it is to be killed.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// A run that goes on in another process.
-struct Going {
-    process: Child,
-    /// Where its folder appears.
-    out: PathBuf,
-}
-
-impl Going {
-    fn start(lent: &Lent, arguments: &[&str]) -> Self {
-        let name = format!("restore-{}", spanproof::clock::unix_ms());
-        let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs").join(name);
-        std::fs::create_dir_all(&out).unwrap();
-        let words = File::create(out.join("stderr")).unwrap();
-        let mut command = lent.run();
-        command.args(arguments).arg("--out").arg(&out).stdout(Stdio::null()).stderr(words);
-        Self { process: command.spawn().unwrap(), out }
-    }
-
-    fn folder(&self) -> Option<PathBuf> {
-        let mut entries = std::fs::read_dir(&self.out).unwrap().map(|entry| entry.unwrap().path());
-        entries.find(|path| path.is_dir())
-    }
-
-    /// What its timeline says so far.
-    fn timeline(&self) -> Vec<Event> {
-        let path = self.folder().map(|folder| folder.join("timeline.jsonl"));
-        let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-        // The last line may be half there.
-        let entries = text.lines().map_while(|line| serde_json::from_str::<Entry>(line).ok());
-        entries.map(|entry| entry.event).collect()
-    }
-
-    /// The run's name.
-    fn run(&self) -> Option<String> {
-        self.timeline().into_iter().find_map(|event| match event {
-            Event::Began { run, .. } => Some(run),
-            _ => None,
-        })
-    }
-
-    fn words(&self) -> String {
-        std::fs::read_to_string(self.out.join("stderr")).unwrap()
-    }
-
-    #[track_caller]
-    fn await_moment(&mut self, awaited: &str, mut moment: impl FnMut(&Self) -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !moment(self) {
-            let ended = self.process.try_wait().unwrap();
-            assert!(ended.is_none(), "it ended ({ended:?}) before {awaited}:\n{}", self.words());
-            assert!(Instant::now() < until, "waited {PATIENCE:?} for {awaited}:\n{}", self.words());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
-    fn interrupt(&self) {
-        let sent = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        self.await_end();
-        self.process.wait().unwrap()
-    }
-
-    fn await_end(&mut self) {
-        let until = Instant::now() + PATIENCE;
-        while self.process.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until, "it does not end:\n{}", self.words());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Whether the run is known to have something open.
-    fn is_open(&self) -> bool {
-        let pointer = format!("{}.json", self.run().unwrap());
-        cache_dir().join("open").join(pointer).exists()
-    }
-}
 
 /// `spanproof restore` ends well, says of each thing that it is undone, and finds nothing when it is called again.
 #[track_caller]
