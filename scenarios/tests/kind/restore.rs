@@ -1,9 +1,12 @@
 //! A harness that is killed at any moment leaves nothing that `spanproof restore` does not undo: afterwards the cluster
-//! is as it was.
+//! is as it was. A new fault gets a step in `every-fault.yaml`, and a case here.
 
-use crate::support::Shared;
+mod going;
+
 use crate::support::lent::Lent;
 use crate::support::snapshot::{Snapshot, queues};
+use crate::support::{Shared, await_until};
+use going::Going;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -12,100 +15,8 @@ use rstest::rstest;
 use serde_json::json;
 use spanproof::cluster::cache_dir;
 use spanproof::fault::CORDONED_BY;
-use spanproof::record::{Entry, Event};
+use spanproof::record::Event;
 use spanproof::scenario::StepPath;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
-
-/// How long a run may take until it is where it is to be killed.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// A run that goes on in another process.
-struct Going {
-    process: Child,
-    /// Where its folder appears.
-    out: PathBuf,
-}
-
-impl Going {
-    fn start(lent: &Lent, arguments: &[&str]) -> Self {
-        let name = format!("restore-{}", spanproof::clock::unix_ms());
-        let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs").join(name);
-        std::fs::create_dir_all(&out).unwrap();
-        let words = File::create(out.join("stderr")).unwrap();
-        let mut command = lent.run();
-        command.args(arguments).arg("--out").arg(&out).stdout(Stdio::null()).stderr(words);
-        Self { process: command.spawn().unwrap(), out }
-    }
-
-    fn folder(&self) -> Option<PathBuf> {
-        let mut entries = std::fs::read_dir(&self.out).unwrap().map(|entry| entry.unwrap().path());
-        entries.find(|path| path.is_dir())
-    }
-
-    /// What its timeline says so far.
-    fn timeline(&self) -> Vec<Event> {
-        let path = self.folder().map(|folder| folder.join("timeline.jsonl"));
-        let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-        // The last line may be half there.
-        let entries = text.lines().map_while(|line| serde_json::from_str::<Entry>(line).ok());
-        entries.map(|entry| entry.event).collect()
-    }
-
-    /// The run's name.
-    fn run(&self) -> Option<String> {
-        self.timeline().into_iter().find_map(|event| match event {
-            Event::Began { run, .. } => Some(run),
-            _ => None,
-        })
-    }
-
-    fn words(&self) -> String {
-        std::fs::read_to_string(self.out.join("stderr")).unwrap()
-    }
-
-    #[track_caller]
-    fn await_moment(&mut self, awaited: &str, mut moment: impl FnMut(&Self) -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !moment(self) {
-            let ended = self.process.try_wait().unwrap();
-            assert!(ended.is_none(), "it ended ({ended:?}) before {awaited}:\n{}", self.words());
-            assert!(Instant::now() < until, "waited {PATIENCE:?} for {awaited}:\n{}", self.words());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
-    fn interrupt(&self) {
-        let sent = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        self.await_end();
-        self.process.wait().unwrap()
-    }
-
-    fn await_end(&mut self) {
-        let until = Instant::now() + PATIENCE;
-        while self.process.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until, "it does not end:\n{}", self.words());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Whether the run is known to have something open.
-    fn is_open(&self) -> bool {
-        let pointer = format!("{}.json", self.run().unwrap());
-        cache_dir().join("open").join(pointer).exists()
-    }
-}
 
 /// `spanproof restore` ends well, says of each thing that it is undone, and finds nothing when it is called again.
 #[track_caller]
@@ -284,10 +195,14 @@ fn a_cordon_of_somebody_elses_stays() {
     at_rest.expect_again(&lent);
 }
 
-/// A namespace that is on its way out admits nothing that could sweep: the nodes are swept from another one.
-#[test]
-#[ignore = "ci/nightly: a minute"]
-fn queues_are_swept_though_the_namespace_is_gone() {
+/// A namespace that is on its way out admits nothing that could sweep: the nodes are swept from another one. And who
+/// restores may be killed, too.
+#[rstest]
+#[ignore = "ci/nightly: a minute each"]
+#[case::at_once(false)]
+#[ignore = "ci/nightly: a minute each"]
+#[case::at_the_second_try(true)]
+fn queues_are_swept_though_the_namespace_is_gone(#[case] killed: bool) {
     let lent = Shared::lend();
     let before = Snapshot::take(&lent);
     let mut going = Going::start(&lent, &[]);
@@ -296,6 +211,15 @@ fn queues_are_swept_though_the_namespace_is_gone() {
     let namespaces: Api<Namespace> = Api::all(lent.client.clone());
     lent.block_on(namespaces.delete(&namespace(&going), &DeleteParams::default())).unwrap();
     assert!(queues().contains(&namespace(&going)), "there is no queue, so this shows nothing");
+    if killed {
+        let sweep = format!("{}-sweep", namespace(&going));
+        let mut restoring = lent.restore().arg(going.folder().unwrap()).spawn().unwrap();
+        await_until("the namespace that is swept from", || {
+            lent.block_on(namespaces.get_opt(&sweep)).unwrap().is_some()
+        });
+        restoring.kill().unwrap();
+        restoring.wait().unwrap();
+    }
     restore(&lent, &going);
     before.expect_again(&lent);
 }

@@ -271,7 +271,7 @@ pub(crate) fn nodes_are_isolated() {
     }
 }
 
-fn await_until(awaited: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn await_until(awaited: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(90);
     while !condition() {
         assert!(Instant::now() < until, "waited 90 s for {awaited}");
