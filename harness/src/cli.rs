@@ -1,7 +1,9 @@
 //! What the command line has in common: options, exit codes, how an error is shown.
 
 mod analyze;
+mod check;
 mod run;
+mod schema;
 
 use clap::{Parser, Subcommand};
 use miette::{GraphicalReportHandler, GraphicalTheme};
@@ -9,10 +11,11 @@ use spanproof::judge::Verdict;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// How a command ends: 0 every check passed, 1 a check failed, 2 usage or an invalid scenario,
+/// How a command ends: 0 all is well, or every check passed, 1 a check failed, 2 usage or an invalid scenario,
 /// 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
+    Good,
     Judged(Verdict),
     BadInput,
     HarnessFailed,
@@ -22,7 +25,7 @@ enum End {
 impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         Self::from(match end {
-            End::Judged(Verdict::Pass) => 0,
+            End::Good | End::Judged(Verdict::Pass) => 0,
             End::Judged(Verdict::Fail) => 1,
             End::BadInput => 2,
             End::Judged(Verdict::Inconclusive) => 3,
@@ -46,6 +49,10 @@ enum Command {
     Run(run::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
+    /// Say whether scenarios make sense, without a cluster
+    Check(check::Options),
+    /// Print the JSON Schema of scenario files
+    Schema,
 }
 
 pub(super) fn main() -> ExitCode {
@@ -65,6 +72,8 @@ pub(super) fn main() -> ExitCode {
     let end = match Options::parse().command {
         Command::Run(options) => runtime.block_on(run::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
+        Command::Check(options) => check::main(&options),
+        Command::Schema => schema::main(),
     };
     match end {
         Ok(end) => end.into(),
@@ -76,6 +85,12 @@ pub(super) fn main() -> ExitCode {
 type Complaint = (miette::Report, End);
 
 fn complain(report: &miette::Report, end: End) -> ExitCode {
+    show(report);
+    end.into()
+}
+
+/// Writes an error to standard error, with its place and what to do.
+fn show(report: &miette::Report) {
     let theme =
         if std::io::stderr().is_terminal() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
     let mut text = String::new();
@@ -85,7 +100,6 @@ fn complain(report: &miette::Report, end: End) -> ExitCode {
         text = report.to_string();
     }
     let _ = writeln!(std::io::stderr(), "{text}");
-    end.into()
 }
 
 /// Writes to standard output. A reader that went away is no reason to fail.
