@@ -2,6 +2,7 @@
 
 mod analyze;
 mod check;
+mod restore;
 mod run;
 mod schema;
 
@@ -15,8 +16,8 @@ use std::process::ExitCode;
 /// 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    Good,
     Judged(Verdict),
+    Done,
     BadInput,
     HarnessFailed,
     Interrupted,
@@ -25,7 +26,7 @@ enum End {
 impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         Self::from(match end {
-            End::Good | End::Judged(Verdict::Pass) => 0,
+            End::Judged(Verdict::Pass) | End::Done => 0,
             End::Judged(Verdict::Fail) => 1,
             End::BadInput => 2,
             End::Judged(Verdict::Inconclusive) => 3,
@@ -53,6 +54,8 @@ enum Command {
     Check(check::Options),
     /// Print the JSON Schema of scenario files
     Schema,
+    /// Undo what a run that died left
+    Restore(restore::Options),
 }
 
 pub(super) fn main() -> ExitCode {
@@ -74,6 +77,7 @@ pub(super) fn main() -> ExitCode {
         Command::Analyze(options) => analyze::main(&options),
         Command::Check(options) => check::main(&options),
         Command::Schema => schema::main(),
+        Command::Restore(options) => runtime.block_on(restore::main(&options)),
     };
     match end {
         Ok(end) => end.into(),

@@ -4,12 +4,16 @@ mod command;
 mod images;
 mod kind;
 mod lock;
+mod reach;
 mod reaper;
 
 pub use command::CommandError;
 pub use images::{Image, Images, ImagesError};
 pub use lock::Owner;
+pub(crate) use reach::reach;
 
+use crate::journal::Place;
+use crate::restore::{self, Hands};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use lock::{Lock, LockError};
@@ -176,11 +180,12 @@ impl Cluster {
         if !use_kept {
             // Should it be there: a mark of a cluster that somebody else has removed since.
             let _ = std::fs::remove_file(state.join("kept"));
+            restore::forget(&Place::Kind { cluster: request.name.clone() }, say);
             let armed = reaper.insert(Reaper::arm(&kind, &request.name, &state, &lock)?);
             say(&format!("making the kind cluster {} (engine {engine})", request.name));
             kind.create(&request.name, &state, images.node(), armed).await?;
         }
-        let client = connect(&request.name, &state.join("kubeconfig")).await?;
+        let client = connect(&request.name, &state.join("kubeconfig"), None).await?;
         let mut loaded = vec![images.probe()];
         loaded.extend(request.collectors.iter().filter_map(|version| images.collector(version)));
         if request.metrics {
@@ -201,7 +206,9 @@ impl Cluster {
         };
         if use_kept {
             say(&format!("using the kind cluster {}, which was kept", request.name));
-            crate::restore::restore(&cluster.client, &request.manifests, &cluster.images, say).await;
+            let hands =
+                Hands { client: &cluster.client, manifests: &request.manifests, images: &cluster.images };
+            restore::clean(&cluster.place(), &hands, say).await;
         } else {
             kind::pin_dns(&cluster.client).await.map_err(|error| cluster.unreachable(&error.to_string()))?;
         }
@@ -220,6 +227,10 @@ impl Cluster {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+    /// Where it is, for a journal.
+    pub fn place(&self) -> Place {
+        Place::Kind { cluster: self.name.clone() }
     }
     /// To talk to its API server.
     pub const fn client(&self) -> &Client {
@@ -240,6 +251,11 @@ impl Cluster {
     /// Whether it stays when this process lets go of it.
     pub const fn stays(&self) -> bool {
         self.keep || !self.made_here
+    }
+
+    /// Whether it would stay if this process ended at once.
+    pub const fn outlives(&self) -> bool {
+        self.reaper.is_none()
     }
 
     fn unreachable(&self, message: &str) -> ClusterError {
@@ -266,14 +282,15 @@ impl Cluster {
     }
 }
 
-async fn connect(name: &str, kubeconfig: &Path) -> Result<Client, ClusterError> {
+async fn connect(name: &str, kubeconfig: &Path, context: Option<&str>) -> Result<Client, ClusterError> {
     let unreachable = |message: String| ClusterError::Unreachable {
         name: name.to_owned(),
         kubeconfig: kubeconfig.to_owned(),
         message,
     };
     let read = Kubeconfig::read_from(kubeconfig).map_err(|e| unreachable(e.to_string()))?;
-    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(read, &options).await;
     let mut config = config.map_err(|e| unreachable(e.to_string()))?;
     // The client would try again by itself what was answered with 429 or 503: an eviction that a budget refused
     // would look like one that took long.

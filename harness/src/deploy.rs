@@ -2,15 +2,16 @@
 
 mod manifest;
 mod ready;
+mod remove;
 
 pub use manifest::{Manifest, ManifestError};
+pub(crate) use remove::{namespace_of, sweep_namespace_of};
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
-use k8s_openapi::api::core::v1::{Container, Namespace, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -103,12 +104,7 @@ impl TierFacts {
 impl Deployment {
     /// A deployment in a namespace of its own.
     pub fn new(client: Client, manifests: &Path, run: &str) -> Self {
-        Self {
-            client,
-            namespace: format!("spanproof-{run}"),
-            run: run.to_owned(),
-            manifests: manifests.to_owned(),
-        }
+        Self { client, namespace: namespace_of(run), run: run.to_owned(), manifests: manifests.to_owned() }
     }
 
     /// The namespace.
@@ -165,37 +161,6 @@ impl Deployment {
         }
         Ok(())
     }
-
-    /// Takes the run's queues and ledgers off the nodes' disks, then removes everything that it made.
-    pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
-        // Nothing may write any more while the directories are swept; and nothing is worth a grace period.
-        let now = DeleteParams::default().grace_period(0);
-        for name in ["emit", "agent"] {
-            delete::<k8s_openapi::api::apps::v1::DaemonSet>(&self.client, &self.namespace, name, &now)
-                .await?;
-        }
-        delete::<k8s_openapi::api::apps::v1::Deployment>(&self.client, &self.namespace, "gateway", &now)
-            .await?;
-        delete::<k8s_openapi::api::apps::v1::StatefulSet>(&self.client, &self.namespace, "sink", &now)
-            .await?;
-        let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink, gateway)");
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        pods.delete_collection(&now, &labels).await.map_err(|source| DeployError::Api {
-            action: "delete",
-            object: "the run's pods".to_owned(),
-            source: Box::new(source),
-        })?;
-        ready::await_no_pods(&self.client, &self.namespace, &labels, patience).await?;
-        let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
-        for object in &mut sweep {
-            self.patch(object, &Tier::default(), images)?;
-            object.apply(&self.client).await?;
-        }
-        for object in &sweep {
-            object.await_ready(&self.client, patience).await?;
-        }
-        remove_namespace(&self.client, &self.namespace, patience).await
-    }
 }
 
 /// The tier's manifests, with a scenario's patches.
@@ -235,41 +200,6 @@ pub async fn apply_metrics_server(
         object.await_ready(client, patience).await?;
     }
     Ok(())
-}
-
-/// Removes a namespace, and waits until it is gone.
-pub async fn remove_namespace(client: &Client, name: &str, patience: Duration) -> Result<(), DeployError> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    match namespaces.delete(name, &DeleteParams::default()).await {
-        Ok(_) => ready::await_gone(namespaces, name, patience).await,
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(DeployError::Api {
-            action: "delete",
-            object: format!("namespace {name}"),
-            source: Box::new(source),
-        }),
-    }
-}
-
-async fn delete<K>(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    params: &DeleteParams,
-) -> Result<(), DeployError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
-    match objects.delete(name, params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(DeployError::Api {
-            action: "delete",
-            object: format!("{} {name}", K::kind(&())),
-            source: Box::new(source),
-        }),
-    }
 }
 
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>

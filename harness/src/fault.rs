@@ -17,6 +17,7 @@ pub use upgrade::upgrade;
 pub use wait::{need, wait};
 
 use crate::cluster::Images;
+use crate::journal::{Journal, JournalError};
 use crate::load::{LinkError, LoadStatus, Probes};
 use crate::record::{Event, RecordError, Recorder};
 use crate::scenario::{Rate, StepPath};
@@ -98,6 +99,9 @@ pub enum FaultError {
     /// The timeline cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// What undoes it cannot be written down, so it is not done.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// What the probes said longer ago says nothing about now.
@@ -108,7 +112,12 @@ impl FaultError {
     const fn is_blind(&self) -> bool {
         matches!(
             self,
-            Self::Api { .. } | Self::Link(_) | Self::Blind { .. } | Self::Record(_) | Self::Interrupted
+            Self::Api { .. }
+                | Self::Link(_)
+                | Self::Blind { .. }
+                | Self::Record(_)
+                | Self::Journal(_)
+                | Self::Interrupted
         )
     }
 
@@ -131,6 +140,8 @@ pub struct Stage<'a> {
     pub seed: u64,
     /// Where everything is recorded.
     pub recorder: Recorder,
+    /// What undoes a fault is in it before the fault begins.
+    pub journal: Journal,
     /// What there is, as watches show it.
     pub world: watch::Receiver<World>,
     /// How many gateways there are when all is well.

@@ -2,6 +2,7 @@
 
 mod availability;
 mod balance;
+mod control;
 mod faults;
 mod gateways_moved;
 mod hpa;
@@ -17,6 +18,7 @@ mod story;
 mod unexpected;
 mod usage;
 
+pub use control::ControlJudgement;
 pub use usage::Usage;
 
 use crate::record::{FORMAT, Record};
@@ -80,6 +82,9 @@ pub struct Judgement {
     pub scenario: String,
     /// Fail beats inconclusive beats pass.
     pub verdict: Verdict,
+    /// What the control that this was came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlJudgement>,
     /// The count.
     pub spans: Counts,
     /// Each check.
@@ -120,11 +125,23 @@ pub fn judge(record: &Record) -> Judgement {
             check.reason.clone_from(missing);
         }
     }
+    // A control is red for its own reason, or says nothing.
+    let void = control::void(record, &story);
+    if let Some(void) = &void {
+        for check in checks.iter_mut().filter(|check| check.verdict == Verdict::Fail) {
+            check.verdict = Verdict::Inconclusive;
+            check.reason = format!("the control shows nothing: {void}; seen was: {}", check.reason);
+        }
+        let (name, evidence) = ("control", serde_json::json!({}));
+        checks.push(Check::new(name, Verdict::Inconclusive, void.clone(), evidence));
+    }
+    let control = control::judge(record, void, &checks);
     let worst = checks.iter().map(|check| check.verdict).max();
     Judgement {
         format: FORMAT,
         scenario: record.scenario.name.clone(),
         verdict: worst.unwrap_or(Verdict::Inconclusive),
+        control,
         spans: account.counts,
         checks,
         faults: story.faults.iter().map(story::FaultStory::public).collect(),

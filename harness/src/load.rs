@@ -119,6 +119,11 @@ impl Probes {
         self.emitters.len()
     }
 
+    /// How many sinks there are.
+    pub fn sinks(&self) -> u16 {
+        u16::try_from(self.sinks.len()).unwrap_or(u16::MAX)
+    }
+
     /// Each stream's node.
     pub fn streams(&self) -> BTreeMap<Stream, String> {
         let numbered = (1..).zip(&self.emitters);

@@ -91,7 +91,10 @@ pub fn verdict(judgement: &Judgement) -> String {
     let spans = &judgement.spans;
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{}: {}  (seed {})", judgement.scenario, word(judgement.verdict), judgement.seed);
+    let control = judgement.control.as_ref();
+    let which = control.map_or_else(String::new, |control| format!(", control {}", control.name));
+    let (verdict, seed) = (word(judgement.verdict), judgement.seed);
+    let _ = writeln!(text, "{}{which}: {verdict}  (seed {seed})", judgement.scenario);
     let _ = writeln!(
         text,
         "acknowledged {} · lost {} · duplicated {}",
@@ -101,6 +104,11 @@ pub fn verdict(judgement: &Judgement) -> String {
     );
     for check in &judgement.checks {
         let _ = writeln!(text, "  {:<12} {:<15} {}", word(check.verdict), check.name, check.reason);
+    }
+    // One that shows nothing is among the checks.
+    if let Some(control) = control.filter(|control| control.verdict != Verdict::Inconclusive) {
+        let colour = if control.verdict == Verdict::Pass { "RED" } else { "NOT RED" };
+        let _ = writeln!(text, "  {colour:<12} control         {}", control.reason);
     }
     if !judgement.usage.is_empty() {
         let used = judgement.usage.iter().map(|(app, usage)| {

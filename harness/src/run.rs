@@ -1,6 +1,7 @@
 //! A run from its first moment to its verdict, in the order in which it happens.
 
 mod collect;
+mod remove;
 mod steady;
 mod steps;
 
@@ -8,11 +9,13 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::deploy::{DeployError, Deployment, TierFacts};
 use crate::fault::Stage;
+use crate::journal::{Current, Journal, JournalError};
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{self, LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
 use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
+use crate::restore::Undo;
 use crate::scenario::{Rate, Scenario, Share, StepPath};
 use crate::settle::{Settling, Sight};
 use crate::world::World;
@@ -38,6 +41,8 @@ pub struct Options {
     pub manifests: PathBuf,
     /// Leave what was deployed: the cluster is removed right afterwards.
     pub leave: bool,
+    /// Is given the run's journal.
+    pub journal: Current,
 }
 
 /// What a run came to.
@@ -59,6 +64,9 @@ pub enum RunError {
     /// The run folder cannot be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// What undoes it cannot be written down, so nothing is done.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The tier is not there.
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -87,14 +95,20 @@ pub async fn run(
     let clock = Clock::start();
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
-    let folder = options.out.join(format!("{}-{short}", scenario.name));
+    let name = match &scenario.control {
+        Some(control) => format!("{}-{control}", scenario.name),
+        None => scenario.name.clone(),
+    };
+    let folder = options.out.join(format!("{name}-{short}"));
     let recorder = Recorder::create(&folder, clock)?;
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
     recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
-    progress.say(&format!("{}: run {short}, seed {seed}, recorded in {}", scenario.name, folder.display()));
+    progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
 
+    let journal = Journal::create(&folder, &short, cluster.place())?;
+    options.journal.set(&journal);
     let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
     let going = Run {
         cluster,
@@ -103,10 +117,12 @@ pub async fn run(
         progress,
         cancel,
         recorder: &recorder,
+        journal: &journal,
         deployment: &deployment,
         id,
         short,
     };
+    journal.open(Undo::namespace(&going.short))?;
     let carried_out = going.carry_out().await;
     let judged = match carried_out {
         Ok(()) => match recorder.event(Event::Ended) {
@@ -122,9 +138,7 @@ pub async fn run(
     };
     let mut left_behind = None;
     if !options.leave {
-        progress.say("removing the tier, and its queues from the nodes");
-        left_behind =
-            deployment.remove(cluster.images(), PATIENCE).await.err().map(|error| error.to_string());
+        left_behind = going.remove().await;
     }
     let judgement = judged?;
     Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled(), left_behind })
@@ -144,6 +158,7 @@ struct Run<'a> {
     progress: &'a Progress,
     cancel: &'a CancellationToken,
     recorder: &'a Recorder,
+    journal: &'a Journal,
     deployment: &'a Deployment,
     id: u64,
     short: String,
@@ -208,6 +223,7 @@ impl Run<'_> {
             run: self.short.clone(),
             seed: self.options.seed,
             recorder: self.recorder.clone(),
+            journal: self.journal.clone(),
             world,
             wanted,
             images: self.cluster.images(),

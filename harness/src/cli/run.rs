@@ -4,11 +4,14 @@ use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
 use spanproof::cluster::{Cluster, Request};
-use spanproof::judge::Verdict;
+use spanproof::journal::{Current, Journal};
+use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
 use spanproof::run::{self, RunError};
-use spanproof::scenario::{Measure, Scenario};
+use spanproof::scenario::{Measure, Scenario, ScenarioError};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +35,13 @@ pub(super) struct Options {
     /// Set a field of the scenario, by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
+    /// Run a control of the scenario instead: the same with one thing broken on purpose
+    #[arg(long = "control", value_name = "NAME", conflicts_with = "controls")]
+    control: Vec<String>,
+    /// Run the scenario, and then each of its controls: passes if the scenario does and each control is red by the
+    /// checks that it names
+    #[arg(long)]
+    controls: bool,
     /// The folder of the manifests
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
@@ -49,16 +59,15 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let scenarios: Result<Vec<_>, _> =
-        options.scenarios.iter().map(|path| Scenario::load(path, &options.sets)).collect();
-    let scenarios = scenarios.map_err(|error| (Report::new(error), End::BadInput))?;
+    let scenarios = scenarios(options).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();
-    tokio::spawn(on_signals(cancel.clone(), progress.clone()));
+    let (journal, outlived) = (Current::default(), Arc::new(AtomicBool::new(false)));
+    tokio::spawn(on_signals(cancel.clone(), progress.clone(), journal.clone(), outlived.clone()));
 
     let manifests = run::manifests_dir(options.manifests.as_deref());
-    for (path, scenario) in options.scenarios.iter().zip(&scenarios) {
+    for (path, scenario) in &scenarios {
         spanproof::deploy::check(&manifests, &scenario.tier)
             .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
         spanproof::load::check(scenario)
@@ -68,7 +77,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
         name: options.cluster.clone(),
         keep: options.keep,
         collectors: collectors(&scenarios),
-        metrics: scenarios.iter().any(|scenario| scenario.tier.has(Measure::Hpa)),
+        metrics: scenarios.iter().any(|(_, scenario)| scenario.tier.has(Measure::Hpa)),
         manifests: manifests.clone(),
     };
     let say = |message: &str| progress.say(message);
@@ -79,8 +88,12 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     };
     let cluster = acquired.map_err(|error| (Report::new(error), End::HarnessFailed))?;
 
-    let ended = run_all(&cluster, &scenarios, options, seed, manifests, &progress, &cancel).await;
-    if !cluster.stays() {
+    outlived.store(cluster.outlives(), Ordering::Relaxed);
+    let told =
+        run::Options { out: options.out.clone(), seed, manifests, leave: false, journal: journal.clone() };
+    let ended = run_all(&cluster, &scenarios, &told, options.controls, &progress, &cancel).await;
+    let goes = !cluster.stays();
+    if goes {
         progress.say("removing the cluster");
     }
     let released = cluster.release().await;
@@ -91,27 +104,50 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     }
     let end = end?;
     released.map_err(|error| (Report::new(error), End::HarnessFailed))?;
+    if let Some(journal) = journal.get().filter(|_| goes) {
+        journal.close_with_cluster().map_err(|error| (Report::msg(error.to_string()), End::HarnessFailed))?;
+    }
     Ok(end)
+}
+
+/// What is run, in order: each file's scenario; or those of its controls that are asked for; or both.
+fn scenarios(options: &Options) -> Result<Vec<(PathBuf, Scenario)>, ScenarioError> {
+    let mut all = Vec::new();
+    for path in &options.scenarios {
+        let scenario = Scenario::load(path, &options.sets)?;
+        let under = |name: &String| Ok((path.clone(), scenario.under(path, name)?));
+        let controls: Vec<String> = if options.controls {
+            scenario.controls.iter().map(|control| control.name.clone()).collect()
+        } else {
+            options.control.clone()
+        };
+        let controls = controls.iter().map(under).collect::<Result<Vec<_>, _>>()?;
+        if options.control.is_empty() {
+            all.push((path.clone(), scenario));
+        }
+        all.extend(controls);
+    }
+    Ok(all)
+}
+
+/// What a run adds to how the command ends. Where the controls are run with their scenario, each must be red as it says.
+fn counts_as(judgement: &Judgement, controls: bool) -> Verdict {
+    let control = judgement.control.as_ref().filter(|_| controls);
+    control.map_or(judgement.verdict, |control| control.verdict)
 }
 
 async fn run_all(
     cluster: &Cluster,
-    scenarios: &[Scenario],
-    options: &Options,
-    seed: u64,
-    manifests: PathBuf,
+    scenarios: &[(PathBuf, Scenario)],
+    options: &run::Options,
+    controls: bool,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> (Result<End, Complaint>, Vec<PathBuf>) {
     let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
-    for (index, scenario) in scenarios.iter().enumerate() {
+    for (index, (_, scenario)) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
-        let told = run::Options {
-            out: options.out.clone(),
-            seed,
-            manifests: manifests.clone(),
-            leave: last && !cluster.stays(),
-        };
+        let told = run::Options { leave: last && !cluster.stays(), ..options.clone() };
         let outcome = match run::run(cluster, scenario, &told, progress, cancel).await {
             Ok(outcome) => outcome,
             Err(RunError::Interrupted) => return (Ok(End::Interrupted), folders),
@@ -126,7 +162,7 @@ async fn run_all(
         if outcome.interrupted {
             return (Ok(End::Interrupted), folders);
         }
-        worst = worst.max(outcome.judgement.verdict);
+        worst = worst.max(counts_as(&outcome.judgement, controls));
     }
     (Ok(End::Judged(worst)), folders)
 }
@@ -145,15 +181,21 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn collectors(scenarios: &[Scenario]) -> Vec<String> {
-    let mut versions: Vec<_> = scenarios.iter().flat_map(Scenario::collectors).map(str::to_owned).collect();
+fn collectors(scenarios: &[(PathBuf, Scenario)]) -> Vec<String> {
+    let all = scenarios.iter().flat_map(|(_, scenario)| scenario.collectors());
+    let mut versions: Vec<_> = all.map(str::to_owned).collect();
     versions.sort();
     versions.dedup();
     versions
 }
 
-/// The first Ctrl-C (or SIGTERM) heals, collects and judges; the second ends at once.
-async fn on_signals(cancel: CancellationToken, progress: Progress) {
+/// The first Ctrl-C (or SIGTERM) heals, collects and judges; the second ends at once, and says what is left to undo.
+async fn on_signals(
+    cancel: CancellationToken,
+    progress: Progress,
+    journal: Current,
+    outlived: Arc<AtomicBool>,
+) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -165,5 +207,15 @@ async fn on_signals(cancel: CancellationToken, progress: Progress) {
     progress.say("interrupted: healing and collecting (once more ends at once)");
     next().await;
     progress.finish();
+    if let Some(last_word) = last_word(journal.get().as_ref(), outlived.load(Ordering::Relaxed)) {
+        progress.say(&last_word);
+    }
     std::process::exit(130);
+}
+
+/// What a run that ends at once leaves to undo; nothing, if there is no run or it has undone all.
+fn last_word(journal: Option<&Journal>, outlived: bool) -> Option<String> {
+    let reminder = journal?.reminder()?;
+    let goes = || "ended at once: the cluster is being removed, and all that the run did with it".to_owned();
+    Some(if outlived { reminder } else { goes() })
 }

@@ -3,6 +3,7 @@
 use super::{FaultError, Stage};
 use crate::load::{LinkError, LoadStatus};
 use crate::record::Event;
+use crate::restore::Undo;
 use crate::scenario::{Answers, Backend, Span};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ pub async fn backend(stage: &Stage<'_>, told: &Backend) -> Result<(), FaultError
     if told.answers == Answers::Ok {
         return heal(stage).await;
     }
+    stage.journal.open(Undo::backend(&stage.namespace, stage.probes.sinks()))?;
     let fault = stage.begin(&told.fault(), &told.target(), Vec::new())?;
     let began = Instant::now();
     let before = stage.status.borrow().misbehaved;
@@ -59,6 +61,8 @@ async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
         }
     };
     if result.is_ok() {
+        let backend = |undo: &Undo| matches!(undo, Undo::Backend(_));
+        stage.journal.close_all("the backend takes spans again", backend)?;
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
     stage.end(fault, result)

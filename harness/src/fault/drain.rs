@@ -2,15 +2,14 @@
 //! Uncordons it afterwards, whatever happened, if it was this drain that cordoned it.
 
 use super::eviction::{await_gone, evict};
-use super::{CORDONED_BY, FaultError, Stage, target};
+use super::{FaultError, Stage, target};
 use crate::record::Event;
-use crate::restore::uncordon;
+use crate::restore::{Cordon, Did, Undo};
 use crate::scenario::Drain;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -83,7 +82,7 @@ async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), Fau
     stage.drained.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned());
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options)).await;
-    let undone = undo(stage, &nodes, node).await;
+    let undone = undo(stage, node).await;
     let healed = match &undone {
         Ok(()) => stage.await_gateways(options.deadline.duration()).await,
         Err(_) => Ok(()),
@@ -102,7 +101,7 @@ async fn cordon_and_evict(
     options: &Drain,
 ) -> Result<(), FaultError> {
     let until = Instant::now() + options.deadline.duration();
-    cordon(stage, nodes, node).await?;
+    cordon(stage, node).await?;
     let all: Api<Pod> = Api::all(stage.client.clone());
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
     let pods = all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items;
@@ -159,26 +158,23 @@ async fn move_away(
 }
 
 /// Marks a node unschedulable, and whose doing that is. One that somebody else cordoned stays theirs.
-async fn cordon(stage: &Stage<'_>, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
-    let found = nodes.get(node).await.map_err(FaultError::api("get", node))?;
-    if found.spec.is_some_and(|spec| spec.unschedulable == Some(true)) {
-        let message = format!("{node} was cordoned before, by somebody else: it stays so");
-        stage.recorder.event(Event::Note { message })?;
+async fn cordon(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
+    let undo = stage.journal.open(Undo::cordon(node, &stage.run))?;
+    let ours = Cordon::new(node, &stage.run).set(&stage.client).await;
+    if ours.map_err(FaultError::api("cordon", node))? {
+        stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: true })?;
         return Ok(());
     }
-    let patch =
-        json!({"metadata": {"annotations": {CORDONED_BY: stage.run}}, "spec": {"unschedulable": true}});
-    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await;
-    patched.map_err(FaultError::api("cordon", node))?;
-    stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: true })?;
-    Ok(())
+    stage.journal.close(undo, "it is somebody else's")?;
+    let message = format!("{node} was cordoned before, by somebody else: it stays so");
+    Ok(stage.recorder.event(Event::Note { message })?)
 }
 
 /// Uncordons a node that this run cordoned, trying until the API server has heard it.
-async fn undo(stage: &Stage<'_>, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
+async fn undo(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
     let until = Instant::now() + UNDO_PATIENCE;
     loop {
-        let trying = tokio::time::timeout(Duration::from_secs(10), uncordon_ours(stage, nodes, node));
+        let trying = tokio::time::timeout(Duration::from_secs(10), uncordon_ours(stage, node));
         let tried = trying.await.unwrap_or_else(|_| {
             Err(FaultError::Deadline {
                 awaited: format!("the API server to hear that {node} is schedulable again"),
@@ -193,17 +189,13 @@ async fn undo(stage: &Stage<'_>, nodes: &Api<Node>, node: &str) -> Result<(), Fa
     }
 }
 
-async fn uncordon_ours(stage: &Stage<'_>, nodes: &Api<Node>, node: &str) -> Result<(), FaultError> {
-    let found = nodes.get(node).await.map_err(FaultError::api("get", node))?;
-    if found.annotations().get(CORDONED_BY) != Some(&stage.run) {
-        return Ok(());
-    }
-    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(uncordon())).await;
-    let spec = patched.map_err(FaultError::api("uncordon", node))?.spec.unwrap_or_default();
-    if spec.unschedulable != Some(true) {
+async fn uncordon_ours(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
+    let lifted = Cordon::new(node, &stage.run).lift(&stage.client).await;
+    if lifted.map_err(FaultError::api("uncordon", node))? == Did::Undid {
         stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: false })?;
     }
-    Ok(())
+    let cordon = Undo::cordon(node, &stage.run);
+    Ok(stage.journal.close_all("uncordoned", |open| *open == cordon)?)
 }
 
 /// Evicts pods at the same moment, each to its end.
@@ -224,6 +216,7 @@ pub(super) async fn evict_together(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn pod(value: serde_json::Value) -> Pod {
         serde_json::from_value(value).unwrap()

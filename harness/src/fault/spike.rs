@@ -3,6 +3,7 @@
 use super::{FaultError, Stage, pods_state};
 use crate::load::LoadStatus;
 use crate::record::Event;
+use crate::restore::Undo;
 use crate::scenario::{Rate, Spike};
 use crate::world::World;
 use std::time::Duration;
@@ -15,6 +16,8 @@ const MEASURED: Duration = Duration::from_secs(4);
 /// Offers the spike's rate, and the scenario's own again afterwards, whatever happens.
 pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> {
     let usual = stage.rate.ok_or(FaultError::HasProfile)?;
+    let offered = Rate::per_second(usual.in_a_second() * stage.share);
+    let undo = stage.journal.open(Undo::rate(&stage.namespace, offered))?;
     let fault = stage.begin("spike", &options.rate.to_string(), Vec::new())?;
     let before = stage.world.borrow().autoscaler("gateway").map(|hpa| hpa.desired);
     let spiked = stage.unless_cancelled(async {
@@ -44,6 +47,7 @@ pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> 
     let spiked = spiked.await;
     let ended = change(stage, usual).await;
     if ended.is_ok() {
+        stage.journal.close(undo, "the emitters were told the load's own rate")?;
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
     stage.end(fault, spiked.and(ended))

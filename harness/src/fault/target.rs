@@ -7,8 +7,8 @@ use crate::scenario::{ForEach, NodeRole, NodeSelector, PodRole, PodSelector, Ste
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use spanproof_ledger::hash;
-use std::collections::BTreeMap;
+use spanproof_ledger::{SinkLedger, hash};
+use std::cmp::Reverse;
 use std::sync::PoisonError;
 
 /// For how long back deliveries are counted, in seconds.
@@ -128,30 +128,22 @@ fn node_of(pod: &Pod) -> Option<String> {
 /// The gateway that delivered most of late, as the sinks' books have it.
 async fn busiest_gateway(stage: &Stage<'_>) -> Result<Option<String>, FaultError> {
     let here: Vec<String> = stage.gateway_pods().await?.iter().map(ResourceExt::name_any).collect();
-    let mut deliveries = Vec::new();
-    for ledger in stage.probes.sink_ledgers().await? {
-        deliveries.extend(
-            ledger.by_second().map(|(second, _, gateway, spans)| (second, gateway.to_owned(), spans)),
-        );
-    }
-    Ok(busiest(&here, deliveries.iter().map(|(second, gateway, spans)| (*second, gateway.as_str(), *spans))))
+    let ledgers = stage.probes.sink_ledgers().await?;
+    let deliveries = ledgers.iter().flat_map(SinkLedger::by_second);
+    let deliveries: Vec<_> = deliveries.map(|(second, _, gateway, spans)| (second, gateway, spans)).collect();
+    Ok(busiest(&here, &deliveries))
 }
 
-/// Of the gateways that are here, the one with the most spans in the last seconds that are told of; of several, the first
-/// by name; none if none of them delivered anything.
-fn busiest<'a>(
-    here: &[String],
-    deliveries: impl Iterator<Item = (u64, &'a str, u64)> + Clone,
-) -> Option<String> {
-    let last = deliveries.clone().map(|(second, ..)| second).max()?;
-    let mut spans: BTreeMap<&str, u64> = BTreeMap::new();
-    for (second, gateway, count) in deliveries {
-        if second + WINDOW_S > last && here.iter().any(|name| name == gateway) {
-            *spans.entry(gateway).or_default() += count;
-        }
-    }
-    let most = spans.values().copied().max()?;
-    spans.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.to_owned())
+/// Of the gateways that are here, the one with the most spans in the last seconds that are told of; of several, the one
+/// with the most spans ever, and of several the first by name; none if none is here.
+fn busiest(here: &[String], deliveries: &[(u64, &str, u64)]) -> Option<String> {
+    let last = deliveries.iter().map(|(second, ..)| *second).max().unwrap_or_default();
+    let spans = |name: &str, since: u64| -> u64 {
+        let its = deliveries.iter().filter(|(second, gateway, _)| *gateway == name && *second >= since);
+        its.map(|(.., spans)| spans).sum()
+    };
+    let of_late = (last + 1).saturating_sub(WINDOW_S);
+    here.iter().max_by_key(|name| (spans(name, of_late), spans(name, 0), Reverse(*name))).cloned()
 }
 
 /// One of them, by the run's seed and the step: the same of as many again.
@@ -171,12 +163,13 @@ mod tests {
     fn the_busiest_gateway_is_here_and_delivered_most_of_late() {
         let here = ["a", "b", "c"].map(str::to_owned);
         let deliveries = [(10, "a", 900), (20, "gone", 500), (21, "b", 30), (25, "c", 20), (29, "c", 20)];
-        let of = |deliveries: &[(u64, &'static str, u64)]| busiest(&here, deliveries.iter().copied());
+        let of = |deliveries: &[(u64, &'static str, u64)]| busiest(&here, deliveries);
         assert_eq!(of(&deliveries).as_deref(), Some("c"));
         assert_eq!(of(&deliveries[..4]).as_deref(), Some("b"), "what is long ago does not count");
         assert_eq!(of(&[(1, "b", 5), (1, "a", 5)]).as_deref(), Some("a"));
-        assert_eq!(of(&[(1, "gone", 5)]), None);
-        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[(1, "c", 5), (90, "gone", 5)]).as_deref(), Some("c"), "rather long ago than never");
+        assert_eq!(of(&[]).as_deref(), Some("a"));
+        assert_eq!(busiest(&[], &[(1, "a", 5)]), None);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use super::{FaultError, Stage, pods_state};
 use crate::record::Event;
+use crate::restore::{self, Image, Undo};
 use crate::scenario::{Part, Upgrade};
 use crate::world::{Kind, World};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -52,8 +53,27 @@ const fn kind(part: Part) -> Kind {
     }
 }
 
+/// What takes the roll-out back: it is meant to stay, so it is closed when the tier is removed.
+async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), FaultError> {
+    let undo = Image {
+        namespace: stage.namespace.clone(),
+        workload: match part {
+            Part::Gateways => restore::Kind::Deployment,
+            Part::Agents => restore::Kind::DaemonSet,
+        },
+        name: part.app().to_owned(),
+        container: CONTAINER.to_owned(),
+        image: String::new(),
+        set: image.to_owned(),
+    };
+    let undo = undo.before(&stage.client).await.map_err(FaultError::api("get", part.app()))?;
+    stage.journal.open(Undo::Image(undo))?;
+    Ok(())
+}
+
 /// Sets the Collector's image; the generation of the specification that says so.
 async fn set_image(stage: &Stage<'_>, part: Part, image: &str) -> Result<u64, FaultError> {
+    open_undo(stage, part, image).await?;
     let containers = json!([{"name": CONTAINER, "image": image}]);
     let patch = Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": containers}}}}));
     let (app, params) = (part.app(), PatchParams::default());

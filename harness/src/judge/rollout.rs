@@ -72,12 +72,21 @@ fn rollout(
         Part::Gateways => record.environment.pdb_minimum as usize,
         Part::Agents => 0,
     };
+    // What else took gateways away at the same time: maxUnavailable says nothing about that.
+    let others: Vec<String> = story
+        .faults
+        .iter()
+        .filter(|other| !other.gateways.is_empty() && other.name != fault.name)
+        .filter(|other| app == "gateway" && other.start < end && other.over() > start)
+        .map(|other| format!("{} of {}", other.name, other.target))
+        .collect();
     let deadline = upgrade.deadline.duration().as_secs_f64();
     let evidence = json!({
         "rollout": target,
         "seconds": rounded(end - start),
         "deadline_s": deadline,
         "least_ready": bounds.least_ready,
+        "beside": others,
         "most": bounds.most_pods,
         "floor": floor,
         "fewest_ready": fewest,
@@ -98,7 +107,7 @@ fn rollout(
     } else if end - start > deadline {
         let took = end - start;
         (Verdict::Fail, format!("{target} took {took:.0}s; the limit is {deadline}s"))
-    } else if fewest < bounds.least_ready {
+    } else if fewest < bounds.least_ready && others.is_empty() {
         let least = bounds.least_ready;
         (
             Verdict::Fail,

@@ -6,12 +6,11 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 use spanproof::cluster::{self, Cluster, Images, Request};
+use spanproof::journal::Current;
 use spanproof::judge::{Check, Verdict};
-use spanproof::record::{Event, Record};
 use spanproof::report::Progress;
 use spanproof::run::{self, Options, Outcome, manifests_dir};
 use spanproof::scenario::Scenario;
-use spanproof::world::{Kind, Object};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -70,17 +69,27 @@ fn scenario_file(name: &str) -> PathBuf {
 
 /// Runs a shipped scenario on the shared cluster.
 pub(crate) fn run(name: &str) -> Outcome {
+    run_scenario(&Scenario::load(&scenario_file(name), &[]).unwrap())
+}
+
+/// Runs a control of a shipped scenario.
+pub(crate) fn run_control(name: &str, control: &str) -> Outcome {
+    let file = scenario_file(name);
+    run_scenario(&Scenario::load(&file, &[]).unwrap().under(&file, control).unwrap())
+}
+
+fn run_scenario(scenario: &Scenario) -> Outcome {
     let shared = Shared::get();
-    let scenario = Scenario::load(&scenario_file(name), &[]).unwrap();
     let options = Options {
         out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
         seed: 20_260_101,
         manifests: manifests_dir(None),
         leave: false,
+        journal: Current::default(),
     };
     let cancel = CancellationToken::new();
     let outcome =
-        shared.block_on(run::run(&shared.cluster, &scenario, &options, &shared.progress, &cancel)).unwrap();
+        shared.block_on(run::run(&shared.cluster, scenario, &options, &shared.progress, &cancel)).unwrap();
     shared.progress.say(&spanproof::report::verdict(&outcome.judgement));
     shared.progress.say(&format!("run folder: {}", outcome.folder.display()));
     outcome
@@ -106,18 +115,6 @@ pub(crate) fn check<'a>(outcome: &'a Outcome, name: &str) -> &'a Check {
 #[track_caller]
 pub(crate) fn verdict_of(outcome: &Outcome, name: &str) -> Verdict {
     check(outcome, name).verdict
-}
-
-/// Whether no gateway and no agent went away or was restarted under load.
-pub(crate) fn nothing_restarted(outcome: &Outcome) -> bool {
-    let record = Record::read(&outcome.folder).unwrap();
-    let loaded = record.timeline.iter().skip_while(|entry| !matches!(entry.event, Event::LoadStarted { .. }));
-    let mut loaded = loaded.take_while(|entry| entry.event != Event::LoadStopped);
-    !loaded.any(|entry| match &entry.event {
-        Event::Gone { kind: Kind::Pod, .. } => true,
-        Event::Seen { object: Object::Pod(pod), .. } => pod.terminating || pod.restarts > 0,
-        _ => false,
-    })
 }
 
 /// What `spanproof analyze --json` prints of a run folder.

@@ -1,0 +1,126 @@
+//! Taking away what was deployed: queues and ledgers from the nodes' disks, then everything else.
+
+use super::{DeployError, Deployment, Manifest, RUN_LABEL, manifest, ready};
+use crate::cluster::Images;
+use crate::scenario::Tier;
+use k8s_openapi::api::apps::v1;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{DeleteParams, ListParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// The namespace of a run's own.
+pub(crate) fn namespace_of(run: &str) -> String {
+    format!("spanproof-{run}")
+}
+
+/// The namespace that the nodes are swept from when the run's own admits nothing any more.
+pub(crate) fn sweep_namespace_of(run: &str) -> String {
+    format!("spanproof-{run}-sweep")
+}
+
+impl Deployment {
+    /// Takes the run's queues and ledgers off the nodes' disks, and removes everything that it made, however much of
+    /// that is there.
+    pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = namespaces.get_opt(&self.namespace).await.map_err(api("get", "the run's namespace"))?;
+        if found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()) {
+            self.stop_writing(patience).await?;
+            self.sweep(&self.namespace, images, patience).await?;
+            remove_namespace(&self.client, &self.namespace, patience).await?;
+            // Should an earlier try have left it.
+            return remove_namespace(&self.client, &sweep_namespace_of(&self.run), patience).await;
+        }
+        // When it is gone, nothing in it writes any more.
+        ready::await_gone(namespaces, &self.namespace, patience).await?;
+        let sweep = sweep_namespace_of(&self.run);
+        remove_namespace(&self.client, &sweep, patience).await?;
+        self.make_namespace(&sweep).await?;
+        self.sweep(&sweep, images, patience).await?;
+        remove_namespace(&self.client, &sweep, patience).await
+    }
+
+    /// Nothing may write any more while the directories are swept; and nothing is worth a grace period.
+    async fn stop_writing(&self, patience: Duration) -> Result<(), DeployError> {
+        let now = DeleteParams::default().grace_period(0);
+        for name in ["emit", "agent"] {
+            delete::<v1::DaemonSet>(&self.client, &self.namespace, name, &now).await?;
+        }
+        delete::<v1::Deployment>(&self.client, &self.namespace, "gateway", &now).await?;
+        delete::<v1::StatefulSet>(&self.client, &self.namespace, "sink", &now).await?;
+        let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink, gateway)");
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        pods.delete_collection(&now, &labels).await.map_err(api("delete", "the run's pods"))?;
+        ready::await_no_pods(&self.client, &self.namespace, &labels, patience).await
+    }
+
+    /// Takes the run's directories off every node, by pods in this namespace.
+    async fn sweep(&self, from: &str, images: &Images, patience: Duration) -> Result<(), DeployError> {
+        let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
+        for object in &mut sweep {
+            self.patch(object, &Tier::default(), images)?;
+            object.metadata_mut().namespace = Some(from.to_owned());
+            // The manifest sweeps what is called as the namespace that it is in.
+            for container in object.pod_spec_mut().into_iter().flat_map(|pod| &mut pod.containers) {
+                container.args = Some(vec!["sweep".to_owned(), format!("/state/{}", self.namespace)]);
+            }
+            object.apply(&self.client).await?;
+        }
+        for object in &sweep {
+            object.await_ready(&self.client, patience).await?;
+        }
+        Ok(())
+    }
+
+    /// A namespace like the run's own.
+    async fn make_namespace(&self, name: &str) -> Result<(), DeployError> {
+        for mut object in manifest::read(&self.manifests)? {
+            if let Manifest::Namespace(namespace) = &mut object {
+                namespace.metadata.name = Some(name.to_owned());
+                object.label(RUN_LABEL, &self.run);
+                object.apply(&self.client).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes a namespace, and waits until it is gone.
+async fn remove_namespace(client: &Client, name: &str, patience: Duration) -> Result<(), DeployError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    match namespaces.delete(name, &DeleteParams::default()).await {
+        Ok(_) => ready::await_gone(namespaces, name, patience).await,
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        // It is on its way out already.
+        Err(kube::Error::Api(status)) if status.is_conflict() => {
+            ready::await_gone(namespaces, name, patience).await
+        }
+        Err(source) => Err(api("delete", format!("namespace {name}"))(source)),
+    }
+}
+
+fn api(action: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> DeployError {
+    let object = object.into();
+    move |source| DeployError::Api { action, object, source: Box::new(source) }
+}
+
+async fn delete<K>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    params: &DeleteParams,
+) -> Result<(), DeployError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
+    match objects.delete(name, params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(api("delete", format!("{} {name}", K::kind(&())))(source)),
+    }
+}

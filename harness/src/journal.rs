@@ -1,0 +1,266 @@
+//! What a run has done that must be undone, on disk before it is done: `spanproof restore` reads it when the run
+//! has died.
+//!
+//! ```text
+//! RUN/journal.jsonl        whose it is, then what is opened and what is closed, one a line
+//! CACHE/open/NAME.json     its first line, while something is open
+//! ```
+
+mod format;
+mod pointer;
+mod process;
+#[cfg(test)]
+mod tests;
+
+pub use format::{Header, Open, Place};
+pub use process::Process;
+
+use crate::restore::Undo;
+use format::{Line, What};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self as std_io, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The file's name in a run folder.
+const FILE: &str = "journal.jsonl";
+
+/// Why a journal cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A file cannot be written or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std_io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}, line {line}: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl JournalError {
+    fn damaged(path: &Path, line: usize, message: &dyn fmt::Display) -> Self {
+        Self::Damaged { path: path.to_owned(), line, message: message.to_string() }
+    }
+}
+
+fn io(path: &Path) -> impl FnOnce(std_io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io { path, source }
+}
+
+/// A run's journal. What a call of it says is on disk when the call returns.
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    header: Header,
+    path: PathBuf,
+    pointer: PathBuf,
+    lines: Mutex<Lines>,
+}
+
+/// The file. What could not be written once is torn: nothing may be written after it.
+#[derive(Debug)]
+struct Lines {
+    file: File,
+    next: u64,
+    open: Vec<Open>,
+    broken: bool,
+}
+
+/// Where the pointers are.
+fn pointers() -> PathBuf {
+    crate::cluster::cache_dir().join("open")
+}
+
+/// What a pointer points to.
+pub(crate) struct Pointed {
+    /// Whose journal it is.
+    pub(crate) header: Header,
+    /// The journal; none if its folder is gone.
+    pub(crate) journal: Result<Option<Journal>, JournalError>,
+}
+
+/// Every run that has something open, as its pointer says.
+pub(crate) fn open_runs() -> Result<Vec<Result<Pointed, JournalError>>, JournalError> {
+    let paths = pointer::all(&pointers())?;
+    let pointed = |path: &PathBuf| {
+        let header = pointer::read(path)?;
+        let journal = Journal::reopen(&header.folder);
+        Ok(Pointed { header, journal })
+    };
+    Ok(paths.iter().map(pointed).collect())
+}
+
+/// A run whose folder is gone has nothing open any more.
+pub(crate) fn forget(run: &str) -> Result<(), JournalError> {
+    pointer::remove(&pointer::path(&pointers(), run))
+}
+
+impl Journal {
+    /// A journal in a folder that has none yet, for what is named `run` in labels and annotations.
+    pub fn create(folder: &Path, run: &str, cluster: Place) -> Result<Self, JournalError> {
+        Self::create_beside(&pointers(), folder, run, cluster)
+    }
+
+    fn create_beside(
+        pointers: &Path,
+        folder: &Path,
+        run: &str,
+        cluster: Place,
+    ) -> Result<Self, JournalError> {
+        // It is found from elsewhere, too.
+        let folder = folder.canonicalize().map_err(io(folder))?;
+        let path = folder.join(FILE);
+        let header = Header::new(run, folder.clone(), cluster);
+        let first = format::line(&header).map_err(|error| JournalError::damaged(&path, 1, &error))?;
+        let file = OpenOptions::new().create_new(true).append(true).open(&path);
+        let written = file.and_then(|mut file| {
+            file.write_all(&first)?;
+            file.sync_all()?;
+            Ok(file)
+        });
+        let file = written.map_err(io(&path))?;
+        pointer::sync_dir(&folder)?;
+        let lines = Lines { file, next: 0, open: Vec::new(), broken: false };
+        let pointer = pointer::path(pointers, run);
+        Ok(Self(Arc::new(Shared { header, path, pointer, lines: Mutex::new(lines) })))
+    }
+
+    /// The journal in a run folder, to go on with; none if there is none.
+    pub(crate) fn reopen(folder: &Path) -> Result<Option<Self>, JournalError> {
+        Self::reopen_beside(&pointers(), folder)
+    }
+
+    fn reopen_beside(pointers: &Path, folder: &Path) -> Result<Option<Self>, JournalError> {
+        let path = folder.join(FILE);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(&path)(error)),
+        };
+        let content = format::read(&bytes)
+            .map_err(|damage| JournalError::damaged(&path, damage.line, &damage.message))?;
+        let Some(header) = content.header else {
+            return Ok(None); // its writer died before there was anything to undo
+        };
+        // What is torn goes: the next line must not be one with it.
+        let file = OpenOptions::new().append(true).open(&path);
+        let cut = file.and_then(|file| {
+            file.set_len(content.whole)?;
+            Ok(file)
+        });
+        let file = cut.map_err(io(&path))?;
+        let lines = Lines { file, next: content.next, open: content.open, broken: false };
+        let pointer = pointer::path(pointers, &header.run);
+        Ok(Some(Self(Arc::new(Shared { header, path, pointer, lines: Mutex::new(lines) }))))
+    }
+
+    /// Whose it is.
+    pub fn header(&self) -> &Header {
+        &self.0.header
+    }
+
+    /// Something is about to be done that this undoes; the entry's number.
+    pub fn open(&self, undo: Undo) -> Result<u64, JournalError> {
+        let mut lines = self.lines();
+        if lines.open.is_empty() {
+            pointer::write(&self.0.pointer, &self.0.header)?;
+        }
+        let value = serde_json::to_value(&undo);
+        let value = value.map_err(|error| JournalError::damaged(&self.0.path, 0, &error))?;
+        let n = self.append(&mut lines, What::Opens { undo: value })?;
+        lines.open.push(Open { n, undo: Ok(undo) });
+        Ok(n)
+    }
+
+    /// What an entry stands for was seen to be undone. Said again, it says nothing.
+    pub fn close(&self, n: u64, how: &str) -> Result<(), JournalError> {
+        self.close_each(how, |open| open.n == n)
+    }
+
+    /// What all entries of this kind stand for was seen to be undone.
+    pub fn close_all(&self, how: &str, of: impl Fn(&Undo) -> bool) -> Result<(), JournalError> {
+        self.close_each(how, |open| open.undo.as_ref().is_ok_and(&of))
+    }
+
+    /// All of it has gone with its cluster.
+    pub fn close_with_cluster(&self) -> Result<(), JournalError> {
+        self.close_each("its cluster is gone", |_| true)
+    }
+
+    fn close_each(&self, how: &str, which: impl Fn(&Open) -> bool) -> Result<(), JournalError> {
+        let mut lines = self.lines();
+        let closed: Vec<_> = lines.open.iter().filter(|open| which(open)).map(|open| open.n).collect();
+        for n in closed {
+            self.append(&mut lines, What::Closes { closes: n, how: how.to_owned() })?;
+            lines.open.retain(|open| open.n != n);
+        }
+        if lines.open.is_empty() { pointer::remove(&self.0.pointer) } else { Ok(()) }
+    }
+
+    /// What is still to be undone: what was done last comes first.
+    pub fn to_undo(&self) -> Vec<Open> {
+        self.lines().open.iter().rev().cloned().collect()
+    }
+
+    /// What is still to be undone, for people, and what undoes it; none if nothing is.
+    pub fn reminder(&self) -> Option<String> {
+        let open = self.to_undo();
+        if open.is_empty() {
+            return None;
+        }
+        let mut lines = vec!["still to be undone:".to_owned()];
+        lines.extend(open.iter().map(|open| format!("  {}", open.describe())));
+        lines.push(format!("`spanproof restore {}` does it", self.0.header.folder.display()));
+        Some(lines.join("\n"))
+    }
+
+    fn append(&self, lines: &mut Lines, what: What) -> Result<u64, JournalError> {
+        let n = lines.next;
+        let line = format::line(&Line { n, unix_ms: crate::clock::unix_ms(), what });
+        let line = line.map_err(|error| JournalError::damaged(&self.0.path, 0, &error))?;
+        if lines.broken {
+            let error = std_io::Error::other("an earlier line could not be written");
+            return Err(io(&self.0.path)(error));
+        }
+        let written = lines.file.write_all(&line).and_then(|()| lines.file.sync_data());
+        lines.broken = written.is_err();
+        written.map_err(io(&self.0.path))?;
+        lines.next += 1;
+        Ok(n)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The journal of the run that is going on, for whoever ends it at once.
+#[derive(Debug, Clone, Default)]
+pub struct Current(Arc<Mutex<Option<Journal>>>);
+
+impl Current {
+    /// This one, from now on.
+    pub(crate) fn set(&self, journal: &Journal) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
+    }
+
+    /// The run's that is going on, or was last.
+    pub fn get(&self) -> Option<Journal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

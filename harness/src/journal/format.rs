@@ -1,0 +1,174 @@
+//! What a journal's lines say, and what they come to: pure.
+
+use super::Process;
+use crate::restore::Undo;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Version of the journal's format.
+const FORMAT: u32 = 1;
+
+/// Where a cluster is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Place {
+    /// A kind cluster that this program made.
+    Kind {
+        /// Its name.
+        cluster: String,
+    },
+    /// A context of a kubeconfig.
+    Context {
+        /// Its name.
+        context: String,
+        /// The kubeconfig.
+        kubeconfig: PathBuf,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind { cluster } => write!(f, "the kind cluster {cluster}"),
+            Self::Context { context, kubeconfig } => {
+                write!(f, "the context {context} of {}", kubeconfig.display())
+            }
+        }
+    }
+}
+
+/// A journal's first line: whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the format.
+    pub journal: u32,
+    /// The version of the program that wrote it.
+    pub spanproof: String,
+    /// The run's name.
+    pub run: String,
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Where the cluster is.
+    pub cluster: Place,
+    /// The process that writes it.
+    pub process: Process,
+}
+
+impl Header {
+    /// This process's, for a run.
+    pub(super) fn new(run: &str, folder: PathBuf, cluster: Place) -> Self {
+        let spanproof = env!("CARGO_PKG_VERSION").to_owned();
+        Self { journal: FORMAT, spanproof, run: run.to_owned(), folder, cluster, process: Process::this() }
+    }
+
+    /// Whether this program can read what follows it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.journal == FORMAT {
+            return Ok(());
+        }
+        let (found, by) = (self.journal, &self.spanproof);
+        Err(format!("it is of format {found}, by spanproof {by}; this program reads format {FORMAT}"))
+    }
+}
+
+/// A line behind the first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Line {
+    /// Which, from 0 without a gap.
+    pub(super) n: u64,
+    pub(super) unix_ms: u64,
+    #[serde(flatten)]
+    pub(super) what: What,
+}
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum What {
+    /// From now on there may be something to undo. Not read as a type yet: a later version knows more of them.
+    Opens { undo: Value },
+    /// What the line of that number opened has been seen to be undone.
+    Closes { closes: u64, how: String },
+}
+
+/// Something that is still to be undone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Open {
+    /// The number of its line.
+    pub n: u64,
+    /// What undoes it; or why this program does not know.
+    pub undo: Result<Undo, String>,
+}
+
+impl Open {
+    /// What it is, for people.
+    pub fn describe(&self) -> String {
+        match &self.undo {
+            Ok(undo) => undo.describe(),
+            Err(why) => format!("entry {}: {why}", self.n),
+        }
+    }
+}
+
+/// What a journal's bytes come to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Content {
+    /// None if not even the first line was written.
+    pub(super) header: Option<Header>,
+    /// What is still to be undone, in the order in which it was done.
+    pub(super) open: Vec<Open>,
+    /// The number that the next line has.
+    pub(super) next: u64,
+    /// How many of the bytes are whole lines.
+    pub(super) whole: u64,
+}
+
+/// Where a journal is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Damage {
+    pub(super) line: usize,
+    pub(super) message: String,
+}
+
+/// Reads a journal. Its last line may be torn: then what it says had not begun when its writer died, or had been
+/// undone and will be found so.
+pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
+    let mut content = Content { header: None, open: Vec::new(), next: 0, whole: 0 };
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    for (line, text) in (1..).zip(lines) {
+        let damage = |message: String| Damage { line, message };
+        if content.header.is_none() {
+            let header: Header = serde_json::from_slice(text).map_err(|error| damage(error.to_string()))?;
+            header.check().map_err(damage)?;
+            content.header = Some(header);
+        } else {
+            let read: Line = serde_json::from_slice(text).map_err(|error| damage(error.to_string()))?;
+            if read.n != content.next {
+                return Err(damage(format!("it is numbered {}, not {}", read.n, content.next)));
+            }
+            content.next += 1;
+            match read.what {
+                What::Opens { undo } => content.open.push(Open { n: read.n, undo: typed(undo) }),
+                What::Closes { closes, .. } => content.open.retain(|open| open.n != closes),
+            }
+        }
+        content.whole += text.len() as u64;
+    }
+    Ok(content)
+}
+
+fn typed(undo: Value) -> Result<Undo, String> {
+    let kind = undo["kind"].as_str().unwrap_or_default().to_owned();
+    serde_json::from_value(undo).map_err(|error| {
+        format!("this version does not know how to undo {kind:?} ({error}): the one that made the run does")
+    })
+}
+
+/// A value as a line.
+pub(super) fn line(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}

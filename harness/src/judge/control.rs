@@ -1,0 +1,124 @@
+//! Was a control red, by the checks that it names, and for its own reason?
+
+use super::{Check, Story, Verdict};
+use crate::record::Record;
+use crate::scenario::{Control, Spoiler};
+use crate::world::Pod;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What a control came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlJudgement {
+    /// Its name.
+    pub name: String,
+    /// Pass: it was red by the checks that it names, and by no other. Fail: it was not, so those checks prove nothing.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// Why the control that a record is of shows nothing, whatever its checks say.
+pub(super) fn void(record: &Record, story: &Story) -> Option<String> {
+    let control = record.scenario.as_control()?;
+    let unmet = control.needs.iter().find_map(|need| {
+        let mut awaited = story
+            .needs
+            .iter()
+            .filter(|(what, before, _)| (what.as_str(), before) == (need.is.name(), &need.before));
+        let what = format!("{}, before step {}", need.is.name(), need.before);
+        match awaited.next() {
+            Some((.., true)) => None,
+            Some((.., false)) => Some(format!("its precondition did not come about: {what}")),
+            None => Some(format!("its precondition was never looked at: {what}")),
+        }
+    });
+    unmet.or_else(|| control.spoiled_by.iter().find_map(|spoiler| spoiled(*spoiler, story)))
+}
+
+fn spoiled(spoiler: Spoiler, story: &Story) -> Option<String> {
+    let (start, end) = story.load?;
+    match spoiler {
+        Spoiler::Restarts => ["gateway", "agent"].into_iter().find_map(|app| {
+            let Some(seen) = story.pods_within(app, start, end) else {
+                return Some(format!("nobody had looked at the pods of {app} before the load"));
+            };
+            let mut there: Vec<(String, Pod)> = Vec::new();
+            for (t, pods) in seen {
+                let left = |(name, old): &(String, Pod)| {
+                    let now = pods.iter().find(|(other, _)| other == name);
+                    now.is_none_or(|(_, now)| {
+                        now.uid != old.uid || now.terminating || now.restarts > old.restarts
+                    })
+                };
+                if let Some((name, _)) = there.iter().find(|pod| left(pod)) {
+                    return Some(format!(
+                        "{name} went away or was restarted at {t:.1}s, which the control does not allow for"
+                    ));
+                }
+                there = pods.to_vec();
+            }
+            None
+        }),
+    }
+}
+
+/// What the control that a record is of came to, by its checks.
+pub(super) fn judge(record: &Record, void: Option<String>, checks: &[Check]) -> Option<ControlJudgement> {
+    let control = record.scenario.as_control()?;
+    let (verdict, reason) = match void {
+        Some(reason) => (Verdict::Inconclusive, reason),
+        None => colour(control, checks),
+    };
+    Some(ControlJudgement { name: control.name.clone(), verdict, reason })
+}
+
+fn colour(control: &Control, checks: &[Check]) -> (Verdict, String) {
+    let of = |name: &String| checks.iter().find(|check| check.name == *name);
+    let red: BTreeSet<&String> =
+        checks.iter().filter(|check| check.verdict == Verdict::Fail).map(|check| &check.name).collect();
+    let unseen = control.red.iter().filter(|name| !red.contains(name));
+    let unseen = unseen.map(|name| match of(name) {
+        Some(check) => (check.verdict, format!("`{name}` did not fail: {}", check.reason)),
+        None => (Verdict::Inconclusive, format!("`{name}` was not judged")),
+    });
+    // One that passed says more than one that says nothing.
+    if let Some((verdict, reason)) = unseen.min_by_key(|(verdict, _)| *verdict) {
+        let verdict = if verdict == Verdict::Pass { Verdict::Fail } else { verdict };
+        return (verdict, reason);
+    }
+    let declared = |name: &String| control.red.contains(name) || control.also.contains(name);
+    if let Some(check) = red.iter().find(|name| !declared(name)).and_then(|name| of(name)) {
+        return (Verdict::Fail, format!("`{}` failed too: {}", check.name, check.reason));
+    }
+    let named: Vec<_> = red.iter().map(|name| format!("`{name}`")).collect();
+    (Verdict::Pass, format!("red by {}, as it must be: {}", named.join(", "), control.why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn control() -> Control {
+        serde_json::from_value(json!({"name": "x", "why": "y", "red": ["pdb"], "also": ["availability"]}))
+            .unwrap()
+    }
+
+    fn coloured(checks: &[(&str, Verdict)]) -> Verdict {
+        let checks: Vec<_> =
+            checks.iter().map(|(name, verdict)| Check::new(name, *verdict, "because", json!({}))).collect();
+        colour(&control(), &checks).0
+    }
+
+    #[test]
+    fn it_must_be_red_by_what_it_names_and_by_nothing_else() {
+        use Verdict::{Fail, Inconclusive, Pass};
+        assert_eq!(coloured(&[("pdb", Fail), ("loss", Pass)]), Pass);
+        assert_eq!(coloured(&[("pdb", Fail), ("availability", Fail)]), Pass);
+        assert_eq!(coloured(&[("pdb", Fail), ("loss", Fail)]), Fail);
+        assert_eq!(coloured(&[("pdb", Pass), ("availability", Fail)]), Fail);
+        assert_eq!(coloured(&[("pdb", Inconclusive)]), Inconclusive);
+        assert_eq!(coloured(&[("loss", Pass)]), Inconclusive, "a check that was not there proves nothing");
+    }
+}

@@ -1,0 +1,161 @@
+//! A run that died, found and restored.
+
+use super::found::found;
+use super::replay::replay;
+use super::{Became, Hands, Line, RestoreError, Restored, Say, Undo};
+use crate::cluster;
+use crate::journal::{self, Header, Journal, JournalError, Place};
+use std::path::Path;
+
+/// A run that left something, or may have.
+#[derive(Debug)]
+pub struct DeadRun {
+    header: Header,
+    /// None if its folder is gone, or what is there cannot be read.
+    journal: Option<Journal>,
+    /// Why it cannot be read.
+    unreadable: Option<JournalError>,
+}
+
+/// The runs that left something open, or the one that is asked for: by its folder, or by its name. A run folder without
+/// a journal has nothing to undo.
+pub fn find(run: Option<&str>) -> Result<Vec<Result<DeadRun, JournalError>>, RestoreError> {
+    let Some(run) = run else {
+        return Ok(all()?);
+    };
+    let folder = Path::new(run);
+    if folder.join("timeline.jsonl").is_file() {
+        let journal = Journal::reopen(folder)?;
+        let dead = |journal: Journal| DeadRun {
+            header: journal.header().clone(),
+            journal: Some(journal),
+            unreadable: None,
+        };
+        return Ok(journal.map(dead).map(Ok).into_iter().collect());
+    }
+    let mut all = all()?;
+    let name = |dead: &Result<DeadRun, JournalError>| {
+        dead.as_ref().map_or_else(|_| String::new(), |it| it.name().to_owned())
+    };
+    let known: Vec<_> = all.iter().map(name).filter(|name| !name.is_empty()).collect();
+    all.retain(|dead| name(dead) == run);
+    if all.is_empty() {
+        let known = if known.is_empty() {
+            "no run did".to_owned()
+        } else {
+            format!("these did: {}", known.join(", "))
+        };
+        return Err(RestoreError::Unknown { run: run.to_owned(), known });
+    }
+    Ok(all)
+}
+
+fn all() -> Result<Vec<Result<DeadRun, JournalError>>, JournalError> {
+    let pointed = journal::open_runs()?.into_iter().map(|pointed| {
+        let pointed = pointed?;
+        let (journal, unreadable) = match pointed.journal {
+            Ok(journal) => (journal, None),
+            Err(error) => (None, Some(error)),
+        };
+        Ok(DeadRun { header: pointed.header, journal, unreadable })
+    });
+    Ok(pointed.collect())
+}
+
+impl DeadRun {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.header.run
+    }
+
+    /// Where it was.
+    pub const fn place(&self) -> &Place {
+        &self.header.cluster
+    }
+
+    fn nothing(&self) -> Restored {
+        Restored { run: self.header.run.clone(), lines: Vec::new(), problem: None }
+    }
+
+    /// Undoes what it left, under its cluster's lock.
+    pub async fn restore(&self, manifests: &Path, say: Say<'_>) -> Result<Restored, RestoreError> {
+        if self.journal.as_ref().is_some_and(|journal| journal.to_undo().is_empty()) {
+            return Ok(self.nothing());
+        }
+        let (process, run) = (&self.header.process, self.header.run.clone());
+        if process.lives() == Some(true) {
+            return Err(RestoreError::StillGoing { run, pid: process.pid });
+        }
+        let reached = cluster::reach(self.place(), say).await.map_err(Box::new)?;
+        let Some(reached) = reached else {
+            say(&format!("{} is gone, with all that was in it", self.place()));
+            return Ok(self.gone()?);
+        };
+        let hands = Hands { client: reached.client(), manifests, images: reached.images() };
+        Ok(self.undo(&hands, say).await)
+    }
+
+    /// Its cluster is gone: nothing is left in it.
+    pub(super) fn gone(&self) -> Result<Restored, JournalError> {
+        let open = self.journal.iter().flat_map(Journal::to_undo);
+        let lines = open.map(|open| Line { what: open.describe(), became: Became::WasUndone }).collect();
+        match &self.journal {
+            Some(journal) => journal.close_with_cluster()?,
+            None => journal::forget(&self.header.run)?,
+        }
+        Ok(Restored { lines, ..self.nothing() })
+    }
+
+    /// Undoes what its journal has open, then whatever carries its label or annotation.
+    pub(super) async fn undo(&self, hands: &Hands<'_>, say: Say<'_>) -> Restored {
+        let mut restored = self.nothing();
+        restored.problem = self.unreadable.as_ref().map(ToString::to_string);
+        let open = self.journal.as_ref().map(Journal::to_undo).unwrap_or_default();
+        let mut tried: Vec<Undo> = open.iter().filter_map(|open| open.undo.clone().ok()).collect();
+        let mut lines = replay(&tried, hands, say).await.into_iter();
+        for open in &open {
+            let line = match &open.undo {
+                Ok(_) => lines.next(),
+                Err(why) => Some(Line { what: open.describe(), became: Became::Left(why.clone()) }),
+            };
+            let Some(line) = line else { continue };
+            if let (false, Some(journal)) = (line.is_left(), &self.journal)
+                && let Err(error) = journal.close(open.n, &line.became.to_string())
+            {
+                restored.problem = Some(error.to_string());
+            }
+            restored.lines.push(line);
+        }
+        self.sweep(&mut tried, &mut restored, hands, say).await;
+        if self.journal.is_none()
+            && restored.is_whole()
+            && let Err(error) = journal::forget(&self.header.run)
+        {
+            restored.problem = Some(error.to_string());
+        }
+        restored
+    }
+
+    async fn sweep(&self, tried: &mut Vec<Undo>, restored: &mut Restored, hands: &Hands<'_>, say: Say<'_>) {
+        let mut rest = match found(hands.client, Some(&self.header.run)).await {
+            Ok(rest) => rest,
+            Err(error) => {
+                restored.problem =
+                    Some(format!("what carries the run's label could not be looked for: {error}"));
+                Vec::new()
+            }
+        };
+        if self.journal.is_none() {
+            // Nobody knows whether the nodes were swept.
+            rest.push(Undo::namespace(&self.header.run));
+        }
+        rest.retain(|undo| {
+            let new = !tried.contains(undo);
+            if new {
+                tried.push(undo.clone());
+            }
+            new
+        });
+        restored.lines.extend(replay(&rest, hands, say).await);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the probes were told, and are told again. They do not say what they were told last: an answer that they have
+//! heard is what is seen of it.
+
+use super::{Did, UndoError, namespace};
+use crate::load::Probes;
+use crate::scenario;
+use kube::Client;
+use serde::{Deserialize, Serialize};
+
+/// The rate of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadRate {
+    /// Where the emitters are.
+    pub namespace: String,
+    /// What all of them together offered.
+    pub rate: scenario::Rate,
+}
+
+/// How a backend answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Where the sinks are.
+    pub namespace: String,
+    /// How many there are.
+    pub sinks: u16,
+}
+
+impl LoadRate {
+    pub(super) fn describe(&self) -> String {
+        format!("the load in {}: {} again", self.namespace, self.rate)
+    }
+
+    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+        if namespace::is_gone(client, &self.namespace).await? {
+            return Ok(Did::Nothing);
+        }
+        let emitters = Probes::connect(client, &self.namespace, 0).await?;
+        emitters.change_rate(self.rate).await?;
+        Ok(Did::Undid)
+    }
+
+    pub(super) async fn left(&self, client: &Client, told: bool) -> Result<Option<String>, UndoError> {
+        left(client, &self.namespace, told, "the emitters were not told").await
+    }
+}
+
+impl Backend {
+    pub(super) fn describe(&self) -> String {
+        format!("the backend in {} that misbehaves", self.namespace)
+    }
+
+    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+        if namespace::is_gone(client, &self.namespace).await? {
+            return Ok(Did::Nothing);
+        }
+        let probes = Probes::connect(client, &self.namespace, self.sinks).await?;
+        probes.change_backend(&scenario::Backend::well()).await?;
+        Ok(Did::Undid)
+    }
+
+    pub(super) async fn left(&self, client: &Client, told: bool) -> Result<Option<String>, UndoError> {
+        left(client, &self.namespace, told, "the sinks were not told").await
+    }
+}
+
+/// Nothing is left in a namespace that is gone.
+async fn left(client: &Client, name: &str, told: bool, otherwise: &str) -> Result<Option<String>, UndoError> {
+    let moot = told || namespace::is_gone(client, name).await?;
+    Ok((!moot).then(|| otherwise.to_owned()))
+}

@@ -1,0 +1,24 @@
+//! Removing what a run deployed, and saying what it could not undo.
+
+use super::{PATIENCE, Run};
+
+impl Run<'_> {
+    /// Removes tier and probes; what is left then, and how it is undone.
+    pub(super) async fn remove(&self) -> Option<String> {
+        self.progress.say("removing the tier, and its queues from the nodes");
+        let removed = self.deployment.remove(self.cluster.images(), PATIENCE).await;
+        let mut problem = removed.as_ref().err().map(ToString::to_string);
+        if removed.is_ok() {
+            let namespace = Some(self.deployment.namespace());
+            let closed =
+                self.journal.close_all("removed with its namespace", |undo| undo.goes_with() == namespace);
+            problem = closed.err().map(|error| error.to_string());
+        }
+        let left = [problem, self.journal.reminder()].into_iter().flatten().collect::<Vec<_>>().join("\n");
+        if left.is_empty() {
+            return None;
+        }
+        self.progress.say(&left);
+        Some(left)
+    }
+}
