@@ -98,8 +98,9 @@ fn show(report: &miette::Report) {
     let theme =
         if std::io::stderr().is_terminal() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
     let mut text = String::new();
-    let shown =
-        GraphicalReportHandler::new_themed(theme).with_width(100).render_report(&mut text, report.as_ref());
+    // What is cut at a line's end can neither be copied nor searched for.
+    let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false);
+    let shown = handler.render_report(&mut text, report.as_ref());
     if shown.is_err() {
         text = report.to_string();
     }

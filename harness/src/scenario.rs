@@ -38,7 +38,7 @@ pub use tier::{Measure, Tier, TierPatch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the tier is, what load it is under, what is done to it, and what is demanded of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,8 +96,7 @@ impl Scenario {
         let unread = |source| ScenarioError::Read { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(unread)?;
         let (mut scenario, source) = Self::sensible(path, &text, sets)?;
-        let folder = path.parent().map(std::path::absolute).transpose().map_err(unread)?;
-        scenario.resolve(folder.as_deref().unwrap_or(Path::new("/")));
+        scenario.resolve(&folder(path)?);
         Ok((scenario, source))
     }
 
@@ -146,6 +145,13 @@ impl Scenario {
         });
         std::iter::once(self.tier.collector.as_str()).chain(later)
     }
+}
+
+/// The folder of a scenario's file, from which the files that it names are found.
+fn folder(path: &Path) -> Result<PathBuf, ScenarioError> {
+    let path =
+        std::path::absolute(path).map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+    Ok(path.parent().unwrap_or(&path).to_owned())
 }
 
 #[cfg(test)]

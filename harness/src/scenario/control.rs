@@ -101,8 +101,9 @@ impl Scenario {
                 help: Some(help),
             });
         };
-        let changed = self.changed_by(&self.controls[number], &Place::of("controls").then(number))?;
+        let mut changed = self.changed_by(&self.controls[number], &Place::of("controls").then(number))?;
         super::rules::check(&changed)?;
+        changed.resolve(&super::folder(path)?);
         Ok(changed)
     }
 

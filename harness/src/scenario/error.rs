@@ -95,13 +95,13 @@ pub(super) fn told(error: &YamlError) -> (String, Option<String>) {
             return (format!("the field `{field}` is missing here"), None);
         }
         YamlError::InvalidScalar { ty, .. } => match *ty {
-            "bool" => "`true` or `false` must stand here",
+            ty if ty.starts_with("bool") => "`true` or `false` must stand here",
             ty if ty.starts_with('u') => "a whole number must stand here",
             _ => "a number must stand here",
         },
         YamlError::Unexpected { expected: "mapping start", .. } => "fields must stand here: `name: value`",
         YamlError::Unexpected { expected: "sequence start", .. } => "a list must stand here",
-        YamlError::Unexpected { expected: "string scalar", .. } => "a text must stand here",
+        YamlError::Unexpected { expected: "string scalar", .. } => "a single value must stand here",
         YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => {
             "only one of these can be in one place: in a list, begin each with `-`"
         }

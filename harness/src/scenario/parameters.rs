@@ -6,6 +6,7 @@ mod text;
 use super::ScenarioError;
 use super::error::{Page, told};
 use super::place::meant;
+use super::set::Set;
 use super::tree::{Node, What};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,21 @@ struct Head {
     parameters: BTreeMap<String, Parameter>,
 }
 
+/// What a parameter is.
+#[derive(Debug, Clone)]
+struct Given {
+    value: Value,
+    /// A number as it is written: where a text is wanted, it is one.
+    number: Option<String>,
+}
+
+impl Given {
+    fn of(value: Value, written: &str) -> Self {
+        let number = value.is_number().then(|| written.trim().to_owned());
+        Self { value, number }
+    }
+}
+
 /// A piece of the text that was replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Piece {
@@ -56,17 +72,13 @@ struct Piece {
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     pub(super) text: String,
-    /// What each parameter is.
-    pub(super) values: BTreeMap<String, Value>,
+    values: BTreeMap<String, Given>,
     pieces: Vec<Piece>,
 }
 
 impl Written {
     /// Puts the values in: the defaults, or what is set. What is set and is no parameter is left to the caller.
-    pub(super) fn of<'a>(
-        page: &Page,
-        sets: &'a [(String, String)],
-    ) -> Result<(Self, Vec<&'a (String, String)>), ScenarioError> {
+    pub(super) fn of<'a>(page: &Page, sets: &'a [Set]) -> Result<(Self, Vec<&'a Set>), ScenarioError> {
         let references = text::references(page.text());
         let masked = text::masked(page.text(), &references);
         let unread = |error: serde_saphyr::Error| {
@@ -84,7 +96,7 @@ impl Written {
         Ok((Self::put(page.text(), values, replaced), of_fields))
     }
 
-    fn put(text: &str, values: BTreeMap<String, Value>, replaced: Vec<(Piece, String)>) -> Self {
+    fn put(text: &str, values: BTreeMap<String, Given>, replaced: Vec<(Piece, String)>) -> Self {
         let (mut written, mut done, mut pieces) = (String::new(), 0, Vec::new());
         for (piece, value) in replaced {
             written.push_str(&text[done..piece.file.start]);
@@ -97,6 +109,11 @@ impl Written {
         Self { text: written, values, pieces }
     }
 
+    /// What a parameter is.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name).map(|given| &given.value)
+    }
+
     /// The byte of the file that a byte of the text comes from; of a value, where it was put in.
     pub(super) fn in_file(&self, at: usize) -> usize {
         match self.pieces.iter().rfind(|piece| piece.written.start <= at) {
@@ -106,11 +123,12 @@ impl Written {
         }
     }
 
-    /// What was put in at a byte of the text, for a message.
-    pub(super) fn put_in(&self, at: usize) -> Option<String> {
-        let piece = self.pieces.iter().find(|piece| piece.written.contains(&at))?;
-        let told = |name: &String| Some(format!("`${{{name}}}` stands for {}", self.values.get(name)?));
-        Some(piece.names.iter().filter_map(told).collect::<Vec<_>>().join(", "))
+    /// What was put into a part of the text, for a message.
+    pub(super) fn put_in(&self, part: &Range<usize>) -> Option<String> {
+        let within = |piece: &&Piece| piece.written.start < part.end && part.start < piece.written.end;
+        let names = self.pieces.iter().filter(within).flat_map(|piece| &piece.names);
+        let told = names.filter_map(|name| Some(format!("`${{{name}}}` stands for {}", self.value(name)?)));
+        Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
     }
 }
 
@@ -144,9 +162,14 @@ impl Declared<'_> {
         Ok(())
     }
 
-    fn values(&self, sets: Vec<&(String, String)>) -> Result<BTreeMap<String, Value>, ScenarioError> {
-        let defaults = self.parameters.iter().map(|(name, it)| (name.clone(), it.default.clone()));
-        let mut values: BTreeMap<String, Value> = defaults.collect();
+    fn values(&self, sets: Vec<&Set>) -> Result<BTreeMap<String, Given>, ScenarioError> {
+        let defaults = self.parameters.iter().map(|(name, it)| {
+            let written =
+                self.node(name).and_then(|(_, node)| node.inner("default")).map(|(_, node)| &node.what);
+            let written = if let Some(What::Text(text, _)) = written { text } else { "" };
+            (name.clone(), Given::of(it.default.clone(), written))
+        });
+        let mut values: BTreeMap<String, Given> = defaults.collect();
         for (key, text) in sets {
             let value = super::set::value(key, text)?;
             if self.parameters.get(key).is_some_and(|parameter| parameter.resolved) {
@@ -158,7 +181,7 @@ impl Declared<'_> {
                     help: Some("set the fields, or run the scenario's own file".to_owned()),
                 });
             }
-            values.insert(key.clone(), value);
+            values.insert(key.clone(), Given::of(value, text));
         }
         Ok(values)
     }
@@ -167,7 +190,7 @@ impl Declared<'_> {
     fn replaced(
         &self,
         references: &[Reference<'_>],
-        values: &BTreeMap<String, Value>,
+        values: &BTreeMap<String, Given>,
     ) -> Result<Vec<(Piece, String)>, ScenarioError> {
         let mut replaced = Vec::new();
         for node in self.texts() {

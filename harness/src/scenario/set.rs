@@ -5,6 +5,9 @@ use super::place::nearest;
 use super::{Scenario, ScenarioError};
 use serde_json::Value;
 
+/// A `--set`: a parameter's name or a field's path, and what is written behind the `=`.
+pub(super) type Set = (String, String);
+
 /// Why a field cannot be set.
 #[derive(Debug)]
 pub(super) struct Unset {
@@ -36,20 +39,29 @@ impl Scenario {
     pub(super) fn set(self, key: &str, text: &str) -> Result<Self, ScenarioError> {
         let parsed = value(key, text)?;
         let set = self.with(key, &parsed);
+        let as_text = || self.with(key, &Value::String(text.to_owned()));
         let set = match (set, parsed) {
-            // What looks like a number may be meant as a text.
-            (Err(first), Value::Number(_) | Value::Bool(_)) => {
-                self.with(key, &Value::String(text.to_owned())).map_err(|_| first)
-            }
+            // What looks like a number may be meant as a text, which it then is as it is written.
+            (Ok(set), Value::Number(_)) if set.is_text(key) => as_text().map_or(Ok(set), Ok),
+            (Err(first), Value::Number(_) | Value::Bool(_)) => as_text().map_err(|_| first),
             (set, _) => set,
         };
         set.map_err(|unset| unset.set(key, text))
+    }
+
+    fn is_text(&self, key: &str) -> bool {
+        let root = serde_json::to_value(self).unwrap_or_default();
+        root.pointer(&format!("/{}", key.replace('.', "/"))).is_some_and(Value::is_string)
     }
 
     /// With a field of another value; `key` is its path with dots.
     pub(super) fn with(&self, key: &str, value: &Value) -> Result<Self, Unset> {
         let mut root = serde_json::to_value(self).map_err(|error| Unset::of(error.to_string(), None))?;
         let near = place(&mut root, key, value)?;
+        if let ("load.profile", Some(load)) = (key, root["load"].as_object_mut()) {
+            // It takes the rate's place, also of one that nobody wrote down.
+            load.remove("rate");
+        }
         // By way of a text, since its errors say what would be allowed.
         serde_saphyr::from_str(&root.to_string()).map_err(|error| {
             let (message, help) = told(&error);

@@ -28,7 +28,7 @@ impl Source {
         let mut scenario: Scenario =
             serde_saphyr::from_str(&source.written.text).map_err(|error| source.unread(&error))?;
         for (name, parameter) in &mut scenario.parameters {
-            if let Some(value) = source.written.values.get(name) {
+            if let Some(value) = source.written.value(name) {
                 parameter.default.clone_from(value);
             }
             parameter.resolved = true;
@@ -51,7 +51,9 @@ impl Source {
     }
 
     fn wrong(&self, at: usize, message: String, help: Option<String>) -> ScenarioError {
-        let message = match self.written.put_in(at) {
+        // In quotes, a value begins behind the text that is wrong.
+        let text = self.tree.iter().flat_map(Node::texts).find(|text| text.range.start == at);
+        let message = match self.written.put_in(&text.map_or(at..at + 1, |text| text.range.clone())) {
             Some(put_in) => format!("{message} ({put_in})"),
             None => message,
         };

@@ -1,6 +1,6 @@
 //! `${name}` in a text: where it stands, and how a value is written there.
 
-use super::Piece;
+use super::{Given, Piece};
 use crate::scenario::tree::{Node, What};
 use serde_json::Value;
 use serde_saphyr::granit_parser::ScalarStyle;
@@ -43,17 +43,18 @@ type Wrong = (usize, String);
 
 /// What is written in place of the references in a node that is a text. One that stands alone becomes a value of whatever
 /// kind; in quotes, or with something beside it, a piece of a text.
-pub(super) fn put(text: &str, node: &Node, here: &[(&Reference<'_>, &Value)]) -> Result<Put, Wrong> {
+pub(super) fn put(text: &str, node: &Node, here: &[(&Reference<'_>, &Given)]) -> Result<Put, Wrong> {
     let What::Text(_, style) = &node.what else { return Ok(Vec::new()) };
-    if let [(reference, value)] = here
+    if let [(reference, given)] = here
         && *style == ScalarStyle::Plain
         && reference.at == node.range
     {
-        return Ok(vec![(piece(reference), value.to_string())]);
+        let written = given.number.clone().unwrap_or_else(|| given.value.to_string());
+        return Ok(vec![(piece(reference), written)]);
     }
     let mut put = Vec::new();
-    for (reference, value) in here {
-        let value = within(reference, value)?;
+    for (reference, given) in here {
+        let value = within(reference, given)?;
         let value = match style {
             ScalarStyle::Plain if !is_plain(&value) => return Ok(vec![quoted(text, node, here)?]),
             ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => value,
@@ -69,11 +70,11 @@ pub(super) fn put(text: &str, node: &Node, here: &[(&Reference<'_>, &Value)]) ->
 }
 
 /// A plain text as a whole, where a value in it would mean something else to YAML.
-fn quoted(text: &str, node: &Node, here: &[(&Reference<'_>, &Value)]) -> Result<(Piece, String), Wrong> {
+fn quoted(text: &str, node: &Node, here: &[(&Reference<'_>, &Given)]) -> Result<(Piece, String), Wrong> {
     let (mut whole, mut done) = (String::new(), node.range.start);
-    for (reference, value) in here {
+    for (reference, given) in here {
         whole.push_str(&text[done..reference.at.start]);
-        whole.push_str(&within(reference, value)?);
+        whole.push_str(&within(reference, given)?);
         done = reference.at.end;
     }
     whole.push_str(&text[done..node.range.end]);
@@ -88,11 +89,13 @@ fn piece(reference: &Reference<'_>) -> Piece {
 }
 
 /// A value as a piece of a text.
-fn within(reference: &Reference<'_>, value: &Value) -> Result<String, Wrong> {
-    let what = match value {
+fn within(reference: &Reference<'_>, given: &Given) -> Result<String, Wrong> {
+    let what = match &given.value {
         Value::String(text) if text.contains('\n') => "a text of several lines",
         Value::String(text) => return Ok(text.clone()),
-        Value::Number(_) | Value::Bool(_) => return Ok(value.to_string()),
+        value @ (Value::Number(_) | Value::Bool(_)) => {
+            return Ok(given.number.clone().unwrap_or_else(|| value.to_string()));
+        }
         Value::Null => "nothing",
         Value::Array(_) => "a list",
         Value::Object(_) => "a map of fields",
