@@ -1,10 +1,12 @@
 //! What the command line has in common: options, exit codes, how an error is shown.
 
 mod analyze;
+mod check;
 mod place;
 mod plan;
 mod restore;
 mod run;
+mod schema;
 
 use clap::{Parser, Subcommand};
 use miette::{GraphicalReportHandler, GraphicalTheme};
@@ -12,8 +14,8 @@ use spanproof::judge::Verdict;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// How a command ends: 0 every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or an
-/// invalid scenario, 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
+/// How a command ends: 0 all is well, or every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or
+/// an invalid scenario, 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Judged(Verdict),
@@ -54,6 +56,10 @@ enum Command {
     Plan(plan::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
+    /// Say whether scenarios make sense, without a cluster
+    Check(check::Options),
+    /// Print the JSON Schema of scenario files
+    Schema,
     /// Undo what a run that died left
     Restore(restore::Options),
 }
@@ -76,6 +82,8 @@ pub(super) fn main() -> ExitCode {
         Command::Run(options) => runtime.block_on(run::main(&options)),
         Command::Plan(options) => runtime.block_on(plan::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
+        Command::Check(options) => check::main(&options),
+        Command::Schema => schema::main(),
         Command::Restore(options) => runtime.block_on(restore::main(&options)),
     };
     match end {
@@ -88,16 +96,22 @@ pub(super) fn main() -> ExitCode {
 type Complaint = (miette::Report, End);
 
 fn complain(report: &miette::Report, end: End) -> ExitCode {
+    show(report);
+    end.into()
+}
+
+/// Writes an error to standard error, with its place and what to do.
+fn show(report: &miette::Report) {
     let theme =
         if std::io::stderr().is_terminal() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
     let mut text = String::new();
-    let shown =
-        GraphicalReportHandler::new_themed(theme).with_width(100).render_report(&mut text, report.as_ref());
+    // What is cut at a line's end can neither be copied nor searched for.
+    let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false);
+    let shown = handler.render_report(&mut text, report.as_ref());
     if shown.is_err() {
         text = report.to_string();
     }
     let _ = writeln!(std::io::stderr(), "{text}");
-    end.into()
 }
 
 /// Writes to standard output. A reader that went away is no reason to fail.

@@ -1,12 +1,15 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
 mod control_plane;
+mod facts;
 mod made;
 mod manifest;
 mod metrics_server;
+mod own;
 mod ready;
 mod remove;
 
+pub use facts::TierFacts;
 pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
 pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
@@ -15,8 +18,8 @@ pub(crate) use remove::{namespace_of, sweep_namespace_of};
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
 use control_plane::{anywhere, has_control_plane};
+use facts::tier_facts;
 use k8s_openapi::api::core::v1::Container;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -32,6 +35,10 @@ pub const RUN_LABEL: &str = "spanproof/run";
 /// The label of what belongs to no run in particular, and is in a cluster that is not the harness's own.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "spanproof");
 const FIELD_MANAGER: &str = "spanproof";
+/// The gateways' HPA.
+const HPA: &str = "HorizontalPodAutoscaler/gateway";
+/// The gateways' PDB.
+const PDB: &str = "PodDisruptionBudget/gateway";
 /// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
 const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
 
@@ -76,8 +83,10 @@ pub enum DeployError {
         state: String,
     },
     /// A scenario's patch does not fit the manifests.
-    #[error("tier.patches: {of}: {message}")]
+    #[error("{of}: {message}")]
     Patch {
+        /// Which of the patches, from 0.
+        number: usize,
         /// The object that it names.
         of: String,
         /// What is wrong.
@@ -95,24 +104,6 @@ pub struct Deployment {
     namespace: String,
     run: String,
     manifests: PathBuf,
-}
-
-/// What the harness has to know of the tier that it deployed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TierFacts {
-    /// The minimum of ready gateways that the PDB's manifest asks for, whether or not it is applied.
-    pub pdb_minimum: u32,
-    /// The longest pause that an agent may make between two tries.
-    pub worst_retry_pause: Duration,
-    /// The fewest replicas that the HPA's manifest allows.
-    pub hpa_minimum: usize,
-}
-
-impl TierFacts {
-    /// How many gateways there are when all is well, at the least.
-    pub fn gateways(&self, tier: &Tier) -> usize {
-        if tier.has(Measure::Hpa) { self.hpa_minimum } else { usize::from(tier.gateways) }
-    }
 }
 
 impl Deployment {
@@ -162,21 +153,41 @@ impl Deployment {
 
 /// The tier's manifests, with a scenario's patches.
 fn patched_tier(manifests: &Path, tier: &Tier) -> Result<Vec<Manifest>, DeployError> {
-    let mut objects = manifest::read(manifests)?;
-    for patch in &tier.patches {
-        let error = |message: String| DeployError::Patch { of: patch.of.clone(), message };
+    let Some(own) = &tier.manifests else {
+        let mut objects = manifest::read(manifests)?;
+        patch_objects(&mut objects, tier)?;
+        return Ok(objects);
+    };
+    let (files, mut objects) = own::read(own)?;
+    patch_objects(&mut objects, tier)?;
+    Ok(own::fitted(own, &files, objects, tier, manifests)?)
+}
+
+fn patch_objects(objects: &mut [Manifest], tier: &Tier) -> Result<(), DeployError> {
+    for (number, patch) in tier.patches.iter().enumerate() {
+        let error = |message: String| DeployError::Patch { number, of: patch.of.clone(), message };
         let known = || objects.iter().map(Manifest::called).collect::<Vec<_>>().join(", ");
         let Some(index) = objects.iter().position(|object| object.called() == patch.of) else {
             return Err(error(format!("there is no such object; there are: {}", known())));
         };
         objects[index] = objects[index].patched(patch).map_err(error)?;
     }
-    Ok(objects)
+    Ok(())
 }
 
-/// Whether a scenario's patches fit the manifests.
-pub fn check(manifests: &Path, tier: &Tier) -> Result<(), DeployError> {
-    tier_facts(&patched_tier(manifests, tier)?).map(|_| ())
+/// Whether a scenario's tier can be made of the manifests; and which measures it does not have, whether or not the
+/// scenario leaves them out.
+pub fn check(manifests: &Path, tier: &Tier) -> Result<Vec<Measure>, DeployError> {
+    let objects = patched_tier(manifests, tier)?;
+    tier_facts(&objects)?;
+    let there = |name: &str| objects.iter().any(|object| object.called() == name);
+    let measures = [(Measure::Hpa, HPA), (Measure::Pdb, PDB)];
+    Ok(measures.into_iter().filter(|(_, name)| !there(name)).map(|(measure, _)| measure).collect())
+}
+
+/// Whether a folder holds this project's manifests, or some in their place.
+pub fn readable(manifests: &Path) -> Result<(), ManifestError> {
+    ["", "probe"].iter().try_for_each(|part| manifest::read(&manifests.join(part)).map(|_| ()))
 }
 
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>
@@ -219,72 +230,13 @@ fn patch_images(object: &mut Manifest, collector: &str, images: &Images) -> Resu
     Ok(())
 }
 
-fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
-    let minimum = objects.iter().find_map(|object| match object {
-        Manifest::PodDisruptionBudget(pdb) => pdb.spec.as_ref()?.min_available.as_ref(),
-        _ => None,
-    });
-    let replicas = objects.iter().find_map(|object| match object {
-        Manifest::HorizontalPodAutoscaler(hpa) => hpa.spec.as_ref()?.min_replicas,
-        _ => None,
-    });
-    let configuration = objects.iter().find_map(|object| match object {
-        Manifest::ConfigMap(map) if map.metadata.name.as_deref() == Some("agent") => {
-            map.data.as_ref()?.get("config.yaml")
-        }
-        _ => None,
-    });
-    let configuration = configuration
-        .ok_or_else(|| DeployError::AgentConfiguration("there is no ConfigMap `agent`".to_owned()))?;
-    Ok(TierFacts {
-        pdb_minimum: match minimum {
-            Some(IntOrString::Int(number)) => u32::try_from(*number).unwrap_or_default(),
-            _ => 0,
-        },
-        worst_retry_pause: worst_retry_pause(configuration)?,
-        hpa_minimum: replicas.and_then(|replicas| usize::try_from(replicas).ok()).unwrap_or(1),
-    })
-}
-
-/// How long an agent's gRPC client may wait before it looks for addresses again: its resolver asks at
-/// most every 30 s (`MinResolutionInterval` of grpc-go).
-const RESOLUTION_PAUSE: Duration = Duration::from_secs(30);
-
-/// timeout + 1.5 × `max_interval` (its randomisation) + the pause before addresses are looked up again.
-fn worst_retry_pause(configuration: &str) -> Result<Duration, DeployError> {
-    let error = |message: String| DeployError::AgentConfiguration(message);
-    let value: serde_json::Value =
-        serde_saphyr::from_str(configuration).map_err(|e| error(e.without_snippet().to_string()))?;
-    let exporter = &value["exporters"]["otlp_grpc"];
-    // The Collector's defaults where nothing is written.
-    let duration = |value: &serde_json::Value, default: &str| {
-        let text = value.as_str().unwrap_or(default);
-        humantime::parse_duration(text).map_err(|e| error(format!("{text:?}: {e}")))
-    };
-    let timeout = duration(&exporter["timeout"], "5s")?;
-    let longest = duration(&exporter["retry_on_failure"]["max_interval"], "30s")?;
-    Ok(timeout + longest * 3 / 2 + RESOLUTION_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
     fn manifests() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")
-    }
-
-    #[test]
-    fn the_tier_says_what_the_harness_must_know() {
-        let facts = tier_facts(&manifest::read(&manifests()).unwrap()).unwrap();
-        assert_eq!(facts.pdb_minimum, 1);
-        assert_eq!(facts.worst_retry_pause, Duration::from_millis(15_000 + 7_500 + 30_000));
-    }
-
-    #[test]
-    fn defaults_count_where_nothing_is_written() {
-        let pause = worst_retry_pause("exporters: {otlp_grpc: {endpoint: x}}").unwrap();
-        assert_eq!(pause, Duration::from_secs(5 + 45 + 30));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!                               └──> judge ──> report
 //! ```
 
+pub mod check;
 pub mod clock;
 pub mod cluster;
 pub mod config;

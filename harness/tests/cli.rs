@@ -44,16 +44,16 @@ fn a_load_or_a_backend_that_makes_no_sense_is_refused_with_its_place() {
         expect(&spanproof(&["run", &file], |_| {}), 2, words);
     };
     let sine = "load:\n  profile: [{sine: {mean: 10/s, amplitude: 20/s, period: 1m}}]";
-    refused(sine, &["scenario.yaml:3:12", "`amplitude` must be less than `mean`"]);
+    refused(sine, &["scenario.yaml:3:44", "`amplitude` must be less than `mean`"]);
     let endless = "load:\n  profile: [{constant: {rate: 1/s}}, {constant: {rate: 2/s}}]";
-    refused(endless, &["scenario.yaml:3:12", "only the last stretch"]);
+    refused(endless, &["scenario.yaml:3:13", "only the last stretch"]);
     let both = "load: {rate: 5/s, profile: [{constant: {rate: 1/s}}]}";
-    refused(both, &["scenario.yaml:2:7", "`rate` and `profile` exclude each other"]);
+    refused(both, &["scenario.yaml:2:28", "`rate` and `profile` exclude each other"]);
     refused("steps:\n  - backend: {answers: sulk}", &["scenario.yaml:3:24", "sulk", "reset-streams"]);
     let slow = "steps:\n  - backend: {answers: {slow: {min: 2s, max: 1s}}}";
-    refused(slow, &["scenario.yaml:3:14", "`min` is longer than `max`"]);
+    refused(slow, &["scenario.yaml:3:37", "`min` is longer than `max`"]);
     let spike = "load: {profile: [{constant: {rate: 1/s}}]}\nsteps: [{spike: {rate: 9/s}}]";
-    refused(spike, &["scenario.yaml", "write the spike into the profile"]);
+    refused(spike, &["scenario.yaml:3:17", "write the spike into the profile"]);
 }
 
 #[test]
@@ -172,4 +172,72 @@ fn a_configuration_with_a_mistake_is_refused_with_its_place() {
         command.env("SPANPROOF_CONFIG", dir.path().join("missing.yaml"));
     });
     expect(&missing, 2, &["missing.yaml", "SPANPROOF_CONFIG"]);
+}
+
+/// What `check` prints, and what it shows.
+fn checked(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = spanproof(&[&["check"], arguments].concat(), |_| {});
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn check_looks_at_every_file_and_says_what_run_would_say() {
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios");
+    let shipped = |name: &str| scenarios.join(name).display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let bad = scenario(dir.path(), "name: x\nstedy: 5s\n");
+    let drains = shipped("two-drains.yaml");
+    let (code, good, said) = checked(&[&drains, &bad, &shipped("controls/internal.yaml")]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(good.starts_with(&format!("{drains}: ok (1 step, 1 control)\n")), "{good}");
+    assert!(good.ends_with("controls/internal.yaml: ok (2 steps, 0 controls)\n"), "{good}");
+    assert!(said.contains("scenario.yaml:2:1") && said.contains("did you mean `steady`?"), "{said}");
+    let run = spanproof(&["run", &bad], |_| {});
+    assert_eq!(String::from_utf8_lossy(&run.stderr), said);
+
+    let (code, good, said) = checked(&[&drains]);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{good}");
+    let (code, good, said) = checked(&[&drains, "--set", "tier.sinks=0"]);
+    assert_eq!((code, good.as_str()), (Some(2), ""));
+    assert!(said.contains("--set tier.sinks=0"), "{said}");
+    let nowhere = dir.path().display().to_string();
+    let (code, _, said) = checked(&[&drains, "--manifests", &nowhere]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("kustomization.yaml") && said.contains("--manifests"), "{said}");
+}
+
+#[test]
+fn a_patch_that_does_not_fit_is_named_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |text: &str, words: &[&str]| {
+        let file = scenario(dir.path(), &format!("name: x\n{text}\n"));
+        for command in ["check", "run"] {
+            expect(&spanproof(&[command, &file], |_| {}), 2, words);
+        }
+    };
+    let patch = |of: &str| format!("{{of: {of}, merge: {{spec: {{strateggy: {{}}}}}}}}");
+    refused(
+        &format!("tier: {{patches: [{}]}}", patch("Deployment/gatewy")),
+        &["scenario.yaml:2:23", "no such object"],
+    );
+    refused(
+        &format!("tier: {{patches: [{}]}}", patch("Deployment/gateway")),
+        &["scenario.yaml:2:23", "strateggy"],
+    );
+    let control = "controls:\n  - name: a\n    why: b\n    red: [pdb]\n    patches: [";
+    refused(&format!("{control}{}]", patch("Deployment/gateway")), &["scenario.yaml:6:20", "strateggy"]);
+    refused("tier: {manifests: tier}", &["scenario.yaml:2:19", "tier"]);
+}
+
+#[test]
+fn parameters_are_set_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "name: x\nparameters: {rate: {default: 5/s}}\nload: {rate: '${rate}'}\n";
+    let file = scenario(dir.path(), text);
+    assert_eq!(checked(&[&file, "--set", "rate=500/s"]).0, Some(0));
+    let refused = spanproof(&["run", &file, "--set", "rate=fast"], |_| {});
+    expect(&refused, 2, &["--set rate=fast", "scenario.yaml:3:14", "2000/s", "`${rate}` stands for"]);
+    let refused = spanproof(&["run", &file, "--set", "rat=5/s"], |_| {});
+    expect(&refused, 2, &["--set rat=5/s", "did you mean `rate`?"]);
 }

@@ -4,13 +4,14 @@ use super::place::{Where, complain_of};
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
+use spanproof::check::{self, CheckError};
 use spanproof::cluster::{Cluster, ClusterError, Request};
 use spanproof::journal::{Current, Journal};
 use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
 use spanproof::run::{self, RunError};
-use spanproof::scenario::{Measure, Scenario, ScenarioError};
-use std::path::PathBuf;
+use spanproof::scenario::{Measure, Scenario};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub(super) struct Options {
     /// The seed of whatever is random; drawn and printed if it is not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Set a field of the scenario, by its path with dots: load.rate=500/s
+    /// Set a parameter of the scenario by its name, or a field by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
     /// Run a control of the scenario instead: the same with one thing broken on purpose
@@ -57,20 +58,14 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let scenarios = scenarios(options).map_err(|error| (Report::new(error), End::BadInput))?;
+    let manifests = run::manifests_dir(options.manifests.as_deref());
+    let scenarios = scenarios(options, &manifests).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();
     let (journal, outlived) = (Current::default(), Arc::new(AtomicBool::new(false)));
     tokio::spawn(on_signals(cancel.clone(), progress.clone(), journal.clone(), outlived.clone()));
 
-    let manifests = run::manifests_dir(options.manifests.as_deref());
-    for (path, scenario) in &scenarios {
-        spanproof::deploy::check(&manifests, &scenario.tier)
-            .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
-        spanproof::load::check(scenario)
-            .map_err(|error| (miette::miette!("{}: {error}", path.display()), End::BadInput))?;
-    }
     let request = Request {
         place: options.place.place(options.keep)?,
         wait: options.wait.unwrap_or_default(),
@@ -112,11 +107,11 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
 }
 
 /// What is run, in order: each file's scenario; or those of its controls that are asked for; or both.
-fn scenarios(options: &Options) -> Result<Vec<(PathBuf, Scenario)>, ScenarioError> {
+fn scenarios(options: &Options, manifests: &Path) -> Result<Vec<(PathBuf, Scenario)>, CheckError> {
     let mut all = Vec::new();
     for path in &options.scenarios {
-        let scenario = Scenario::load(path, &options.sets)?;
-        let under = |name: &String| Ok((path.clone(), scenario.under(path, name)?));
+        let scenario = check::check(path, &options.sets, manifests)?;
+        let under = |name: &String| Ok::<_, CheckError>((path.clone(), scenario.under(path, name)?));
         let controls: Vec<String> = if options.controls {
             scenario.controls.iter().map(|control| control.name.clone()).collect()
         } else {

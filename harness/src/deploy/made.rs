@@ -1,7 +1,7 @@
 //! All that a run makes, before it is made: the manifests as patched, in the run's namespace, with the run's label.
 
 use super::{
-    DeployError, Manifest, RUN_LABEL, TierFacts, WRITTEN_FOR, manifest, namespace_of, patched_tier,
+    DeployError, HPA, Manifest, PDB, RUN_LABEL, TierFacts, WRITTEN_FOR, manifest, namespace_of, patched_tier,
     tier_facts,
 };
 use crate::scenario::{Measure, Tier};
@@ -27,9 +27,9 @@ impl Made {
     pub fn by_run(manifests: &Path, tier: &Tier, run: &str) -> Result<Self, DeployError> {
         let mut objects = patched_tier(manifests, tier)?;
         let facts = tier_facts(&objects)?;
-        objects.retain(|object| match object {
-            Manifest::HorizontalPodAutoscaler(_) => tier.has(Measure::Hpa),
-            Manifest::PodDisruptionBudget(_) => tier.has(Measure::Pdb),
+        objects.retain(|object| match object.called().as_str() {
+            HPA => tier.has(Measure::Hpa),
+            PDB => tier.has(Measure::Pdb),
             _ => true,
         });
         Ok(Self {
@@ -66,6 +66,7 @@ pub(super) fn make_of_run(object: &mut Manifest, tier: &Tier, run: &str) {
         spec.replicas = Some(i32::from(tier.gateways));
     }
     if let Manifest::StatefulSet(sinks) = object
+        && sinks.metadata.name.as_deref() == Some("sink")
         && let Some(spec) = &mut sinks.spec
     {
         spec.replicas = Some(i32::from(tier.sinks));

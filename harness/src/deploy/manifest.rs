@@ -4,9 +4,9 @@ use super::{DeployError, ready, server_side_apply};
 use crate::scenario::TierPatch;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{Api, Client, Resource};
@@ -57,7 +57,7 @@ macro_rules! manifests {
                 match self { $(Self::$kind(_) => stringify!($kind)),* }
             }
 
-            fn value(&self) -> Result<Value, serde_json::Error> {
+            pub(super) fn value(&self) -> Result<Value, serde_json::Error> {
                 match self { $(Self::$kind(object) => serde_json::to_value(object)),* }
             }
 
@@ -112,8 +112,10 @@ manifests! {
     ServiceAccount: namespaced,
     ClusterRole: cluster,
     ClusterRoleBinding: cluster,
+    Role: namespaced,
     RoleBinding: namespaced,
     ConfigMap: namespaced,
+    Secret: namespaced,
     Service: namespaced,
     Deployment: namespaced,
     DaemonSet: namespaced,
@@ -124,16 +126,63 @@ manifests! {
 }
 
 impl Manifest {
-    /// Replaces the namespace that it is written for.
+    /// Replaces the namespace that it is written for; and, of what belongs to no namespace but to a run all the same, the
+    /// beginning of its name.
     pub(super) fn rename_namespace(&mut self, from: &str, to: &str) {
-        if let Self::Namespace(namespace) = self
-            && namespace.metadata.name.as_deref() == Some(from)
-        {
-            namespace.metadata.name = Some(to.to_owned());
+        let of_run = |name: &mut String| {
+            if let Some(rest) = name.strip_prefix(from).and_then(|rest| rest.strip_prefix('-')) {
+                *name = format!("{to}-{rest}");
+            }
+        };
+        match self {
+            Self::Namespace(it) if it.metadata.name.as_deref() == Some(from) => {
+                it.metadata.name = Some(to.to_owned());
+            }
+            Self::ClusterRole(it) => it.metadata.name.iter_mut().for_each(of_run),
+            Self::ClusterRoleBinding(it) => {
+                it.metadata.name.iter_mut().chain([&mut it.role_ref.name]).for_each(of_run);
+            }
+            Self::RoleBinding(it) if it.role_ref.kind == "ClusterRole" => of_run(&mut it.role_ref.name),
+            _ => {}
+        }
+        let (from_host, to_host) = (format!(".{from}.svc"), format!(".{to}.svc"));
+        for text in self.texts_mut().into_iter().filter(|text| text.contains(&from_host)) {
+            *text = text.replace(&from_host, &to_host);
+        }
+        let subjects = self.subjects_mut().into_iter().flatten().filter_map(|it| it.namespace.as_mut());
+        for namespace in subjects.filter(|namespace| *namespace == from) {
+            to.clone_into(namespace);
         }
         let metadata = self.metadata_mut();
         if metadata.namespace.as_deref() == Some(from) {
             metadata.namespace = Some(to.to_owned());
+        }
+    }
+
+    /// Texts in which a Service of the same namespace may be named.
+    pub(super) fn texts_mut(&mut self) -> Vec<&mut String> {
+        if let Self::ConfigMap(it) = self {
+            return it.data.iter_mut().flat_map(|data| data.values_mut()).collect();
+        }
+        if let Self::Secret(it) = self {
+            return it.string_data.iter_mut().flat_map(|data| data.values_mut()).collect();
+        }
+        let pods = self.pod_spec_mut().into_iter();
+        let containers =
+            pods.flat_map(|pod| pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten()));
+        let texts = containers.flat_map(|it| {
+            let env = it.env.iter_mut().flatten().filter_map(|variable| variable.value.as_mut());
+            it.args.iter_mut().flatten().chain(it.command.iter_mut().flatten()).chain(env)
+        });
+        texts.collect()
+    }
+
+    /// Who may do something by it.
+    pub(super) fn subjects_mut(&mut self) -> Option<&mut Vec<Subject>> {
+        match self {
+            Self::RoleBinding(it) => it.subjects.as_mut(),
+            Self::ClusterRoleBinding(it) => it.subjects.as_mut(),
+            _ => None,
         }
     }
 
@@ -267,21 +316,29 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Manifest>, ManifestError> {
             objects.extend(read(&path)?);
             continue;
         }
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text(&path)?)
-            .map_err(|e| error(&path, e.without_snippet().to_string()))?;
-        for document in documents {
-            let kind = document["kind"].as_str().unwrap_or_default();
-            objects.push(Manifest::typed(kind, &document).map_err(|message| error(&path, message))?);
-        }
+        objects.extend(objects_in(&path)?);
     }
     Ok(objects)
 }
 
-fn text(path: &Path) -> Result<String, ManifestError> {
+/// Reads the objects of one file.
+pub(super) fn objects_in(path: &Path) -> Result<Vec<Manifest>, ManifestError> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text(path)?)
+        .map_err(|e| error(path, e.without_snippet().to_string()))?;
+    // Nothing between two `---` is nothing.
+    let documents = documents.iter().filter(|document| !document.is_null());
+    let typed = documents.map(|document| {
+        let kind = document["kind"].as_str().unwrap_or_default();
+        Manifest::typed(kind, document).map_err(|message| error(path, message))
+    });
+    typed.collect()
+}
+
+pub(super) fn text(path: &Path) -> Result<String, ManifestError> {
     std::fs::read_to_string(path).map_err(|e| error(path, e.to_string()))
 }
 
-fn error(path: &Path, message: impl Into<String>) -> ManifestError {
+pub(super) fn error(path: &Path, message: impl Into<String>) -> ManifestError {
     ManifestError { path: path.to_owned(), message: message.into() }
 }
 

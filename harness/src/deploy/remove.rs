@@ -5,6 +5,7 @@ use crate::cluster::Images;
 use crate::scenario::Tier;
 use k8s_openapi::api::apps::v1;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{DeleteParams, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
@@ -26,6 +27,7 @@ impl Deployment {
     /// Takes the run's queues and ledgers off the nodes' disks, and removes everything that it made, however much of
     /// that is there.
     pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
+        self.remove_roles().await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let found = namespaces.get_opt(&self.namespace).await.map_err(api("get", "the run's namespace"))?;
         if found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()) {
@@ -42,6 +44,20 @@ impl Deployment {
         self.make_namespace(&sweep).await?;
         self.sweep(&sweep, images, patience).await?;
         remove_namespace(&self.client, &sweep, patience).await
+    }
+
+    /// Takes away what a tier of the user's own has in the whole cluster.
+    async fn remove_roles(&self) -> Result<(), DeployError> {
+        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.run));
+        let (now, client) = (DeleteParams::default(), &self.client);
+        let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+        bindings
+            .delete_collection(&now, &ours)
+            .await
+            .map_err(api("delete", "the run's ClusterRoleBindings"))?;
+        let roles: Api<ClusterRole> = Api::all(client.clone());
+        roles.delete_collection(&now, &ours).await.map_err(api("delete", "the run's ClusterRoles"))?;
+        Ok(())
     }
 
     /// Nothing may write any more while the directories are swept; and nothing is worth a grace period.

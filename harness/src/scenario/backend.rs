@@ -1,11 +1,13 @@
 //! How the backend answers: what the step `backend` says.
 
-use super::{Bytes, Share, Span};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use super::place::ensure;
+use super::{Bytes, Place, Problem, Share, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tonic::Code;
 
-/// See [`super::Step::Backend`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// How the backend answers from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
     /// What it says, or does.
@@ -24,27 +26,42 @@ pub struct Backend {
 }
 
 /// What a backend says, or does.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the codes are gRPC's own")]
 pub enum Answers {
     /// It takes everything.
     Ok,
+    /// It takes nothing, and answers with gRPC's `CANCELLED`: a Collector tries again.
     Cancelled,
+    /// It takes nothing, and answers with gRPC's `UNKNOWN`: a Collector drops what was refused.
     Unknown,
+    /// It takes nothing, and answers with gRPC's `INVALID_ARGUMENT`: a Collector drops what was refused.
     InvalidArgument,
+    /// It takes nothing, and answers with gRPC's `DEADLINE_EXCEEDED`: a Collector tries again.
     DeadlineExceeded,
+    /// It takes nothing, and answers with gRPC's `NOT_FOUND`: a Collector drops what was refused.
     NotFound,
+    /// It takes nothing, and answers with gRPC's `ALREADY_EXISTS`: a Collector drops what was refused.
     AlreadyExists,
+    /// It takes nothing, and answers with gRPC's `PERMISSION_DENIED`: a Collector drops what was refused.
     PermissionDenied,
+    /// It takes nothing, and answers with gRPC's `RESOURCE_EXHAUSTED`: a Collector tries again only where `retry_after` is told.
     ResourceExhausted,
+    /// It takes nothing, and answers with gRPC's `FAILED_PRECONDITION`: a Collector drops what was refused.
     FailedPrecondition,
+    /// It takes nothing, and answers with gRPC's `ABORTED`: a Collector tries again.
     Aborted,
+    /// It takes nothing, and answers with gRPC's `OUT_OF_RANGE`: a Collector tries again.
     OutOfRange,
+    /// It takes nothing, and answers with gRPC's `UNIMPLEMENTED`: a Collector drops what was refused.
     Unimplemented,
+    /// It takes nothing, and answers with gRPC's `INTERNAL`: a Collector drops what was refused.
     Internal,
+    /// It takes nothing, and answers with gRPC's `UNAVAILABLE`: a Collector tries again.
     Unavailable,
+    /// It takes nothing, and answers with gRPC's `DATA_LOSS`: a Collector tries again.
     DataLoss,
+    /// It takes nothing, and answers with gRPC's `UNAUTHENTICATED`: a Collector drops what was refused.
     Unauthenticated,
     /// Nothing listens, and what is connected is cut off.
     RefuseConnections,
@@ -64,8 +81,8 @@ pub enum Answers {
     Forget(OneIn),
 }
 
-/// See [`Answers::Slow`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// How long the pauses are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slow {
     /// The shortest pause.
@@ -83,7 +100,7 @@ pub struct Slow {
 }
 
 /// A part of the spans, chosen by hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OneIn {
     /// One in so many.
@@ -190,48 +207,43 @@ impl Backend {
         format!("the backend {does}{share}{lasts}")
     }
 
-    fn problem(&self) -> Option<&'static str> {
-        let zero = |span: Option<Span>| span.is_some_and(|span| span.duration().is_zero());
+    pub(super) fn check(&self, at: &Place) -> Result<(), Problem> {
         let untold = self.share.is_none() && self.lasts.is_none() && self.retry_after.is_none();
+        let alone = "one that takes everything does so always, and to all: `ok` alone";
+        ensure(self.answers != Answers::Ok || untold, at, alone)?;
+        let lasts = self.lasts.is_none_or(|lasts| !lasts.duration().is_zero());
+        ensure(lasts, &at.then("for"), "`for` must be above 0")?;
+        let code = self.retry_after.is_none() || self.answers.code().is_some();
+        let sent = "`retry_after` is sent with a code, such as `unavailable`";
+        ensure(code, &at.then("retry_after"), sent)?;
+        let all = self.answers != Answers::RefuseConnections || self.share.is_none();
+        let none = "a port refuses all connections or none: no `share` with `refuse-connections`";
+        ensure(all, &at.then("share"), none)?;
+        let at = at.then("answers").then(self.answers.name());
         match self.answers {
-            Answers::Ok if !untold => {
-                Some("one that takes everything does so always, and to all: `ok` alone")
+            Answers::Partial(OneIn { one_in }) | Answers::Forget(OneIn { one_in }) => {
+                ensure(one_in > 0, &at.then("one_in"), "`one_in` must be above 0")
             }
-            _ if zero(self.lasts) => Some("`for` must be above 0"),
-            _ if self.retry_after.is_some() && self.answers.code().is_none() => {
-                Some("`retry_after` is sent with a code, such as `unavailable`")
-            }
-            Answers::RefuseConnections if self.share.is_some() => {
-                Some("a port refuses all connections or none: no `share` with `refuse-connections`")
-            }
-            Answers::Partial(OneIn { one_in: 0 }) | Answers::Forget(OneIn { one_in: 0 }) => {
-                Some("`one_in` must be above 0")
-            }
-            Answers::ReceiveLimit(limit) if limit.count() == 0 => Some("`receive-limit` must be above 0"),
-            Answers::Slow(slow) => slow.problem(),
-            _ => None,
+            Answers::ReceiveLimit(limit) => ensure(limit.count() > 0, &at, "`receive-limit` must be above 0"),
+            Answers::Slow(slow) => slow.check(&at),
+            _ => Ok(()),
         }
     }
 }
 
 impl Slow {
-    fn problem(&self) -> Option<&'static str> {
-        let zero = |span: Span| span.duration().is_zero();
+    fn check(&self, at: &Place) -> Result<(), Problem> {
+        for (name, span) in [("max", self.max), ("mean", self.mean)] {
+            let some = span.is_none_or(|span| !span.duration().is_zero());
+            ensure(some, &at.then(name), format!("`{name}` must be above 0"))?;
+        }
         match (self.min, self.max, self.mean) {
-            (None, None, None) => Some("slow: say `min` and `max`, or `mean`"),
-            (_, None, None) => Some("slow: without `mean`, `max` is needed"),
-            (_, Some(max), _) if zero(max) => Some("slow: `max` must be above 0"),
-            (_, _, Some(mean)) if zero(mean) => Some("slow: `mean` must be above 0"),
-            (Some(min), Some(max), _) if min > max => Some("slow: `min` is longer than `max`"),
-            _ => None,
+            (None, None, None) => Err(Problem::new(at.clone(), "say `min` and `max`, or `mean`")),
+            (_, None, None) => Err(Problem::new(at.clone(), "without `mean`, `max` is needed")),
+            (Some(min), Some(max), _) => ensure(min <= max, &at.then("min"), "`min` is longer than `max`"),
+            _ => Ok(()),
         }
     }
-}
-
-/// A step that makes sense: what does not is refused here, where its place in the file is known.
-pub(super) fn sensible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Backend, D::Error> {
-    let backend = Backend::deserialize(deserializer)?;
-    backend.problem().map_or(Ok(backend), |problem| Err(D::Error::custom(format!("backend: {problem}"))))
 }
 
 #[cfg(test)]

@@ -1,12 +1,35 @@
 //! A control: the same scenario with one thing broken on purpose. It must fail, by the checks that it names.
 
-use super::{Condition, Scenario, ScenarioError, Span, StepPath, TierPatch};
+use super::place::meant;
+use super::{Condition, Place, Problem, Scenario, ScenarioError, Span, StepPath, TierPatch};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// All checks, and what each says.
+pub const CHECKS: [(&str, &str); 13] = [
+    ("steady-state", "The tier was well, under load, before the first step."),
+    ("loss", "Every acknowledged span was delivered."),
+    ("unexpected", "Every delivered span was sent by this run, and is undamaged."),
+    ("load", "As much load was offered as is asked for."),
+    ("intake", "No agent refused spans for longer, and no application lost more, than is allowed."),
+    ("availability", "There were never fewer ready gateways than the PDB's minimum."),
+    ("pdb", "The PDB guards the gateways, and no eviction was granted that it should have refused."),
+    ("gateways-moved", "Each drain of a gateway's node moved the gateway."),
+    ("rollout", "Each roll-out finished, within what maxUnavailable and maxSurge allow."),
+    ("hpa", "The HPA went out and came in again, each in time, and did not flap."),
+    ("balance", "Every ready gateway got its share of every stream."),
+    ("queues", "Every queue was empty at the end, and in time after an outage."),
+    ("faults", "The tier recovered after every fault."),
+];
+
+/// Checks that are inconclusive at worst.
+pub(super) const NEVER_RED: [&str; 2] = ["steady-state", "load"];
+
 /// What is broken, and which checks must see it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
     /// A short name: `--control NAME` runs it.
@@ -20,9 +43,11 @@ pub struct Control {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub patches: Vec<TierPatch>,
     /// The checks that must fail.
+    #[schemars(schema_with = "checks")]
     pub red: Vec<String>,
     /// Checks that may fail as well. No other may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "checks")]
     pub also: Vec<String>,
     /// What must have come about at some moments, or the control shows nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -33,7 +58,7 @@ pub struct Control {
 }
 
 /// A precondition: awaited before a step begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Need {
     /// What must have come about.
@@ -46,14 +71,19 @@ pub struct Need {
 }
 
 /// What would make a control red, or green, for another reason than its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Spoiler {
     /// A gateway or an agent went away or was restarted under load.
     Restarts,
 }
 
-const fn default_deadline() -> Span {
+fn checks(_: &mut SchemaGenerator) -> Schema {
+    let names = CHECKS.map(|(name, about)| json!({"const": name, "description": about, "type": "string"}));
+    json_schema!({"type": "array", "items": {"oneOf": names}})
+}
+
+pub(super) const fn default_deadline() -> Span {
     Span::seconds(60)
 }
 
@@ -63,22 +93,36 @@ impl Scenario {
     /// # Errors
     /// If there is no control of that name, or what it changes does not fit.
     pub fn under(&self, path: &Path, name: &str) -> Result<Self, ScenarioError> {
-        let known =
-            || self.controls.iter().map(|control| control.name.as_str()).collect::<Vec<_>>().join(", ");
-        let Some(control) = self.controls.iter().find(|control| control.name == name) else {
-            let message = match known() {
-                none if none.is_empty() => format!("there is no control {name:?}: the scenario has none"),
-                known => format!("there is no control {name:?}; there are: {known}"),
-            };
-            return Err(ScenarioError::Nonsense { path: path.to_owned(), message });
+        let Some(number) = self.controls.iter().position(|control| control.name == name) else {
+            let help = meant(name, self.controls.iter().map(|control| control.name.as_str()));
+            return Err(ScenarioError::NoControl {
+                path: path.to_owned(),
+                name: name.to_owned(),
+                help: Some(help),
+            });
         };
+        let mut changed = self.changed_by(&self.controls[number], &Place::of("controls").then(number))?;
+        super::rules::check(&changed)?;
+        changed.resolve(&super::folder(path)?);
+        Ok(changed)
+    }
+
+    /// With what a control changes. Whether it makes sense is not asked.
+    pub(super) fn changed_by(&self, control: &Control, at: &Place) -> Result<Self, Problem> {
         let mut changed = self.clone();
         for (key, value) in &control.set {
-            changed = changed.with(key, value)?;
+            let at = at.then("set").then(key);
+            if self.parameters.contains_key(key) {
+                let message = format!("`{key}` is a parameter, whose value is in its places already");
+                return Err(
+                    Problem::new(at, message).help("set the fields that it stands in, by their paths")
+                );
+            }
+            let unset = |unset: super::set::Unset| Problem { at, message: unset.message, help: unset.help };
+            changed = changed.with(key, value).map_err(unset)?;
         }
         changed.tier.patches.extend(control.patches.iter().cloned());
-        changed.control = Some(name.to_owned());
-        changed.check(path)?;
+        changed.control = Some(control.name.clone());
         Ok(changed)
     }
 

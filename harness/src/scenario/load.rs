@@ -1,22 +1,24 @@
 //! What the emitters offer.
 
+use super::place::ensure;
 use super::profile::{self, Stretch};
-use super::{Rate, Share, Span};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use super::{Place, Problem, Rate, Share, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// What is offered where neither a rate nor a profile is given, in spans per second.
 const DEFAULT_RATE: f64 = 2_000.0;
 
 /// What the emitters offer, all of them together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Load {
     /// Spans per second, over all emitters; where there is a profile, there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Stretches of load, one after the other.
-    #[serde(deserialize_with = "profile::sensible", skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub profile: Vec<Stretch>,
     /// How far a request may be put off at random, as a share of the time to the next.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +55,7 @@ pub struct Load {
 }
 
 /// A protocol that the agents understand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// OTLP/gRPC.
@@ -64,7 +66,7 @@ pub enum Protocol {
 }
 
 /// Files in PEM; a relative path counts from the scenario's folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate of whoever must have signed the agents': nobody else is trusted.
@@ -138,30 +140,22 @@ impl Load {
         }
     }
 
-    fn problem(&self) -> Option<&'static str> {
-        if self.rate.is_some() && !self.profile.is_empty() {
-            return Some("`rate` and `profile` exclude each other");
+    pub(super) fn check(&self, at: &Place) -> Result<(), Problem> {
+        let exclude = self.rate.is_none() || self.profile.is_empty();
+        ensure(exclude, &at.then("profile"), "`rate` and `profile` exclude each other")?;
+        profile::check(&self.profile, &at.then("profile"))?;
+        for (name, count) in [
+            ("spans_per_request", self.spans_per_request),
+            ("spans_per_trace", self.spans_per_trace),
+            ("streams_per_trace", self.streams_per_trace),
+            ("connections", self.connections),
+            ("in_flight", self.in_flight),
+            ("held_requests", self.held_requests),
+        ] {
+            ensure(count > 0, &at.then(name), format!("`{name}` must be above 0"))?;
         }
-        let counts = [
-            (self.spans_per_request, "spans_per_request must be above 0"),
-            (self.spans_per_trace, "spans_per_trace must be above 0"),
-            (self.streams_per_trace, "streams_per_trace must be above 0"),
-            (self.connections, "connections must be above 0"),
-            (self.in_flight, "in_flight must be above 0"),
-            (self.held_requests, "held_requests must be above 0"),
-        ];
-        if let Some((_, problem)) = counts.iter().find(|(count, _)| *count == 0) {
-            return Some(problem);
-        }
-        if self.tls.as_ref().is_some_and(|tls| tls.certificate.is_some() != tls.key.is_some()) {
-            return Some("tls: `certificate` and `key` go together");
-        }
-        self.deadline.duration().is_zero().then_some("deadline must be above 0")
+        ensure(!self.deadline.duration().is_zero(), &at.then("deadline"), "`deadline` must be above 0")?;
+        let together = self.tls.as_ref().is_none_or(|tls| tls.certificate.is_some() == tls.key.is_some());
+        ensure(together, &at.then("tls"), "`certificate` and `key` go together")
     }
-}
-
-/// A load that makes sense: what does not is refused here, where its place in the file is known.
-pub(super) fn sensible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Load, D::Error> {
-    let load = Load::deserialize(deserializer)?;
-    load.problem().map_or(Ok(load), |problem| Err(D::Error::custom(format!("load: {problem}"))))
 }

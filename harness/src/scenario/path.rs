@@ -1,7 +1,9 @@
 //! Where in a scenario a step is: `2`, or `3.2.1` where steps hold steps.
 
 use super::{Scenario, Step};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -66,6 +68,21 @@ impl<'de> Deserialize<'de> for StepPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // `3` is a number in YAML, and `3.2` one, too: as text they are what was written.
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for StepPath {
+    fn schema_name() -> Cow<'static, str> {
+        "StepPath".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Where a step is, from 1: `2`, or `3.2.1` where steps hold steps.",
+            "type": ["string", "number"],
+            "pattern": r"^[1-9][0-9]*(\.[1-9][0-9]*)*$",
+            "minimum": 1,
+            "examples": [2, "3.2.1"],
+        })
     }
 }
 

@@ -1,12 +1,14 @@
 //! A load that changes by itself: stretches, one after the other, and how many spans they ask for. No clock: times
 //! are seconds since the load began.
 
-use super::{Rate, Span};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use super::place::ensure;
+use super::{Place, Problem, Rate, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
 /// A stretch of load. Rates are over all emitters.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stretch {
     /// The same rate all the time.
@@ -21,8 +23,8 @@ pub enum Stretch {
     Sine(Sine),
 }
 
-/// See [`Stretch::Constant`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// The same rate all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Constant {
     /// The rate.
@@ -32,8 +34,8 @@ pub struct Constant {
     pub lasts: Option<Span>,
 }
 
-/// See [`Stretch::Ramp`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// From one rate to another, evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ramp {
     /// The rate at the beginning.
@@ -45,8 +47,8 @@ pub struct Ramp {
     pub lasts: Span,
 }
 
-/// See [`Stretch::Step`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// From one rate to another in equal steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Steps {
     /// The first step's rate.
@@ -60,8 +62,8 @@ pub struct Steps {
     pub lasts: Span,
 }
 
-/// See [`Stretch::Spike`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// A rate, but a higher (or lower) one for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peak {
     /// The rate before and behind the peak.
@@ -77,8 +79,8 @@ pub struct Peak {
     pub all: Option<Span>,
 }
 
-/// See [`Stretch::Sine`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Around a mean: mean + amplitude × sin(2π t / period).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sine {
     /// The rate around which it swings.
@@ -144,40 +146,44 @@ impl Stretch {
         }
     }
 
-    /// What is wrong with it, if anything is.
-    fn problem(&self) -> Option<&'static str> {
-        let none = |span: Span| span.duration().is_zero();
+    fn check(&self, at: &Place) -> Result<(), Problem> {
+        let some = |span: Span, at: &Place, name: &str| {
+            ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
+        };
+        let at = &at.then(match self {
+            Self::Constant(_) => "constant",
+            Self::Ramp(_) => "ramp",
+            Self::Step(_) => "step",
+            Self::Spike(_) => "spike",
+            Self::Sine(_) => "sine",
+        });
+        self.lasts().map_or(Ok(()), |lasts| some(lasts, at, "for"))?;
         match self {
-            _ if self.lasts().is_some_and(none) => Some("`for` must be above 0"),
-            Self::Step(steps) if steps.count < 2 => Some("step: `count` must be 2 or more"),
-            Self::Spike(peak) if none(peak.lasts) => Some("spike: `lasts` must be above 0"),
-            Self::Spike(Peak { after, lasts, all: Some(all), .. })
-                if after.duration() + lasts.duration() > all.duration() =>
-            {
-                Some("spike: `after` and `lasts` are longer than `for`")
+            Self::Constant(_) | Self::Ramp(_) => Ok(()),
+            Self::Step(steps) => ensure(steps.count >= 2, &at.then("count"), "`count` must be 2 or more"),
+            Self::Spike(peak) => {
+                some(peak.lasts, at, "lasts")?;
+                let ends = peak.after.duration() + peak.lasts.duration();
+                let fits = peak.all.is_none_or(|all| ends <= all.duration());
+                ensure(fits, &at.then("for"), "`after` and `lasts` are longer than `for`")
             }
-            Self::Sine(sine) if none(sine.period) => Some("sine: `period` must be above 0"),
-            Self::Sine(sine) if sine.amplitude >= sine.mean => {
-                Some("sine: `amplitude` must be less than `mean`, or there would be no load at times")
+            Self::Sine(sine) => {
+                some(sine.period, at, "period")?;
+                let less = "`amplitude` must be less than `mean`, or there would be no load at times";
+                ensure(sine.amplitude < sine.mean, &at.then("amplitude"), less)
             }
-            _ => None,
         }
     }
 }
 
-/// A profile that makes sense: what does not is refused here, where its place in the file is known.
-pub(super) fn sensible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stretch>, D::Error> {
-    let profile = Vec::deserialize(deserializer)?;
-    problem(&profile).map_or(Ok(profile), |problem| Err(D::Error::custom(format!("profile: {problem}"))))
-}
-
-/// What is wrong with a profile, if anything is.
-fn problem(profile: &[Stretch]) -> Option<&'static str> {
-    let before_last = &profile[..profile.len().saturating_sub(1)];
-    if before_last.iter().any(|stretch| stretch.lasts().is_none()) {
-        return Some("only the last stretch of a profile may leave out `for`");
+/// Whether a profile makes sense.
+pub(super) fn check(profile: &[Stretch], at: &Place) -> Result<(), Problem> {
+    for (number, stretch) in profile.iter().enumerate() {
+        stretch.check(&at.then(number))?;
+        let ends = number + 1 == profile.len() || stretch.lasts().is_some();
+        ensure(ends, &at.then(number), "only the last stretch of a profile may leave out `for`")?;
     }
-    profile.iter().find_map(Stretch::problem)
+    Ok(())
 }
 
 /// The rate at which a profile goes on when its last stretch is over, in spans per second; none if that lasts until
@@ -275,7 +281,7 @@ mod tests {
             from in 0.0..100.0,
             long in 0.1..100.0,
         ) {
-            prop_assert_eq!(problem(&profile), None);
+            prop_assert_eq!(check(&profile, &Place::root()), Ok(()));
             let to = from + long;
             let steps = 200_000u32;
             let each = long / f64::from(steps);
@@ -301,6 +307,7 @@ mod tests {
         let for_ever = Stretch::Constant(Constant { rate: from, lasts: None });
         assert_eq!(afterwards(&[ramp, for_ever]), None);
         assert!((spans(&[ramp, for_ever], 10.0, 20.0) - 1_000.0).abs() < 1e-9);
-        assert!(problem(&[for_ever, ramp]).is_some_and(|problem| problem.contains("only the last")));
+        let problem = check(&[for_ever, ramp], &Place::of("load.profile")).unwrap_err();
+        assert!(problem.to_string().starts_with("load.profile.0: only the last"), "{problem}");
     }
 }

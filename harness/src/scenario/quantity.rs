@@ -1,6 +1,8 @@
 //! Times, rates, shares and sizes as people write them: `30s`, `2000/s`, `90%`, `64KiB`.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -140,7 +142,7 @@ impl FromStr for Bytes {
 }
 
 macro_rules! written_as_text {
-    ($($kind:ty),*) => {$(
+    ($($kind:ident, $about:literal, $pattern:expr, $examples:expr;)*) => {$(
         impl Serialize for $kind {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -151,13 +153,55 @@ macro_rules! written_as_text {
                 String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
             }
         }
+        impl JsonSchema for $kind {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($kind).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "description": $about,
+                    "type": "string",
+                    "pattern": $pattern,
+                    "examples": $examples,
+                })
+            }
+        }
     )*};
 }
-written_as_text!(Span, Rate, Share, Bytes);
+written_as_text! {
+    Span, "A length of time.", SPAN, ["500ms", "30s", "2m", "1h 30m"];
+    Rate, "Spans in a second, or in a minute.", RATE, ["2000/s", "120/m"];
+    Share, "A part of a whole.", SHARE, ["90%", "0.5%"];
+    Bytes, "A number of bytes.", SIZE, ["64KiB", "4MiB", "1000B"];
+}
+
+/// What editors are told of how these are written: nothing that is not read, and all that is usual.
+const SPAN: &str = "^[0-9]{1,9}(ns|us|ms|s|m|h|days?)( [0-9]{1,9}(ns|us|ms|s|m|h|days?))*$";
+const RATE: &str = r"^([1-9][0-9_]{0,11}(\.[0-9]{1,9})?|0\.0{0,5}[1-9][0-9]{0,5})/[sm]$";
+const SHARE: &str = r"^(100|[1-9][0-9]?(\.[0-9]{1,9})?|0\.0{0,5}[1-9][0-9]{0,5})%$";
+const SIZE: &str = "^([0-9]{1,9}B|[0-9]{1,6}KiB|[0-9]{1,3}MiB)$";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::string::string_regex;
+
+    fn written(pattern: &str) -> impl Strategy<Value = String> {
+        string_regex(pattern.trim_start_matches('^').trim_end_matches('$')).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_editors_are_told_is_what_is_read(
+            span in written(SPAN), rate in written(RATE), share in written(SHARE), size in written(SIZE),
+        ) {
+            prop_assert!(span.parse::<Span>().is_ok(), "{}", span);
+            prop_assert!(rate.parse::<Rate>().is_ok(), "{}", rate);
+            prop_assert!(share.parse::<Share>().is_ok(), "{}", share);
+            prop_assert!(size.parse::<Bytes>().is_ok(), "{}", size);
+        }
+    }
 
     #[test]
     fn quantities_read_as_they_are_written() {

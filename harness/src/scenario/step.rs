@@ -1,11 +1,11 @@
 //! What is done, step by step.
 
-use super::backend::{self, Answers, Backend};
-use super::{NodeRole, NodeSelector, PodRole, PodSelector, Rate, Span, Targets};
+use super::{Answers, Backend, NodeRole, NodeSelector, PodRole, PodSelector, Rate, Span, Targets};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One thing that is done.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Drain nodes as `kubectl drain` does it, and uncordon each.
@@ -17,7 +17,7 @@ pub enum Step {
     /// Offer more load for a while.
     Spike(Spike),
     /// From now on the backend answers like this.
-    Backend(#[serde(deserialize_with = "backend::sensible")] Backend),
+    Backend(Backend),
     /// Wait until something has come about.
     Wait(Wait),
     /// Do nothing for a while.
@@ -32,8 +32,8 @@ pub enum Step {
     ForEach(ForEach),
 }
 
-/// See [`Step::Repeat`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The same steps several times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Repeat {
     /// How often.
@@ -42,8 +42,8 @@ pub struct Repeat {
     pub steps: Vec<Step>,
 }
 
-/// See [`Step::ForEach`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The same steps for each node, or each pod: one after the other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForEach {
     /// Nodes, or else `pods`. They are determined when the step begins.
@@ -56,8 +56,8 @@ pub struct ForEach {
     pub steps: Vec<Step>,
 }
 
-/// See [`Step::Drain`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Which nodes are drained, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drain {
     /// Every one of such nodes, determined when the step begins. Without it and `node`: each worker with a gateway.
@@ -78,8 +78,8 @@ pub struct Drain {
     pub empty_dir: bool,
 }
 
-/// See [`Step::Evict`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Which pods are evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evict {
     /// Every one of such pods at the same moment, determined when the step begins. Without it and `pod`: all gateways.
@@ -92,8 +92,8 @@ pub struct Evict {
     pub deadline: Span,
 }
 
-/// See [`Step::Upgrade`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is rolled, and to what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upgrade {
     /// What is rolled.
@@ -106,7 +106,7 @@ pub struct Upgrade {
 }
 
 /// A part of the tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// The gateways' Deployment.
@@ -133,8 +133,8 @@ impl Part {
     }
 }
 
-/// See [`Step::Spike`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// How much more load, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spike {
     /// Spans per second, over all emitters, instead of the load's own.
@@ -147,8 +147,8 @@ pub struct Spike {
     pub deadline: Span,
 }
 
-/// See [`Step::Wait`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What is awaited, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
     /// What is awaited.
@@ -160,7 +160,7 @@ pub struct Wait {
 }
 
 /// What can be awaited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// As many gateways are ready as there must be, and none is on its way out.
@@ -235,13 +235,13 @@ impl Default for Evict {
     }
 }
 
-const fn default_rollout() -> Span {
+pub(super) const fn default_rollout() -> Span {
     Span::seconds(180)
 }
 const fn default_hold() -> Span {
     Span::seconds(60)
 }
-const fn default_patience() -> Span {
+pub(super) const fn default_patience() -> Span {
     Span::seconds(120)
 }
 
@@ -269,6 +269,23 @@ impl Step {
             Self::Parallel(branches) => format!("{} branches at the same time", branches.len()),
             Self::Repeat(repeat) => format!("{} times {} steps", repeat.times, repeat.steps.len()),
             Self::ForEach(each) => format!("for {}", each.name()),
+        }
+    }
+
+    /// What it is called in scenarios.
+    pub(super) const fn key(&self) -> &'static str {
+        match self {
+            Self::Drain(_) => "drain",
+            Self::Evict(_) => "evict",
+            Self::Upgrade(_) => "upgrade",
+            Self::Spike(_) => "spike",
+            Self::Backend(_) => "backend",
+            Self::Wait(_) => "wait",
+            Self::Hold(_) => "hold",
+            Self::Sequence(_) => "sequence",
+            Self::Parallel(_) => "parallel",
+            Self::Repeat(_) => "repeat",
+            Self::ForEach(_) => "for-each",
         }
     }
 

@@ -1,10 +1,11 @@
 //! Whom a step is about: by what nodes and pods are to the tier. Who that is, is resolved when the step begins, and
 //! recorded.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Nodes, each of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeSelector {
     /// Workers on which a gateway runs.
@@ -14,7 +15,7 @@ pub enum NodeSelector {
 }
 
 /// One node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeRole {
     /// A worker on which a gateway runs, and which no step of this run has drained; the first by name.
@@ -30,7 +31,7 @@ pub enum NodeRole {
 }
 
 /// Pods, each of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodSelector {
     /// All gateways.
@@ -38,7 +39,7 @@ pub enum PodSelector {
 }
 
 /// One pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodRole {
     /// The gateway that delivered most in the last ten seconds.

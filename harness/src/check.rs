@@ -1,0 +1,82 @@
+//! All that can be known of a scenario without a cluster.
+
+use crate::deploy::{self, DeployError, ManifestError};
+use crate::load::{self, PlanError};
+use crate::scenario::{Measure, Place, Problem, Scenario, ScenarioError};
+use std::path::Path;
+
+/// Why a scenario cannot be run. All of these are the user's to mend.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum CheckError {
+    /// The scenario, or what it asks for, makes no sense.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The manifests that are no scenario's cannot be used.
+    #[error(transparent)]
+    #[diagnostic(help("--manifests names their folder"))]
+    Manifests(ManifestError),
+}
+
+/// Reads a scenario file, with what is set, and tries it: patches on manifests, the load, and each control. What a tier of
+/// the user's own does not have, the scenario then leaves out.
+pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result<Scenario, CheckError> {
+    let (mut scenario, source) = Scenario::located(path, sets)?;
+    let located = |problem| CheckError::Scenario(source.invalid(problem));
+    // A folder that cannot be used is nothing that the scenario says.
+    deploy::readable(manifests).map_err(CheckError::Manifests)?;
+    let missing = tier(&scenario, manifests).map_err(located)?;
+    scenario
+        .tier
+        .without
+        .extend(missing.iter().filter(|it| scenario.tier.has(**it)).copied().collect::<Vec<_>>());
+    scenario.problem().map_or(Ok(()), |problem| Err(located(problem)))?;
+    offered(&scenario).map_err(located)?;
+    for (number, control) in scenario.controls.iter().enumerate() {
+        let at = Place::of("controls").then(number);
+        let changed = scenario.under(path, &control.name)?;
+        let own = scenario.tier.patches.len();
+        tier(&changed, manifests).map_err(|problem| located(under(problem, &at, own)))?;
+        offered(&changed).map_err(|problem| located(under(problem, &at, own)))?;
+        if missing.iter().any(|measure| changed.tier.has(*measure)) {
+            let message = "the tier's manifests do not have what `tier.without` named without this control";
+            return Err(located(Problem::new(at.then("set"), message).help("name it here, too")));
+        }
+    }
+    Ok(scenario)
+}
+
+/// Whether the tier can be made of its manifests; and which measures they do not have.
+fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> {
+    deploy::check(manifests, &scenario.tier).map_err(|error| {
+        let at = match &error {
+            DeployError::Patch { number, .. } => Place::of("tier.patches").then(number).then("of"),
+            _ => Place::of("tier.manifests"),
+        };
+        Problem::new(at, error.to_string())
+    })
+}
+
+/// Whether the emitters would offer the load.
+fn offered(scenario: &Scenario) -> Result<(), Problem> {
+    load::check(scenario).map_err(|error| {
+        let at = match &error {
+            PlanError::Read { .. } => Place::of("load.tls"),
+            PlanError::Refused(_) => Place::of("load"),
+        };
+        Problem::new(at, error.to_string())
+    })
+}
+
+/// A problem that a scenario has under a control. Behind the scenario's own patches are the control's.
+fn under(problem: Problem, at: &Place, own: usize) -> Problem {
+    let place = problem.at.to_string();
+    let patch = place.strip_prefix("tier.patches.").and_then(|rest| rest.split('.').next());
+    let number = patch.and_then(|number| number.parse::<usize>().ok());
+    match number {
+        Some(number) if number >= own => {
+            Problem { at: at.then("patches").then(number - own).then("of"), ..problem }
+        }
+        _ => Problem { at: at.clone(), message: format!("under this control, {problem}"), ..problem },
+    }
+}

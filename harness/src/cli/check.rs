@@ -1,0 +1,45 @@
+//! `spanproof check`: says whether scenarios make sense, without a cluster.
+
+use super::run::assignment;
+use super::{Complaint, End, print, show};
+use clap::Args;
+use miette::Report;
+use spanproof::{check, run};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Scenario files
+    #[arg(value_name = "FILE", required = true)]
+    scenarios: Vec<PathBuf>,
+    /// Set a parameter of the scenario by its name, or a field by its path with dots: load.rate=500/s
+    #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
+    sets: Vec<(String, String)>,
+    /// The folder of the manifests
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+}
+
+/// Looks at every file, whatever is wrong with another one.
+pub(super) fn main(options: &Options) -> Result<End, Complaint> {
+    let manifests = run::manifests_dir(options.manifests.as_deref());
+    let mut end = End::Done;
+    for path in &options.scenarios {
+        match check::check(path, &options.sets, &manifests) {
+            Ok(scenario) => {
+                let steps = scenario.all_steps().filter(|step| step.inner().is_empty()).count();
+                let (steps, controls) = (counted(steps, "step"), counted(scenario.controls.len(), "control"));
+                print(&format!("{}: ok ({steps}, {controls})\n", path.display()));
+            }
+            Err(error) => {
+                show(&Report::new(error));
+                end = End::BadInput;
+            }
+        }
+    }
+    Ok(end)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

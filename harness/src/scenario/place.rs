@@ -1,0 +1,107 @@
+//! Where in a scenario something is, what may be wrong there, and what was meant.
+
+use std::fmt;
+
+/// A field's path, as `--set` writes it: `steps.2.drain.node`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place(Vec<String>);
+
+impl Place {
+    /// The scenario itself.
+    pub const fn root() -> Self {
+        Self(Vec::new())
+    }
+
+    /// A field of the scenario, or a field of a field: `tier.gateways`.
+    pub fn of(path: &str) -> Self {
+        Self(path.split('.').map(str::to_owned).collect())
+    }
+
+    /// What is in it: a field, or the item of a list, from 0.
+    #[must_use]
+    pub fn then(&self, part: impl fmt::Display) -> Self {
+        Self(self.0.iter().cloned().chain([part.to_string()]).collect())
+    }
+
+    pub(super) fn parts(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}
+
+/// What is wrong with a scenario that is well formed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {message}")]
+pub struct Problem {
+    /// Where.
+    pub at: Place,
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// Something that is wrong at a place.
+    pub fn new(at: Place, message: impl Into<String>) -> Self {
+        Self { at, message: message.into(), help: None }
+    }
+
+    /// With what to do.
+    #[must_use]
+    pub fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    /// With what was meant, of all that could have been.
+    #[must_use]
+    pub(super) fn meant<'a>(self, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        self.help(meant(wrong, known))
+    }
+}
+
+/// It is wrong, unless it is good.
+pub(super) fn ensure(good: bool, at: &Place, message: impl Into<String>) -> Result<(), Problem> {
+    if good { Ok(()) } else { Err(Problem::new(at.clone(), message)) }
+}
+
+/// What was meant, if one of what is known is near, and all that is known.
+pub(super) fn meant<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let listed = match known.join(", ") {
+        none if none.is_empty() => "there are none".to_owned(),
+        some => format!("there are: {some}"),
+    };
+    match nearest(wrong, known) {
+        Some(near) => format!("did you mean `{near}`? {listed}"),
+        None => listed,
+    }
+}
+
+/// The one that differs by the fewest letters, if that is few of them.
+pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let far = |known: &str| strsim::osa_distance(wrong, known);
+    let near = known.into_iter().min_by_key(|known| far(known))?;
+    (far(near) <= wrong.len().max(near.len()).div_ceil(3)).then_some(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_meant() {
+        let known = ["rate", "profile", "spans_per_request"];
+        assert_eq!(nearest("rat", known), Some("rate"));
+        assert_eq!(nearest("arte", known), Some("rate"));
+        assert_eq!(nearest("span_per_requests", known), Some("spans_per_request"));
+        assert_eq!(nearest("colour", known), None);
+        assert_eq!(nearest("x", []), None);
+        assert_eq!(meant("rat", ["rate"]), "did you mean `rate`? there are: rate");
+    }
+}

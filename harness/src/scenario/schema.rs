@@ -1,0 +1,87 @@
+//! The scenario's JSON Schema, from its types: for editors, and for whoever writes scenarios with a program.
+
+use super::Scenario;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+/// Where a parameter stands in place of a value, or in a piece of it.
+const PARAMETER: &str = r"\$\{[a-z][a-z0-9_-]*\}";
+
+/// The JSON Schema (draft 2020-12) of scenario files.
+pub fn schema() -> String {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<Scenario>().to_value();
+    describe(&mut schema);
+    admit_parameters(&mut schema);
+    schema["title"] = "A scenario of spanproof".into();
+    schema["$defs"]["parameter"] = json!({
+        "description": "The value of a parameter: `${name}`, declared under `parameters`.",
+        "type": "string",
+        "pattern": PARAMETER,
+    });
+    format!("{schema:#}\n")
+}
+
+/// The descriptions are the types' documentation: as one line, without links, and where editors look for them.
+fn describe(schema: &mut Value) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ").replace("[`", "`").replace("`]", "`");
+    }
+    // What a variant of an enum says is said of its one field.
+    let description = schema.get("description").cloned();
+    if let (Some(description), Some(Value::Object(fields))) = (description, schema.get_mut("properties"))
+        && fields.len() == 1
+    {
+        for field in fields.values_mut().filter_map(Value::as_object_mut) {
+            field.entry("description").or_insert_with(|| description.clone());
+        }
+    }
+    inner(schema).for_each(describe);
+}
+
+/// Where a scalar or a list is expected a parameter may stand as well.
+fn admit_parameters(schema: &mut Value) {
+    inner(schema).for_each(admit_parameters);
+    let Some(fields) = schema.as_object_mut() else { return };
+    if let Some(pattern) = fields.get("pattern").and_then(Value::as_str) {
+        let pattern = format!("{pattern}|{PARAMETER}");
+        fields.insert("pattern".to_owned(), pattern.into());
+    } else if let Some(Value::Array(variants)) = fields.get_mut("oneOf")
+        && variants.iter().any(|variant| variant.get("const").is_some())
+    {
+        variants.push(parameter());
+    } else if fields.get("type").is_some_and(is_no_text) {
+        // What says something of the field stays where it is.
+        let (about, what): (Map<_, _>, Map<_, _>) = std::mem::take(fields)
+            .into_iter()
+            .partition(|(key, _)| ["default", "description", "examples"].contains(&key.as_str()));
+        *fields = about;
+        fields.insert("anyOf".to_owned(), json!([what, parameter()]));
+    }
+}
+
+fn parameter() -> Value {
+    json!({"$ref": "#/$defs/parameter"})
+}
+
+/// Whether it is a number, true or false, or a list.
+fn is_no_text(kind: &Value) -> bool {
+    let is = |kind: &Value| ["integer", "number", "boolean", "array"].iter().any(|it| kind == it);
+    match kind {
+        Value::Array(kinds) => kinds.iter().any(is) && !kinds.contains(&json!("string")),
+        kind => is(kind),
+    }
+}
+
+/// The schemas that a schema consists of.
+fn inner(schema: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let fields = schema.as_object_mut().into_iter().flatten();
+    fields.flat_map(|(key, value)| -> Vec<&mut Value> {
+        match (key.as_str(), value) {
+            ("properties" | "$defs", Value::Object(named)) => named.values_mut().collect(),
+            ("oneOf" | "anyOf" | "allOf", Value::Array(listed)) => listed.iter_mut().collect(),
+            ("items" | "additionalProperties", value @ Value::Object(_)) => vec![value],
+            _ => Vec::new(),
+        }
+    })
+}

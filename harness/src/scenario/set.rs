@@ -1,0 +1,108 @@
+//! A field that is set by its path, from the command line or by a control.
+
+use super::error::told;
+use super::place::nearest;
+use super::{Scenario, ScenarioError};
+use serde_json::Value;
+
+/// A `--set`: a parameter's name or a field's path, and what is written behind the `=`.
+pub(super) type Set = (String, String);
+
+/// Why a field cannot be set.
+#[derive(Debug)]
+pub(super) struct Unset {
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+impl Unset {
+    fn of(message: impl Into<String>, help: Option<String>) -> Self {
+        Self { message: message.into(), help }
+    }
+
+    fn set(self, key: &str, value: &str) -> ScenarioError {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        ScenarioError::Set { key, value, message: self.message, help: self.help }
+    }
+}
+
+/// What is written behind the `=` of a `--set`.
+pub(super) fn value(key: &str, text: &str) -> Result<Value, ScenarioError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let (message, help) = told(&error);
+        Unset { message, help }.set(key, text)
+    })
+}
+
+impl Scenario {
+    /// With a field of another value, as it is written behind `--set`.
+    pub(super) fn set(self, key: &str, text: &str) -> Result<Self, ScenarioError> {
+        let parsed = value(key, text)?;
+        let set = self.with(key, &parsed);
+        let as_text = || self.with(key, &Value::String(text.to_owned()));
+        let set = match (set, parsed) {
+            // What looks like a number may be meant as a text, which it then is as it is written.
+            (Ok(set), Value::Number(_)) if set.is_text(key) => as_text().map_or(Ok(set), Ok),
+            (Err(first), Value::Number(_) | Value::Bool(_)) => as_text().map_err(|_| first),
+            (set, _) => set,
+        };
+        set.map_err(|unset| unset.set(key, text))
+    }
+
+    fn is_text(&self, key: &str) -> bool {
+        let root = serde_json::to_value(self).unwrap_or_default();
+        root.pointer(&format!("/{}", key.replace('.', "/"))).is_some_and(Value::is_string)
+    }
+
+    /// With a field of another value; `key` is its path with dots.
+    pub(super) fn with(&self, key: &str, value: &Value) -> Result<Self, Unset> {
+        let mut root = serde_json::to_value(self).map_err(|error| Unset::of(error.to_string(), None))?;
+        let near = place(&mut root, key, value)?;
+        if let ("load.profile", Some(load)) = (key, root["load"].as_object_mut()) {
+            // It takes the rate's place, also of one that nobody wrote down.
+            load.remove("rate");
+        }
+        // By way of a text, since its errors say what would be allowed.
+        serde_saphyr::from_str(&root.to_string()).map_err(|error| {
+            let (message, help) = told(&error);
+            Unset { message, help: help.or_else(|| near.map(|near| format!("did you mean `{near}`?"))) }
+        })
+    }
+}
+
+/// Puts a value in its place. Where a field is added that looks like another one, that one is what comes back.
+fn place(root: &mut Value, key: &str, value: &Value) -> Result<Option<String>, Unset> {
+    let (mut here, mut near) = (root, None);
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        here = match here {
+            Value::Array(items) => {
+                let count = items.len();
+                let item = part.parse().ok().and_then(|index: usize| items.get_mut(index));
+                item.ok_or_else(|| {
+                    let there = match count {
+                        0 => "the list is empty".to_owned(),
+                        1 => "the list has one item: 0".to_owned(),
+                        count => format!("the list has {count} items: 0 to {}", count - 1),
+                    };
+                    Unset::of(format!("there is no `{part}` here"), Some(there))
+                })?
+            }
+            // A field that is left out where it is not set is added; its type says whether it may be there.
+            Value::Object(fields) => {
+                if !fields.contains_key(part) && parts.peek().is_some() {
+                    near = near.or(nearest(part, fields.keys().map(String::as_str)).map(str::to_owned));
+                }
+                fields.entry(part).or_insert(match parts.peek() {
+                    Some(_) => Value::Object(serde_json::Map::new()),
+                    None => Value::Null,
+                })
+            }
+            other => {
+                return Err(Unset::of(format!("there is no `{part}` here: this is {other}"), None));
+            }
+        };
+    }
+    here.clone_from(value);
+    Ok(near)
+}

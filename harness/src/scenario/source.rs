@@ -1,0 +1,69 @@
+//! A scenario's file: what is read from it, and where in it something is.
+
+use super::error::{Page, byte_at, told};
+use super::parameters::Written;
+use super::tree::Node;
+use super::{Problem, Scenario, ScenarioError};
+use std::path::Path;
+
+/// A scenario's file, and where in it everything is.
+#[derive(Debug)]
+pub struct Source {
+    page: Page,
+    written: Written,
+    tree: Option<Node>,
+}
+
+impl Source {
+    /// Reads a scenario's text, with `--set KEY=VALUE` applied. Whether it makes sense is not asked here.
+    pub(super) fn read(
+        path: &Path,
+        text: &str,
+        sets: &[(String, String)],
+    ) -> Result<(Scenario, Self), ScenarioError> {
+        let page = Page::new(path.to_owned(), text);
+        let (written, of_fields) = Written::of(&page, sets)?;
+        let tree = Node::read(&written.text);
+        let source = Self { page, written, tree };
+        let mut scenario: Scenario =
+            serde_saphyr::from_str(&source.written.text).map_err(|error| source.unread(&error))?;
+        for (name, parameter) in &mut scenario.parameters {
+            if let Some(value) = source.written.value(name) {
+                parameter.default.clone_from(value);
+            }
+            parameter.resolved = true;
+        }
+        for (key, value) in of_fields {
+            scenario = scenario.set(key, value)?;
+        }
+        Ok((scenario, source))
+    }
+
+    /// A problem, with its place in the file.
+    pub fn invalid(&self, problem: Problem) -> ScenarioError {
+        let at = self.tree.as_ref().map_or(0, |tree| tree.find(&problem.at));
+        self.wrong(at, problem.message, problem.help)
+    }
+
+    fn unread(&self, error: &serde_saphyr::Error) -> ScenarioError {
+        let (message, help) = told(error);
+        self.wrong(byte(&self.written.text, error), message, help)
+    }
+
+    fn wrong(&self, at: usize, message: String, help: Option<String>) -> ScenarioError {
+        // In quotes, a value begins behind the text that is wrong.
+        let text = self.tree.iter().flat_map(Node::texts).find(|text| text.range.start == at);
+        let message = match self.written.put_in(&text.map_or(at..at + 1, |text| text.range.clone())) {
+            Some(put_in) => format!("{message} ({put_in})"),
+            None => message,
+        };
+        self.page.invalid(self.written.in_file(at), message, help)
+    }
+}
+
+/// The byte of the text at which an error is.
+pub(super) fn byte(text: &str, error: &serde_saphyr::Error) -> usize {
+    let location = error.location();
+    let byte = location.and_then(|at| usize::try_from(at.span().byte_offset()?).ok());
+    byte.or_else(|| Some(byte_at(text, location?.line(), location?.column()))).unwrap_or_default()
+}
