@@ -6,7 +6,7 @@ use clap::Args;
 use miette::Report;
 use spanproof::check::{self, CheckError};
 use spanproof::cluster::{Cluster, ClusterError, Request};
-use spanproof::journal::{Current, Journal};
+use spanproof::journal::Current;
 use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
 use spanproof::run::{self, RunError};
@@ -209,15 +209,28 @@ async fn on_signals(
     progress.say("interrupted: healing and collecting (once more ends at once)");
     next().await;
     progress.finish();
-    if let Some(last_word) = last_word(journal.get().as_ref(), outlived.load(Ordering::Relaxed)) {
+    let reminder = journal.get().and_then(|journal| journal.reminder());
+    if let Some(last_word) = last_word(reminder, outlived.load(Ordering::Relaxed)) {
         progress.say(&last_word);
     }
     std::process::exit(130);
 }
 
 /// What a run that ends at once leaves to undo; nothing, if there is no run or it has undone all.
-fn last_word(journal: Option<&Journal>, outlived: bool) -> Option<String> {
-    let reminder = journal?.reminder()?;
+fn last_word(reminder: Option<String>, outlived: bool) -> Option<String> {
     let goes = || "ended at once: the cluster is being removed, and all that the run did with it".to_owned();
-    Some(if outlived { reminder } else { goes() })
+    reminder.map(|reminder| if outlived { reminder } else { goes() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_word;
+
+    #[test]
+    fn the_last_word_is_about_what_stays() {
+        let open = || Some("still to be undone: the cordon".to_owned());
+        assert_eq!(last_word(open(), true), open());
+        assert!(last_word(open(), false).is_some_and(|word| word.contains("is being removed")));
+        assert_eq!((last_word(None, true), last_word(None, false)), (None, None));
+    }
 }

@@ -8,12 +8,13 @@ use crate::support::snapshot::{Snapshot, queues};
 use crate::support::{Shared, await_until};
 use going::Going;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Namespace, Node};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use rstest::rstest;
 use serde_json::json;
 use spanproof::cluster::cache_dir;
+use spanproof::deploy::RUN_LABEL;
 use spanproof::fault::CORDONED_BY;
 use spanproof::record::Event;
 use spanproof::scenario::StepPath;
@@ -224,23 +225,36 @@ fn queues_are_swept_though_the_namespace_is_gone(#[case] killed: bool) {
     before.expect_again(&lent);
 }
 
-/// Its folder lost, a run is known by its pointer, and what it did by its label.
+/// An object in a namespace that is not the run's, with the label of a run.
+fn label_object(lent: &Lent, name: &str, run: &str) {
+    let maps: Api<ConfigMap> = Api::namespaced(lent.client.clone(), "default");
+    let map = json!({"metadata": {"name": name, "labels": {RUN_LABEL: run}}});
+    lent.block_on(maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap())).unwrap();
+}
+
+/// Its folder lost, a run is known by its pointer, and what it did by its label. What has another run's label stays.
 #[test]
 #[ignore = "ci/nightly: a minute"]
 fn a_run_without_a_folder_is_undone() {
     let lent = Shared::lend();
-    let before = Snapshot::take(&lent);
+    let at_rest = Snapshot::take(&lent);
     let mut going = Going::start(&lent, &[]);
     going.await_moment("a cordon", |going| When::Cordoned.has_come(&lent, going));
     going.kill();
     let (folder, run) = (going.folder().unwrap(), going.run().unwrap());
+    label_object(&lent, "ours", &run);
+    label_object(&lent, "theirs", "another");
     std::fs::remove_dir_all(folder).unwrap();
     let restored = lent.restore().arg(&run).output().unwrap();
     let said = String::from_utf8(restored.stdout).unwrap();
     assert!(restored.status.success(), "{said}\n{}", String::from_utf8_lossy(&restored.stderr));
-    assert!(said.contains("the cordon of node") && said.contains(&run), "{said}");
+    for undone in ["the cordon of node ", "ConfigMap ours in default: undone", &run] {
+        assert!(said.contains(undone), "{said}");
+    }
     assert!(!cache_dir().join("open").join(format!("{run}.json")).exists());
-    before.expect_again(&lent);
+    let maps: Api<ConfigMap> = Api::namespaced(lent.client.clone(), "default");
+    lent.block_on(maps.delete("theirs", &DeleteParams::default())).unwrap();
+    at_rest.expect_again(&lent);
 }
 
 /// Interrupted once, a run undoes all by itself; twice, it says what is left to undo.
