@@ -46,7 +46,9 @@ impl Scenario {
             (Err(first), Value::Number(_) | Value::Bool(_)) => as_text().map_err(|_| first),
             (set, _) => set,
         };
-        set.map_err(|unset| unset.set(key, text))
+        let parameters = self.parameters.keys().map(String::as_str);
+        let near = nearest(key, parameters).map(|near| format!("did you mean `{near}`?"));
+        set.map_err(|unset| Unset { help: near.or(unset.help), ..unset }.set(key, text))
     }
 
     fn is_text(&self, key: &str) -> bool {
