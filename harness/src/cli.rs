@@ -2,6 +2,8 @@
 
 mod analyze;
 mod check;
+mod place;
+mod plan;
 mod restore;
 mod run;
 mod schema;
@@ -12,12 +14,14 @@ use spanproof::judge::Verdict;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// How a command ends: 0 all is well, or every check passed, 1 a check failed, 2 usage or an invalid scenario,
-/// 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
+/// How a command ends: 0 all is well, or every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or
+/// an invalid scenario, 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Judged(Verdict),
     Done,
+    /// A plan was made, and cannot be carried out.
+    Obstructed,
     BadInput,
     HarnessFailed,
     Interrupted,
@@ -27,7 +31,7 @@ impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         Self::from(match end {
             End::Judged(Verdict::Pass) | End::Done => 0,
-            End::Judged(Verdict::Fail) => 1,
+            End::Judged(Verdict::Fail) | End::Obstructed => 1,
             End::BadInput => 2,
             End::Judged(Verdict::Inconclusive) => 3,
             End::HarnessFailed => 4,
@@ -47,7 +51,9 @@ struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// Run scenarios, and judge each
-    Run(run::Options),
+    Run(Box<run::Options>),
+    /// Say what a run would do, to what, for how long, and what it needs; change nothing
+    Plan(plan::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
     /// Say whether scenarios make sense, without a cluster
@@ -74,6 +80,7 @@ pub(super) fn main() -> ExitCode {
     };
     let end = match Options::parse().command {
         Command::Run(options) => runtime.block_on(run::main(&options)),
+        Command::Plan(options) => runtime.block_on(plan::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
         Command::Check(options) => check::main(&options),
         Command::Schema => schema::main(),

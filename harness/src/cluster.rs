@@ -1,118 +1,70 @@
-//! Where: a kind cluster of the harness's own, under a lock, and gone when the run is.
+//! Where: a kind cluster of the harness's own, which is gone when the run is; or one that the user names, which
+//! stays. Held by one process at a time.
 
 mod command;
+pub mod context;
+mod error;
+mod foreign;
 mod images;
 mod kind;
+pub mod lease;
 mod lock;
+mod own;
+mod owner;
 mod reach;
 mod reaper;
 
 pub use command::CommandError;
+pub use context::{Context, ContextError};
+pub use error::ClusterError;
 pub use images::{Image, Images, ImagesError};
-pub use lock::Owner;
+pub use lease::LeaseError;
+pub use lock::LockError;
+pub use owner::Owner;
 pub(crate) use reach::reach;
 
-use crate::journal::Place;
-use crate::restore::{self, Hands};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use crate::guard::{self, Reason};
+use crate::journal;
+use foreign::Foreign;
 use kube::{Client, Config};
-use lock::{Lock, LockError};
-use reaper::Reaper;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use lease::Lease;
+use lock::Lock;
+use own::Own;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
-/// Why there is no cluster to work on. Each says what to do.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-pub enum ClusterError {
-    /// No container engine.
-    #[error("no container engine answers")]
-    #[diagnostic(help(
-        "tried `docker version`: {tried}\nstart Docker, or let `ci/setup --install` start an engine"
-    ))]
-    NoEngine {
-        /// What was tried, and what it said.
-        tried: String,
-    },
-    /// No kind.
-    #[error("kind is not installed")]
-    #[diagnostic(help("tried `kind version` and {}: {tried}\nrun `ci/setup`", cache.display()))]
-    NoKind {
-        /// Where else it was looked for.
-        cache: PathBuf,
-        /// What it said.
-        tried: String,
-    },
-    /// Too little memory for a cluster.
-    #[error("a cluster needs {needed_mib} MiB of free memory; there are {available_mib} MiB")]
-    #[diagnostic(help("end something else, or use a machine with more memory"))]
-    TooLittleMemory {
-        /// What there is.
-        available_mib: u64,
-        /// What it takes.
-        needed_mib: u64,
-    },
-    /// The images are not there.
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Images(#[from] ImagesError),
-    /// Somebody else works on the cluster.
-    #[error(transparent)]
-    #[diagnostic(help("wait for it, or choose another name with --cluster"))]
-    Locked(#[from] LockError),
-    /// The name is taken by a cluster that is not ours.
-    #[error("there is a kind cluster called {name} that spanproof did not make")]
-    #[diagnostic(help("it is left alone; choose another name with --cluster"))]
-    NotOurs {
-        /// The name.
-        name: String,
-    },
-    /// A program that the cluster is made with failed.
-    #[error("{doing} failed")]
-    #[diagnostic(help(
-        "where a port is taken, the disk is full or a node is stopped, mend that and run it again; what was made is removed"
-    ))]
-    Command {
-        /// What was being done.
-        doing: &'static str,
-        /// The program's own words.
-        #[source]
-        #[diagnostic_source]
-        source: CommandError,
-    },
-    /// metrics-server, which an HPA needs, is not there.
-    #[error("metrics-server could not be added to the cluster: {source}")]
-    MetricsServer {
-        /// Why not.
-        source: Box<crate::deploy::DeployError>,
-    },
-    /// A file of the cluster's state cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    State {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The cluster does not answer.
-    #[error("the cluster {name} cannot be reached: {message}")]
-    #[diagnostic(help("tried the kubeconfig {}\n`spanproof run` makes a new cluster if this one is removed: kind delete cluster --name {name}", kubeconfig.display()))]
-    Unreachable {
+/// Which cluster.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A kind cluster of the harness's own.
+    Kind {
         /// Its name.
         name: String,
-        /// Its kubeconfig.
-        kubeconfig: PathBuf,
-        /// Why not.
-        message: String,
+        /// Leave it, and the lock's file, when the run is over.
+        keep: bool,
     },
+    /// The one that a context of the user's leads to. It stays.
+    Context(Context),
+}
+
+impl Place {
+    /// The cluster's name, or the context's.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Kind { name, .. } => name,
+            Self::Context(context) => &context.name,
+        }
+    }
 }
 
 /// What is asked of a cluster.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Its name.
-    pub name: String,
-    /// Leave it, and the lock's file, when the run is over.
-    pub keep: bool,
+    /// Which one.
+    pub place: Place,
+    /// How long it is waited for, if somebody else works on it.
+    pub wait: Duration,
     /// The Collector versions whose images its nodes must have.
     pub collectors: Vec<String>,
     /// Whether an HPA will be there: then metrics-server is, too.
@@ -121,19 +73,40 @@ pub struct Request {
     pub manifests: PathBuf,
 }
 
+impl Request {
+    /// The images that a run needs on the nodes.
+    fn images<'a>(&self, images: &'a Images) -> Vec<&'a Image> {
+        let mut needed = vec![images.probe()];
+        needed.extend(self.collectors.iter().filter_map(|version| images.collector(version)));
+        if self.metrics {
+            needed.push(images.metrics_server());
+        }
+        needed
+    }
+
+    /// How much longer it is waited for, from now on.
+    fn patience(&self) -> impl Fn() -> Duration + use<> {
+        let (began, wait) = (Instant::now(), self.wait);
+        move || wait.saturating_sub(began.elapsed())
+    }
+}
+
 /// A cluster, held by this process alone.
 pub struct Cluster {
     name: String,
-    state: PathBuf,
-    kind: kind::Kind,
-    images: Images,
     client: Client,
-    keep: bool,
-    made_here: bool,
+    images: Images,
     settings: Vec<String>,
-    reaper: Option<Reaper>,
+    home: Home,
+    lease: Lease,
     /// Held as long as this is.
     lock: Lock,
+}
+
+/// Whose a cluster is.
+enum Home {
+    Own(Own),
+    Foreign(Foreign),
 }
 
 /// Where everything that is kept between runs is.
@@ -146,91 +119,44 @@ pub fn cache_dir() -> PathBuf {
 }
 
 impl Cluster {
-    /// Takes the lock, cleans up after a run that died, and makes the cluster or uses the one that was
-    /// kept. `say` is told what happens.
-    pub async fn acquire(request: &Request, say: &(dyn Fn(&str) + Sync)) -> Result<Self, ClusterError> {
-        let cache = cache_dir();
-        let engine = kind::engine_version().await?;
-        let kind = kind::Kind::find(&cache).await?;
-        let images = Images::read(&cache)?;
-        images.check(&request.collectors).await?;
-
-        let state = cache.join("clusters").join(&request.name);
-        let lock = Lock::await_reaper(&state, &request.name, say).await?;
-        let found = kind.nodes(&request.name).await?;
-        let kept = state.join("kept").exists();
-        if let Some(owner) = lock.previous()
-            && !kept
-        {
-            say(&format!(
-                "found what run {} (process {}) left behind when it died: cleaning up",
-                owner.run, owner.pid
-            ));
-        }
-        if !found.is_empty() && !kept {
-            if lock.previous().is_none() {
-                return Err(ClusterError::NotOurs { name: request.name.clone() });
-            }
-            kind.delete(&request.name, &state).await?;
-        }
-        lock.own()?;
-
-        let use_kept = kept && !found.is_empty();
-        let mut reaper = None;
-        if !use_kept {
-            // Should it be there: a mark of a cluster that somebody else has removed since.
-            let _ = std::fs::remove_file(state.join("kept"));
-            restore::forget(&Place::Kind { cluster: request.name.clone() }, say);
-            let armed = reaper.insert(Reaper::arm(&kind, &request.name, &state, &lock)?);
-            say(&format!("making the kind cluster {} (engine {engine})", request.name));
-            kind.create(&request.name, &state, images.node(), armed).await?;
-        }
-        let client = connect(&request.name, &state.join("kubeconfig"), None).await?;
-        let mut loaded = vec![images.probe()];
-        loaded.extend(request.collectors.iter().filter_map(|version| images.collector(version)));
-        if request.metrics {
-            loaded.push(images.metrics_server());
-        }
-        kind.load(&request.name, &loaded).await?;
-        let cluster = Self {
-            name: request.name.clone(),
-            settings: kind::settings(),
-            made_here: !use_kept,
-            keep: request.keep,
-            reaper,
-            kind,
-            images,
-            client,
-            state,
-            lock,
+    /// Takes lock and lease, and makes the cluster ready for a run. On one of the harness's own, what a run that died
+    /// left is undone. `say` is told what happens.
+    pub async fn acquire(
+        request: &Request,
+        say: &(dyn Fn(&str) + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Self, ClusterError> {
+        let cluster = match &request.place {
+            Place::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request, say)).await,
+            Place::Context(context) => unless(cancel, foreign::hold(context, request, say)).await,
+        }?;
+        let prepared = match &cluster.home {
+            Home::Own(own) => unless(cancel, own.prepare(&cluster, request, say)).await,
+            Home::Foreign(foreign) => unless(cancel, foreign.prepare(&cluster, request, say)).await,
         };
-        if use_kept {
-            say(&format!("using the kind cluster {}, which was kept", request.name));
-            let hands =
-                Hands { client: &cluster.client, manifests: &request.manifests, images: &cluster.images };
-            restore::clean(&cluster.place(), &hands, say).await;
-        } else {
-            kind::pin_dns(&cluster.client).await.map_err(|error| cluster.unreachable(&error.to_string()))?;
+        match prepared {
+            Ok(settings) => Ok(Self { settings, ..cluster }),
+            // Half-made, it is dropped: its reaper removes it.
+            Err(error) if !cluster.stays() => Err(error),
+            Err(error) => {
+                if let Err(error) = cluster.release().await {
+                    say(&error.to_string());
+                }
+                Err(error)
+            }
         }
-        if request.metrics {
-            let added = crate::deploy::apply_metrics_server(
-                &cluster.client,
-                &request.manifests,
-                &cluster.images,
-                Duration::from_secs(120),
-            );
-            added.await.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
-        }
-        Ok(cluster)
     }
 
-    /// Its name.
+    /// Its name, or the context's that leads to it.
     pub fn name(&self) -> &str {
         &self.name
     }
     /// Where it is, for a journal.
-    pub fn place(&self) -> Place {
-        Place::Kind { cluster: self.name.clone() }
+    pub fn place(&self) -> journal::Place {
+        match &self.home {
+            Home::Own(_) => journal::Place::Kind { cluster: self.name.clone() },
+            Home::Foreign(foreign) => foreign.place().clone(),
+        }
     }
     /// To talk to its API server.
     pub const fn client(&self) -> &Client {
@@ -244,62 +170,122 @@ impl Cluster {
     pub fn settings(&self) -> &[String] {
         &self.settings
     }
-    /// Its kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.state.join("kubeconfig")
+    /// The kubeconfig of a cluster of the harness's own.
+    pub fn kubeconfig(&self) -> Option<PathBuf> {
+        match &self.home {
+            Home::Own(own) => Some(own.state.join("kubeconfig")),
+            Home::Foreign(_) => None,
+        }
+    }
+    /// Whether it is the harness's own.
+    pub const fn is_own(&self) -> bool {
+        matches!(self.home, Home::Own(_))
     }
     /// Whether it stays when this process lets go of it.
     pub const fn stays(&self) -> bool {
-        self.keep || !self.made_here
+        match &self.home {
+            Home::Own(own) => own.keep || !own.made_here,
+            Home::Foreign(_) => true,
+        }
     }
-
     /// Whether it would stay if this process ended at once.
     pub const fn outlives(&self) -> bool {
-        self.reaper.is_none()
-    }
-
-    fn unreachable(&self, message: &str) -> ClusterError {
-        ClusterError::Unreachable {
-            name: self.name.clone(),
-            kubeconfig: self.kubeconfig(),
-            message: message.to_owned(),
+        match &self.home {
+            Home::Own(own) => own.reaper.is_none(),
+            Home::Foreign(_) => true,
         }
+    }
+    /// Waits until somebody else has taken the cluster over, which ends what this process may do there; who it is.
+    pub async fn lost(&self) -> String {
+        self.lease.lost().await
     }
 
     /// Lets go of it: removes it, unless it is to stay.
-    pub async fn release(mut self) -> Result<(), ClusterError> {
-        if self.stays() {
-            let path = self.state.join("kept");
-            std::fs::write(&path, b"").map_err(|source| ClusterError::State { path, source })?;
-        } else {
-            self.kind.delete(&self.name, &self.state).await?;
-            self.lock.forget();
+    pub async fn release(self) -> Result<(), ClusterError> {
+        let stays = self.stays();
+        let Self { name, client, home, lease, lock, .. } = self;
+        match home {
+            Home::Own(mut own) => {
+                if stays {
+                    let path = own.state.join("kept");
+                    std::fs::write(&path, b"").map_err(|source| ClusterError::State { path, source })?;
+                } else {
+                    own.kind.delete(&name, &own.state).await?;
+                    lock.forget();
+                }
+                if let Some(reaper) = own.reaper.take() {
+                    reaper.disarm();
+                }
+                if stays {
+                    lease.release().await?;
+                }
+                Ok(())
+            }
+            Home::Foreign(foreign) => {
+                // What is somebody else's by now is theirs to tidy up.
+                let tidied = if lease.is_lost() { Ok(()) } else { foreign.tidy(&client).await };
+                let released = lease.release().await;
+                lock.forget();
+                tidied?;
+                Ok(released?)
+            }
         }
-        if let Some(reaper) = self.reaper.take() {
-            reaper.disarm();
-        }
-        Ok(())
     }
 }
 
-async fn connect(name: &str, kubeconfig: &Path, context: Option<&str>) -> Result<Client, ClusterError> {
-    let unreachable = |message: String| ClusterError::Unreachable {
-        name: name.to_owned(),
-        kubeconfig: kubeconfig.to_owned(),
-        message,
-    };
-    let read = Kubeconfig::read_from(kubeconfig).map_err(|e| unreachable(e.to_string()))?;
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(read, &options).await;
-    let mut config = config.map_err(|e| unreachable(e.to_string()))?;
+/// A cluster that is looked at, and neither held nor changed.
+pub struct Visited {
+    /// To talk to its API server.
+    pub client: Client,
+    /// Why a run would be refused there.
+    pub reasons: Vec<Reason>,
+}
+
+/// Connects to a cluster, to look only. None, if it is a kind cluster that is still to be made.
+pub async fn visit(place: &Place) -> Result<Option<Visited>, ClusterError> {
+    match place {
+        Place::Kind { name, .. } => {
+            let state = own::state(name);
+            if !state.join("kubeconfig").exists() {
+                return Ok(None);
+            }
+            Ok(Some(Visited { client: own::client(name, &state).await?, reasons: Vec::new() }))
+        }
+        Place::Context(context) => {
+            let confirmed = guard::confirmed(&context.name, context.yes_really.as_deref())?;
+            let opened = context.open().await?;
+            let mut reasons = guard::reasons(&opened.sight, &context.config);
+            reasons.retain(|_| !confirmed);
+            Ok(Some(Visited { client: opened.client, reasons }))
+        }
+    }
+}
+
+/// Says for whom this waits.
+fn waiting(cluster: &str, by: &str, patience: Duration) -> String {
+    let patience = humantime::format_duration(Duration::from_secs(patience.as_secs()));
+    format!("waiting for up to {patience}: the cluster {cluster} is in use by {by}")
+}
+
+/// A future's outcome, or that the user gave up.
+async fn unless<T>(
+    cancel: &CancellationToken,
+    future: impl Future<Output = Result<T, ClusterError>>,
+) -> Result<T, ClusterError> {
+    tokio::select! {
+        done = future => done,
+        () = cancel.cancelled() => Err(ClusterError::Interrupted),
+    }
+}
+
+/// To talk to an API server, which has answered.
+async fn connect(mut config: Config) -> Result<Client, String> {
     // The client would try again by itself what was answered with 429 or 503: an eviction that a budget refused
     // would look like one that took long.
     config.default_retry = false;
-    let client = Client::try_from(config);
-    let client = client.map_err(|e| unreachable(e.to_string()))?;
+    let client = Client::try_from(config).map_err(|error| error.to_string())?;
     match tokio::time::timeout(Duration::from_secs(15), client.apiserver_version()).await {
-        Ok(answered) => drop(answered.map_err(|e| unreachable(e.to_string()))?),
-        Err(_) => return Err(unreachable("no answer within 15s".to_owned())),
+        Ok(answered) => answered.map(|_| client).map_err(|error| error.to_string()),
+        Err(_) => Err("no answer within 15s".to_owned()),
     }
-    Ok(client)
 }

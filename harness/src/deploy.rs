@@ -1,19 +1,25 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
+mod control_plane;
 mod facts;
+mod made;
 mod manifest;
+mod metrics_server;
 mod own;
 mod ready;
 mod remove;
 
 pub use facts::TierFacts;
+pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
+pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 pub(crate) use remove::{namespace_of, sweep_namespace_of};
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
+use control_plane::{anywhere, has_control_plane};
 use facts::tier_facts;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::Container;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -26,6 +32,8 @@ use std::time::Duration;
 const WRITTEN_FOR: &str = "spanproof";
 /// The label by which everything that a run made is found.
 pub const RUN_LABEL: &str = "spanproof/run";
+/// The label of what belongs to no run in particular, and is in a cluster that is not the harness's own.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "spanproof");
 const FIELD_MANAGER: &str = "spanproof";
 /// The gateways' HPA.
 const HPA: &str = "HorizontalPodAutoscaler/gateway";
@@ -57,6 +65,12 @@ pub enum DeployError {
         object: String,
         /// What it said.
         source: Box<kube::Error>,
+    },
+    /// An object has the place of one that was to be made.
+    #[error("there is a {object} that spanproof did not make; it is left alone")]
+    Foreign {
+        /// Kind and name.
+        object: String,
     },
     /// Something did not become ready in time.
     #[error("waited {}s for {awaited}; {state}", waited.as_secs())]
@@ -110,16 +124,15 @@ impl Deployment {
         images: &Images,
         patience: Duration,
     ) -> Result<TierFacts, DeployError> {
-        let mut objects = patched_tier(&self.manifests, tier)?;
-        objects.extend(manifest::read(&self.manifests.join("probe"))?);
-        let facts = tier_facts(&objects)?;
-        objects.retain(|object| match object.called().as_str() {
-            HPA => tier.has(Measure::Hpa),
-            PDB => tier.has(Measure::Pdb),
-            _ => true,
-        });
+        let made = Made::by_run(&self.manifests, tier, &self.run)?;
+        let facts = made.facts;
+        let mut objects = [made.tier, made.probes].concat();
+        let control_plane = has_control_plane(&self.client).await?;
         for object in &mut objects {
-            self.patch(object, tier, images)?;
+            patch_images(object, &tier.collector, images)?;
+            if let Some(pod) = object.pod_spec_mut().filter(|_| !control_plane) {
+                anywhere(pod);
+            }
         }
         // From the backend to the applications: an agent that starts before the gateways are ready learns
         // of those that are late only when a connection ends.
@@ -133,25 +146,8 @@ impl Deployment {
 
     /// Typed changes: the run's namespace and label, images, and how many gateways and sinks there are.
     fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
-        object.rename_namespace(WRITTEN_FOR, &self.namespace);
-        object.label(RUN_LABEL, &self.run);
-        if let Manifest::Deployment(deployment) = object
-            && deployment.metadata.name.as_deref() == Some("gateway")
-            && !tier.has(Measure::Hpa)
-            && let Some(spec) = &mut deployment.spec
-        {
-            spec.replicas = Some(i32::from(tier.gateways));
-        }
-        if let Manifest::StatefulSet(sinks) = object
-            && sinks.metadata.name.as_deref() == Some("sink")
-            && let Some(spec) = &mut sinks.spec
-        {
-            spec.replicas = Some(i32::from(tier.sinks));
-        }
-        if let Some(pod) = object.pod_spec_mut() {
-            patch_images(pod, &tier.collector, images)?;
-        }
-        Ok(())
+        made::make_of_run(object, tier, &self.run);
+        patch_images(object, &tier.collector, images)
     }
 }
 
@@ -194,26 +190,6 @@ pub fn readable(manifests: &Path) -> Result<(), ManifestError> {
     ["", "probe"].iter().try_for_each(|part| manifest::read(&manifests.join(part)).map(|_| ()))
 }
 
-/// Adds metrics-server to a cluster, and waits until it answers.
-pub async fn apply_metrics_server(
-    client: &Client,
-    manifests: &Path,
-    images: &Images,
-    patience: Duration,
-) -> Result<(), DeployError> {
-    let mut objects = manifest::read(&manifests.join("metrics-server"))?;
-    for object in &mut objects {
-        if let Some(pod) = object.pod_spec_mut() {
-            patch_images(pod, "", images)?;
-        }
-        object.apply(client).await?;
-    }
-    for object in &objects {
-        object.await_ready(client, patience).await?;
-    }
-    Ok(())
-}
-
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>
 where
     K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
@@ -230,7 +206,10 @@ where
 }
 
 /// Images by what the manifests call them.
-fn patch_images(pod: &mut PodSpec, collector: &str, images: &Images) -> Result<(), DeployError> {
+fn patch_images(object: &mut Manifest, collector: &str, images: &Images) -> Result<(), DeployError> {
+    let Some(pod) = object.pod_spec_mut() else {
+        return Ok(());
+    };
     let containers: &mut dyn Iterator<Item = &mut Container> =
         &mut pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
     for container in containers {

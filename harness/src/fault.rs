@@ -9,9 +9,11 @@ mod target;
 mod upgrade;
 mod wait;
 
+pub(crate) use backend::PATIENCE as BACKEND_PATIENCE;
 pub use backend::backend;
 pub use evict::evict;
 pub use spike::spike;
+pub(crate) use spike::{MEASURED as SPIKE_MEASURED, PATIENCE as SPIKE_PATIENCE};
 pub use target::{This, rounds};
 pub use upgrade::upgrade;
 pub use wait::{need, wait};
@@ -19,6 +21,7 @@ pub use wait::{need, wait};
 use crate::cluster::Images;
 use crate::journal::{Journal, JournalError};
 use crate::load::{LinkError, LoadStatus, Probes};
+use crate::plan::{OutOfScope, Scope};
 use crate::record::{Event, RecordError, Recorder};
 use crate::scenario::{Rate, StepPath};
 use crate::world::World;
@@ -75,6 +78,9 @@ pub enum FaultError {
         /// How things stood.
         state: String,
     },
+    /// No plan named it.
+    #[error(transparent)]
+    OutOfScope(#[from] OutOfScope),
     /// There is nothing to do it to.
     #[error("there is no such target: {0}")]
     NoTarget(String),
@@ -113,6 +119,7 @@ impl FaultError {
         matches!(
             self,
             Self::Api { .. }
+                | Self::OutOfScope(_)
                 | Self::Link(_)
                 | Self::Blind { .. }
                 | Self::Record(_)
@@ -134,6 +141,8 @@ pub struct Stage<'a> {
     pub client: Client,
     /// The run's namespace: no pod of another one is this run's to evict, unless a drain moves it.
     pub namespace: String,
+    /// What may be touched.
+    pub scope: Arc<Scope>,
     /// The run's name.
     pub run: String,
     /// The seed of whatever is drawn.
@@ -166,8 +175,8 @@ pub struct Stage<'a> {
     pub this: Option<This>,
     /// How many faults the run has had: they are numbered from 0.
     pub faults: Arc<Mutex<usize>>,
-    /// The fault of a backend that misbehaves, while it lasts.
-    pub backend: Arc<Mutex<Option<usize>>>,
+    /// The fault of a backend that misbehaves, with its entry in the journal, while it lasts.
+    pub backend: Arc<Mutex<Option<(usize, u64)>>>,
     /// The nodes that a step of this run has drained.
     pub drained: Arc<Mutex<BTreeSet<String>>>,
 }

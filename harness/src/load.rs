@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long the emitters wait for what is in flight when the load ends.
-const DRAIN: Duration = Duration::from_secs(30);
+pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 
 /// An answer of a Collector that is older says nothing about how it stands now.
 const FRESH_MS: u64 = 3_500;

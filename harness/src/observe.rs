@@ -4,6 +4,7 @@
 mod project;
 mod usage;
 
+pub(crate) use project::quantity_value;
 pub use usage::watch_usage;
 
 use crate::record::{Event, Recorder};

@@ -211,5 +211,5 @@ fn dead_on(place: &Place, say: Say<'_>) -> Vec<DeadRun> {
         Vec::new()
     });
     let readable = all.into_iter().filter_map(|dead| dead.map_err(|error| say(&error.to_string())).ok());
-    readable.filter(|dead| dead.place() == place).collect()
+    readable.filter(|dead| dead.place().is(place)).collect()
 }

@@ -1,9 +1,12 @@
 //! A run from its first moment to its verdict, in the order in which it happens.
 
 mod collect;
+mod plan;
 mod remove;
 mod steady;
 mod steps;
+
+pub(crate) use steady::at_most as steady_at_most;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -13,6 +16,7 @@ use crate::journal::{Current, Journal, JournalError};
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{self, LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
+use crate::plan::{LookError, Scope};
 use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
 use crate::restore::Undo;
@@ -28,7 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything that is deployed may take to be ready, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a run is told besides its scenario.
 #[derive(Debug, Clone)]
@@ -76,6 +80,15 @@ pub enum RunError {
     /// The cluster does not answer.
     #[error("the cluster: {0}")]
     Cluster(#[from] kube::Error),
+    /// It was not seen what the cluster holds, so there is no plan.
+    #[error(transparent)]
+    Look(#[from] LookError),
+    /// The user may not do what the run needs.
+    #[error("this needs what the cluster does not allow; nothing was done\n  {}", missing.join("\n  "))]
+    NotAllowed {
+        /// Each, with what it is for.
+        missing: Vec<String>,
+    },
     /// The scenario could not be written down.
     #[error("the scenario could not be written down: {0}")]
     Scenario(String),
@@ -122,8 +135,12 @@ pub async fn run(
         id,
         short,
     };
+    // Nothing has been made yet, so nothing is to be removed.
+    let plan = going.plan().await.inspect_err(|error| {
+        let _ = recorder.event(Event::Note { message: error.to_string() });
+    })?;
     journal.open(Undo::namespace(&going.short))?;
-    let carried_out = going.carry_out().await;
+    let carried_out = going.carry_out(plan.scope).await;
     let judged = match carried_out {
         Ok(()) => match recorder.event(Event::Ended) {
             Ok(()) => going.judge().await,
@@ -165,7 +182,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn carry_out(&self) -> Result<(), RunError> {
+    async fn carry_out(&self, scope: Scope) -> Result<(), RunError> {
         let namespace = self.deployment.namespace();
         self.progress.say(&format!("deploying tier and probes into {namespace}"));
         let applied = self.deployment.apply(&self.scenario.tier, self.cluster.images(), PATIENCE);
@@ -199,7 +216,8 @@ impl Run<'_> {
         let wanted = facts.gateways(&self.scenario.tier);
         let snapshots = tokio::spawn(collect::snapshots(probes.clone(), self.recorder.clone()));
         if let Some(steady) = self.await_steady(&probes, status.clone(), &world, wanted).await? {
-            self.take_steps(&self.stage(&probes, status, world, wanted, steady)).await?;
+            let stage = self.stage(&probes, status, world, wanted, steady, scope);
+            self.take_steps(&stage).await?;
         }
         // Nothing else writes the ledgers from here on.
         snapshots.abort();
@@ -216,10 +234,12 @@ impl Run<'_> {
         world: watch::Receiver<World>,
         wanted: usize,
         steady: Steady,
+        scope: Scope,
     ) -> Stage<'_> {
         Stage {
             client: self.cluster.client().clone(),
             namespace: self.deployment.namespace().to_owned(),
+            scope: scope.into(),
             run: self.short.clone(),
             seed: self.options.seed,
             recorder: self.recorder.clone(),

@@ -107,6 +107,73 @@ fn a_folder_that_is_no_run_is_refused() {
     expect(&spanproof(&["analyze", &folder], |_| {}), 2, &["scenario.yaml", "spanproof run"]);
 }
 
+/// A scenario, a kubeconfig with contexts `staging` and `kind-dev`, and a configuration with that text. What `run` says
+/// with these further arguments.
+fn run_with(dir: &Path, config: &str, arguments: &[&str]) -> Output {
+    let file = scenario(dir, "name: x\n");
+    let [kubeconfig, configuration] = ["kubeconfig", "config.yaml"].map(|name| dir.join(name));
+    // Nobody listens at that port.
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: staging\n\
+                clusters: [{name: there, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+                users: []\n\
+                contexts:\n\
+                - {name: staging, context: {cluster: there, user: u}}\n\
+                - {name: kind-dev, context: {cluster: missing, user: u}}\n";
+    std::fs::write(&kubeconfig, text).unwrap();
+    std::fs::write(&configuration, config).unwrap();
+    spanproof(&[&["run", &file], arguments].concat(), |command| {
+        command.env("KUBECONFIG", &kubeconfig).env("SPANPROOF_CONFIG", &configuration);
+    })
+}
+
+#[test]
+fn a_context_that_is_not_there_is_refused_with_those_that_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = run_with(dir.path(), "", &["--context", "stagin"]);
+    expect(&refused, 2, &["no context stagin", "did you mean staging?", "kind-dev", "kubeconfig"]);
+    let refused = run_with(dir.path(), "", &["--context", "kind-dev"]);
+    expect(&refused, 2, &["kind-dev", "missing"]);
+    let refused = run_with(dir.path(), "", &["--context", "staging", "--kubeconfig", "/no/such"]);
+    expect(&refused, 2, &["no kubeconfig", "/no/such"]);
+}
+
+#[test]
+fn a_context_whose_cluster_does_not_answer_is_the_clusters_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let failed = run_with(dir.path(), "", &["--context", "staging"]);
+    expect(&failed, 4, &["the cluster staging cannot be reached", "127.0.0.1:1"]);
+}
+
+#[test]
+fn options_that_exclude_or_need_one_another_are_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], words: &[&str]| {
+        expect(&run_with(dir.path(), "", arguments), 2, words);
+    };
+    refused(
+        &["--context", "staging", "--cluster", "dev"],
+        &["--context", "--cluster", "cannot be used with"],
+    );
+    refused(&["--yes-really", "staging"], &["--context"]);
+    refused(&["--kubeconfig", "x"], &["--context"]);
+    refused(&["--wait", "soon"], &["--wait", "soon"]);
+    refused(&["--context", "staging", "--yes-really", "stagin"], &["--yes-really stagin", "context staging"]);
+}
+
+#[test]
+fn a_configuration_with_a_mistake_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = run_with(dir.path(), "contexts:\n  alow: [x]\n", &["--context", "staging"]);
+    expect(&refused, 2, &["config.yaml:2:3", "alow", "allow", "docs/clusters.md"]);
+    let refused = run_with(dir.path(), "production: {nodes: -1}\n", &[]);
+    expect(&refused, 2, &["config.yaml:1:21"]);
+    let file = scenario(dir.path(), "name: x\n");
+    let missing = spanproof(&["run", &file], |command| {
+        command.env("SPANPROOF_CONFIG", dir.path().join("missing.yaml"));
+    });
+    expect(&missing, 2, &["missing.yaml", "SPANPROOF_CONFIG"]);
+}
+
 /// What `check` prints, and what it shows.
 fn checked(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = spanproof(&[&["check"], arguments].concat(), |_| {});

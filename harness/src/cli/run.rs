@@ -1,10 +1,11 @@
 //! `spanproof run`: runs scenarios, and judges each.
 
+use super::place::{Where, complain_of};
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check::{self, CheckError};
-use spanproof::cluster::{Cluster, Request};
+use spanproof::cluster::{Cluster, ClusterError, Request};
 use spanproof::journal::{Current, Journal};
 use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
@@ -13,6 +14,7 @@ use spanproof::scenario::{Measure, Scenario};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +23,11 @@ pub(super) struct Options {
     /// Scenario files, run one after the other
     #[arg(value_name = "FILE", required = true)]
     scenarios: Vec<PathBuf>,
-    /// The kind cluster: made, or used if an earlier run kept it
-    #[arg(long, value_name = "NAME", default_value = "spanproof", value_parser = cluster_name)]
-    cluster: String,
+    #[command(flatten)]
+    place: Where,
+    /// How long to wait for a cluster that is in use [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
     /// Leave the cluster when the run is over
     #[arg(long)]
     keep: bool,
@@ -48,12 +52,6 @@ pub(super) struct Options {
     manifests: Option<PathBuf>,
 }
 
-fn cluster_name(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let good = !text.is_empty() && text.len() <= 32 && text.bytes().all(fits) && !text.starts_with('-');
-    if good { Ok(text.to_owned()) } else { Err("up to 32 lower-case letters, digits and dashes".to_owned()) }
-}
-
 pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -69,39 +67,42 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     tokio::spawn(on_signals(cancel.clone(), progress.clone(), journal.clone(), outlived.clone()));
 
     let request = Request {
-        name: options.cluster.clone(),
-        keep: options.keep,
+        place: options.place.place(options.keep)?,
+        wait: options.wait.unwrap_or_default(),
         collectors: collectors(&scenarios),
         metrics: scenarios.iter().any(|(_, scenario)| scenario.tier.has(Measure::Hpa)),
         manifests: manifests.clone(),
     };
     let say = |message: &str| progress.say(message);
-    let acquired = tokio::select! {
-        acquired = Cluster::acquire(&request, &say) => acquired,
-        // Dropped half-made: the reaper, whose pipe closes with this process, removes it.
-        () = cancel.cancelled() => return Ok(End::Interrupted),
+    let cluster = match Cluster::acquire(&request, &say, &cancel).await {
+        Err(ClusterError::Interrupted) => return Ok(End::Interrupted),
+        acquired => acquired.map_err(complain_of)?,
     };
-    let cluster = acquired.map_err(|error| (Report::new(error), End::HarnessFailed))?;
-
     outlived.store(cluster.outlives(), Ordering::Relaxed);
     let told =
         run::Options { out: options.out.clone(), seed, manifests, leave: false, journal: journal.clone() };
-    let ended = run_all(&cluster, &scenarios, &told, options.controls, &progress, &cancel).await;
+    let ended = tokio::select! {
+        ended = run_all(&cluster, &scenarios, &told, options.controls, &progress, &cancel) => ended,
+        // Whatever this run did from here on, it would do to that one's cluster.
+        by = cluster.lost() => (Err(taken_over(cluster.name(), &by)), Vec::new()),
+    };
     let goes = !cluster.stays();
     if goes {
         progress.say("removing the cluster");
     }
     let released = cluster.release().await;
+    if let Some(journal) = journal.get().filter(|_| goes && released.is_ok())
+        && let Err(error) = journal.close_with_cluster()
+    {
+        progress.say(&error.to_string());
+    }
     progress.finish();
     let (end, folders) = ended;
     for folder in folders {
         print(&format!("{}\n", folder.display()));
     }
     let end = end?;
-    released.map_err(|error| (Report::new(error), End::HarnessFailed))?;
-    if let Some(journal) = journal.get().filter(|_| goes) {
-        journal.close_with_cluster().map_err(|error| (Report::msg(error.to_string()), End::HarnessFailed))?;
-    }
+    released.map_err(complain_of)?;
     Ok(end)
 }
 
@@ -160,6 +161,12 @@ async fn run_all(
         worst = worst.max(counts_as(&outcome.judgement, controls));
     }
     (Ok(End::Judged(worst)), folders)
+}
+
+fn taken_over(cluster: &str, by: &str) -> Complaint {
+    let help = "this process had not renewed its lease for more than a minute; nothing more is recorded, nor undone, \
+                since the other one may be at work there: `spanproof restore` does that afterwards";
+    (miette::miette!(help = help, "the cluster {cluster} was taken over by {by}"), End::HarnessFailed)
 }
 
 /// An error with all that is behind it.

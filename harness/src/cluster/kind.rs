@@ -75,14 +75,6 @@ impl Kind {
             .map_err(|source| ClusterError::Command { doing, source })
     }
 
-    /// The containers of a cluster, running or not.
-    pub(super) async fn nodes(&self, cluster: &str) -> Result<Vec<String>, ClusterError> {
-        let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
-        let listed = docker(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]).await;
-        let listed = listed.map_err(|source| ClusterError::Command { doing: "listing the nodes", source })?;
-        Ok(listed.lines().map(str::to_owned).collect())
-    }
-
     /// Makes a cluster, with a kubeconfig of its own in `state`.
     pub(super) async fn create(
         &self,
@@ -116,7 +108,7 @@ impl Kind {
         let made = command::run(&self.0, &arguments, |pid| reaper.watch(pid)).await;
         reaper.watch_none();
         made.map_err(|source| ClusterError::Command { doing: "making the cluster", source })?;
-        for container in self.nodes(cluster).await? {
+        for container in nodes(cluster).await? {
             let shares =
                 SHARES.iter().find(|(role, _)| container.contains(role)).map_or(1024, |(_, shares)| *shares);
             let shared = docker(&["update", "--cpu-shares", &shares.to_string(), &container]).await;
@@ -147,6 +139,14 @@ impl Kind {
         ];
         self.run("removing the cluster", &arguments).await.map(|_| ())
     }
+}
+
+/// The containers of a cluster's nodes, running or not.
+pub(super) async fn nodes(cluster: &str) -> Result<Vec<String>, ClusterError> {
+    let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
+    let listed = docker(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]).await;
+    let listed = listed.map_err(|source| ClusterError::Command { doing: "listing the nodes", source })?;
+    Ok(listed.lines().map(str::to_owned).collect())
 }
 
 /// `CoreDNS` where no drain moves it: a fault of a worker is not to be one of DNS as well.

@@ -1,21 +1,10 @@
 //! One process at a time on a cluster: a lock that the kernel lets go of when its holder dies.
 
-use serde::{Deserialize, Serialize};
+use super::owner::Owner;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// Who holds a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// The process.
-    pub pid: u32,
-    /// What it does.
-    pub run: String,
-    /// Since when, Unix time in milliseconds.
-    pub since_unix_ms: u64,
-}
 
 /// Why the lock was not had.
 #[derive(Debug, thiserror::Error)]
@@ -67,34 +56,46 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => Err(io(&path, source)),
             Err(TryLockError::WouldBlock) => {
-                let by = owner(state).map_or_else(
-                    || "another process".to_owned(),
-                    |owner| format!("process {} ({})", owner.pid, owner.run),
-                );
+                let by = owner(state).map_or_else(|| "another process".to_owned(), |owner| owner.to_string());
                 Err(LockError::Held { cluster: cluster.to_owned(), by })
             }
         }
     }
 
-    /// Takes the lock; if its holder has died and its reaper is at work, when that has ended.
-    pub(super) async fn await_reaper(
+    /// Takes the lock when it is free, which is awaited for so long; and if its holder has died and its reaper is at
+    /// work, until that has ended.
+    pub(super) async fn await_free(
         state: &Path,
         cluster: &str,
+        patience: Duration,
         say: &(dyn Fn(&str) + Sync),
     ) -> Result<Self, LockError> {
-        let until = Instant::now() + REAPER_PATIENCE;
-        let mut said = false;
+        let began = Instant::now();
+        let mut said = None;
+        let mut reaping: Option<Instant> = None;
         loop {
             let taken = Self::take(state, cluster);
+            let Err(LockError::Held { by, .. }) = &taken else {
+                return taken;
+            };
             let owner = owner(state);
             // Without an owner the reaper is at its last word, if this has waited for one.
-            let dying = owner.as_ref().map_or(said, |owner| !owner.lives());
-            if !matches!(taken, Err(LockError::Held { .. })) || !dying || Instant::now() > until {
+            let dying = owner.as_ref().map_or(reaping.is_some(), Owner::is_dead);
+            reaping = dying.then(|| reaping.unwrap_or_else(Instant::now));
+            if began.elapsed() >= patience && reaping.is_none_or(|since| since.elapsed() >= REAPER_PATIENCE) {
                 return taken;
             }
-            if let Some(owner) = owner.filter(|_| !said) {
-                said = true;
-                say(&format!("process {} died; waiting until what it left behind is removed", owner.pid));
+            if owner.is_some() && said.as_ref() != Some(by) {
+                said = Some(by.clone());
+                say(&match owner.filter(|_| dying) {
+                    Some(dead) => {
+                        format!(
+                            "process {} died; waiting until what it left behind is removed",
+                            dead.process.pid
+                        )
+                    }
+                    None => super::waiting(cluster, by, patience),
+                });
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -114,10 +115,7 @@ impl Lock {
     /// Says in a file that it is this process's now.
     pub(super) fn own(&self) -> Result<(), LockError> {
         let path = self.state.join("owner.json");
-        let command: Vec<_> = std::env::args().collect();
-        let owner =
-            Owner { pid: std::process::id(), run: command.join(" "), since_unix_ms: crate::clock::unix_ms() };
-        let bytes = serde_json::to_vec(&owner).unwrap_or_default();
+        let bytes = serde_json::to_vec(&Owner::this()).unwrap_or_default();
         let written = File::create(&path).and_then(|mut file| file.write_all(&bytes));
         written.map_err(|source| LockError::Io { path, source })
     }
@@ -134,17 +132,10 @@ fn owner(state: &Path) -> Option<Owner> {
     serde_json::from_slice(&std::fs::read(state.join("owner.json")).ok()?).ok()
 }
 
-impl Owner {
-    /// Whether the process is still there. Where that cannot be seen, it is taken to be.
-    fn lives(&self) -> bool {
-        let processes = Path::new("/proc");
-        !processes.join("self").exists() || processes.join(self.pid.to_string()).exists()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Process;
 
     /// A reaper shares the lock with a runner that dies: the next run waits for it.
     #[tokio::test]
@@ -156,14 +147,40 @@ mod tests {
         drop(lock);
         assert!(matches!(Lock::take(&state, "cluster"), Err(LockError::Held { .. })));
         // No process has this number.
-        let dead = Owner { pid: u32::MAX, run: "x".to_owned(), since_unix_ms: 0 };
+        let dead = Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::this() };
         std::fs::write(state.join("owner.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
         let cleaning = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
             drop(reaper);
         });
-        assert!(Lock::await_reaper(&state, "cluster", &|_| {}).await.is_ok());
+        assert!(Lock::await_free(&state, "cluster", Duration::ZERO, &|_| {}).await.is_ok());
         cleaning.await.unwrap();
+    }
+
+    /// Who waits is told once for whom, and has the lock when that one lets go; who does not is refused at once.
+    #[tokio::test]
+    async fn a_second_holder_may_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("cluster");
+        let first = Lock::take(&state, "cluster").unwrap();
+        first.own().unwrap();
+        let refused =
+            Lock::await_free(&state, "cluster", Duration::ZERO, &|_| panic!("nothing to say")).await;
+        assert!(matches!(refused, Err(LockError::Held { .. })));
+        let said = std::sync::Mutex::new(Vec::new());
+        let say = |message: &str| said.lock().unwrap().push(message.to_owned());
+        let let_go = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            drop(first);
+        };
+        let (second, ()) =
+            tokio::join!(Lock::await_free(&state, "cluster", Duration::from_secs(60), &say), let_go);
+        assert!(second.is_ok());
+        let said = said.into_inner().unwrap();
+        assert!(
+            matches!(&said[..], [once] if once.contains("for up to 1m: the cluster cluster is in use by")),
+            "{said:?}"
+        );
     }
 
     #[test]
@@ -174,10 +191,10 @@ mod tests {
         assert!(first.previous().is_none());
         first.own().unwrap();
         let refused = Lock::take(&state, "cluster").unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(refused.contains(&format!("process {} on ", std::process::id())), "{refused}");
         drop(first);
         let second = Lock::take(&state, "cluster").unwrap();
-        assert_eq!(second.previous().unwrap().pid, std::process::id(), "it died without a word");
+        assert_eq!(second.previous().unwrap().process.pid, std::process::id(), "it died without a word");
         second.forget();
         drop(second);
         assert!(Lock::take(&state, "cluster").unwrap().previous().is_none());

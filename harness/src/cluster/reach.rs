@@ -1,17 +1,26 @@
 //! The cluster of a run that died, to undo what it did.
 
+use super::context::{Context, ContextError};
+use super::lease::Lease;
 use super::lock::Lock;
-use super::{ClusterError, Images, connect, kind};
+use super::{ClusterError, Images, foreign, kind, own};
+use crate::config::Config;
+use crate::deploy;
 use crate::journal::Place;
 use kube::Client;
-use std::path::Path;
+use std::time::Duration;
+
+/// How long metrics-server may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cluster that is there, held by this process alone.
 pub(crate) struct Reached {
     client: Client,
     images: Images,
+    is_own: bool,
+    lease: Lease,
     /// Held as long as this is.
-    _lock: Option<Lock>,
+    lock: Lock,
 }
 
 impl Reached {
@@ -23,33 +32,61 @@ impl Reached {
     pub(crate) const fn images(&self) -> &Images {
         &self.images
     }
+
+    /// Removes what belongs to no run in particular, and lets go of it.
+    pub(crate) async fn let_go(self) -> Result<(), ClusterError> {
+        let mut tidied = Ok(());
+        if !self.is_own {
+            tidied = deploy::remove_metrics_server(&self.client, PATIENCE).await;
+            self.lock.forget();
+        }
+        self.lease.release().await?;
+        tidied.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })
+    }
 }
 
-/// Takes a cluster's lock, and connects; none if the cluster is gone.
+/// Takes a cluster's lock and lease, and connects; none if the cluster is gone.
 pub(crate) async fn reach(
     place: &Place,
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<Option<Reached>, ClusterError> {
-    let cache = super::cache_dir();
     match place {
-        Place::Kind { cluster } => reach_kind(&cache, cluster, say).await,
-        Place::Context { context, kubeconfig } => {
-            let client = connect(context, kubeconfig, Some(context)).await?;
-            Ok(Some(Reached { client, images: Images::read(&cache)?, _lock: None }))
+        Place::Kind { cluster } => reach_kind(cluster, say).await,
+        Place::Context { context, kubeconfigs, uid } => {
+            let context = Context {
+                name: context.clone(),
+                kubeconfigs: kubeconfigs.clone(),
+                // It was allowed to do what is undone now.
+                yes_really: None,
+                config: Config::default(),
+            };
+            reach_context(&context, uid, say).await.map(Some)
         }
     }
 }
 
-async fn reach_kind(
-    cache: &Path,
-    cluster: &str,
+async fn reach_context(
+    context: &Context,
+    uid: &str,
     say: &(dyn Fn(&str) + Sync),
-) -> Result<Option<Reached>, ClusterError> {
+) -> Result<Reached, ClusterError> {
+    let opened = context.open().await?;
+    if opened.uid != uid {
+        let (name, uid) = (context.name.clone(), uid.to_owned());
+        return Err(ContextError::Elsewhere { name, uid }.into());
+    }
+    let images = Images::read(&super::cache_dir())?;
+    let (lock, lease) = foreign::take(&opened, &context.name, || Duration::ZERO, say).await?;
+    Ok(Reached { client: opened.client, images, is_own: false, lease, lock })
+}
+
+async fn reach_kind(cluster: &str, say: &(dyn Fn(&str) + Sync)) -> Result<Option<Reached>, ClusterError> {
     kind::engine_version().await?;
-    let kind = kind::Kind::find(cache).await?;
-    let state = cache.join("clusters").join(cluster);
-    let lock = Lock::await_reaper(&state, cluster, say).await?;
-    let there = !kind.nodes(cluster).await?.is_empty();
+    let cache = super::cache_dir();
+    let kind = kind::Kind::find(&cache).await?;
+    let state = own::state(cluster);
+    let lock = Lock::await_free(&state, cluster, Duration::ZERO, say).await?;
+    let there = !kind::nodes(cluster).await?.is_empty();
     if there && !state.join("kept").exists() {
         // The run made it, and its reaper did not get to remove it.
         if lock.previous().is_none() {
@@ -65,11 +102,12 @@ async fn reach_kind(
         return Ok(None);
     }
     lock.own()?;
-    let client = connect(cluster, &state.join("kubeconfig"), None).await?;
-    let images = Images::read(cache)?;
+    let client = own::client(cluster, &state).await?;
+    let lease = Lease::take(&client, cluster, Duration::ZERO, say).await?;
+    let images = Images::read(&cache)?;
     // Without the probe's image the nodes cannot be swept; all else can be undone.
     if let Err(error) = kind.load(cluster, &[images.probe()]).await {
         say(&format!("the nodes may not have the image that sweeps them: {error}"));
     }
-    Ok(Some(Reached { client, images, _lock: Some(lock) }))
+    Ok(Some(Reached { client, images, is_own: true, lease, lock }))
 }

@@ -9,9 +9,12 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +53,7 @@ macro_rules! manifests {
                 }
             }
 
-            pub(super) fn kind(&self) -> &'static str {
+            pub(crate) fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => stringify!($kind)),* }
             }
 
@@ -58,12 +61,30 @@ macro_rules! manifests {
                 match self { $(Self::$kind(object) => serde_json::to_value(object)),* }
             }
 
-            pub(super) fn metadata(&self) -> &ObjectMeta {
+            pub(crate) fn metadata(&self) -> &ObjectMeta {
                 match self { $(Self::$kind(object) => &object.metadata),* }
             }
 
             pub(super) fn metadata_mut(&mut self) -> &mut ObjectMeta {
                 match self { $(Self::$kind(object) => &mut object.metadata),* }
+            }
+
+            /// The labels of the object of its name that is there, if one is.
+            pub(super) async fn labels_there(
+                &self,
+                client: &Client,
+            ) -> Result<Option<BTreeMap<String, String>>, DeployError> {
+                match self {
+                    $(Self::$kind(object) => {
+                        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+                        labels_there(manifests!(@$api $kind client, namespace), object).await
+                    })*
+                }
+            }
+
+            /// The API group of its kind, and the resource: `apps`, `deployments`.
+            pub(crate) fn resource(&self) -> (Cow<'static, str>, Cow<'static, str>) {
+                match self { $(Self::$kind(_) => ($kind::group(&()), $kind::plural(&()))),* }
             }
 
             /// Applies it, server-side.
@@ -166,7 +187,7 @@ impl Manifest {
     }
 
     /// Kind and name, as a scenario's patches name it: `Deployment/gateway`.
-    pub(super) fn called(&self) -> String {
+    pub(crate) fn called(&self) -> String {
         format!("{}/{}", self.kind(), self.metadata().name.as_deref().unwrap_or_default())
     }
 
@@ -199,6 +220,20 @@ impl Manifest {
         self.metadata_mut().labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
     }
 
+    /// Labels the pods that it makes.
+    pub(super) fn label_pods(&mut self, key: &str, value: &str) {
+        let template = match self {
+            Self::Deployment(object) => object.spec.as_mut().map(|spec| &mut spec.template),
+            Self::DaemonSet(object) => object.spec.as_mut().map(|spec| &mut spec.template),
+            Self::StatefulSet(object) => object.spec.as_mut().map(|spec| &mut spec.template),
+            _ => None,
+        };
+        if let Some(template) = template {
+            let metadata = template.metadata.get_or_insert_default();
+            metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+        }
+    }
+
     pub(super) fn pod_spec_mut(&mut self) -> Option<&mut PodSpec> {
         match self {
             Self::Deployment(object) => object.spec.as_mut()?.template.spec.as_mut(),
@@ -219,6 +254,20 @@ impl Manifest {
             _ => Ok(()),
         }
     }
+}
+
+/// The labels of the object of the same name that is there, if one is.
+async fn labels_there<K>(objects: Api<K>, object: &K) -> Result<Option<BTreeMap<String, String>>, DeployError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let found = objects.get_metadata_opt(&name).await.map_err(|source| DeployError::Api {
+        action: "read",
+        object: format!("{} {name}", K::kind(&())),
+        source: Box::new(source),
+    })?;
+    Ok(found.map(|found| found.metadata.labels.unwrap_or_default()))
 }
 
 /// Merges a patch into a value: `null` removes a field; of two lists of named things (containers, volumes) those

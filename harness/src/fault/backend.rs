@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// How long it may take until the backend is seen to behave as it was told.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// From now on the backend answers like this. One that misbehaved in another way does so no longer. Where the step
 /// says for how long, it is awaited that this is over.
@@ -17,11 +17,11 @@ pub async fn backend(stage: &Stage<'_>, told: &Backend) -> Result<(), FaultError
     if told.answers == Answers::Ok {
         return heal(stage).await;
     }
-    stage.journal.open(Undo::backend(&stage.namespace, stage.probes.sinks()))?;
     let fault = stage.begin(&told.fault(), &told.target(), Vec::new())?;
     let began = Instant::now();
     let before = stage.status.borrow().misbehaved;
-    let replaced = open(stage, Some(fault));
+    let undo = stage.journal.open(Undo::backend(&stage.namespace, stage.probes.sinks()))?;
+    let replaced = open(stage, Some((fault, undo)));
     let changed = stage.probes.change_backend(told).await;
     if let Some(replaced) = replaced {
         end_replaced(stage, replaced, &changed)?;
@@ -44,7 +44,7 @@ pub async fn backend(stage: &Stage<'_>, told: &Backend) -> Result<(), FaultError
 
 /// The backend takes everything, and is seen to; nothing is done if it does so already.
 async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
-    let Some(fault) = open(stage, None) else {
+    let Some((fault, undo)) = open(stage, None) else {
         return Ok(());
     };
     // What ended by itself is told all the same: so it is over at once, and the plan on its disk says so.
@@ -56,21 +56,25 @@ async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
         }
         Err(error) => {
             // It may go on as before: it is told again at the end of the steps.
-            open(stage, Some(fault));
+            open(stage, Some((fault, undo)));
             Err(error.into())
         }
     };
     if result.is_ok() {
-        let backend = |undo: &Undo| matches!(undo, Undo::Backend(_));
-        stage.journal.close_all("the backend takes spans again", backend)?;
+        stage.journal.close(undo, "the backend takes spans again")?;
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
     stage.end(fault, result)
 }
 
 /// Another fault takes its place: this one is over, if that was told to every sink.
-fn end_replaced(stage: &Stage<'_>, fault: usize, changed: &Result<(), LinkError>) -> Result<(), FaultError> {
+fn end_replaced(
+    stage: &Stage<'_>,
+    (fault, undo): (usize, u64),
+    changed: &Result<(), LinkError>,
+) -> Result<(), FaultError> {
     if changed.is_ok() {
+        stage.journal.close(undo, "another fault took its place")?;
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
     let problem = changed.as_ref().err().map(ToString::to_string);
@@ -78,7 +82,7 @@ fn end_replaced(stage: &Stage<'_>, fault: usize, changed: &Result<(), LinkError>
     Ok(stage.recorder.event(Event::FaultEnded { fault, problem, blind })?)
 }
 
-/// The fault that is open from now on; the one that was.
-fn open(stage: &Stage<'_>, fault: Option<usize>) -> Option<usize> {
+/// The fault that is open from now on, with its entry in the journal; the one that was.
+fn open(stage: &Stage<'_>, fault: Option<(usize, u64)>) -> Option<(usize, u64)> {
     std::mem::replace(&mut *stage.backend.lock().unwrap_or_else(PoisonError::into_inner), fault)
 }

@@ -101,21 +101,21 @@ async fn cordon_and_evict(
     options: &Drain,
 ) -> Result<(), FaultError> {
     let until = Instant::now() + options.deadline.duration();
-    cordon(stage, node).await?;
+    stage.scope.node(node)?;
     let all: Api<Pod> = Api::all(stage.client.clone());
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let pods = all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items;
-    for pod in &pods {
-        if let Disposition::Refuse(why) = Disposition::of(pod, options) {
-            return Err(FaultError::NotAllowed { pod: pod.name_any(), node: node.to_owned(), why });
-        }
-    }
+    let list = async || all.list(&on_node).await.map_err(FaultError::api("list pods on", node));
+    // Before anything is touched; and again when no pod comes any more.
+    may_move(stage, node, &list().await?.items, options)?;
+    cordon(stage, node).await?;
+    let pods = list().await?.items;
+    may_move(stage, node, &pods, options)?;
     // As kubectl does, all at once; and every one to its end, so that each answer is on record.
     let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until));
     join_all(moves).await.into_iter().collect::<Result<(), _>>()?;
 
     // Seen to have landed: unschedulable, and nothing left that could be evicted.
-    let left = all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items;
+    let left = list().await?;
     let left: Vec<_> = left
         .iter()
         .filter(|pod| !matches!(Disposition::of(pod, options), Disposition::Leave(_)))
@@ -129,6 +129,22 @@ async fn cordon_and_evict(
         stage.recorder.event(Event::Note { message })?;
     }
     tokio::time::sleep(options.hold.duration()).await;
+    Ok(())
+}
+
+/// Whether each pod on a node may be moved: by the scenario, and by the plan.
+fn may_move(stage: &Stage<'_>, node: &str, pods: &[Pod], options: &Drain) -> Result<(), FaultError> {
+    for pod in pods {
+        match Disposition::of(pod, options) {
+            Disposition::Leave(_) => {}
+            Disposition::Refuse(why) => {
+                return Err(FaultError::NotAllowed { pod: pod.name_any(), node: node.to_owned(), why });
+            }
+            Disposition::Evict | Disposition::Delete | Disposition::Await => {
+                stage.scope.pod(&pod.namespace().unwrap_or_default(), &pod.name_any())?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -17,7 +17,13 @@ pub async fn evict(stage: &Stage<'_>, options: Evict) -> Result<(), FaultError> 
     };
     let fault = stage.begin(fault, &names.join(", "), names.clone())?;
     let until = Instant::now() + options.deadline.duration();
-    let evicted = stage.unless_cancelled(evict_together(stage, fault, &pods, until)).await;
+    let evicted = stage.unless_cancelled(async {
+        for pod in &pods {
+            stage.scope.pod(&pod.namespace().unwrap_or_default(), &pod.name_any())?;
+        }
+        evict_together(stage, fault, &pods, until).await
+    });
+    let evicted = evicted.await;
     if evicted.is_ok() {
         stage.recorder.event(Event::FaultLanded { fault })?;
     }

@@ -9,9 +9,9 @@ use crate::world::World;
 use std::time::Duration;
 
 /// How long it may take until the load is seen to have changed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// For how long it is measured before it is believed: a request holds many spans.
-const MEASURED: Duration = Duration::from_secs(4);
+pub(crate) const MEASURED: Duration = Duration::from_secs(4);
 
 /// Offers the spike's rate, and the scenario's own again afterwards, whatever happens.
 pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> {

@@ -25,6 +25,7 @@ pub async fn upgrade(stage: &Stage<'_>, options: &Upgrade) -> Result<(), FaultEr
     };
     let fault = stage.begin("upgrade", &target, gateways)?;
     let rolled = stage.unless_cancelled(async {
+        stage.scope.object(&format!("{}/{app}", kind(options.what)))?;
         let generation = set_image(stage, options.what, &image.image).await?;
         let (kind, until) = (kind(options.what), Instant::now() + options.deadline.duration());
         let left = || until.saturating_duration_since(Instant::now());

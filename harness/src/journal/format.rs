@@ -23,17 +23,30 @@ pub enum Place {
     Context {
         /// Its name.
         context: String,
-        /// The kubeconfig.
-        kubeconfig: PathBuf,
+        /// The kubeconfigs, which count together.
+        kubeconfigs: Vec<PathBuf>,
+        /// What tells its cluster from all others.
+        uid: String,
     },
+}
+
+impl Place {
+    /// Whether it is the same cluster, by whatever context.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Context { uid, .. }, Self::Context { uid: other, .. }) => uid == other,
+            _ => self == other,
+        }
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kind { cluster } => write!(f, "the kind cluster {cluster}"),
-            Self::Context { context, kubeconfig } => {
-                write!(f, "the context {context} of {}", kubeconfig.display())
+            Self::Context { context, kubeconfigs, .. } => {
+                let named: Vec<_> = kubeconfigs.iter().map(|path| path.display().to_string()).collect();
+                write!(f, "the context {context} of {}", named.join(", "))
             }
         }
     }

@@ -22,7 +22,7 @@ struct Stat {
 
 impl Process {
     /// This one.
-    pub(super) fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let pid = std::process::id();
         Self { pid, began: stat(pid).map(|stat| stat.began) }
     }

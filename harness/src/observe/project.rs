@@ -238,7 +238,7 @@ fn in_its_unit(target: &MetricTarget, value: Option<&MetricValueStatus>) -> (Opt
 
 /// `250m`, `1500`, `2Ki`: a quantity's number.
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
-fn quantity_value(text: &str) -> Option<f64> {
+pub(crate) fn quantity_value(text: &str) -> Option<f64> {
     const SUFFIXES: [(&str, f64); 14] = [
         ("Ki", 1024.0),
         ("Mi", 1_048_576.0),

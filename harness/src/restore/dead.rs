@@ -92,7 +92,11 @@ impl DeadRun {
             return Ok(self.gone()?);
         };
         let hands = Hands { client: reached.client(), manifests, images: reached.images() };
-        Ok(self.undo(&hands, say).await)
+        let mut restored = self.undo(&hands, say).await;
+        if let Err(error) = reached.let_go().await {
+            restored.problem.get_or_insert(error.to_string());
+        }
+        Ok(restored)
     }
 
     /// Its cluster is gone: nothing is left in it.

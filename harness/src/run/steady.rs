@@ -13,6 +13,12 @@ const TRANSIT: Duration = Duration::from_secs(20);
 /// How often the tier may fail to be steady before a run gives up.
 const TRIES: u32 = 2;
 
+/// How long it may take at the most to see that.
+pub(crate) fn at_most(window: Duration, hpa: bool) -> Duration {
+    let tried = window.saturating_add(PATIENCE).saturating_mul(TRIES);
+    tried.saturating_add(if hpa { PATIENCE } else { Duration::ZERO }).saturating_add(TRANSIT)
+}
+
 /// What is usual when all is well.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Steady {

@@ -6,6 +6,9 @@
 #![cfg(feature = "kind")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod place;
+mod plan;
+mod restore;
 mod support;
 
 use rstest::rstest;
@@ -157,7 +160,8 @@ fn the_configurations_are_valid_for_both_versions() {
 /// The gateways meet Pod Security `restricted`, though the namespace, for the agents' sake, does not ask it.
 #[test]
 fn the_gateways_are_restricted() {
-    Shared::get().block_on(support::admit_restricted_gateway());
+    let alone = Shared::alone();
+    alone.block_on(support::admit_restricted_gateway(alone.cluster().client().clone()));
 }
 
 /// Every node refuses, by itself, whatever would leave the cluster.

@@ -1,11 +1,15 @@
 //! The cluster that the tests share, and what a test does with it.
 
+pub(crate) mod lent;
+pub(crate) mod snapshot;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use lent::Keeper;
 use serde_json::json;
-use spanproof::cluster::{self, Cluster, Images, Request};
+use spanproof::cluster::{self, Cluster, Images, Place, Request};
 use spanproof::journal::Current;
 use spanproof::judge::{Check, Verdict};
 use spanproof::report::Progress;
@@ -21,49 +25,98 @@ use testcontainers::{GenericImage, ImageExt};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-/// The cluster, made by the first test that needs it. It is never dropped: its reaper sees this process end.
+/// The cluster, made by the first test that needs it, and removed when this process ends.
 pub(crate) struct Shared {
-    cluster: Cluster,
     runtime: Runtime,
     progress: Progress,
     /// Runs measure a whole cluster: one at a time.
-    exclusive: Mutex<()>,
+    held: Mutex<Held>,
+}
+
+/// What this process has of the cluster. It is never dropped: reaper and keeper see the process end.
+#[derive(Default)]
+struct Held {
+    /// None if it is still to be made, or lent.
+    cluster: Option<Cluster>,
+    /// Removes it, once it was lent: then it has no reaper any more.
+    keeper: Option<Keeper>,
 }
 
 /// Its name; `ci/test` waits until it is gone.
-const CLUSTER: &str = "spanproof-test";
+pub(crate) const CLUSTER: &str = "spanproof-test";
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
+/// The cluster, nobody else's as long as this is there.
+pub(crate) struct Alone(MutexGuard<'static, Held>);
+
 impl Shared {
-    pub(crate) fn get() -> &'static Self {
-        SHARED.get_or_init(|| {
-            let runtime = Runtime::new().unwrap();
-            let progress = Progress::new();
-            let request = Request {
-                name: CLUSTER.to_owned(),
-                keep: false,
-                collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
-                metrics: true,
-                manifests: manifests_dir(None),
-            };
-            let acquired = runtime.block_on(Cluster::acquire(&request, &|message| progress.say(message)));
-            let cluster = acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
-            Self { cluster, runtime, progress, exclusive: Mutex::new(()) }
-        })
+    fn get() -> &'static Self {
+        let new =
+            || Self { runtime: Runtime::new().unwrap(), progress: Progress::new(), held: Mutex::default() };
+        SHARED.get_or_init(new)
     }
 
-    fn alone(&self) -> MutexGuard<'_, ()> {
-        self.exclusive.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        let _alone = self.alone();
-        self.runtime.block_on(future)
+    /// Waits until no other test uses the cluster.
+    pub(crate) fn alone() -> Alone {
+        let shared = Self::get();
+        let mut held = shared.lock();
+        held.cluster.get_or_insert_with(|| shared.acquire());
+        Alone(held)
+    }
+
+    fn acquire(&self) -> Cluster {
+        let request = Request {
+            place: Place::Kind { name: CLUSTER.to_owned(), keep: true },
+            wait: Duration::ZERO,
+            collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
+            metrics: true,
+            manifests: manifests_dir(None),
+        };
+        let say = |message: &str| self.progress.say(message);
+        let cancel = CancellationToken::new();
+        let acquired = self.runtime.block_on(Cluster::acquire(&request, &say, &cancel));
+        acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
     }
 }
 
-fn scenario_file(name: &str) -> PathBuf {
+impl Alone {
+    pub(crate) fn cluster(&self) -> &Cluster {
+        self.0.cluster.as_ref().unwrap()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.cluster().client().clone()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.cluster().kubeconfig().unwrap()
+    }
+
+    /// Runs a scenario.
+    pub(crate) async fn run(&self, scenario: &Scenario) -> Outcome {
+        let options = Options {
+            out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
+            seed: 20_260_101,
+            manifests: manifests_dir(None),
+            leave: false,
+            journal: Current::default(),
+        };
+        let (cancel, progress) = (CancellationToken::new(), &Shared::get().progress);
+        run::run(self.cluster(), scenario, &options, progress, &cancel).await.unwrap()
+    }
+
+    #[allow(clippy::unused_self, reason = "only for whoever is alone")]
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        Shared::get().runtime.block_on(future)
+    }
+}
+
+pub(crate) fn scenario_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name).with_extension("yaml")
 }
 
@@ -79,17 +132,8 @@ pub(crate) fn run_control(name: &str, control: &str) -> Outcome {
 }
 
 fn run_scenario(scenario: &Scenario) -> Outcome {
-    let shared = Shared::get();
-    let options = Options {
-        out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
-        seed: 20_260_101,
-        manifests: manifests_dir(None),
-        leave: false,
-        journal: Current::default(),
-    };
-    let cancel = CancellationToken::new();
-    let outcome =
-        shared.block_on(run::run(&shared.cluster, scenario, &options, &shared.progress, &cancel)).unwrap();
+    let (shared, alone) = (Shared::get(), Shared::alone());
+    let outcome = alone.block_on(alone.run(scenario));
     shared.progress.say(&spanproof::report::verdict(&outcome.judgement));
     shared.progress.say(&format!("run folder: {}", outcome.folder.display()));
     outcome
@@ -123,7 +167,7 @@ pub(crate) fn analyzed(folder: &Path) -> Vec<u8> {
 }
 
 /// The command line. Beside this test's own program: `cargo test --workspace` builds both.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("spanproof");
     assert!(program.exists(), "{} is not built: run `cargo test --workspace`", program.display());
     program
@@ -131,7 +175,7 @@ fn program() -> PathBuf {
 
 /// Asks each Collector whether it takes the manifests' configurations.
 pub(crate) fn validate_configurations() {
-    let _alone = Shared::get().alone();
+    let _alone = Shared::alone();
     let images = Images::read(&cluster::cache_dir()).unwrap();
     for version in images.collectors() {
         let image = images.collector(version).unwrap();
@@ -164,8 +208,7 @@ fn from_yaml<T: serde::de::DeserializeOwned>(path: &Path) -> T {
 }
 
 /// The API server admits the gateway's pod into a namespace that enforces `restricted`; nothing is run.
-pub(crate) async fn admit_restricted_gateway() {
-    let client = Shared::get().cluster.client().clone();
+pub(crate) async fn admit_restricted_gateway(client: Client) {
     let name = "restricted-check";
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let namespace = json!({"metadata": {"name": name, "labels": labels}});
@@ -191,14 +234,14 @@ pub(crate) async fn admit_restricted_gateway() {
 /// Kills the program while kind makes a cluster, and waits until nothing of that is left.
 pub(crate) fn kill_while_making_a_cluster() {
     const NAME: &str = "spanproof-killed";
-    let _alone = Shared::get().alone();
+    let _alone = Shared::alone();
     let mut harness = Command::new(program())
         .args(["run", "--cluster", NAME])
         .arg(scenario_file("node-drain"))
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let containers = || containers_of(NAME).len();
+    let containers = || containers_of(NAME, "{{.Names}}").len();
     await_until("a container of the cluster", || containers() > 0);
     harness.kill().unwrap();
     harness.wait().unwrap();
@@ -206,16 +249,18 @@ pub(crate) fn kill_while_making_a_cluster() {
     await_until("the cluster's containers and state to be gone", || containers() == 0 && !state.exists());
 }
 
-fn containers_of(cluster: &str) -> Vec<String> {
+/// The containers of a cluster, running or not, each as docker's format says.
+fn containers_of(cluster: &str, format: &str) -> Vec<String> {
     let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
-    let listed = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output().unwrap();
+    let listed =
+        Command::new("docker").args(["ps", "-a", "--filter", &filter, "--format", format]).output().unwrap();
     String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 /// The rules are there, on every node, for what it sends and for what it forwards.
 pub(crate) fn nodes_are_isolated() {
-    let _alone = Shared::get().alone();
-    let nodes = containers_of(CLUSTER);
+    let _alone = Shared::alone();
+    let nodes = containers_of(CLUSTER, "{{.Names}}");
     assert_eq!(nodes.len(), 4);
     for node in nodes {
         for rule in ["OUTPUT -o eth0 -j INSIDE", "FORWARD -o eth0 -j INSIDE", "INSIDE -j REJECT"] {
@@ -226,7 +271,7 @@ pub(crate) fn nodes_are_isolated() {
     }
 }
 
-fn await_until(awaited: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn await_until(awaited: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(90);
     while !condition() {
         assert!(Instant::now() < until, "waited 90 s for {awaited}");

@@ -1,0 +1,57 @@
+//! Which cluster: the options of every command that works on one.
+
+use super::{Complaint, End};
+use clap::Args;
+use miette::Report;
+use spanproof::cluster::context::{Context, kubeconfigs};
+use spanproof::cluster::{ClusterError, Place};
+use spanproof::config::Config;
+use std::path::PathBuf;
+
+/// Where a command works.
+#[derive(Args)]
+pub(super) struct Where {
+    /// The kind cluster: made, or used if an earlier run kept it
+    #[arg(long, value_name = "NAME", default_value = "spanproof", value_parser = cluster_name, conflicts_with = "context")]
+    cluster: String,
+    /// A cluster that is there, by the name of its context in your kubeconfig; it stays
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The kubeconfig of --context [default: KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "PATH", requires = "context")]
+    kubeconfig: Option<PathBuf>,
+    /// The context's name again: you mean it, though its cluster looks like production
+    #[arg(long, value_name = "NAME", requires = "context")]
+    yes_really: Option<String>,
+}
+
+impl Where {
+    /// The cluster; with the user's configuration, which is read here.
+    pub(super) fn place(&self, keep: bool) -> Result<Place, Complaint> {
+        let config = Config::load().map_err(|error| (Report::new(error), End::BadInput))?;
+        Ok(match &self.context {
+            None => Place::Kind { name: self.cluster.clone(), keep },
+            Some(name) => Place::Context(Context {
+                name: name.clone(),
+                kubeconfigs: kubeconfigs(
+                    self.kubeconfig.as_deref(),
+                    std::env::var_os("KUBECONFIG").as_deref(),
+                ),
+                yes_really: self.yes_really.clone(),
+                config,
+            }),
+        })
+    }
+}
+
+/// How a command ends that has no cluster.
+pub(super) fn complain_of(error: ClusterError) -> Complaint {
+    let end = if error.is_usage() { End::BadInput } else { End::HarnessFailed };
+    (Report::new(error), end)
+}
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let good = !text.is_empty() && text.len() <= 32 && text.bytes().all(fits) && !text.starts_with('-');
+    if good { Ok(text.to_owned()) } else { Err("up to 32 lower-case letters, digits and dashes".to_owned()) }
+}

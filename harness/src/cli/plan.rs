@@ -1,0 +1,82 @@
+//! `spanproof plan`: says what a run would do, and changes nothing.
+
+use super::place::{Where, complain_of};
+use super::run::assignment;
+use super::{Complaint, End, print};
+use clap::Args;
+use miette::Report;
+use spanproof::cluster;
+use spanproof::deploy::Made;
+use spanproof::plan::{self, Plan, SOME_RUN};
+use spanproof::run::manifests_dir;
+use spanproof::scenario::Scenario;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Scenario files
+    #[arg(value_name = "FILE", required = true)]
+    scenarios: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Where,
+    /// Set a field of the scenario, by its path with dots: load.rate=500/s
+    #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
+    sets: Vec<(String, String)>,
+    /// Plan a control of the scenario in its place
+    #[arg(long, value_name = "NAME")]
+    control: Option<String>,
+    /// The folder of the manifests
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// Print each plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
+    let scenarios = options.scenarios.iter().map(|path| scenario(options, path));
+    let scenarios: Vec<_> = scenarios.collect::<Result<_, _>>()?;
+    let place = options.place.place(false)?;
+    let visited = cluster::visit(&place).await.map_err(complain_of)?;
+    let mut end = End::Done;
+    for (number, (scenario, made)) in scenarios.iter().enumerate() {
+        let sight = match &visited {
+            Some(visited) => {
+                Some(plan::look(&visited.client, scenario, made).await.map_err(|error| failed(&error))?)
+            }
+            None => None,
+        };
+        let mut plan = Plan::of(scenario, made, place.name(), sight.as_ref());
+        let reasons = visited.iter().flat_map(|visited| &visited.reasons);
+        plan.obstacles.extend(reasons.map(|reason| format!("it looks like production: {reason}")));
+        if options.json {
+            let text = serde_json::to_string_pretty(&plan).map_err(|error| failed(&error))?;
+            print(&(text + "\n"));
+        } else {
+            let between = if number == 0 { "" } else { "\n\n" };
+            print(&format!("{between}{}", plan::text(&plan)));
+        }
+        if !plan.can_be_carried_out() {
+            end = End::Obstructed;
+        }
+    }
+    Ok(end)
+}
+
+/// A scenario, and what its run makes.
+fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Complaint> {
+    let bad = |error: Report| (error, End::BadInput);
+    let about = |error: &dyn std::error::Error| bad(miette::miette!("{}: {error}", path.display()));
+    let mut scenario = Scenario::load(path, &options.sets).map_err(|error| bad(Report::new(error)))?;
+    if let Some(control) = &options.control {
+        scenario = scenario.under(path, control).map_err(|error| bad(Report::new(error)))?;
+    }
+    spanproof::load::check(&scenario).map_err(|error| about(&error))?;
+    let manifests = manifests_dir(options.manifests.as_deref());
+    let made = Made::by_run(&manifests, &scenario.tier, SOME_RUN).map_err(|error| about(&error))?;
+    Ok((scenario, made))
+}
+
+fn failed(error: &dyn std::error::Error) -> Complaint {
+    (Report::msg(error.to_string()), End::HarnessFailed)
+}

@@ -1,0 +1,138 @@
+//! Why there is no cluster to work on. Each says what to do.
+
+use super::{CommandError, ContextError, ImagesError, LeaseError, LockError};
+use crate::deploy::DeployError;
+use crate::guard::GuardError;
+use std::path::PathBuf;
+
+/// Why there is no cluster to work on. Each says what to do.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ClusterError {
+    /// No container engine.
+    #[error("no container engine answers")]
+    #[diagnostic(help(
+        "tried `docker version`: {tried}\nstart Docker, or let `ci/setup --install` start an engine"
+    ))]
+    NoEngine {
+        /// What was tried, and what it said.
+        tried: String,
+    },
+    /// No kind.
+    #[error("kind is not installed")]
+    #[diagnostic(help("tried `kind version` and {}: {tried}\nrun `ci/setup`", cache.display()))]
+    NoKind {
+        /// Where else it was looked for.
+        cache: PathBuf,
+        /// What it said.
+        tried: String,
+    },
+    /// Too little memory for a cluster.
+    #[error("a cluster needs {needed_mib} MiB of free memory; there are {available_mib} MiB")]
+    #[diagnostic(help("end something else, or use a machine with more memory"))]
+    TooLittleMemory {
+        /// What there is.
+        available_mib: u64,
+        /// What it takes.
+        needed_mib: u64,
+    },
+    /// The images are not there.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Images(#[from] ImagesError),
+    /// Somebody else on this machine works on the cluster.
+    #[error(transparent)]
+    #[diagnostic(help("wait for it with --wait 10m, or choose another cluster"))]
+    Locked(#[from] LockError),
+    /// Somebody else, wherever it is, works on the cluster.
+    #[error(transparent)]
+    #[diagnostic(help(
+        "wait for it with --wait 10m, or choose another cluster; a lease whose holder is gone runs out within a minute"
+    ))]
+    Leased(#[from] LeaseError),
+    /// The name is taken by a cluster that is not ours.
+    #[error("there is a kind cluster called {name} that spanproof did not make")]
+    #[diagnostic(help(
+        "it is left alone; use it with --context kind-{name}, or choose another name with --cluster"
+    ))]
+    NotOurs {
+        /// The name.
+        name: String,
+    },
+    /// A program that the cluster is made with failed.
+    #[error("{doing} failed")]
+    #[diagnostic(help(
+        "where a port is taken, the disk is full or a node is stopped, mend that and run it again; what was made is removed"
+    ))]
+    Command {
+        /// What was being done.
+        doing: &'static str,
+        /// The program's own words.
+        #[source]
+        #[diagnostic_source]
+        source: CommandError,
+    },
+    /// metrics-server, which an HPA needs, could not be added, or not be removed.
+    #[error("metrics-server: {source}")]
+    #[diagnostic(help("scenarios with `tier.without: [hpa]` need none"))]
+    MetricsServer {
+        /// Why not.
+        source: Box<DeployError>,
+    },
+    /// A file of the cluster's state cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The cluster does not answer.
+    #[error("the cluster {name} cannot be reached: {message}")]
+    #[diagnostic(help("{help}"))]
+    Unreachable {
+        /// Its name.
+        name: String,
+        /// Why not.
+        message: String,
+        /// What was tried, and what to do.
+        help: String,
+    },
+    /// The user's kubeconfig does not lead to a cluster.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Context(#[from] ContextError),
+    /// The user's cluster looks like production.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Guard(#[from] GuardError),
+    /// What the cluster is like cannot be seen.
+    #[error("{what} of the cluster {name} cannot be read: {source}")]
+    #[diagnostic(help("before anything is done to a cluster, its nodes and namespaces are looked at"))]
+    Unseen {
+        /// The cluster.
+        name: String,
+        /// What was looked at.
+        what: &'static str,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
+    /// The tier does not fit.
+    #[error("the cluster {name} has {workers} workers; two gateways on two nodes need two at the least")]
+    #[diagnostic(help("a worker is a node without the label node-role.kubernetes.io/control-plane"))]
+    TooFewWorkers {
+        /// The cluster.
+        name: String,
+        /// How many there are.
+        workers: usize,
+    },
+    /// The user gave up.
+    #[error("interrupted before the cluster was there")]
+    Interrupted,
+}
+
+impl ClusterError {
+    /// Whether it is the user's mistake, and not the cluster's or the harness's.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Context(_) | Self::Guard(_))
+    }
+}

@@ -1,0 +1,153 @@
+//! Who may have the lease: what follows from what is seen of it.
+
+use std::time::Duration;
+
+/// How a lease is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How long it is its holder's after it was renewed.
+    pub(super) lasts: Duration,
+    /// How often its holder renews it.
+    pub(super) renewed_every: Duration,
+    /// How long it is watched when it seems to have run out: clocks differ, and a holder that could not renew it for
+    /// a while may still be there.
+    pub(super) probation: Duration,
+    /// How often somebody who waits for it looks.
+    pub(super) looked_at_every: Duration,
+    /// How long an answer to the holder's renewing may take.
+    pub(super) answered_within: Duration,
+}
+
+/// What is seen of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sight {
+    pub(super) holder: Holder,
+    /// How long it is its holder's after it was renewed, as it says itself.
+    pub(super) lasts: Duration,
+    /// How long ago it was renewed, by its holder's clock and by this machine's.
+    pub(super) age: Duration,
+    /// For how long it has been seen not to change.
+    pub(super) unchanged_for: Duration,
+}
+
+/// Whose a lease is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Nobody,
+    /// A process that is seen to be dead.
+    Dead,
+    Somebody,
+}
+
+/// What to do about a lease that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It is free.
+    Take,
+    /// It seems to have run out; if it is not renewed meanwhile, it is free.
+    Watch,
+    /// It is somebody's.
+    Held,
+}
+
+/// What to do about a lease that is there, and wanted.
+pub(super) fn next(sight: Sight, terms: &Terms) -> Next {
+    let Sight { holder, lasts, age, unchanged_for } = sight;
+    match holder {
+        Holder::Nobody | Holder::Dead => Next::Take,
+        // Whatever the clocks say: a holder that lives would have renewed it.
+        Holder::Somebody if unchanged_for >= lasts.max(terms.probation) => Next::Take,
+        Holder::Somebody if age >= lasts && unchanged_for >= terms.probation => Next::Take,
+        Holder::Somebody if age >= lasts => Next::Watch,
+        Holder::Somebody => Next::Held,
+    }
+}
+
+/// What became of a renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Renewed,
+    /// It is not as it was: this is what there is now.
+    Found(Whose),
+    /// Nobody knows: no answer in time, or none that says anything.
+    Unknown,
+}
+
+/// Whose a lease is that was held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This process's: a renewal had no answer, but an effect.
+    Mine,
+    /// It was removed.
+    Nobodys,
+    /// Somebody has taken it over.
+    Others(String),
+}
+
+/// What the holder of a lease does after a renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It renews it when it is time to.
+    Wait,
+    /// It renews what was found, at once.
+    Adopt,
+    /// It makes it anew.
+    Make,
+    /// It has lost it to somebody.
+    Lost(String),
+}
+
+/// What the holder of a lease does after a renewal. Without an answer it goes on: an API server that is away may be
+/// what a scenario is about, and nobody can take the lease over meanwhile.
+pub(super) fn then(answer: Answer) -> Then {
+    match answer {
+        Answer::Renewed | Answer::Unknown => Then::Wait,
+        Answer::Found(Whose::Mine) => Then::Adopt,
+        Answer::Found(Whose::Nobodys) => Then::Make,
+        Answer::Found(Whose::Others(by)) => Then::Lost(by),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TERMS;
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn seen(holder: Holder, age: u64, unchanged_for: u64) -> Next {
+        next(Sight { holder, lasts: TERMS.lasts, age: S(age), unchanged_for: S(unchanged_for) }, &TERMS)
+    }
+
+    #[test]
+    fn a_lease_is_taken_when_it_is_free() {
+        assert_eq!(seen(Holder::Nobody, 0, 0), Next::Take);
+        assert_eq!(seen(Holder::Dead, 0, 0), Next::Take);
+        assert_eq!(seen(Holder::Somebody, 5, 0), Next::Held);
+        assert_eq!(seen(Holder::Somebody, 59, 30), Next::Held);
+        assert_eq!(seen(Holder::Somebody, 60, 0), Next::Watch, "its holder's clock may be behind");
+        assert_eq!(seen(Holder::Somebody, 75, 15), Next::Take);
+        assert_eq!(seen(Holder::Somebody, 0, 60), Next::Take, "its holder's clock is ahead");
+    }
+
+    proptest! {
+        /// Whatever the clocks say, nobody takes over from a holder that renews in time.
+        #[test]
+        fn a_holder_that_renews_keeps_it(age in 0_u64..100_000, unchanged_for in 0_u64..15, lasts in 0_u64..100) {
+            let sight = Sight {
+                holder: Holder::Somebody, lasts: S(lasts), age: S(age), unchanged_for: S(unchanged_for),
+            };
+            prop_assert_ne!(next(sight, &TERMS), Next::Take);
+        }
+
+        /// Whatever the clocks say, one that is not renewed is free in the end; and it stays free.
+        #[test]
+        fn one_that_is_not_renewed_is_free_in_the_end(age in 0_u64..100_000, unchanged_for in 0_u64..200) {
+            let now = seen(Holder::Somebody, age, unchanged_for);
+            let later = seen(Holder::Somebody, age + 1, unchanged_for + 1);
+            prop_assert!(now != Next::Take || later == Next::Take);
+            prop_assert_eq!(seen(Holder::Somebody, age, 60), Next::Take);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A kind cluster of the harness's own: made, or found and used again.
+
+use super::kind::{self, Kind};
+use super::lease::Lease;
+use super::lock::Lock;
+use super::reaper::Reaper;
+use super::{Cluster, ClusterError, Home, Images, Request, cache_dir, connect};
+use crate::journal::Place;
+use crate::restore::{self, Hands};
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A kind cluster of the harness's own.
+pub(super) struct Own {
+    pub(super) kind: Kind,
+    pub(super) state: PathBuf,
+    /// Leave it when the run is over.
+    pub(super) keep: bool,
+    pub(super) made_here: bool,
+    pub(super) reaper: Option<Reaper>,
+}
+
+/// Takes lock and lease, and makes the cluster or uses the one that was kept.
+pub(super) async fn hold(
+    name: &str,
+    keep: bool,
+    request: &Request,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<Cluster, ClusterError> {
+    let patience = request.patience();
+    let cache = cache_dir();
+    let engine = kind::engine_version().await?;
+    let kind = Kind::find(&cache).await?;
+    let images = Images::read(&cache)?;
+    images.check(&request.collectors).await?;
+
+    let state = state(name);
+    let lock = Lock::await_free(&state, name, patience(), say).await?;
+    let found = kind::nodes(name).await?;
+    let kept = state.join("kept").exists();
+    if let Some(owner) = lock.previous()
+        && !kept
+    {
+        say(&format!(
+            "found what {} (process {}) left behind when it died: cleaning up",
+            owner.run, owner.process.pid
+        ));
+    }
+    if !found.is_empty() && !kept {
+        if lock.previous().is_none() {
+            return Err(ClusterError::NotOurs { name: name.to_owned() });
+        }
+        kind.delete(name, &state).await?;
+    }
+    lock.own()?;
+
+    let use_kept = kept && !found.is_empty();
+    let mut reaper = None;
+    if !use_kept {
+        // Should it be there: a mark of a cluster that somebody else has removed since.
+        let _ = std::fs::remove_file(state.join("kept"));
+        restore::forget(&Place::Kind { cluster: name.to_owned() }, say);
+        let armed = reaper.insert(Reaper::arm(&kind, name, &state, &lock)?);
+        say(&format!("making the kind cluster {name} (engine {engine})"));
+        kind.create(name, &state, images.node(), armed).await?;
+    }
+    let client = client(name, &state).await?;
+    let lease = Lease::take(&client, name, patience(), say).await?;
+    if use_kept {
+        say(&format!("using the kind cluster {name}, which was kept"));
+    }
+    let own = Own { kind, state, keep, made_here: !use_kept, reaper };
+    let (name, settings) = (name.to_owned(), Vec::new());
+    Ok(Cluster { name, client, images, settings, home: Home::Own(own), lease, lock })
+}
+
+impl Own {
+    /// Puts on it what a run needs; what a run that died left there is undone. How it is set up.
+    pub(super) async fn prepare(
+        &self,
+        cluster: &Cluster,
+        request: &Request,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Result<Vec<String>, ClusterError> {
+        let Cluster { name, client, images, .. } = cluster;
+        self.kind.load(name, &request.images(images)).await?;
+        if self.made_here {
+            let pinned = kind::pin_dns(client).await;
+            pinned.map_err(|error| unreachable(name, &self.state, &error.to_string()))?;
+        } else {
+            let hands = Hands { client, manifests: &request.manifests, images };
+            restore::clean(&cluster.place(), &hands, say).await;
+        }
+        if request.metrics {
+            let patience = Duration::from_secs(120);
+            let added = crate::deploy::apply_metrics_server(client, &request.manifests, images, patience);
+            added.await.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
+        }
+        Ok(kind::settings())
+    }
+}
+
+/// Where what is kept of a cluster between runs is.
+pub(super) fn state(name: &str) -> PathBuf {
+    cache_dir().join("clusters").join(name)
+}
+
+/// To talk to a cluster whose kubeconfig is in `state`.
+pub(super) async fn client(name: &str, state: &Path) -> Result<kube::Client, ClusterError> {
+    let unreachable = |message: String| unreachable(name, state, &message);
+    let read = Kubeconfig::read_from(state.join("kubeconfig")).map_err(|e| unreachable(e.to_string()))?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    connect(config.map_err(|e| unreachable(e.to_string()))?).await.map_err(unreachable)
+}
+
+fn unreachable(name: &str, state: &Path, message: &str) -> ClusterError {
+    let help = format!(
+        "tried the kubeconfig {}\n`spanproof run` makes a new cluster if this one is removed: kind delete cluster --name {name}",
+        state.join("kubeconfig").display()
+    );
+    ClusterError::Unreachable { name: name.to_owned(), message: message.to_owned(), help }
+}

@@ -1,0 +1,104 @@
+//! All that a run makes, before it is made: the manifests as patched, in the run's namespace, with the run's label.
+
+use super::{
+    DeployError, HPA, Manifest, PDB, RUN_LABEL, TierFacts, WRITTEN_FOR, manifest, namespace_of, patched_tier,
+    tier_facts,
+};
+use crate::scenario::{Measure, Tier};
+use std::path::Path;
+
+/// What a run makes, but for the images.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The namespace that it is in.
+    pub namespace: String,
+    /// The tier.
+    pub tier: Vec<Manifest>,
+    /// Emitters and sinks.
+    pub probes: Vec<Manifest>,
+    /// What takes queues and ledgers off the nodes' disks, at the end.
+    pub sweep: Vec<Manifest>,
+    /// What the harness has to know of the tier.
+    pub facts: TierFacts,
+}
+
+impl Made {
+    /// What a run of that name makes.
+    pub fn by_run(manifests: &Path, tier: &Tier, run: &str) -> Result<Self, DeployError> {
+        let mut objects = patched_tier(manifests, tier)?;
+        let facts = tier_facts(&objects)?;
+        objects.retain(|object| match object.called().as_str() {
+            HPA => tier.has(Measure::Hpa),
+            PDB => tier.has(Measure::Pdb),
+            _ => true,
+        });
+        Ok(Self {
+            namespace: namespace_of(run),
+            tier: of_run(objects, tier, run),
+            probes: of_run(manifest::read(&manifests.join("probe"))?, tier, run),
+            sweep: of_run(manifest::read(&manifests.join("sweep"))?, &Tier::default(), run),
+            facts,
+        })
+    }
+
+    /// Every object of it.
+    pub fn all(&self) -> impl Iterator<Item = &Manifest> {
+        self.tier.iter().chain(&self.probes).chain(&self.sweep)
+    }
+}
+
+fn of_run(mut objects: Vec<Manifest>, tier: &Tier, run: &str) -> Vec<Manifest> {
+    for object in &mut objects {
+        make_of_run(object, tier, run);
+    }
+    objects
+}
+
+/// Typed changes: the run's namespace and label, and how many gateways and sinks there are.
+pub(super) fn make_of_run(object: &mut Manifest, tier: &Tier, run: &str) {
+    object.rename_namespace(WRITTEN_FOR, &namespace_of(run));
+    object.label(RUN_LABEL, run);
+    if let Manifest::Deployment(deployment) = object
+        && deployment.metadata.name.as_deref() == Some("gateway")
+        && !tier.has(Measure::Hpa)
+        && let Some(spec) = &mut deployment.spec
+    {
+        spec.replicas = Some(i32::from(tier.gateways));
+    }
+    if let Manifest::StatefulSet(sinks) = object
+        && sinks.metadata.name.as_deref() == Some("sink")
+        && let Some(spec) = &mut sinks.spec
+    {
+        spec.replicas = Some(i32::from(tier.sinks));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    /// By the label a run's objects are found and removed, so each has it, and each is in its namespace or is it.
+    #[test]
+    fn whatever_a_run_makes_carries_its_label() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folders = [root.join("scenarios"), root.join("scenarios/controls")];
+        let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let files = files.map(|entry| entry.unwrap().path());
+        let mut seen = 0;
+        for path in files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")) {
+            let tier = Scenario::load(&path, &[]).unwrap().tier;
+            let made = Made::by_run(&root.join("manifests"), &tier, "abc123").unwrap();
+            for object in made.all() {
+                let metadata = object.metadata();
+                let label = metadata.labels.as_ref().and_then(|labels| labels.get(RUN_LABEL));
+                assert_eq!(label.map(String::as_str), Some("abc123"), "{}", object.called());
+                let within = metadata.namespace.as_deref();
+                let place = within.or(metadata.name.as_deref());
+                assert_eq!(place, Some("spanproof-abc123"), "{} in {path:?}", object.called());
+                seen += 1;
+            }
+        }
+        assert!(seen > 100, "{seen} objects");
+    }
+}

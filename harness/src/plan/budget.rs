@@ -1,0 +1,268 @@
+//! What a `PodDisruptionBudget` grants, by the rules of Kubernetes' disruption controller and Eviction API.
+
+use super::Seen;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
+use kube::core::{Selector, SelectorExt as _};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How far a budget lets a pod be evicted now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "says", rename_all = "kebab-case")]
+pub enum HeadRoom {
+    /// No budget selects it.
+    Unguarded,
+    /// It is not asked: the pod has finished, has not begun, is on its way out, or is not healthy anyway.
+    NotAsked,
+    /// It grants so many evictions.
+    Grants {
+        /// The budget.
+        budget: String,
+        /// How many.
+        now: u32,
+    },
+    /// It refuses now: a drain asks again until its deadline.
+    Refuses {
+        /// The budget.
+        budget: String,
+        /// How many of its pods are healthy.
+        healthy: u32,
+        /// How many it demands.
+        demanded: u32,
+        /// Whether it refuses even when all of its pods are healthy: then it always does.
+        always: bool,
+    },
+    /// Several budgets select it: the Eviction API refuses that for good.
+    Several {
+        /// The budgets.
+        budgets: Vec<String>,
+    },
+    /// Budgets may not be read, so it is not known.
+    Unknown,
+}
+
+impl fmt::Display for HeadRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unguarded => write!(f, "no PDB"),
+            Self::NotAsked => write!(f, "no PDB is asked"),
+            Self::Grants { budget, now } => write!(f, "PDB {budget} grants {now} now"),
+            Self::Refuses { budget, healthy, demanded, always: true } => {
+                write!(f, "PDB {budget} never grants: it demands {demanded}, and {healthy} are healthy")
+            }
+            Self::Refuses { budget, healthy, demanded, always: false } => write!(
+                f,
+                "PDB {budget} refuses now ({healthy} healthy, {demanded} demanded): the drain waits up to its deadline"
+            ),
+            Self::Several { budgets } => {
+                write!(f, "PDBs {}: with more than one, refused for good", budgets.join(" and "))
+            }
+            Self::Unknown => write!(f, "its PDB could not be looked at"),
+        }
+    }
+}
+
+/// How many pods must be healthy, of so many.
+///
+/// A share of `minAvailable` and one of `maxUnavailable` are both rounded up.
+pub(super) fn demanded(spec: &PodDisruptionBudgetSpec, pods: u32) -> u32 {
+    match (&spec.max_unavailable, &spec.min_available) {
+        (Some(most), _) => pods.saturating_sub(scaled(most, pods)),
+        (None, Some(least)) => scaled(least, pods),
+        (None, None) => 0,
+    }
+}
+
+/// How many evictions it grants when all of so many pods are healthy.
+pub(super) fn granted(spec: &PodDisruptionBudgetSpec, pods: u32) -> u32 {
+    pods.saturating_sub(demanded(spec, pods))
+}
+
+fn scaled(value: &IntOrString, of: u32) -> u32 {
+    match value {
+        IntOrString::Int(number) => u32::try_from(*number).unwrap_or_default(),
+        IntOrString::String(text) => {
+            let percent: u64 =
+                text.strip_suffix('%').and_then(|number| number.parse().ok()).unwrap_or_default();
+            let share = percent.saturating_mul(of.into()).div_ceil(100);
+            u32::try_from(share).unwrap_or(u32::MAX)
+        }
+    }
+}
+
+/// Whether a budget selects a pod with these labels: without a selector none, with an empty one every pod of its
+/// namespace.
+pub(super) fn selects(
+    budget: &PodDisruptionBudget,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> bool {
+    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
+    let selector = selector.and_then(|selector| Selector::try_from(selector).ok());
+    selector.is_some_and(|selector| selector.matches(labels))
+}
+
+/// How far the budgets let a pod be evicted now.
+pub(super) fn head_room(pod: &Pod, budgets: &Seen<PodDisruptionBudget>) -> HeadRoom {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    if pod.metadata.deletion_timestamp.is_some() || !matches!(phase, None | Some("Running" | "Unknown")) {
+        return HeadRoom::NotAsked;
+    }
+    let Seen::All(budgets) = budgets else {
+        return HeadRoom::Unknown;
+    };
+    let here = budgets.iter().filter(|budget| budget.namespace() == pod.namespace());
+    let selecting: Vec<_> = here.filter(|budget| selects(budget, pod.labels())).collect();
+    let budget = match selecting[..] {
+        [] => return HeadRoom::Unguarded,
+        [budget] => budget,
+        _ => return HeadRoom::Several { budgets: selecting.iter().map(|it| it.name_any()).collect() },
+    };
+    let count = |number: i32| u32::try_from(number).unwrap_or_default();
+    let counted = budget.status.clone().unwrap_or_default();
+    let (healthy, demanded) = (count(counted.current_healthy), count(counted.desired_healthy));
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.any(|one| one.type_ == "Ready" && one.status == "True");
+    let policy = budget.spec.as_ref().and_then(|spec| spec.unhealthy_pod_eviction_policy.as_deref());
+    if !ready && (policy == Some("AlwaysAllow") || (demanded > 0 && healthy >= demanded)) {
+        return HeadRoom::NotAsked;
+    }
+    let budget = budget.name_any();
+    match count(counted.disruptions_allowed) {
+        0 => {
+            HeadRoom::Refuses { budget, healthy, demanded, always: demanded >= count(counted.expected_pods) }
+        }
+        now => HeadRoom::Grants { budget, now },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn spec(field: &str, value: &str) -> PodDisruptionBudgetSpec {
+        let value: serde_json::Value =
+            value.parse::<i32>().map_or_else(|_| json!(value), |number| json!(number));
+        serde_json::from_value(json!({field: value})).unwrap()
+    }
+
+    /// As the disruption controller's own tests, and its documentation, have it.
+    #[test]
+    fn what_is_granted_is_rounded_as_kubernetes_rounds() {
+        for (field, value, pods, expected) in [
+            ("minAvailable", "1", 2, 1),
+            ("minAvailable", "2", 2, 0),
+            ("minAvailable", "3", 2, 0),
+            ("minAvailable", "0", 2, 2),
+            ("minAvailable", "50%", 7, 3),
+            ("minAvailable", "28%", 5, 3),
+            ("minAvailable", "100%", 5, 0),
+            ("minAvailable", "0%", 5, 5),
+            ("maxUnavailable", "1", 2, 1),
+            ("maxUnavailable", "0", 2, 0),
+            ("maxUnavailable", "5", 2, 2),
+            ("maxUnavailable", "30%", 7, 3),
+            ("maxUnavailable", "1%", 2, 1),
+            ("maxUnavailable", "0%", 2, 0),
+        ] {
+            assert_eq!(granted(&spec(field, value), pods), expected, "{field}: {value} of {pods}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_share_never_grants_more_than_it_says(percent in 0u32..=100, pods in 0u32..500) {
+            let (least, most) = (format!("{percent}%"), format!("{percent}%"));
+            let left = pods - granted(&spec("minAvailable", &least), pods);
+            prop_assert!(left * 100 >= percent * pods, "{left} are left of {pods}");
+            prop_assert!(left == 0 || (left - 1) * 100 < percent * pods, "one fewer would do");
+            let gone = granted(&spec("maxUnavailable", &most), pods);
+            prop_assert!(gone <= pods && gone * 100 >= percent * pods, "{gone} of {pods} may go");
+            prop_assert!(gone == 0 || (gone - 1) * 100 < percent * pods, "one more than is said");
+        }
+
+        #[test]
+        fn more_pods_never_grant_less(number in 0i32..20, pods in 0u32..100, percent in any::<bool>()) {
+            let value = if percent { format!("{}%", number * 5) } else { number.to_string() };
+            for field in ["minAvailable", "maxUnavailable"] {
+                let spec = spec(field, &value);
+                prop_assert!(granted(&spec, pods) <= granted(&spec, pods + 1));
+                prop_assert!(granted(&spec, pods) <= pods);
+            }
+        }
+    }
+
+    fn pod(labels: &serde_json::Value, phase: &str, ready: bool) -> Pod {
+        let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+        serde_json::from_value(json!({
+            "metadata": {"name": "web-1", "namespace": "shop", "labels": labels},
+            "status": {"phase": phase, "conditions": conditions},
+        }))
+        .unwrap()
+    }
+
+    fn budget(name: &str, spec: &serde_json::Value, status: [i32; 4]) -> PodDisruptionBudget {
+        let [allowed, healthy, desired, expected] = status;
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": spec,
+            "status": {
+                "disruptionsAllowed": allowed, "currentHealthy": healthy, "desiredHealthy": desired,
+                "expectedPods": expected,
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_head_room_is_what_the_eviction_api_would_answer() {
+        let web = json!({"selector": {"matchLabels": {"app": "web"}}});
+        let ready = pod(&json!({"app": "web"}), "Running", true);
+        let of = |pod: &Pod, budgets: &[PodDisruptionBudget]| head_room(pod, &Seen::All(budgets.to_vec()));
+        let one = budget("web", &web, [1, 3, 2, 3]);
+        assert_eq!(
+            of(&ready, std::slice::from_ref(&one)),
+            HeadRoom::Grants { budget: "web".to_owned(), now: 1 }
+        );
+        assert_eq!(of(&ready, &[]), HeadRoom::Unguarded);
+        let refuses = |healthy, demanded, always| HeadRoom::Refuses {
+            budget: "web".to_owned(),
+            healthy,
+            demanded,
+            always,
+        };
+        assert_eq!(of(&ready, &[budget("web", &web, [0, 2, 2, 3])]), refuses(2, 2, false));
+        assert_eq!(of(&ready, &[budget("web", &web, [0, 3, 3, 3])]), refuses(3, 3, true));
+        let all = budget("all", &json!({"selector": {}}), [1, 3, 2, 3]);
+        let both = HeadRoom::Several { budgets: vec!["web".to_owned(), "all".to_owned()] };
+        assert_eq!(of(&ready, &[one.clone(), all.clone()]), both);
+        // Without a selector it selects nothing; one of another namespace is none of this pod's.
+        let none = budget("none", &json!({"minAvailable": 1}), [0, 0, 1, 0]);
+        let mut elsewhere = all;
+        elsewhere.metadata.namespace = Some("bank".to_owned());
+        assert_eq!(of(&ready, &[none, elsewhere]), HeadRoom::Unguarded);
+        assert_eq!(head_room(&ready, &Seen::Forbidden), HeadRoom::Unknown);
+    }
+
+    #[test]
+    fn a_pod_that_is_not_healthy_may_go_though_its_budget_grants_nothing() {
+        let labels = json!({"app": "web"});
+        let spec = |policy: &str| json!({"selector": {"matchLabels": {"app": "web"}}, "unhealthyPodEvictionPolicy": policy});
+        let of = |pod: &Pod, spec: &serde_json::Value, status| {
+            head_room(pod, &Seen::All(vec![budget("web", spec, status)]))
+        };
+        let broken = pod(&labels, "Running", false);
+        assert_eq!(of(&broken, &spec("AlwaysAllow"), [0, 1, 2, 3]), HeadRoom::NotAsked);
+        assert_eq!(of(&broken, &spec("IfHealthyBudget"), [0, 2, 2, 3]), HeadRoom::NotAsked);
+        assert!(matches!(of(&broken, &spec("IfHealthyBudget"), [0, 1, 2, 3]), HeadRoom::Refuses { .. }));
+        for phase in ["Pending", "Succeeded", "Failed"] {
+            let pod = pod(&labels, phase, false);
+            assert_eq!(of(&pod, &spec("IfHealthyBudget"), [0, 1, 2, 3]), HeadRoom::NotAsked, "{phase}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a plan comes to: what it cannot be carried out for, and what somebody should know before.
+
+use super::budget::{self, HeadRoom};
+use super::drains::NodePlan;
+use super::extent::Between;
+use super::ground::Ground;
+use super::rights::RightPlan;
+use super::sight::Seen;
+use super::tier::TierPlan;
+use crate::scenario::{Scenario, Step};
+use std::collections::BTreeSet;
+
+/// What a plan is made of, as far as it is made.
+pub(super) struct Draft<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) ground: &'a Ground<'a>,
+    pub(super) tier: &'a TierPlan,
+    pub(super) nodes: &'a [NodePlan],
+    pub(super) rights: &'a [RightPlan],
+    /// How many nodes are drained at the same time, at the most.
+    pub(super) together: u32,
+}
+
+impl Draft<'_> {
+    /// Why it cannot be carried out.
+    pub(super) fn obstacles(&self) -> Vec<String> {
+        let missing = self.rights.iter().filter(|right| right.is_missing());
+        let mut found: Vec<String> = missing.map(|right| format!("may not {right}")).collect();
+        if self.ground.hosts.is_empty() && !matches!(self.ground.sight.nodes, Seen::Forbidden) {
+            found.push("no worker can hold a gateway: each is cordoned, tainted, or not selected".to_owned());
+        }
+        for node in self.nodes {
+            found.extend(node.stops.iter().map(|stop| {
+                let (place, pod, why) = (&stop.step, &stop.pod, &stop.why);
+                format!("step {place} would stop at {}: pod {}/{pod} {why}", node.node, stop.namespace)
+            }));
+            found.extend(node.moves.iter().filter_map(|moved| {
+                let always = matches!(moved.budget, HeadRoom::Refuses { always: true, .. });
+                let never = always || matches!(moved.budget, HeadRoom::Several { .. });
+                let (node, pod, said) = (&node.node, &moved.pod, &moved.budget);
+                never.then(|| {
+                    format!("a drain of {node} cannot finish: pod {}/{pod}: {said}", moved.namespace)
+                })
+            }));
+        }
+        found.extend(self.own_budget());
+        found
+    }
+
+    /// Whether the tier's own budget lets what is to be evicted go.
+    fn own_budget(&self) -> Option<String> {
+        let evicts = |step: &Step| matches!(step, Step::Drain(_) | Step::Evict(_));
+        let spec = self.ground.parts.pdb?.spec.as_ref()?;
+        if !self.scenario.all_steps().any(evicts) {
+            return None;
+        }
+        let number = self.ground.gateways.least;
+        let demanded = budget::demanded(spec, number);
+        if self.tier.evictions == Some(0) {
+            return Some(format!(
+                "the tier's PDB demands {demanded} of {number} gateways, so it grants no eviction: no drain can finish"
+            ));
+        }
+        let room = self.ground.room().unlimited().placed(number, self.together);
+        (self.together > 0 && room < demanded).then(|| {
+            format!(
+                "while {} drained only {room} gateways can be placed, and the tier's PDB demands {demanded}: \
+                 the drains cannot finish",
+                workers_are(self.together)
+            )
+        })
+    }
+
+    /// What somebody should know.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let optional = self.rights.iter().filter(|right| !right.required && !right.allowed);
+        let mut found: Vec<String> =
+            optional.map(|right| format!("may not {right}: what that shows is left out")).collect();
+        if !self.tier.outside.is_empty() {
+            let outside = self.tier.outside.join(", ");
+            found.push(format!("outside of the run's namespace, so not removed with it: {outside}"));
+        }
+        found.extend(self.ground.stray.iter().map(|node| {
+            format!("{node} is of the control plane and may be given a gateway: a step that meets it there is refused")
+        }));
+        found.extend(self.cordoned());
+        if self.nodes.is_empty() {
+            return found;
+        }
+        if self.ground.sight.pods == Seen::Forbidden {
+            found.push(
+                "pods of other namespaces may not be listed: whom a drain moves is not known".to_owned(),
+            );
+        }
+        found.extend(self.budgets());
+        found.extend(self.no_room());
+        found
+    }
+
+    fn cordoned(&self) -> Vec<String> {
+        let out: Vec<_> =
+            self.ground.workers.iter().filter(|node| !self.ground.hosts.contains(node)).collect();
+        let said =
+            |node: &&String| format!("{node} takes no gateway: it is cordoned, tainted, or not selected");
+        if self.ground.hosts.is_empty() { Vec::new() } else { out.iter().map(said).collect() }
+    }
+
+    fn budgets(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.tier.evictions.is_none() {
+            found.push("the tier has no PDB: nothing refuses the eviction of its last gateway".to_owned());
+        }
+        let moved = self.nodes.iter().flat_map(|node| &node.moves);
+        let refusing: BTreeSet<String> = moved
+            .filter_map(|moved| match &moved.budget {
+                HeadRoom::Refuses { budget, always: false, .. } => {
+                    Some(format!("{}/{budget}", moved.namespace))
+                }
+                _ => None,
+            })
+            .collect();
+        found.extend(refusing.iter().map(|budget| {
+            format!(
+                "PDB {budget} refuses evictions now: a drain that moves its pods waits, up to its deadline"
+            )
+        }));
+        found
+    }
+
+    /// Whether the gateways find room, with every node there and while some are drained.
+    fn no_room(&self) -> Vec<String> {
+        let (room, Between { least, most }) = (self.ground.room(), self.ground.gateways);
+        let skew = if self.ground.spread {
+            ", by what is free and by the spread constraint"
+        } else {
+            ", by what is free"
+        };
+        let short = |wanted: u32, drained: u32| {
+            let placed = room.placed(wanted, drained);
+            (placed < wanted).then_some(placed)
+        };
+        if let Some(placed) = short(least, 0) {
+            return vec![format!("there is room for {placed} of {least} gateways{skew}")];
+        }
+        let during = |drained: u32| {
+            short(least, drained).map(|placed| {
+                let workers = workers_are(drained);
+                format!("while {workers} drained there is room for {placed} of {least} gateways{skew}")
+            })
+        };
+        let at_most = short(most, 0);
+        let at_most = at_most
+            .map(|placed| format!("the HPA's {most} gateways do not all find room: {placed} do{skew}"));
+        during(self.together.max(1)).into_iter().chain(at_most).collect()
+    }
+}
+
+fn workers_are(number: u32) -> String {
+    if number == 1 { "1 worker is".to_owned() } else { format!("{number} workers are") }
+}

@@ -1,0 +1,159 @@
+//! Looks at a cluster, for a plan: reads, and asks what is allowed. Neither changes anything.
+
+use super::rights::Right;
+use super::sight::{Answer, Seen, Sight};
+use super::{SOME_RUN, needs_of};
+use crate::deploy::Made;
+use crate::scenario::Scenario;
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// How many objects are listed at a time.
+const PAGE: u32 = 500;
+/// How many questions are open at a time.
+const AT_A_TIME: usize = 8;
+
+/// Why a cluster could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("looking at {what}: {source}")]
+pub struct LookError {
+    /// What was looked at.
+    what: String,
+    /// What the API server said.
+    source: Box<kube::Error>,
+}
+
+impl LookError {
+    fn at(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |source| Self { what, source: Box::new(source) }
+    }
+}
+
+/// What is seen of a cluster that matters to a scenario. What may not be seen is left out, and said so.
+pub async fn look(client: &Client, scenario: &Scenario, made: &Made) -> Result<Sight, LookError> {
+    let version = client.apiserver_version().await.map_err(LookError::at("the version"))?;
+    let mut sight = Sight {
+        kubernetes: version.git_version,
+        nodes: list(client, "nodes").await?,
+        pods: list(client, "pods").await?,
+        budgets: list(client, "disruption budgets").await?,
+        metrics: has_metrics(client).await?,
+        answers: None,
+    };
+    let needs = needs_of(scenario, made, &sight).into_keys();
+    let asked = stream::iter(needs).map(|right| async {
+        let answer = ask(client, &right).await?;
+        Ok::<_, LookError>((right, answer))
+    });
+    sight.answers = Some(asked.buffer_unordered(AT_A_TIME).try_collect().await?);
+    Ok(sight)
+}
+
+/// Every object of a kind, in all namespaces.
+async fn list<K>(client: &Client, what: &str) -> Result<Seen<K>, LookError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let objects: Api<K> = Api::all(client.clone());
+    let mut all = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let listed = match objects.list(&page).await {
+            Ok(listed) => listed,
+            Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(Seen::Forbidden),
+            Err(error) => return Err(LookError::at(what)(error)),
+        };
+        let next = listed.metadata.continue_.filter(|next| !next.is_empty());
+        all.extend(listed.items.into_iter().map(|mut object| {
+            // Of no use, and often the larger part.
+            object.meta_mut().managed_fields = None;
+            object
+        }));
+        match next {
+            Some(next) => page = page.continue_token(&next),
+            None => return Ok(Seen::All(all)),
+        }
+    }
+}
+
+/// Whether the metrics of pods are served.
+async fn has_metrics(client: &Client) -> Result<bool, LookError> {
+    match client.list_api_group_resources("metrics.k8s.io/v1beta1").await {
+        Ok(_) => Ok(true),
+        // Nobody serves them, or whoever does is not there.
+        Err(kube::Error::Api(_)) => Ok(false),
+        Err(error) => Err(LookError::at("the metrics API")(error)),
+    }
+}
+
+/// Asks whether this user may do something.
+async fn ask(client: &Client, right: &Right) -> Result<Answer, LookError> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    match reviews.create(&PostParams::default(), &review_of(right)).await {
+        Ok(reviewed) => {
+            let status = reviewed.status.unwrap_or_default();
+            let reason = [status.reason, status.evaluation_error].into_iter().flatten().collect::<Vec<_>>();
+            Ok(Answer { allowed: status.allowed, reason: reason.join("; ") })
+        }
+        Err(kube::Error::Api(status)) if status.is_forbidden() => {
+            Ok(Answer { allowed: false, reason: format!("it may not be asked: {}", status.message) })
+        }
+        Err(error) => Err(LookError::at("what is allowed")(error)),
+    }
+}
+
+fn review_of(right: &Right) -> SelfSubjectAccessReview {
+    let verb = Some(right.verb.clone());
+    let mut spec = SelfSubjectAccessReviewSpec::default();
+    if right.resource.starts_with('/') {
+        let path = Some(right.resource.clone());
+        spec.non_resource_attributes = Some(NonResourceAttributes { path, verb });
+    } else {
+        let (resource, subresource) = match right.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+            None => (right.resource.as_str(), None),
+        };
+        spec.resource_attributes = Some(ResourceAttributes {
+            // A name as it might be: the run's own is drawn when it begins.
+            namespace: right.namespace.as_ref().map(|name| name.replace(SOME_RUN, "plan")),
+            group: Some(right.group.clone()),
+            resource: Some(resource.to_owned()),
+            subresource,
+            verb,
+            ..ResourceAttributes::default()
+        });
+    }
+    SelfSubjectAccessReview { metadata: ObjectMeta::default(), spec, status: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_question_names_resource_subresource_or_path() {
+        let right = |namespace: Option<&str>, resource: &str| Right {
+            namespace: namespace.map(str::to_owned),
+            group: String::new(),
+            resource: resource.to_owned(),
+            verb: "create".to_owned(),
+        };
+        let asked = |right: &Right| serde_json::to_value(review_of(right).spec).unwrap();
+        let eviction = right(Some("spanproof-<run>"), "pods/eviction");
+        let attributes = json!({
+            "namespace": "spanproof-plan", "group": "", "resource": "pods", "subresource": "eviction",
+            "verb": "create",
+        });
+        assert_eq!(asked(&eviction), json!({"resourceAttributes": attributes}));
+        let readyz = json!({"nonResourceAttributes": {"path": "/readyz", "verb": "create"}});
+        assert_eq!(asked(&right(None, "/readyz")), readyz);
+    }
+}

@@ -1,0 +1,241 @@
+//! What the API server must allow for a scenario to be carried out.
+
+use super::drains::NodePlan;
+use crate::deploy::{Made, Manifest};
+use crate::scenario::{Scenario, Step};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that the API server must allow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Right {
+    /// In which namespace; none for all of them, and for what is in none.
+    pub namespace: Option<String>,
+    /// The API group; empty for the core.
+    pub group: String,
+    /// What: `pods`, `pods/eviction`, or a path of the server's that is no resource, `/readyz`.
+    pub resource: String,
+    /// What is done with it.
+    pub verb: String,
+}
+
+/// A right, and whether it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RightPlan {
+    /// The right.
+    #[serde(flatten)]
+    pub right: Right,
+    /// What it is for.
+    pub uses: BTreeSet<Use>,
+    /// Whether a run is worth nothing without it.
+    pub required: bool,
+    /// Whether it is there.
+    pub allowed: bool,
+    /// Why not, in the authoriser's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What a right is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// One run at a time on a cluster.
+    Lock,
+    /// Making the tier and the probes, and waiting until they are ready.
+    Deploy,
+    /// Driving emitters and sinks.
+    Load,
+    /// Seeing what happens.
+    Observe,
+    /// Draining nodes.
+    Drain,
+    /// Evicting gateways.
+    Evict,
+    /// Rolling gateways or agents.
+    Upgrade,
+    /// Removing what was made.
+    Remove,
+    /// Planning, and saying more of what was seen.
+    Explain,
+}
+
+impl Use {
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Deploy => "deploy",
+            Self::Load => "load",
+            Self::Observe => "observe",
+            Self::Drain => "drain",
+            Self::Evict => "evict",
+            Self::Upgrade => "upgrade",
+            Self::Remove => "remove",
+            Self::Explain => "explain",
+        }
+    }
+
+    const fn is_required(self) -> bool {
+        !matches!(self, Self::Explain)
+    }
+}
+
+/// What must be allowed, and what for.
+pub(super) type Needs = BTreeMap<Right, BTreeSet<Use>>;
+
+/// Where a right is needed.
+#[derive(Clone, Copy)]
+enum Within<'a> {
+    Cluster,
+    Namespace(&'a str),
+}
+
+struct Asking(Needs);
+
+impl Asking {
+    fn ask(&mut self, purpose: Use, within: Within<'_>, group: &str, resource: &str, verbs: &[&str]) {
+        let namespace = match within {
+            Within::Cluster => None,
+            Within::Namespace(name) => Some(name.to_owned()),
+        };
+        for verb in verbs {
+            let right = Right {
+                namespace: namespace.clone(),
+                group: group.to_owned(),
+                resource: resource.to_owned(),
+                verb: (*verb).to_owned(),
+            };
+            self.0.entry(right).or_default().insert(purpose);
+        }
+    }
+
+    fn object(&mut self, purpose: Use, object: &Manifest, verbs: &[&str]) {
+        let (group, resource) = object.resource();
+        let within = object.metadata().namespace.as_deref().map_or(Within::Cluster, Within::Namespace);
+        self.ask(purpose, within, &group, &resource, verbs);
+    }
+}
+
+/// What must be allowed for a scenario; `drained` are the nodes that may be, with who is on them.
+pub(super) fn needs(scenario: &Scenario, made: &Made, drained: &[NodePlan]) -> Needs {
+    let mut asking = Asking(Needs::new());
+    let here = Within::Namespace(&made.namespace);
+    asking.ask(
+        Use::Lock,
+        Within::Namespace("default"),
+        "coordination.k8s.io",
+        "leases",
+        &["get", "create", "update", "delete"],
+    );
+    deploying(&mut asking, made, here);
+    observing(&mut asking, here);
+    for step in scenario.all_steps() {
+        match step {
+            Step::Drain(_) => draining(&mut asking, here, drained),
+            Step::Evict(_) => {
+                asking.ask(Use::Evict, here, "", "pods/eviction", &["create"]);
+                asking.ask(Use::Evict, here, "", "pods", &["list", "watch"]);
+            }
+            Step::Upgrade(upgrade) => {
+                let rolled = match upgrade.what {
+                    crate::scenario::Part::Gateways => "deployments",
+                    crate::scenario::Part::Agents => "daemonsets",
+                };
+                asking.ask(Use::Upgrade, here, "apps", rolled, &["get", "patch"]);
+            }
+            _ => {}
+        }
+    }
+    asking.0
+}
+
+fn deploying(asking: &mut Asking, made: &Made, here: Within<'_>) {
+    let watched = ["list", "watch"];
+    for object in made.all() {
+        // Applied server-side: that is a patch, and where nothing is there yet a creation as well.
+        asking.object(Use::Deploy, object, &["create", "patch"]);
+        if matches!(object, Manifest::Deployment(_) | Manifest::DaemonSet(_) | Manifest::StatefulSet(_)) {
+            asking.object(Use::Deploy, object, &watched);
+            asking.object(Use::Remove, object, &["delete"]);
+        }
+    }
+    asking.ask(Use::Deploy, here, "", "pods", &["list"]);
+    asking.ask(Use::Deploy, Within::Cluster, "", "nodes", &["list"]);
+    // The namespace goes last, and what an earlier run left is found by its label.
+    asking.ask(Use::Remove, Within::Cluster, "", "namespaces", &["get", "list", "watch", "delete"]);
+    asking.ask(Use::Remove, here, "", "pods", &["list", "watch", "deletecollection"]);
+    // A port is forwarded over a WebSocket: that is a GET, and from Kubernetes 1.35 on a creation as well.
+    asking.ask(Use::Load, here, "", "pods/portforward", &["get", "create"]);
+    asking.ask(Use::Load, here, "", "pods", &["list"]);
+}
+
+fn observing(asking: &mut Asking, here: Within<'_>) {
+    let watched = ["list", "watch"];
+    asking.ask(Use::Observe, Within::Cluster, "", "nodes", &watched);
+    for (group, resource) in [
+        ("", "pods"),
+        ("", "events"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("apps", "daemonsets"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("policy", "poddisruptionbudgets"),
+        ("autoscaling", "horizontalpodautoscalers"),
+    ] {
+        asking.ask(Use::Observe, here, group, resource, &watched);
+    }
+    asking.ask(Use::Observe, Within::Cluster, "", "/readyz", &["get"]);
+    asking.ask(Use::Observe, Within::Cluster, "", "/version", &["get"]);
+    asking.ask(Use::Explain, Within::Cluster, "", "nodes/proxy", &["get"]);
+    asking.ask(Use::Explain, here, "", "pods/log", &["get"]);
+}
+
+fn draining(asking: &mut Asking, here: Within<'_>, drained: &[NodePlan]) {
+    asking.ask(Use::Drain, Within::Cluster, "", "nodes", &["get", "list", "patch"]);
+    asking.ask(Use::Drain, Within::Cluster, "", "pods", &["list"]);
+    asking.ask(Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
+    let moved = drained.iter().flat_map(|node| &node.moves);
+    let (mut evicting, mut deleting) = (BTreeSet::new(), BTreeSet::new());
+    for pod in moved {
+        evicting.insert(pod.namespace.as_str());
+        if pod.how == super::drains::How::Deleted {
+            deleting.insert(pod.namespace.as_str());
+        }
+    }
+    for within in evicting.into_iter().map(Within::Namespace).chain([here]) {
+        asking.ask(Use::Drain, within, "", "pods/eviction", &["create"]);
+        asking.ask(Use::Drain, within, "", "pods", &["list", "watch"]);
+    }
+    for within in deleting.into_iter().map(Within::Namespace) {
+        asking.ask(Use::Drain, within, "", "pods", &["delete"]);
+    }
+}
+
+impl RightPlan {
+    /// A right with its answer.
+    pub(super) fn of(right: Right, uses: BTreeSet<Use>, answer: Option<&super::sight::Answer>) -> Self {
+        let required = uses.iter().any(|purpose| purpose.is_required());
+        // On a cluster that is still to be made everything is allowed; what was not asked elsewhere is not known to be.
+        let (allowed, reason) = answer.map_or((true, String::new()), |it| (it.allowed, it.reason.clone()));
+        let reason = if allowed { String::new() } else { reason };
+        Self { right, uses, required, allowed, reason }
+    }
+
+    /// Whether it is missing, and a run is worth nothing without it.
+    pub const fn is_missing(&self) -> bool {
+        self.required && !self.allowed
+    }
+}
+
+impl std::fmt::Display for RightPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Right { verb, group, resource, namespace } = &self.right;
+        let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+        let within =
+            namespace.as_deref().map_or("cluster-wide".to_owned(), |name| format!("in namespace {name}"));
+        let uses: Vec<_> = self.uses.iter().map(|purpose| purpose.name()).collect();
+        write!(f, "{verb} {resource}{group} {within}, to {}", uses.join(", "))?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, " ({})", self.reason) }
+    }
+}

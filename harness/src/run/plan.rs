@@ -1,0 +1,26 @@
+//! What a run will do, on record before anything is done.
+
+use super::{Run, RunError};
+use crate::deploy::Made;
+use crate::plan::{self, Plan};
+use crate::record::Event;
+
+impl Run<'_> {
+    /// The plan of this run; an error if the cluster does not allow what it needs.
+    pub(super) async fn plan(&self) -> Result<Plan, RunError> {
+        let made = Made::by_run(&self.options.manifests, &self.scenario.tier, &self.short)?;
+        let looked = plan::look(self.cluster.client(), self.scenario, &made);
+        let sight = self.unless_cancelled(looked).await??;
+        let plan = Plan::of(self.scenario, &made, self.cluster.name(), Some(&sight));
+        self.recorder.write_json("plan.json", &plan)?;
+        let missing = plan.missing_rights();
+        if !missing.is_empty() {
+            return Err(RunError::NotAllowed { missing });
+        }
+        for message in plan.obstacles.iter().chain(&plan.warnings) {
+            self.progress.say(&format!("plan: {message}"));
+            self.recorder.event(Event::Note { message: message.clone() })?;
+        }
+        Ok(plan)
+    }
+}

@@ -1,0 +1,105 @@
+//! `spanproof restore` where there is no cluster to go to: which runs it finds, and what it says of the others.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A cache, and a run folder.
+struct Trial(TempDir);
+
+impl Trial {
+    fn new() -> Self {
+        let trial = Self(tempfile::tempdir().unwrap());
+        for dir in ["cache/open", "run"] {
+            std::fs::create_dir_all(trial.path(dir)).unwrap();
+        }
+        std::fs::write(trial.path("run/timeline.jsonl"), "").unwrap();
+        trial
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A run that has something open, as it leaves it on disk.
+    fn open(&self, header: &Value) {
+        let undo =
+            json!({"n": 0, "unix_ms": 1, "undo": {"kind": "cordon", "node": "worker", "run": "abc123"}});
+        std::fs::write(self.path("run/journal.jsonl"), format!("{header}\n{undo}\n")).unwrap();
+        std::fs::write(self.path("cache/open/abc123.json"), format!("{header}\n")).unwrap();
+    }
+
+    fn header(&self, format: u32, pid: u32, began: u64) -> Value {
+        json!({
+            "journal": format,
+            "spanproof": "9.9.9",
+            "run": "abc123",
+            "folder": self.path("run"),
+            "cluster": {"kind": "kind", "cluster": "trial"},
+            "process": {"pid": pid, "began": began},
+        })
+    }
+
+    fn restore(&self, run: &[&Path]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spanproof"));
+        let output = command.arg("restore").args(run).env("SPANPROOF_CACHE", self.path("cache")).output();
+        let Output { status, stdout, stderr } = output.unwrap();
+        let said = [stdout, stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        (status.code().unwrap(), said)
+    }
+}
+
+/// When this process began, as the kernel counts.
+fn began() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
+}
+
+#[test]
+fn nothing_open_is_nothing_to_undo() {
+    let trial = Trial::new();
+    for run in [vec![], vec![trial.path("run")]] {
+        let run: Vec<&Path> = run.iter().map(PathBuf::as_path).collect();
+        let (code, said) = trial.restore(&run);
+        assert_eq!((code, said.contains("nothing to undo")), (0, true), "{said}");
+    }
+}
+
+#[test]
+fn a_run_that_nobody_knows_is_a_mistake() {
+    let trial = Trial::new();
+    trial.open(&trial.header(1, std::process::id(), began()));
+    for run in [Path::new("f00f00"), &trial.path("cache")] {
+        let (code, said) = trial.restore(&[run]);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("is no run folder") && said.contains("abc123"), "{said}");
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_is_left_alone() {
+    let trial = Trial::new();
+    trial.open(&trial.header(1, std::process::id(), began()));
+    let still_going = format!("run abc123 is still going, process {}", std::process::id());
+    for (run, expected) in [(vec![], 0), (vec![Path::new("abc123")], 4), (vec![&*trial.path("run")], 4)] {
+        let (code, said) = trial.restore(&run);
+        assert_eq!(code, expected, "{said}");
+        assert!(said.contains(&still_going), "{said}");
+    }
+    assert!(trial.path("cache/open/abc123.json").exists());
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    let trial = Trial::new();
+    trial.open(&trial.header(7, std::process::id(), began()));
+    for run in [vec![], vec![trial.path("run")]] {
+        let run: Vec<&Path> = run.iter().map(PathBuf::as_path).collect();
+        let (code, said) = trial.restore(&run);
+        assert_eq!(code, 4, "{said}");
+        assert!(said.contains("format 7, by spanproof 9.9.9"), "{said}");
+    }
+}
