@@ -1,8 +1,7 @@
 //! A field that is set by its path, from the command line or by a control.
 
-use super::error::told;
-use super::place::nearest;
 use super::{Scenario, ScenarioError};
+use crate::yaml::{nearest, told};
 use serde_json::Value;
 
 /// A `--set`: a parameter's name or a field's path, and what is written behind the `=`.
