@@ -8,6 +8,34 @@
 //!               └──appends──> record <──watches── observers
 //!                               └──> judge ──> report
 //! ```
+//!
+//! A [`scenario`] is a YAML file, or it is built: the same model, and the same rules.
+//!
+//! ```
+//! use spanproof::scenario::{Condition, Control, Measure, NodeSelector, Scenario, Step};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let scenario = Scenario::new("two-drains")
+//!     .about("Both gateways' nodes at once: the PDB must refuse the second eviction.")
+//!     .without(Measure::Hpa)
+//!     .rate("2000/s".parse()?)
+//!     .step(Step::drain_at_once(NodeSelector::WorkerWithGateway))
+//!     .step(Step::wait(Condition::Delivered))
+//!     .control(
+//!         Control::new("no-pdb", "nothing refuses the second eviction")
+//!             .set("tier.without", serde_json::json!(["hpa", "pdb"]))
+//!             .red("pdb")
+//!             .red("availability"),
+//!     )
+//!     .checked()?;
+//! assert_eq!(scenario.steps.len(), 2);
+//!
+//! // What makes no sense is refused, with its place and what to do.
+//! let alone = Scenario::new("alone").step(Step::parallel([]));
+//! assert_eq!(alone.checked().unwrap_err().to_string(), "steps.0.parallel: there are no steps in it");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod check;
 pub mod clock;

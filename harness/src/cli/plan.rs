@@ -5,6 +5,7 @@ use super::run::assignment;
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
+use spanproof::check;
 use spanproof::cluster;
 use spanproof::deploy::Made;
 use spanproof::plan::{self, Plan, SOME_RUN};
@@ -19,7 +20,7 @@ pub(super) struct Options {
     scenarios: Vec<PathBuf>,
     #[command(flatten)]
     place: Where,
-    /// Set a field of the scenario, by its path with dots: load.rate=500/s
+    /// Set a parameter of the scenario by its name, or a field by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
     /// Plan a control of the scenario in its place
@@ -67,12 +68,12 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
 fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Complaint> {
     let bad = |error: Report| (error, End::BadInput);
     let about = |error: &dyn std::error::Error| bad(miette::miette!("{}: {error}", path.display()));
-    let mut scenario = Scenario::load(path, &options.sets).map_err(|error| bad(Report::new(error)))?;
+    let manifests = manifests_dir(options.manifests.as_deref());
+    let checked = check::check(path, &options.sets, &manifests);
+    let mut scenario = checked.map_err(|error| bad(Report::new(error)))?;
     if let Some(control) = &options.control {
         scenario = scenario.under(path, control).map_err(|error| bad(Report::new(error)))?;
     }
-    spanproof::load::check(&scenario).map_err(|error| about(&error))?;
-    let manifests = manifests_dir(options.manifests.as_deref());
     let made = Made::by_run(&manifests, &scenario.tier, SOME_RUN).map_err(|error| about(&error))?;
     Ok((scenario, made))
 }

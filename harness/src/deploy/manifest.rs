@@ -1,12 +1,14 @@
 //! Manifests as types: what a kustomization lists, read without losing a field.
 
+mod patch;
+mod rename;
+
 use super::{DeployError, ready, server_side_apply};
-use crate::scenario::TierPatch;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, Subject};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{Api, Client, Resource};
@@ -126,87 +128,9 @@ manifests! {
 }
 
 impl Manifest {
-    /// Replaces the namespace that it is written for; and, of what belongs to no namespace but to a run all the same, the
-    /// beginning of its name.
-    pub(super) fn rename_namespace(&mut self, from: &str, to: &str) {
-        let of_run = |name: &mut String| {
-            if let Some(rest) = name.strip_prefix(from).and_then(|rest| rest.strip_prefix('-')) {
-                *name = format!("{to}-{rest}");
-            }
-        };
-        match self {
-            Self::Namespace(it) if it.metadata.name.as_deref() == Some(from) => {
-                it.metadata.name = Some(to.to_owned());
-            }
-            Self::ClusterRole(it) => it.metadata.name.iter_mut().for_each(of_run),
-            Self::ClusterRoleBinding(it) => {
-                it.metadata.name.iter_mut().chain([&mut it.role_ref.name]).for_each(of_run);
-            }
-            Self::RoleBinding(it) if it.role_ref.kind == "ClusterRole" => of_run(&mut it.role_ref.name),
-            _ => {}
-        }
-        let (from_host, to_host) = (format!(".{from}.svc"), format!(".{to}.svc"));
-        for text in self.texts_mut().into_iter().filter(|text| text.contains(&from_host)) {
-            *text = text.replace(&from_host, &to_host);
-        }
-        let subjects = self.subjects_mut().into_iter().flatten().filter_map(|it| it.namespace.as_mut());
-        for namespace in subjects.filter(|namespace| *namespace == from) {
-            to.clone_into(namespace);
-        }
-        let metadata = self.metadata_mut();
-        if metadata.namespace.as_deref() == Some(from) {
-            metadata.namespace = Some(to.to_owned());
-        }
-    }
-
-    /// Texts in which a Service of the same namespace may be named.
-    pub(super) fn texts_mut(&mut self) -> Vec<&mut String> {
-        if let Self::ConfigMap(it) = self {
-            return it.data.iter_mut().flat_map(|data| data.values_mut()).collect();
-        }
-        if let Self::Secret(it) = self {
-            return it.string_data.iter_mut().flat_map(|data| data.values_mut()).collect();
-        }
-        let pods = self.pod_spec_mut().into_iter();
-        let containers =
-            pods.flat_map(|pod| pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten()));
-        let texts = containers.flat_map(|it| {
-            let env = it.env.iter_mut().flatten().filter_map(|variable| variable.value.as_mut());
-            it.args.iter_mut().flatten().chain(it.command.iter_mut().flatten()).chain(env)
-        });
-        texts.collect()
-    }
-
-    /// Who may do something by it.
-    pub(super) fn subjects_mut(&mut self) -> Option<&mut Vec<Subject>> {
-        match self {
-            Self::RoleBinding(it) => it.subjects.as_mut(),
-            Self::ClusterRoleBinding(it) => it.subjects.as_mut(),
-            _ => None,
-        }
-    }
-
     /// Kind and name, as a scenario's patches name it: `Deployment/gateway`.
     pub(crate) fn called(&self) -> String {
         format!("{}/{}", self.kind(), self.metadata().name.as_deref().unwrap_or_default())
-    }
-
-    /// With a scenario's patch. A field that the kind does not have is an error.
-    pub(super) fn patched(&self, patch: &TierPatch) -> Result<Self, String> {
-        let mut value = self.value().map_err(|error| error.to_string())?;
-        if !patch.merge.is_null() {
-            merge(&mut value, &patch.merge);
-        }
-        if !patch.config.is_null() {
-            let place = value.get_mut("data").and_then(|data| data.get_mut("config.yaml"));
-            let place = place.ok_or("it holds no config.yaml")?;
-            let text = place.as_str().unwrap_or_default();
-            let mut config: Value =
-                serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
-            merge(&mut config, &patch.config);
-            *place = Value::String(serde_saphyr::to_string(&config).map_err(|error| error.to_string())?);
-        }
-        Self::typed(self.kind(), &value)
     }
 
     /// Whether it is a part of an application, by its label or its name.
@@ -268,40 +192,6 @@ where
         source: Box::new(source),
     })?;
     Ok(found.map(|found| found.metadata.labels.unwrap_or_default()))
-}
-
-/// Merges a patch into a value: `null` removes a field; of two lists of named things (containers, volumes) those
-/// of the same name are merged, as `kubectl` does it; any other list takes the place of the list.
-fn merge(value: &mut Value, patch: &Value) {
-    match (value, patch) {
-        (Value::Object(fields), Value::Object(changes)) => {
-            for (key, change) in changes {
-                if change.is_null() {
-                    fields.remove(key);
-                } else {
-                    merge(fields.entry(key).or_insert(Value::Null), change);
-                }
-            }
-        }
-        (Value::Array(items), Value::Array(changes)) if all_named(items) && all_named(changes) => {
-            for change in changes {
-                match items.iter_mut().find(|item| item["name"] == change["name"]) {
-                    Some(item) => merge(item, change),
-                    None => items.push(change.clone()),
-                }
-            }
-        }
-        // What is added may hold nulls, too.
-        (value @ Value::Null, Value::Object(_)) => {
-            *value = Value::Object(serde_json::Map::new());
-            merge(value, patch);
-        }
-        (value, patch) => value.clone_from(patch),
-    }
-}
-
-fn all_named(items: &[Value]) -> bool {
-    !items.is_empty() && items.iter().all(|item| item["name"].is_string())
 }
 
 /// Reads what a folder's kustomization lists: files, and other folders with one.
@@ -375,26 +265,6 @@ fn missing(before: &Value, after: &Value, path: &str) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_patch_merges_named_things_by_name_and_replaces_other_lists() {
-        let mut pod = json!({
-            "containers": [{"name": "a", "cpu": 1, "args": ["x", "y"]}, {"name": "b"}],
-            "volumes": [{"name": "state", "hostPath": {"path": "/var"}}],
-        });
-        let patch = json!({
-            "containers": [{"name": "a", "args": ["z"]}],
-            "volumes": [{"name": "state", "hostPath": null, "emptyDir": {}}, {"name": "more"}],
-            "affinity": {"node": {"none": null}},
-        });
-        merge(&mut pod, &patch);
-        let expected = json!({
-            "containers": [{"name": "a", "cpu": 1, "args": ["z"]}, {"name": "b"}],
-            "volumes": [{"name": "state", "emptyDir": {}}, {"name": "more"}],
-            "affinity": {"node": {}},
-        });
-        assert_eq!(pod, expected);
-    }
 
     #[test]
     fn a_field_that_the_type_does_not_have_is_an_error() {

@@ -1,7 +1,7 @@
 //! A control: the same scenario with one thing broken on purpose. It must fail, by the checks that it names.
 
-use super::place::meant;
 use super::{Condition, Place, Problem, Scenario, ScenarioError, Span, StepPath, TierPatch};
+use crate::yaml::meant;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

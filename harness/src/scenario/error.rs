@@ -1,8 +1,7 @@
 //! What is wrong with a scenario, where, and what to do.
 
 use super::Problem;
-use super::place::meant;
-use serde_saphyr::Error as YamlError;
+use crate::yaml::line_and_column;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,43 +79,6 @@ impl From<Problem> for ScenarioError {
     }
 }
 
-/// What the YAML library found, in the words of this project, and what to do.
-pub(super) fn told(error: &YamlError) -> (String, Option<String>) {
-    let text = match error.without_snippet() {
-        YamlError::SerdeUnknownField { field, expected, .. } => {
-            let help = meant(field, expected.iter().copied());
-            return (format!("there is no field `{field}` here"), Some(help));
-        }
-        YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            let help = meant(variant, expected.iter().copied());
-            return (format!("there is no `{variant}` that could stand here"), Some(help));
-        }
-        YamlError::SerdeMissingField { field, .. } => {
-            return (format!("the field `{field}` is missing here"), None);
-        }
-        YamlError::InvalidScalar { ty, .. } => match *ty {
-            ty if ty.starts_with("bool") => "`true` or `false` must stand here",
-            ty if ty.starts_with('u') => "a whole number must stand here",
-            _ => "a number must stand here",
-        },
-        YamlError::Unexpected { expected: "mapping start", .. } => "fields must stand here: `name: value`",
-        YamlError::Unexpected { expected: "sequence start", .. } => "a list must stand here",
-        YamlError::Unexpected { expected: "string scalar", .. } => "a single value must stand here",
-        YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => {
-            "only one of these can be in one place: in a list, begin each with `-`"
-        }
-        YamlError::Eof { .. } => "there is nothing",
-        YamlError::MultipleDocuments { .. } => "a file holds one scenario",
-        other => {
-            // The place is said in front, and the library says it again.
-            let text = other.to_string();
-            let text = text.split(" at line ").next().unwrap_or(&text).split(", set DuplicateKey").next();
-            return (text.unwrap_or_default().trim_end_matches([',', ' ']).to_owned(), None);
-        }
-    };
-    (text.to_owned(), None)
-}
-
 /// A scenario's text, as it is in its file.
 #[derive(Debug, Clone)]
 pub(super) struct Page {
@@ -152,23 +114,6 @@ impl Page {
             text: self.text.clone(),
         }
     }
-}
-
-/// Where a byte is: line and column, both from 1, and columns in characters.
-fn line_and_column(text: &str, at: usize) -> (u64, u64) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count();
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-    (line as u64 + 1, column as u64 + 1)
-}
-
-/// The byte at which a line and column are, both from 1.
-pub(super) fn byte_at(text: &str, line: u64, column: u64) -> usize {
-    let index = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
-    let before: usize = text.split_inclusive('\n').take(index(line)).map(str::len).sum();
-    let rest = &text[before.min(text.len())..];
-    let within: usize = rest.chars().take(index(column)).map(char::len_utf8).sum();
-    before + within
 }
 
 impl ScenarioError {

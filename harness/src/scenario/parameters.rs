@@ -4,10 +4,10 @@
 mod text;
 
 use super::ScenarioError;
-use super::error::{Page, told};
-use super::place::meant;
+use super::error::Page;
 use super::set::Set;
 use super::tree::{Node, What};
+use crate::yaml::{byte, meant, told};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,7 +83,7 @@ impl Written {
         let masked = text::masked(page.text(), &references);
         let unread = |error: serde_saphyr::Error| {
             let (message, help) = told(&error);
-            page.invalid(super::source::byte(&masked, &error), message, help)
+            page.invalid(byte(&masked, &error), message, help)
         };
         let head: Head = serde_saphyr::from_str(&masked).map_err(unread)?;
         let tree = Node::read(&masked).ok_or_else(|| page.invalid(0, "this is not YAML", None))?;

@@ -1,5 +1,6 @@
 //! Where in a scenario something is, what may be wrong there, and what was meant.
 
+use crate::yaml::meant;
 use std::fmt;
 
 /// A field's path, as `--set` writes it: `steps.2.drain.node`.
@@ -68,40 +69,4 @@ impl Problem {
 /// It is wrong, unless it is good.
 pub(super) fn ensure(good: bool, at: &Place, message: impl Into<String>) -> Result<(), Problem> {
     if good { Ok(()) } else { Err(Problem::new(at.clone(), message)) }
-}
-
-/// What was meant, if one of what is known is near, and all that is known.
-pub(super) fn meant<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    let listed = match known.join(", ") {
-        none if none.is_empty() => "there are none".to_owned(),
-        some => format!("there are: {some}"),
-    };
-    match nearest(wrong, known) {
-        Some(near) => format!("did you mean `{near}`? {listed}"),
-        None => listed,
-    }
-}
-
-/// The one that differs by the fewest letters, if that is few of them.
-pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let far = |known: &str| strsim::osa_distance(wrong, known);
-    let near = known.into_iter().min_by_key(|known| far(known))?;
-    (far(near) <= wrong.len().max(near.len()).div_ceil(3)).then_some(near)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_near_is_meant() {
-        let known = ["rate", "profile", "spans_per_request"];
-        assert_eq!(nearest("rat", known), Some("rate"));
-        assert_eq!(nearest("arte", known), Some("rate"));
-        assert_eq!(nearest("span_per_requests", known), Some("spans_per_request"));
-        assert_eq!(nearest("colour", known), None);
-        assert_eq!(nearest("x", []), None);
-        assert_eq!(meant("rat", ["rate"]), "did you mean `rate`? there are: rate");
-    }
 }

@@ -1,8 +1,7 @@
 //! A field that is set by its path, from the command line or by a control.
 
-use super::error::told;
-use super::place::nearest;
 use super::{Scenario, ScenarioError};
+use crate::yaml::{nearest, told};
 use serde_json::Value;
 
 /// A `--set`: a parameter's name or a field's path, and what is written behind the `=`.
@@ -46,7 +45,9 @@ impl Scenario {
             (Err(first), Value::Number(_) | Value::Bool(_)) => as_text().map_err(|_| first),
             (set, _) => set,
         };
-        set.map_err(|unset| unset.set(key, text))
+        let parameters = self.parameters.keys().map(String::as_str);
+        let near = nearest(key, parameters).map(|near| format!("did you mean `{near}`?"));
+        set.map_err(|unset| Unset { help: near.or(unset.help), ..unset }.set(key, text))
     }
 
     fn is_text(&self, key: &str) -> bool {

@@ -1,9 +1,10 @@
 //! A scenario's file: what is read from it, and where in it something is.
 
-use super::error::{Page, byte_at, told};
+use super::error::Page;
 use super::parameters::Written;
 use super::tree::Node;
 use super::{Problem, Scenario, ScenarioError};
+use crate::yaml::{byte, told};
 use std::path::Path;
 
 /// A scenario's file, and where in it everything is.
@@ -59,11 +60,4 @@ impl Source {
         };
         self.page.invalid(self.written.in_file(at), message, help)
     }
-}
-
-/// The byte of the text at which an error is.
-pub(super) fn byte(text: &str, error: &serde_saphyr::Error) -> usize {
-    let location = error.location();
-    let byte = location.and_then(|at| usize::try_from(at.span().byte_offset()?).ok());
-    byte.or_else(|| Some(byte_at(text, location?.line(), location?.column()))).unwrap_or_default()
 }

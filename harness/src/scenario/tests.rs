@@ -1,3 +1,5 @@
+mod any;
+
 use super::*;
 use std::path::PathBuf;
 
