@@ -119,7 +119,7 @@ impl Plan {
             Some(answers) => answers.get(right).cloned().or_else(|| Some(Answer::not_asked())),
             None => None,
         };
-        let rights: Vec<_> = rights::needs(scenario, made, &nodes)
+        let rights: Vec<_> = rights::needs(scenario, made, sight, &nodes)
             .into_iter()
             .map(|(right, uses)| RightPlan::of(right.clone(), uses, answer(&right).as_ref()))
             .collect();
@@ -181,7 +181,7 @@ fn needs_of(scenario: &Scenario, made: &Made, sight: &Sight) -> Needs {
     let ground = Ground::of(scenario, made, sight);
     let mut walk = Walk::new(&ground);
     walk.all(&scenario.steps);
-    rights::needs(scenario, made, &drains::nodes(sight, &walk.drains, &made.namespace))
+    rights::needs(scenario, made, sight, &drains::nodes(sight, &walk.drains, &made.namespace))
 }
 
 /// What may be touched: what is made, the nodes that may be drained, and the namespaces of those whom that moves.

@@ -241,3 +241,56 @@ fn parameters_are_set_by_their_names() {
     let refused = spanproof(&["run", &file, "--set", "rat=5/s"], |_| {});
     expect(&refused, 2, &["--set rat=5/s", "did you mean `rate`?"]);
 }
+
+#[test]
+fn a_plan_needs_no_engine_and_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file =
+        scenario(dir.path(), "name: x\nsteps: [{drain: {}}]\ncontrols: [{name: red, why: so, red: [pdb]}]\n");
+    let cache = dir.path().join("cache");
+    let plan = |arguments: &[&str]| {
+        let all: Vec<_> = ["plan", &file].iter().chain(arguments).copied().collect();
+        spanproof(&all, |command| {
+            command.env("PATH", dir.path()).env("SPANPROOF_CACHE", &cache);
+        })
+    };
+    let planned = plan(&[]);
+    let text = String::from_utf8_lossy(&planned.stdout);
+    assert_eq!(planned.status.code(), Some(0), "{text}");
+    for said in ["spanproof, which would be made", "drain each worker with a gateway", "Nothing was changed"]
+    {
+        assert!(text.contains(said), "{said:?} is not in:\n{text}");
+    }
+    let json = plan(&["--json", "--control", "red"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["format"], &json["control"]), (&1.into(), &"red".into()));
+    assert!(!cache.exists(), "it wrote to the cache");
+
+    // No eviction is granted, so no drain can finish.
+    let pdb = "tier.patches=[{of: PodDisruptionBudget/gateway, merge: {spec: {minAvailable: 2}}}]";
+    let stuck = plan(&["--set", pdb]);
+    assert_eq!(stuck.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&stuck.stdout).contains("CANNOT be carried out"));
+}
+
+#[test]
+fn a_plan_that_cannot_be_made_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = scenario(dir.path(), "name: x\n");
+    let plan = |arguments: &[&str]| {
+        let all: Vec<_> = ["plan", &file].iter().chain(arguments).copied().collect();
+        spanproof(&all, |command| {
+            command.env("SPANPROOF_CACHE", dir.path());
+        })
+    };
+    expect(&plan(&["--set", "load.rate=fast"]), 2, &["load.rate=fast"]);
+    expect(&plan(&["--control", "red"]), 2, &["there is no control \"red\""]);
+    expect(&plan(&["--cluster", "a", "--context", "b"]), 2, &["cannot be used with"]);
+    // A cluster that was there, and does not answer.
+    let state = dir.path().join("clusters").join("gone");
+    std::fs::create_dir_all(&state).unwrap();
+    let kubeconfig = "{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}], \
+                      clusters: [{name: x, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: x, user: {}}]}";
+    std::fs::write(state.join("kubeconfig"), kubeconfig).unwrap();
+    expect(&plan(&["--cluster", "gone"]), 4, &["the cluster gone cannot be reached"]);
+}

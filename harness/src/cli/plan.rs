@@ -6,11 +6,12 @@ use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check;
-use spanproof::cluster;
+use spanproof::cluster::{self, Place};
 use spanproof::deploy::Made;
 use spanproof::plan::{self, Plan, SOME_RUN};
-use spanproof::run::manifests_dir;
+use spanproof::run::{RunError, manifests_dir};
 use spanproof::scenario::Scenario;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -62,6 +63,30 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
         }
     }
     Ok(end)
+}
+
+/// On somebody's cluster: whether all is allowed that the scenarios need. What is not is said before anything is written.
+pub(super) async fn allowed<'a>(
+    place: &Place,
+    scenarios: impl Iterator<Item = &'a Scenario>,
+    manifests: &Path,
+) -> Result<(), Complaint> {
+    if matches!(place, Place::Kind { .. }) {
+        return Ok(());
+    }
+    let Some(visited) = cluster::visit(place).await.map_err(complain_of)? else {
+        return Ok(());
+    };
+    let mut missing = BTreeSet::new();
+    for scenario in scenarios {
+        let made = Made::by_run(manifests, &scenario.tier, SOME_RUN).map_err(|error| failed(&error))?;
+        let sight = plan::look(&visited.client, scenario, &made).await.map_err(|error| failed(&error))?;
+        missing.extend(Plan::of(scenario, &made, place.name(), Some(&sight)).missing_rights());
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(failed(&RunError::NotAllowed { missing: missing.into_iter().collect() }))
 }
 
 /// A scenario, and what its run makes.

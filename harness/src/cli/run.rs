@@ -73,6 +73,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
         metrics: scenarios.iter().any(|(_, scenario)| scenario.tier.has(Measure::Hpa)),
         manifests: manifests.clone(),
     };
+    super::plan::allowed(&request.place, scenarios.iter().map(|(_, scenario)| scenario), &manifests).await?;
     let say = |message: &str| progress.say(message);
     let cluster = match Cluster::acquire(&request, &say, &cancel).await {
         Err(ClusterError::Interrupted) => return Ok(End::Interrupted),

@@ -18,6 +18,8 @@ pub struct Made {
     pub probes: Vec<Manifest>,
     /// What takes queues and ledgers off the nodes' disks, at the end.
     pub sweep: Vec<Manifest>,
+    /// What is added to a cluster where an HPA finds no metrics, and taken away again. It is no run's.
+    pub lent: Vec<Manifest>,
     /// What the harness has to know of the tier.
     pub facts: TierFacts,
 }
@@ -26,6 +28,11 @@ impl Made {
     /// What a run of that name makes.
     pub fn by_run(manifests: &Path, tier: &Tier, run: &str) -> Result<Self, DeployError> {
         let mut objects = patched_tier(manifests, tier)?;
+        let metrics = if tier.has(Measure::Hpa) {
+            manifest::read(&manifests.join("metrics-server"))?
+        } else {
+            Vec::new()
+        };
         let facts = tier_facts(&objects)?;
         objects.retain(|object| match object.called().as_str() {
             HPA => tier.has(Measure::Hpa),
@@ -37,11 +44,12 @@ impl Made {
             tier: of_run(objects, tier, run),
             probes: of_run(manifest::read(&manifests.join("probe"))?, tier, run),
             sweep: of_run(manifest::read(&manifests.join("sweep"))?, &Tier::default(), run),
+            lent: metrics,
             facts,
         })
     }
 
-    /// Every object of it.
+    /// Every object of the run's.
     pub fn all(&self) -> impl Iterator<Item = &Manifest> {
         self.tier.iter().chain(&self.probes).chain(&self.sweep)
     }

@@ -83,6 +83,16 @@ impl Draft<'_> {
         found.extend(self.ground.stray.iter().map(|node| {
             format!("{node} is of the control plane and may be given a gateway: a step that meets it there is refused")
         }));
+        if !self.ground.metrics() {
+            let lent =
+                "nothing serves metrics, which the HPA reads: metrics-server is added to kube-system for it";
+            found.push(lent.to_owned());
+        }
+        if !self.ground.has_control_plane() {
+            let sinks = "no node is of the control plane: the sinks are on workers, and a drain that moves one takes its \
+                         ledger away";
+            found.push(sinks.to_owned());
+        }
         found.extend(self.cordoned());
         if self.nodes.is_empty() {
             return found;

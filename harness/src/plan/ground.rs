@@ -70,6 +70,16 @@ impl<'a> Ground<'a> {
         self.hpa
     }
 
+    /// Whether an HPA, if there is one, finds metrics.
+    pub(super) const fn metrics(&self) -> bool {
+        self.sight.metrics || self.made.lent.is_empty()
+    }
+
+    pub(super) fn has_control_plane(&self) -> bool {
+        let nodes = self.sight.nodes.all();
+        nodes.is_empty() || nodes.iter().any(|node| !is_worker(node))
+    }
+
     /// How many workers hold a gateway; `spread` says whether no two gateways share one.
     pub(super) fn nodes_with_gateway(&self, spread: bool) -> Between {
         let least = if spread { self.gateways.least } else { self.gateways.least.min(1) };

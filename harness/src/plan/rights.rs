@@ -1,6 +1,7 @@
 //! What the API server must allow for a scenario to be carried out.
 
 use super::drains::NodePlan;
+use super::sight::Sight;
 use crate::deploy::{Made, Manifest};
 use crate::scenario::{Scenario, Step};
 use serde::{Deserialize, Serialize};
@@ -118,7 +119,7 @@ impl Asking {
 }
 
 /// What must be allowed for a scenario; `drained` are the nodes that may be, with who is on them.
-pub(super) fn needs(scenario: &Scenario, made: &Made, drained: &[NodePlan]) -> Needs {
+pub(super) fn needs(scenario: &Scenario, made: &Made, sight: &Sight, drained: &[NodePlan]) -> Needs {
     let mut asking = Asking(Needs::new());
     let here = Within::Namespace(&made.namespace);
     asking.ask(
@@ -130,6 +131,7 @@ pub(super) fn needs(scenario: &Scenario, made: &Made, drained: &[NodePlan]) -> N
     );
     deploying(&mut asking, made, here);
     observing(&mut asking, here);
+    lending(&mut asking, made, sight);
     for step in scenario.all_steps() {
         match step {
             Step::Drain(_) => draining(&mut asking, here, drained),
@@ -168,6 +170,21 @@ fn deploying(asking: &mut Asking, made: &Made, here: Within<'_>) {
     // A port is forwarded over a WebSocket: that is a GET, and from Kubernetes 1.35 on a creation as well.
     asking.ask(Use::Load, here, "", "pods/portforward", &["get", "create"]);
     asking.ask(Use::Load, here, "", "pods", &["list"]);
+}
+
+/// Adding what serves metrics where nothing does, and taking it away again.
+fn lending(asking: &mut Asking, made: &Made, sight: &Sight) {
+    for object in made.lent.iter().filter(|_| !sight.metrics) {
+        asking.object(Use::Deploy, object, &["get", "create", "patch"]);
+        asking.object(Use::Remove, object, &["list", "delete"]);
+        if matches!(object, Manifest::Deployment(_) | Manifest::APIService(_)) {
+            asking.object(Use::Deploy, object, &["list", "watch"]);
+        }
+        if let (Manifest::Deployment(_), Some(namespace)) = (object, &object.metadata().namespace) {
+            let verbs = ["list", "watch", "deletecollection"];
+            asking.ask(Use::Remove, Within::Namespace(namespace), "", "pods", &verbs);
+        }
+    }
 }
 
 fn observing(asking: &mut Asking, here: Within<'_>) {

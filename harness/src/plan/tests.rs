@@ -201,6 +201,21 @@ fn a_right_that_is_missing_is_an_obstacle_if_a_run_is_worth_nothing_without_it()
 }
 
 #[test]
+fn what_is_lent_to_a_cluster_without_metrics_is_asked_for() {
+    let (with, without) = (shared(&[], Vec::new()), Sight { metrics: false, ..shared(&[], Vec::new()) });
+    let lent = |scenario: &str, sight: &Sight| {
+        let plan = plan_on(&shipped(scenario), Some(sight));
+        let asked = plan.rights.iter().any(|it| it.right.resource == "clusterroles");
+        let said = plan.warnings.iter().any(|said| said.contains("metrics-server is added to kube-system"));
+        assert_eq!(asked, said, "{:?}", plan.warnings);
+        asked
+    };
+    assert!(lent("load-spike", &without));
+    assert!(!lent("load-spike", &with), "it has metrics of its own");
+    assert!(!lent("node-drain", &without), "there is no HPA that would read them");
+}
+
+#[test]
 fn steps_have_places_candidates_and_times() {
     let scenario = parse(
         "tier: {without: [hpa]}
