@@ -186,7 +186,7 @@ mod tests {
     fn a_mistake_is_named_with_its_place() {
         for (text, place, words) in [
             ("contexts:\n  alow: [a]\n", "config.yaml:2:3: ", ["alow", "allow"]),
-            ("production:\n  nodes: many\n", "config.yaml:2:10: ", ["invalid", ""]),
+            ("production:\n  nodes: many\n", "config.yaml:2:10: ", ["whole number", ""]),
             ("contexts:\n  allow: [a, '']\n", "config.yaml:2:", ["empty", ""]),
             ("production: {label: {}}\n", "config.yaml:1:14: ", ["label", "labels"]),
         ] {

@@ -245,8 +245,10 @@ fn parameters_are_set_by_their_names() {
 #[test]
 fn a_plan_needs_no_engine_and_makes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let file =
-        scenario(dir.path(), "name: x\nsteps: [{drain: {}}]\ncontrols: [{name: red, why: so, red: [pdb]}]\n");
+    let file = scenario(
+        dir.path(),
+        "name: x\nsteps: [{drain: {}}]\ncontrols: [{name: red, why: so, red: [pdb], set: {tier.without: [pdb]}}]\n",
+    );
     let cache = dir.path().join("cache");
     let plan = |arguments: &[&str]| {
         let all: Vec<_> = ["plan", &file].iter().chain(arguments).copied().collect();
@@ -284,7 +286,7 @@ fn a_plan_that_cannot_be_made_says_why() {
         })
     };
     expect(&plan(&["--set", "load.rate=fast"]), 2, &["load.rate=fast"]);
-    expect(&plan(&["--control", "red"]), 2, &["there is no control \"red\""]);
+    expect(&plan(&["--control", "red"]), 2, &["there is no control `red`"]);
     expect(&plan(&["--cluster", "a", "--context", "b"]), 2, &["cannot be used with"]);
     // A cluster that was there, and does not answer.
     let state = dir.path().join("clusters").join("gone");
