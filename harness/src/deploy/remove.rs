@@ -50,14 +50,18 @@ impl Deployment {
     async fn remove_roles(&self) -> Result<(), DeployError> {
         let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.run));
         let (now, client) = (DeleteParams::default(), &self.client);
+        // A run that has some is not begun by a user who may not remove them: see `plan::rights`.
+        let nothing = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.is_forbidden());
         let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
-        bindings
-            .delete_collection(&now, &ours)
-            .await
-            .map_err(api("delete", "the run's ClusterRoleBindings"))?;
+        match bindings.delete_collection(&now, &ours).await {
+            Err(error) if !nothing(&error) => return Err(api("delete", "the run's ClusterRoleBindings")(error)),
+            _ => {}
+        }
         let roles: Api<ClusterRole> = Api::all(client.clone());
-        roles.delete_collection(&now, &ours).await.map_err(api("delete", "the run's ClusterRoles"))?;
-        Ok(())
+        match roles.delete_collection(&now, &ours).await {
+            Err(error) if !nothing(&error) => Err(api("delete", "the run's ClusterRoles")(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Nothing may write any more while the directories are swept; and nothing is worth a grace period.

@@ -78,7 +78,7 @@ impl Draft<'_> {
             optional.map(|right| format!("may not {right}: what that shows is left out")).collect();
         if !self.tier.outside.is_empty() {
             let outside = self.tier.outside.join(", ");
-            found.push(format!("outside of the run's namespace, so not removed with it: {outside}"));
+            found.push(format!("made for the whole cluster, and removed by the run's label: {outside}"));
         }
         found.extend(self.ground.stray.iter().map(|node| {
             format!("{node} is of the control plane and may be given a gateway: a step that meets it there is refused")

@@ -161,6 +161,10 @@ fn deploying(asking: &mut Asking, made: &Made, here: Within<'_>) {
             asking.object(Use::Deploy, object, &watched);
             asking.object(Use::Remove, object, &["delete"]);
         }
+        // What is the whole cluster's does not go with the namespace.
+        if matches!(object, Manifest::ClusterRole(_) | Manifest::ClusterRoleBinding(_)) {
+            asking.object(Use::Remove, object, &["deletecollection"]);
+        }
     }
     asking.ask(Use::Deploy, here, "", "pods", &["list"]);
     asking.ask(Use::Deploy, Within::Cluster, "", "nodes", &["list"]);
