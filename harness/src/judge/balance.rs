@@ -21,7 +21,10 @@ const ENOUGH: f64 = 0.5;
 const FEWEST_SPANS: u64 = 5_000;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let spikes: Vec<f64> = story.faults_called("spike").map(|fault| fault.start).collect();
+    // Without an HPA a spike adds no gateway.
+    let has_hpa = record.scenario.tier.has(Measure::Hpa);
+    let spikes: Vec<f64> =
+        story.faults_called("spike").filter(|_| has_hpa).map(|fault| fault.start).collect();
     let inconclusive = |reason: String| Some(Check::new("balance", Verdict::Inconclusive, reason, json!({})));
     let (start, end) = story.load?;
     let windows = windows(record, story, start, end);
@@ -41,9 +44,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         shares.iter().any(|share| share.stream == *stream && share.ready_since > *spike)
     };
     let streams = record.environment.streams.keys();
-    if record.scenario.tier.has(Measure::Hpa)
-        && let Some(stream) =
-            streams.into_iter().find(|stream| !spikes.iter().all(|spike| added(spike, stream)))
+    if let Some(stream) = streams.into_iter().find(|stream| !spikes.iter().all(|spike| added(spike, stream)))
     {
         let reason =
             "no gateway that was added was ready, under enough load, for long enough to have its share";

@@ -25,6 +25,10 @@ use support::{Shared, check, expect, run, run_control, verdict_of};
 #[case::the_agents_are_rolled_with_a_backlog("agent-upgrade")]
 #[case::the_hpa_goes_out_and_in_again("load-spike")]
 #[case::steps_hold_steps_and_targets_have_roles("tests/steps-in-steps")]
+#[ignore = "ci/nightly: node-drain with pauses"]
+#[case::one_node_after_the_other("rolling-drains")]
+#[ignore = "ci/nightly: load-spike and a drain"]
+#[case::a_drain_while_the_hpa_goes_out("drain-in-spike")]
 #[ignore = "ci/nightly: tests/docker has the same backends"]
 #[case::the_backend_is_slow_and_refuses_a_half("slow-backend")]
 fn a_scenario_passes(#[case] name: &str) {
