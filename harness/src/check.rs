@@ -38,9 +38,14 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
         let own = scenario.tier.patches.len();
         tier(&changed, manifests).map_err(|problem| located(under(problem, &at, own)))?;
         offered(&changed).map_err(|problem| located(under(problem, &at, own)))?;
-        if missing.iter().any(|measure| changed.tier.has(*measure)) {
-            let message = "the tier's manifests do not have what `tier.without` named without this control";
-            return Err(located(Problem::new(at.then("set"), message).help("name it here, too")));
+        if let Some(measure) = missing.iter().find(|measure| changed.tier.has(**measure)) {
+            let name = match measure {
+                Measure::Hpa => "hpa",
+                Measure::Pdb => "pdb",
+            };
+            let message = format!("the tier's manifests have no {name}, and this control puts it back");
+            let help = format!("name `{name}` in `tier.without`, here as well");
+            return Err(located(Problem::new(at.then("set"), message).help(help)));
         }
     }
     Ok(scenario)

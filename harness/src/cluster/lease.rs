@@ -88,7 +88,15 @@ impl Lease {
         let mut seen: Option<(Option<String>, Instant)> = None;
         let mut said = None;
         let object = loop {
-            let found = leases.get_opt(NAME).await.map_err(LeaseError::api("read"))?;
+            let found = match leases.get_opt(NAME).await {
+                Ok(found) => found,
+                // Whoever it is waited for may be at work on the API server itself.
+                Err(error) if began.elapsed() >= patience => return Err(LeaseError::api("read")(error)),
+                Err(_) => {
+                    tokio::time::sleep(terms.looked_at_every).await;
+                    continue;
+                }
+            };
             let version = found.as_ref().and_then(|found| found.metadata.resource_version.clone());
             let since = match seen.take() {
                 Some((before, since)) if before == version => since,

@@ -65,13 +65,16 @@ pub async fn remove_metrics_server(client: &Client, patience: Duration) -> Resul
     remove_all::<APIService>(Api::all(client.clone())).await?;
     remove_all::<Service>(Api::namespaced(client.clone(), NAMESPACE)).await?;
     remove_all::<Deployment>(Api::namespaced(client.clone(), NAMESPACE)).await?;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let now = DeleteParams::default().grace_period(0);
-    pods.delete_collection(&now, &labelled()).await.map_err(error("delete", "metrics-server's pods"))?;
     remove_all::<ClusterRoleBinding>(Api::all(client.clone())).await?;
     remove_all::<ClusterRole>(Api::all(client.clone())).await?;
     remove_all::<RoleBinding>(Api::namespaced(client.clone(), NAMESPACE)).await?;
     remove_all::<ServiceAccount>(Api::namespaced(client.clone(), NAMESPACE)).await?;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    if labelled_of(&pods).await?.is_empty() {
+        return Ok(());
+    }
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete_collection(&now, &labelled()).await.map_err(error("delete", "metrics-server's pods"))?;
     ready::await_no_pods(client, NAMESPACE, &labelled(), patience).await
 }
 
@@ -105,15 +108,27 @@ fn is_ours(object: &impl ResourceExt) -> bool {
     object.labels().get(MANAGED_BY.0).is_some_and(|by| by == MANAGED_BY.1)
 }
 
+/// The names of those that carry the label. What this user may not even list was not made by this user.
+async fn labelled_of<K>(objects: &Api<K>) -> Result<Vec<String>, DeployError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    match objects.list_metadata(&labelled()).await {
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(Vec::new()),
+        listed => {
+            Ok(listed.map_err(error("list", &K::kind(&())))?.iter().map(ResourceExt::name_any).collect())
+        }
+    }
+}
+
 async fn remove_all<K>(objects: Api<K>) -> Result<(), DeployError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let kind = K::kind(&());
-    for object in objects.list_metadata(&labelled()).await.map_err(error("list", &kind))? {
-        match objects.delete(&object.name_any(), &DeleteParams::background()).await {
+    for name in labelled_of(&objects).await? {
+        match objects.delete(&name, &DeleteParams::background()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            deleted => drop(deleted.map_err(error("delete", &format!("{kind} {}", object.name_any())))?),
+            deleted => drop(deleted.map_err(error("delete", &format!("{} {name}", K::kind(&()))))?),
         }
     }
     Ok(())

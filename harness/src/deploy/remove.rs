@@ -51,10 +51,13 @@ impl Deployment {
         let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.run));
         let (now, client) = (DeleteParams::default(), &self.client);
         // A run that has some is not begun by a user who may not remove them: see `plan::rights`.
-        let nothing = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.is_forbidden());
+        let nothing =
+            |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.is_forbidden());
         let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
         match bindings.delete_collection(&now, &ours).await {
-            Err(error) if !nothing(&error) => return Err(api("delete", "the run's ClusterRoleBindings")(error)),
+            Err(error) if !nothing(&error) => {
+                return Err(api("delete", "the run's ClusterRoleBindings")(error));
+            }
             _ => {}
         }
         let roles: Api<ClusterRole> = Api::all(client.clone());

@@ -178,7 +178,14 @@ fn deploying(asking: &mut Asking, made: &Made, here: Within<'_>) {
 
 /// Adding what serves metrics where nothing does, and taking it away again.
 fn lending(asking: &mut Asking, made: &Made, sight: &Sight) {
-    for object in made.lent.iter().filter(|_| !sight.metrics) {
+    for object in &made.lent {
+        // Whether there is something is asked in any case.
+        if matches!(object, Manifest::APIService(_)) {
+            asking.object(Use::Deploy, object, &["get"]);
+        }
+        if sight.metrics {
+            continue;
+        }
         asking.object(Use::Deploy, object, &["get", "create", "patch"]);
         asking.object(Use::Remove, object, &["list", "delete"]);
         if matches!(object, Manifest::Deployment(_) | Manifest::APIService(_)) {
