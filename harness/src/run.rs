@@ -136,11 +136,12 @@ pub async fn run(
         short,
     };
     // Nothing has been made yet, so nothing is to be removed.
-    let plan = going.plan().await.inspect_err(|error| {
+    let plan = Box::pin(going.plan()).await.inspect_err(|error| {
         let _ = recorder.event(Event::Note { message: error.to_string() });
     })?;
     journal.open(Undo::namespace(&going.short))?;
-    let carried_out = going.carry_out(plan.scope).await;
+    // In boxes: they are large, and a caller's thread may have a small stack.
+    let carried_out = Box::pin(going.carry_out(plan.scope)).await;
     let judged = match carried_out {
         Ok(()) => match recorder.event(Event::Ended) {
             Ok(()) => going.judge().await,
@@ -155,7 +156,7 @@ pub async fn run(
     };
     let mut left_behind = None;
     if !options.leave {
-        left_behind = going.remove().await;
+        left_behind = Box::pin(going.remove()).await;
     }
     let judgement = judged?;
     Ok(Outcome { folder, judgement, interrupted: cancel.is_cancelled(), left_behind })

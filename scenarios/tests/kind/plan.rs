@@ -90,7 +90,7 @@ fn what_the_plan_did_not_name_is_not_touched() {
                 deploy_bystander(&client, &format!("{BYSTANDER}-{worker}"), &worker).await;
             }
         };
-        let (outcome, ()) = tokio::join!(alone.run(&scenario), late);
+        let (outcome, ()) = tokio::join!(Box::pin(alone.run(&scenario)), Box::pin(late));
         for worker in workers(&client).await {
             remove_namespace(&client, &format!("{BYSTANDER}-{worker}")).await;
         }
