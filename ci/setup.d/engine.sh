@@ -55,3 +55,18 @@ stage_engine() {
   done
   did "started dockerd $(docker info --format '{{.ServerVersion}}'), log $CACHE/log/dockerd.log"
 }
+
+# Every node of a kind cluster takes some twenty inotify instances, and a kernel's usual 128 are for all
+# clusters of the machine. The figure is the one in kind's known issues.
+INOTIFY_INSTANCES=512
+stage_kernel() {
+  local limit=/proc/sys/fs/inotify/max_user_instances had
+  [[ -r $limit ]] || return 0
+  had=$(<"$limit")
+  ((had < INOTIFY_INSTANCES)) || return 0
+  if [[ $INSTALL == yes ]] && { echo "$INOTIFY_INSTANCES" >"$limit"; } 2>/dev/null; then
+    did "inotify instances: $INOTIFY_INSTANCES instead of $had"
+  else
+    did "the kernel allows $had inotify instances: one cluster at a time (more, as root: sysctl fs.inotify.max_user_instances=$INOTIFY_INSTANCES)"
+  fi
+}

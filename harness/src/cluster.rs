@@ -13,6 +13,7 @@ mod own;
 mod owner;
 mod reach;
 mod reaper;
+mod up;
 
 pub use command::CommandError;
 pub use context::{Context, ContextError};

@@ -13,6 +13,7 @@ pub use facts::TierFacts;
 pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
 pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
+pub(crate) use ready::await_daemon_set;
 pub(crate) use remove::{namespace_of, sweep_namespace_of};
 
 use crate::cluster::Images;

@@ -4,6 +4,7 @@ use super::{CommandError, ContextError, ImagesError, LeaseError, LockError};
 use crate::deploy::DeployError;
 use crate::guard::GuardError;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why there is no cluster to work on. Each says what to do.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -85,6 +86,19 @@ pub enum ClusterError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// Part of the cluster did not come up.
+    #[error("the cluster {name} is not up after {waited:?}: {missing}")]
+    #[diagnostic(help("{help}"))]
+    NotUp {
+        /// Its name.
+        name: String,
+        /// How long it was given.
+        waited: Duration,
+        /// What is missing, and the last words of what failed.
+        missing: String,
+        /// What to do.
+        help: String,
     },
     /// The cluster does not answer.
     #[error("the cluster {name} cannot be reached: {message}")]

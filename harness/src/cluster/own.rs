@@ -4,7 +4,7 @@ use super::kind::{self, Kind};
 use super::lease::Lease;
 use super::lock::Lock;
 use super::reaper::Reaper;
-use super::{Cluster, ClusterError, Home, Images, Request, cache_dir, connect};
+use super::{Cluster, ClusterError, Home, Images, Request, cache_dir, connect, up};
 use crate::journal::Place;
 use crate::restore::{self, Hands};
 use kube::Config;
@@ -93,6 +93,7 @@ impl Own {
             let hands = Hands { client, manifests: &request.manifests, images };
             restore::clean(&cluster.place(), &hands, say).await;
         }
+        up::await_up(client, name).await?;
         if request.metrics {
             let patience = Duration::from_secs(120);
             let added = crate::deploy::apply_metrics_server(client, &request.manifests, images, patience);

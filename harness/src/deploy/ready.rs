@@ -52,7 +52,7 @@ pub(super) async fn await_autoscaler(
     within(client, namespace, target, awaited, patience, await_condition(objects, target, enough)).await
 }
 
-pub(super) async fn await_daemon_set(
+pub(crate) async fn await_daemon_set(
     client: &Client,
     object: &DaemonSet,
     patience: Duration,

@@ -133,7 +133,9 @@ pub(super) fn head_room(pod: &Pod, budgets: &Seen<PodDisruptionBudget>) -> HeadR
     let budget = budget.name_any();
     match count(counted.disruptions_allowed) {
         0 => {
-            HeadRoom::Refuses { budget, healthy, demanded, always: demanded >= count(counted.expected_pods) }
+            // Where its controller has not counted yet, nothing is known of later.
+            let always = counted.expected_pods > 0 && demanded >= count(counted.expected_pods);
+            HeadRoom::Refuses { budget, healthy, demanded, always }
         }
         now => HeadRoom::Grants { budget, now },
     }
@@ -238,6 +240,7 @@ mod tests {
         };
         assert_eq!(of(&ready, &[budget("web", &web, [0, 2, 2, 3])]), refuses(2, 2, false));
         assert_eq!(of(&ready, &[budget("web", &web, [0, 3, 3, 3])]), refuses(3, 3, true));
+        assert_eq!(of(&ready, &[budget("web", &web, [0; 4])]), refuses(0, 0, false), "not counted yet");
         let all = budget("all", &json!({"selector": {}}), [1, 3, 2, 3]);
         let both = HeadRoom::Several { budgets: vec!["web".to_owned(), "all".to_owned()] };
         assert_eq!(of(&ready, &[one.clone(), all.clone()]), both);

@@ -94,6 +94,7 @@ impl Draft<'_> {
             found.push(sinks.to_owned());
         }
         found.extend(self.cordoned());
+        found.extend(self.no_room());
         if self.nodes.is_empty() {
             return found;
         }
@@ -103,7 +104,6 @@ impl Draft<'_> {
             );
         }
         found.extend(self.budgets());
-        found.extend(self.no_room());
         found
     }
 
@@ -153,7 +153,7 @@ impl Draft<'_> {
             return vec![format!("there is room for {placed} of {least} gateways{skew}")];
         }
         let during = |drained: u32| {
-            short(least, drained).map(|placed| {
+            short(least, drained).filter(|_| drained > 0).map(|placed| {
                 let workers = workers_are(drained);
                 format!("while {workers} drained there is room for {placed} of {least} gateways{skew}")
             })
@@ -161,7 +161,7 @@ impl Draft<'_> {
         let at_most = short(most, 0);
         let at_most = at_most
             .map(|placed| format!("the HPA's {most} gateways do not all find room: {placed} do{skew}"));
-        during(self.together.max(1)).into_iter().chain(at_most).collect()
+        during(self.together).into_iter().chain(at_most).collect()
     }
 }
 

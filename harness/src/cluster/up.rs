@@ -1,0 +1,122 @@
+//! Awaiting that a cluster is up: kind itself waits for its control plane only, and a node that is not ready takes no
+//! pod of a DaemonSet, so that a run would go on with fewer agents than it should have.
+
+use super::ClusterError;
+use crate::deploy::{self, DeployError};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{ListParams, LogParams};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, ResourceExt};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+const NAMESPACE: &str = "kube-system";
+/// How long nodes, and what runs on each of them, may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What kind's own documentation tells users to allow
+/// (<https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files>).
+const INOTIFY_INSTANCES: u32 = 512;
+
+/// Waits until every node is ready, and every DaemonSet of the system on all of them.
+pub(super) async fn await_up(client: &Client, name: &str) -> Result<(), ClusterError> {
+    match until(client, Instant::now() + PATIENCE).await {
+        Ok(None) => Ok(()),
+        Ok(Some(missing)) => {
+            let words = words(client).await;
+            let help = help(std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").ok(), &words);
+            let missing = [vec![missing], words].concat().join("\n");
+            Err(ClusterError::NotUp { name: name.to_owned(), waited: PATIENCE, missing, help })
+        }
+        Err(source) => Err(ClusterError::Unseen {
+            name: name.to_owned(),
+            what: "nodes and system",
+            source: Box::new(source),
+        }),
+    }
+}
+
+/// None once all is there; else what was still missing at the deadline.
+async fn until(client: &Client, deadline: Instant) -> Result<Option<String>, kube::Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    for node in nodes.list(&ListParams::default()).await? {
+        let name = node.name_any();
+        let ready = await_condition(nodes.clone(), &name, |node: Option<&Node>| node.is_some_and(is_ready));
+        match timeout_at(deadline, ready).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Ok(Some(format!("node {name}: {error}"))),
+            Err(_) => return Ok(Some(format!("node {name} is not ready"))),
+        }
+    }
+    let daemons: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
+    for daemon in daemons.list(&ListParams::default()).await? {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match deploy::await_daemon_set(client, &daemon, left).await {
+            Ok(()) => {}
+            Err(DeployError::NotReady { awaited, state, .. }) => {
+                return Ok(Some(format!("awaited {awaited}: {state}")));
+            }
+            Err(error) => return Ok(Some(error.to_string())),
+        }
+    }
+    Ok(None)
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+/// The last words of the system's containers that had to be started again.
+async fn words(client: &Client) -> Vec<String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let params = LogParams { tail_lines: Some(1), previous: true, ..LogParams::default() };
+    let mut words = Vec::new();
+    for pod in pods.list(&ListParams::default()).await.into_iter().flatten() {
+        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        for status in
+            statuses.into_iter().flatten().filter(|status| status.restart_count > 0 && !status.ready)
+        {
+            let params = LogParams { container: Some(status.name.clone()), ..params.clone() };
+            // Who is down may have no log any more.
+            if let Ok(log) = pods.logs(&pod.name_any(), &params).await {
+                words.push(format!("{}, last words: {}", pod.name_any(), log.trim()));
+            }
+        }
+    }
+    words
+}
+
+/// What to do, by what the kernel allows (`limit`, as read) and what was said.
+fn help(limit: Option<String>, words: &[String]) -> String {
+    let limit = limit.and_then(|limit| limit.trim().parse::<u32>().ok());
+    let few = limit.filter(|limit| {
+        *limit < INOTIFY_INSTANCES || words.iter().any(|line| line.contains("too many open files"))
+    });
+    few.map_or_else(
+        || "remove it, and other clusters on this machine (kind get clusters), and run it again".to_owned(),
+        |limit| {
+            format!(
+                "the kernel allows {limit} inotify instances (fs.inotify.max_user_instances), for all clusters on this \
+                 machine together: remove those that nobody needs (kind get clusters; kind delete cluster --name …), or \
+                 allow more, as root: sysctl fs.inotify.max_user_instances={}",
+                INOTIFY_INSTANCES.max(limit * 2)
+            )
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::help;
+
+    #[test]
+    fn a_kernel_that_allows_few_instances_is_named() {
+        let named = "sysctl fs.inotify.max_user_instances=512";
+        assert!(help(Some("128\n".to_owned()), &[]).ends_with(named));
+        let said = ["kube-proxy-x, last words: failed complete: too many open files".to_owned()];
+        assert!(help(Some("4096\n".to_owned()), &said).ends_with("=8192"));
+        assert!(!help(Some("4096\n".to_owned()), &[]).contains("sysctl"));
+        assert!(!help(None, &said).contains("sysctl"));
+    }
+}
