@@ -28,8 +28,8 @@ use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,14 @@ pub enum FaultError {
     /// No plan named it.
     #[error(transparent)]
     OutOfScope(#[from] OutOfScope),
+    /// Two drains of a node would each undo the other.
+    #[error("{node} is being drained by step {by} already")]
+    InDrain {
+        /// The node.
+        node: String,
+        /// Who drains it.
+        by: StepPath,
+    },
     /// There is nothing to do it to.
     #[error("there is no such target: {0}")]
     NoTarget(String),
@@ -177,8 +185,17 @@ pub struct Stage<'a> {
     pub faults: Arc<Mutex<usize>>,
     /// The fault of a backend that misbehaves, with its entry in the journal, while it lasts.
     pub backend: Arc<Mutex<Option<(usize, u64)>>>,
-    /// The nodes that a step of this run has drained.
-    pub drained: Arc<Mutex<BTreeSet<String>>>,
+    /// The nodes that this run drains.
+    pub drained: Arc<Mutex<Drained>>,
+}
+
+/// The nodes that a run drains.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// Those that a step began to drain.
+    ever: BTreeSet<String>,
+    /// Those that are in a drain, and by which step.
+    now: BTreeMap<String, StepPath>,
 }
 
 impl Stage<'_> {
@@ -214,6 +231,10 @@ impl Stage<'_> {
             done = work => done,
             () = self.cancel.cancelled() => Err(FaultError::Interrupted),
         }
+    }
+
+    fn drained(&self) -> MutexGuard<'_, Drained> {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gateways_on(&self, node: &str) -> Vec<String> {

@@ -29,6 +29,7 @@ pub use parameters::Parameter;
 pub use path::StepPath;
 pub use place::{Place, Problem};
 pub use quantity::{Bytes, Rate, Share, Span};
+pub use rules::LONGEST_LOAD;
 pub use schema::schema;
 pub use source::Source;
 pub use step::{Condition, Drain, Evict, ForEach, Part, Repeat, Spike, Step, Upgrade, Wait};

@@ -5,12 +5,11 @@ use super::eviction::{await_gone, evict};
 use super::{FaultError, Stage, target};
 use crate::record::Event;
 use crate::restore::{Cordon, Did, Undo};
-use crate::scenario::Drain;
+use crate::scenario::{Drain, StepPath};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
-use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -79,7 +78,9 @@ pub async fn drain_each(stage: &Stage<'_>, options: &Drain, say: impl Fn(&str)) 
 /// Drains one node, holds it drained, and uncordons it.
 async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), FaultError> {
     let fault = stage.begin("drain", node, stage.gateways_on(node))?;
-    stage.drained.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned());
+    if let Err(by) = begin(stage, node) {
+        return stage.end(fault, Err(FaultError::InDrain { node: node.to_owned(), by }));
+    }
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options)).await;
     let undone = undo(stage, node).await;
@@ -90,7 +91,19 @@ async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), Fau
     if undone.is_ok() && healed.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
+    stage.drained().now.remove(node);
     stage.end(fault, drained.and(undone).and(healed))
+}
+
+/// Nobody else drains a node until its drain is over; or who does.
+fn begin(stage: &Stage<'_>, node: &str) -> Result<(), StepPath> {
+    let mut drained = stage.drained();
+    if let Some(by) = drained.now.get(node) {
+        return Err(by.clone());
+    }
+    drained.now.insert(node.to_owned(), stage.step.clone());
+    drained.ever.insert(node.to_owned());
+    Ok(())
 }
 
 async fn cordon_and_evict(

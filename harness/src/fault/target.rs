@@ -9,7 +9,6 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use spanproof_ledger::{SinkLedger, hash};
 use std::cmp::Reverse;
-use std::sync::PoisonError;
 
 /// For how long back deliveries are counted, in seconds.
 const WINDOW_S: u64 = 10;
@@ -54,18 +53,25 @@ async fn each_node(stage: &Stage<'_>, each: NodeSelector) -> Result<Vec<String>,
 
 async fn one_node(stage: &Stage<'_>, role: NodeRole) -> Result<Option<String>, FaultError> {
     let (seed, step) = (stage.seed, &stage.step);
+    // What another branch drains at this moment is taken: which of the others it is, is still to be decided.
+    let free = |nodes: Vec<String>| {
+        let drained = stage.drained();
+        nodes.into_iter().filter(|node| !drained.now.contains_key(node)).collect::<Vec<_>>()
+    };
     Ok(match role {
         NodeRole::NotYetDrained => {
-            let drained = stage.drained.lock().unwrap_or_else(PoisonError::into_inner);
-            stage.nodes_with_gateway().into_iter().find(|node| !drained.contains(node))
+            let drained = stage.drained();
+            stage.nodes_with_gateway().into_iter().find(|node| !drained.ever.contains(node))
         }
         NodeRole::WithBusiestGateway => {
-            let busiest = busiest_gateway(stage).await?;
-            let pods = stage.gateway_pods().await?;
+            let mut pods = stage.gateway_pods().await?;
+            let hosts = free(pods.iter().filter_map(node_of).collect());
+            pods.retain(|pod| node_of(pod).is_some_and(|node| hosts.contains(&node)));
+            let busiest = busiest_of(stage, &pods).await?;
             pods.iter().find(|pod| Some(pod.name_any()) == busiest).and_then(node_of)
         }
-        NodeRole::RandomWithGateway => drawn(stage.nodes_with_gateway(), seed, step),
-        NodeRole::Random => drawn(each_node(stage, NodeSelector::Worker).await?, seed, step),
+        NodeRole::RandomWithGateway => drawn(free(stage.nodes_with_gateway()), seed, step),
+        NodeRole::Random => drawn(free(each_node(stage, NodeSelector::Worker).await?), seed, step),
         NodeRole::This => stage.this.as_ref().map(|this| this.node.clone()),
     })
 }
@@ -80,7 +86,7 @@ pub(super) async fn pods(
         Targets::Each(each @ PodSelector::Gateways) => (each.name(), all),
         Targets::One(role) => {
             let name = match role {
-                PodRole::BusiestGateway => busiest_gateway(stage).await?,
+                PodRole::BusiestGateway => busiest_of(stage, &all).await?,
                 PodRole::RandomGateway => {
                     drawn(all.iter().map(ResourceExt::name_any).collect(), stage.seed, &stage.step)
                 }
@@ -125,9 +131,9 @@ fn node_of(pod: &Pod) -> Option<String> {
     pod.spec.as_ref()?.node_name.clone()
 }
 
-/// The gateway that delivered most of late, as the sinks' books have it.
-async fn busiest_gateway(stage: &Stage<'_>) -> Result<Option<String>, FaultError> {
-    let here: Vec<String> = stage.gateway_pods().await?.iter().map(ResourceExt::name_any).collect();
+/// Of these gateways, the one that delivered most of late, as the sinks' books have it.
+async fn busiest_of(stage: &Stage<'_>, pods: &[Pod]) -> Result<Option<String>, FaultError> {
+    let here: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     let ledgers = stage.probes.sink_ledgers().await?;
     let deliveries = ledgers.iter().flat_map(SinkLedger::by_second);
     let deliveries: Vec<_> = deliveries.map(|(second, _, gateway, spans)| (second, gateway, spans)).collect();

@@ -1,5 +1,6 @@
 //! Was a control red, by the checks that it names, and for its own reason?
 
+use super::story::FaultStory;
 use super::{Check, Story, Verdict};
 use crate::record::Record;
 use crate::scenario::{Control, Spoiler};
@@ -37,7 +38,10 @@ pub(super) fn void(record: &Record, story: &Story) -> Option<String> {
 }
 
 fn spoiled(spoiler: Spoiler, story: &Story) -> Option<String> {
-    let (start, end) = story.load?;
+    let (start, load_end) = story.load?;
+    // What happens when the faults are over comes after what the control shows: an HPA that goes in, say.
+    let over = story.faults.iter().map(FaultStory::over).reduce(f64::max);
+    let end = over.map_or(load_end, |over| over.min(load_end));
     match spoiler {
         Spoiler::Restarts => ["gateway", "agent"].into_iter().find_map(|app| {
             let Some(seen) = story.pods_within(app, start, end) else {

@@ -784,6 +784,15 @@ fn a_control_is_red_for_its_own_reason_or_says_nothing() {
     let control = restarted.control.unwrap();
     assert_eq!(control.verdict, Verdict::Inconclusive);
     assert!(control.reason.contains("went away"), "{}", control.reason);
+    let leaves = |event: &Event| match event {
+        Event::Seen { object: Object::Pod(pod), .. } => pod.terminating,
+        event => matches!(event, Event::Gone { .. }),
+    };
+    for (left, verdict) in [(25.0, Verdict::Inconclusive), (40.0, Verdict::Pass)] {
+        let plan = lossy().without(leaves).with(left, gateway(0, false));
+        let control = controlled(&json!({"spoiled_by": ["restarts"]}), &plan).control.unwrap();
+        assert_eq!(control.verdict, verdict, "the faults were over at 30s: {}", control.reason);
+    }
 
     let green = controlled(&json!({}), &Plan::healthy());
     assert_eq!((green.verdict, green.control.unwrap().verdict), (Verdict::Pass, Verdict::Fail));

@@ -1,7 +1,7 @@
 //! What the probes are told, from what a scenario says. Of its files certificates are read, nothing else.
 
 use crate::scenario::profile::{Stretch, afterwards};
-use crate::scenario::{Answers, Backend, Load, Protocol, Rate, Scenario, Share, Span};
+use crate::scenario::{Answers, Backend, LONGEST_LOAD, Load, Protocol, Rate, Scenario, Share, Span};
 use spanproof_probe::OTLP_PORT;
 use spanproof_probe::control::{
     self, Behaviour, Behaviours, EmitPlan, Empty, Forget, Lease, Partial, Peak, Plan, ProbeError, Ramp,
@@ -12,8 +12,6 @@ use std::time::Duration;
 
 /// How long the emitters go on when nobody asks after them.
 const LEASE: Duration = Duration::from_secs(60);
-/// The load ends by itself after this, whatever happens.
-const LONGEST_LOAD: Duration = Duration::from_secs(4 * 3600);
 /// The agents' port of OTLP/HTTP.
 const OTLP_HTTP_PORT: u16 = 4318;
 /// The Collectors' port of metrics.

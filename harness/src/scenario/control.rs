@@ -74,7 +74,7 @@ pub struct Need {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Spoiler {
-    /// A gateway or an agent went away or was restarted under load.
+    /// A gateway or an agent went away or was restarted under load, before the last fault was over.
     Restarts,
 }
 

@@ -85,8 +85,10 @@ impl Written {
             let (message, help) = told(&error);
             page.invalid(byte(&masked, &error), message, help)
         };
+        let tree = Node::read(&masked);
+        tree.iter().try_for_each(|tree| bare(page, tree))?;
         let head: Head = serde_saphyr::from_str(&masked).map_err(unread)?;
-        let tree = Node::read(&masked).ok_or_else(|| page.invalid(0, "this is not YAML", None))?;
+        let tree = tree.ok_or_else(|| page.invalid(0, "this is not YAML", None))?;
         let declared = Declared { page, parameters: &head.parameters, tree: &tree };
         declared.check(&references)?;
         let (of_parameters, of_fields) = sets.iter().partition(|(key, _)| head.parameters.contains_key(key));
@@ -130,6 +132,20 @@ impl Written {
         let told = names.filter_map(|name| Some(format!("`${{{name}}}` stands for {}", self.value(name)?)));
         Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
     }
+}
+
+/// A value where a parameter's fields belong is what is written first; the types would only say that it is none.
+fn bare(page: &Page, tree: &Node) -> Result<(), ScenarioError> {
+    let Some(What::Map(declared)) = tree.inner("parameters").map(|(_, node)| &node.what) else {
+        return Ok(());
+    };
+    let bare = declared.iter().find_map(|(key, value)| match (&key.what, &value.what) {
+        (What::Text(name, _), What::Text(text, _)) => Some((value, name, text)),
+        _ => None,
+    });
+    let Some((value, name, text)) = bare else { return Ok(()) };
+    let help = format!("write `{name}: {{default: {text}}}`, and with `about` what it is for");
+    Err(page.invalid(value.range.start, format!("the parameter `{name}` has no fields"), Some(help)))
 }
 
 /// What a file declares.

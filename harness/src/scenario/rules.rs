@@ -1,7 +1,10 @@
 //! What a scenario must fulfil beside its types. Each rule says where it is broken, and what to do.
 
 mod controls;
+mod length;
 mod steps;
+
+pub use length::LONGEST_LOAD;
 
 use super::place::ensure;
 use super::{Place, Problem, Scenario, ScenarioError};
@@ -34,7 +37,8 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     scenario.load.check(&Place::of("load"))?;
     let some = scenario.sabotage.sink_forgets_one_in != Some(0);
     ensure(some, &Place::of("sabotage.sink_forgets_one_in"), "`sink_forgets_one_in` must be above 0")?;
-    steps::check(scenario)
+    steps::check(scenario)?;
+    length::check(scenario)
 }
 
 fn named(name: &str, at: &Place) -> Result<(), Problem> {

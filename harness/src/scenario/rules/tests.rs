@@ -3,6 +3,7 @@ use crate::scenario::{
     Answers, Condition, Control, Measure, NodeSelector, Part, PodRole, PodSelector, Rate, Scenario, Share,
     Span, Step,
 };
+use std::path::Path;
 
 fn steps(marked: &str, words: &[&str]) {
     refused(&format!("name: x\nsteps: [{marked}]\n"), words);
@@ -16,6 +17,23 @@ fn names_and_numbers() {
     refused("name: x\ntier: {patches: [{of: §gateway, merge: {}}]}", &["Deployment/gateway"]);
     refused("name: x\ntier: {patches: [§{of: Deployment/gateway}]}", &["changes nothing"]);
     refused("name: x\nsabotage: {sink_forgets_one_in: §0}", &["above 0"]);
+}
+
+#[test]
+fn a_load_that_would_end_before_the_steps() {
+    steps("{hold: 2h}, §{hold: 2h}", &["4h", "ends after 4h"]);
+    steps("{repeat: {times: 60, steps: [{hold: 3m}]}}, §{drain: {each: worker, hold: 61m}}", &["4h 1m"]);
+    steps(
+        "§{repeat: {times: 4000000000, steps: [{repeat: {times: 4000000000, steps: [{hold: 1h}]}}]}}",
+        &["4h"],
+    );
+    steps(
+        "§{repeat: {times: 5000, steps: [{evict: {}}, {wait: {for: delivered}}]}}",
+        &["10001 steps", "less often"],
+    );
+    let at_once =
+        "name: x\nsteady: 1m\nsteps: [{parallel: [{hold: 3h}, {hold: 3h}, {hold: 3h}]}, {hold: 50m}]";
+    assert_eq!(Scenario::parse(Path::new("x"), at_once).unwrap().problem(), None);
 }
 
 #[test]
