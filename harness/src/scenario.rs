@@ -14,6 +14,7 @@ mod quantity;
 mod rules;
 mod schema;
 mod set;
+mod shape;
 mod source;
 mod step;
 mod target;

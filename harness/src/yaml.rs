@@ -52,7 +52,7 @@ pub(crate) fn told(error: &YamlError) -> (String, Option<String>) {
         YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => {
             "only one of these can be in one place: in a list, begin each with `-`"
         }
-        YamlError::Eof { .. } => "there is nothing",
+        YamlError::Eof { .. } => "there is nothing in it",
         YamlError::MultipleDocuments { .. } => "a file holds one scenario",
         other => {
             // The place is said in front, and the library says it again.
@@ -103,7 +103,8 @@ pub(crate) fn meant<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
 
 /// The one that differs by the fewest letters, if that is few of them.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let far = |known: &str| strsim::osa_distance(wrong, known);
+    let wrong = wrong.to_lowercase();
+    let far = |known: &str| strsim::osa_distance(&wrong, &known.to_lowercase());
     let near = known.into_iter().min_by_key(|known| far(known))?;
     (far(near) <= wrong.len().max(near.len()).div_ceil(3)).then_some(near)
 }
@@ -116,6 +117,7 @@ mod tests {
     fn what_is_near_is_meant() {
         let known = ["rate", "profile", "spans_per_request"];
         assert_eq!(nearest("rat", known), Some("rate"));
+        assert_eq!(nearest("RATE", known), Some("rate"));
         assert_eq!(nearest("arte", known), Some("rate"));
         assert_eq!(nearest("span_per_requests", known), Some("spans_per_request"));
         assert_eq!(nearest("colour", known), None);

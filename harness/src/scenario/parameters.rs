@@ -85,6 +85,9 @@ impl Written {
             let (message, help) = told(&error);
             page.invalid(byte(&masked, &error), message, help)
         };
+        if blank(page.text()) {
+            return Err(page.invalid(0, "there is nothing in this file", None));
+        }
         let tree = Node::read(&masked);
         tree.iter().try_for_each(|tree| bare(page, tree))?;
         let head: Head = serde_saphyr::from_str(&masked).map_err(unread)?;
@@ -132,6 +135,11 @@ impl Written {
         let told = names.filter_map(|name| Some(format!("`${{{name}}}` stands for {}", self.value(name)?)));
         Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
     }
+}
+
+/// Whether nothing is written but comments.
+fn blank(text: &str) -> bool {
+    text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'))
 }
 
 /// A value where a parameter's fields belong is what is written first; the types would only say that it is none.

@@ -3,12 +3,16 @@
 mod controls;
 mod length;
 mod steps;
+mod version;
 
 pub use length::LONGEST_LOAD;
 
 use super::place::ensure;
-use super::{Place, Problem, Scenario, ScenarioError};
+use super::{Place, Problem, Scenario, ScenarioError, Settle};
 use std::path::Path;
+
+/// A run's folder is called by it, and a control's by both.
+const LONGEST_NAME: usize = 63;
 
 impl Scenario {
     /// What is wrong with it, if anything is.
@@ -37,13 +41,18 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     scenario.load.check(&Place::of("load"))?;
     let some = scenario.sabotage.sink_forgets_one_in != Some(0);
     ensure(some, &Place::of("sabotage.sink_forgets_one_in"), "`sink_forgets_one_in` must be above 0")?;
+    let Settle { tail, deadline } = scenario.settle;
+    let within = "`tail` is longer than `deadline`, which ends the waiting in any case";
+    ensure(tail.duration() <= deadline.duration(), &Place::of("settle.tail"), within)?;
     steps::check(scenario)?;
+    version::check(scenario)?;
     length::check(scenario)
 }
 
 fn named(name: &str, at: &Place) -> Result<(), Problem> {
     let good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    ensure(good, at, format!("{name:?} is no name: letters, digits and dashes only"))
+    ensure(good, at, format!("{name:?} is no name: letters, digits and dashes only"))?;
+    ensure(name.len() <= LONGEST_NAME, at, format!("a name has {LONGEST_NAME} letters at the most"))
 }
 
 #[cfg(test)]

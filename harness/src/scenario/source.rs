@@ -3,8 +3,9 @@
 use super::error::Page;
 use super::parameters::Written;
 use super::tree::Node;
-use super::{Problem, Scenario, ScenarioError};
+use super::{Problem, Scenario, ScenarioError, shape};
 use crate::yaml::{byte, told};
+use serde_saphyr::Error as YamlError;
 use std::path::Path;
 
 /// A scenario's file, and where in it everything is.
@@ -26,6 +27,9 @@ impl Source {
         let (written, of_fields) = Written::of(&page, sets)?;
         let tree = Node::read(&written.text);
         let source = Self { page, written, tree };
+        if let Some(shape) = source.tree.as_ref().and_then(shape::check) {
+            return Err(source.wrong(shape.at, shape.message, Some(shape.help)));
+        }
         let mut scenario: Scenario =
             serde_saphyr::from_str(&source.written.text).map_err(|error| source.unread(&error))?;
         for (name, parameter) in &mut scenario.parameters {
@@ -48,7 +52,11 @@ impl Source {
 
     fn unread(&self, error: &serde_saphyr::Error) -> ScenarioError {
         let (message, help) = told(error);
-        self.wrong(byte(&self.written.text, error), message, help)
+        let at = byte(&self.written.text, error);
+        // What is not there is missing from all of what is around it, not from its last field.
+        let missing = matches!(error.without_snippet(), YamlError::SerdeMissingField { .. });
+        let around = self.tree.as_ref().filter(|_| missing).and_then(|tree| tree.beginning(at));
+        self.wrong(around.unwrap_or(at), message, help)
     }
 
     fn wrong(&self, at: usize, message: String, help: Option<String>) -> ScenarioError {

@@ -1,7 +1,7 @@
 //! A YAML text as a tree of where things are. What they mean is left to the types.
 
 use super::Place;
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
 use std::ops::Range;
 
 /// Something in the text.
@@ -10,6 +10,8 @@ pub(super) struct Node {
     /// Its bytes; of a list or a map where it begins.
     pub(super) range: Range<usize>,
     pub(super) what: What,
+    /// Whether it has a tag of its own, `!x`.
+    is_tagged: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +59,34 @@ impl Node {
         }
     }
 
+    /// Where the first node with a tag is.
+    pub(super) fn tagged(&self) -> Option<usize> {
+        if self.is_tagged {
+            return Some(self.range.start);
+        }
+        match &self.what {
+            What::Map(fields) => fields.iter().flat_map(|(key, value)| [key, value]).find_map(Self::tagged),
+            What::List(items) => items.iter().find_map(Self::tagged),
+            What::Text(..) | What::Alias => None,
+        }
+    }
+
+    /// The beginning of whatever has a field whose key begins at a byte: its own key, or where it is in a list.
+    pub(super) fn beginning(&self, of: usize) -> Option<usize> {
+        match &self.what {
+            What::Map(fields) if fields.iter().any(|(key, _)| key.range.start == of) => {
+                fields.first().map(|(key, _)| key.range.start)
+            }
+            What::Map(fields) => fields.iter().find_map(|(key, value)| {
+                let inner = value.beginning(of)?;
+                let own = matches!(&value.what, What::Map(fields) if fields.first().is_some_and(|(first, _)| first.range.start == inner));
+                Some(if own { key.range.start } else { inner })
+            }),
+            What::List(items) => items.iter().find_map(|item| item.beginning(of)),
+            What::Text(..) | What::Alias => None,
+        }
+    }
+
     /// Whether it is this text.
     pub(super) fn is(&self, wanted: &str) -> bool {
         matches!(&self.what, What::Text(text, _) if text == wanted)
@@ -77,6 +107,8 @@ impl Node {
 
 fn node<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>)>) -> Option<Node> {
     let (event, range) = events.next()?;
+    // `!!str` and the like are YAML's own.
+    let is_tagged = event.tag().is_some_and(Tag::is_custom);
     let what = match event {
         Event::Scalar(text, style, ..) => What::Text(text.into_owned(), style),
         Event::Alias(_) => What::Alias,
@@ -97,7 +129,7 @@ fn node<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>)>) -> Opt
         // The end of what is around it.
         _ => return None,
     };
-    Some(Node { range, what })
+    Some(Node { range, what, is_tagged })
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ use support::{Shared, check, expect, run, run_control, verdict_of};
 #[case::a_drain_while_the_hpa_goes_out("drain-in-spike")]
 #[ignore = "ci/nightly: tests/docker has the same backends"]
 #[case::the_backend_is_slow_and_refuses_a_half("slow-backend")]
+#[ignore = "ci/nightly: node-drain on other manifests"]
+#[case::a_tier_of_somebodys_own("tests/own-tier")]
 fn a_scenario_passes(#[case] name: &str) {
     let outcome = run(name);
     expect(&outcome, Pass, &[]);

@@ -3,7 +3,7 @@
 use super::{named, steps};
 use crate::scenario::control::NEVER_RED;
 use crate::scenario::place::ensure;
-use crate::scenario::{CHECKS, Control, Place, Problem, Scenario};
+use crate::scenario::{CHECKS, Control, Measure, Place, Problem, Scenario, Step};
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let all = Place::of("controls");
@@ -45,20 +45,35 @@ fn checks(control: &Control, at: &Place) -> Result<(), Problem> {
             }
             let never = format!("`{name}` is inconclusive at worst: it never fails");
             ensure(!NEVER_RED.contains(&name.as_str()), &at, never)?;
-            let twice = list == "red" || !control.red.contains(name);
-            ensure(twice, &at, format!("`{name}` is in `red`: it must fail"))?;
+            let alone = list == "red" || !control.red.contains(name);
+            ensure(alone, &at, format!("`{name}` is in `red`: it must fail"))?;
+            ensure(!names[..number].contains(name), &at, format!("`{name}` is named before"))?;
         }
     }
     Ok(())
 }
 
 fn tried(scenario: &Scenario, control: &Control, at: &Place) -> Result<(), Problem> {
+    let own = |key: &&String| NOT_CHANGED.contains(&key.split('.').next().unwrap_or_default());
+    if let Some(key) = control.set.keys().find(own) {
+        let message = format!("a control changes what a scenario does, and not its `{key}`");
+        return Err(Problem::new(at.then("set").then(key), message));
+    }
     let changed = scenario.changed_by(control, at)?;
+    let same = Scenario { control: None, ..changed.clone() } == *scenario;
+    let first = control.set.keys().next().map_or_else(|| at.clone(), |key| at.then("set").then(key));
+    ensure(!same, &first, "it changes nothing: the scenario is like that without it")?;
     super::check(&changed).map_err(|problem| Problem {
         at: at.clone(),
         message: format!("under this control, {problem}"),
         help: problem.help,
     })?;
+    for (number, name) in control.red.iter().enumerate() {
+        if let Some(why) = green(name, &changed) {
+            let message = format!("`{name}` cannot fail under this control: {why}");
+            return Err(Problem::new(at.then("red").then(number), message));
+        }
+    }
     for (number, need) in control.needs.iter().enumerate() {
         let at = at.then("needs").then(number);
         steps::condition(&changed, need.is, &at.then("is"))?;
@@ -72,4 +87,24 @@ fn tried(scenario: &Scenario, control: &Control, at: &Place) -> Result<(), Probl
         )?;
     }
     Ok(())
+}
+
+/// What belongs to a scenario and not to what it does.
+const NOT_CHANGED: [&str; 5] = ["name", "about", "parameters", "controls", "control"];
+
+/// Why a check has nothing to fail by.
+fn green(check: &str, scenario: &Scenario) -> Option<&'static str> {
+    let any = |is: fn(&Step) -> bool| scenario.all_steps().any(is);
+    let expect = scenario.expect;
+    match check {
+        "rollout" => (!any(|step| matches!(step, Step::Upgrade(_)))).then_some("the scenario rolls nothing"),
+        "gateways-moved" => {
+            (!any(|step| matches!(step, Step::Drain(_)))).then_some("the scenario drains nothing")
+        }
+        "faults" => (!any(Step::is_fault)).then_some("there is no fault in the scenario"),
+        "hpa" => (!scenario.tier.has(Measure::Hpa)).then_some("the tier has no HPA"),
+        "intake" => (expect.refused_for.is_none() && expect.sdk_dropped.is_none())
+            .then_some("neither expect.refused_for nor expect.sdk_dropped says how much is too much"),
+        _ => None,
+    }
 }

@@ -11,12 +11,17 @@ const MOST_STEPS: u64 = 10_000;
 /// The step with which it becomes too long, or too many.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let mut least = scenario.steady.duration();
+    let most = humantime::format_duration(LONGEST_LOAD);
+    if least > LONGEST_LOAD {
+        let message = format!("the load ends after {most}");
+        return Err(Problem::new(Place::of("steady"), message));
+    }
     let mut taken = 0_u64;
     for (number, step) in scenario.steps.iter().enumerate() {
         let at = || Place::of("steps").then(number);
         least = least.saturating_add(shortest(step));
         if least > LONGEST_LOAD {
-            let (least, most) = (humantime::format_duration(least), humantime::format_duration(LONGEST_LOAD));
+            let least = humantime::format_duration(least);
             let message =
                 format!("with this step the load goes on for {least} or more; it ends after {most}");
             return Err(Problem::new(at(), message).help("make several scenarios of it"));
@@ -48,10 +53,12 @@ fn shortest(step: &Step) -> Duration {
     }
 }
 
+/// How many steps are taken, those that hold others aside.
 fn count(step: &Step) -> u64 {
-    let inner = step.inner().iter().map(count).fold(0, u64::saturating_add);
+    let inner = || step.inner().iter().map(count).fold(0, u64::saturating_add);
     match step {
-        Step::Repeat(repeat) => inner.saturating_mul(repeat.times.into()).saturating_add(1),
-        _ => inner.saturating_add(1),
+        Step::Repeat(repeat) => inner().saturating_mul(repeat.times.into()),
+        Step::Sequence(_) | Step::Parallel(_) | Step::ForEach(_) => inner(),
+        _ => 1,
     }
 }

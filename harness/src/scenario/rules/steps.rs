@@ -37,6 +37,16 @@ impl Around<'_> {
 
     fn step(self, step: &Step, at: &Place) -> Result<(), Problem> {
         let at = &at.then(step.key());
+        let deadline = match step {
+            Step::Drain(drain) => Some(drain.deadline),
+            Step::Evict(evict) => Some(evict.deadline),
+            Step::Upgrade(upgrade) => Some(upgrade.deadline),
+            Step::Spike(spike) => Some(spike.deadline),
+            Step::Wait(wait) => Some(wait.deadline),
+            _ => None,
+        };
+        let some = deadline.is_none_or(|deadline| !deadline.duration().is_zero());
+        ensure(some, &at.then("deadline"), "`deadline` must be above 0")?;
         match step {
             Step::Drain(drain) => self.drain(drain, at),
             Step::Evict(evict) => self.evict(*evict, at),
@@ -115,7 +125,7 @@ impl Around<'_> {
 /// Whether something can come about at all.
 pub(super) fn condition(scenario: &Scenario, condition: Condition, at: &Place) -> Result<(), Problem> {
     let there = condition != Condition::ScaledIn || scenario.tier.has(Measure::Hpa);
-    ensure(there, at, "`scaled-in` needs the HPA, which tier.without leaves out")
+    ensure(there, at, "`scaled-in` needs the HPA, which the tier does not have")
 }
 
 /// What only one step can change at a time.

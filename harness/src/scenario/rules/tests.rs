@@ -12,11 +12,28 @@ fn steps(marked: &str, words: &[&str]) {
 #[test]
 fn names_and_numbers() {
     refused("name: §a b", &["letters, digits and dashes"]);
+    refused(&format!("name: §{}", "a".repeat(64)), &["63 letters"]);
+    refused("name: x\nsettle: {tail: §20s, deadline: 10s}", &["longer than `deadline`"]);
+    refused("name: x\nsteady: §5h", &["ends after 4h"]);
     refused("name: x\ntier: {gateways: §0}", &["`gateways` must be above 0"]);
     refused("name: x\ntier: {sinks: §0}", &["`sinks` must be above 0"]);
     refused("name: x\ntier: {patches: [{of: §gateway, merge: {}}]}", &["Deployment/gateway"]);
     refused("name: x\ntier: {patches: [§{of: Deployment/gateway}]}", &["changes nothing"]);
     refused("name: x\nsabotage: {sink_forgets_one_in: §0}", &["above 0"]);
+}
+
+#[test]
+fn a_version_that_changes_nothing_or_is_none() {
+    refused("name: x\ntier: {collector: §''}", &["is no version"]);
+    refused("name: x\ntier: {collector: §0.161.0 --x}", &["is no version", "like 0.161.0"]);
+    steps("{upgrade: {what: agents, to: §../x}}", &["is no version"]);
+    steps("{upgrade: {what: gateways, to: §0.161.0}}", &["of 0.161.0 by then"]);
+    let there = "{upgrade: {what: gateways, to: 0.160.0}}";
+    steps(&format!("{there}, {{upgrade: {{what: gateways, to: §0.160.0}}}}"), &["of 0.160.0 by then"]);
+    steps("{repeat: {times: 2, steps: [{upgrade: {what: agents, to: §0.160.0}}]}}", &["of 0.160.0 by then"]);
+    let back = format!("{there}, {{upgrade: {{what: gateways, to: 0.161.0}}}}");
+    let text = format!("name: x\nsteps: [{{repeat: {{times: 3, steps: [{back}]}}}}]");
+    assert_eq!(Scenario::parse(Path::new("x"), &text).unwrap().problem(), None);
 }
 
 #[test]
@@ -28,8 +45,8 @@ fn a_load_that_would_end_before_the_steps() {
         &["4h"],
     );
     steps(
-        "§{repeat: {times: 5000, steps: [{evict: {}}, {wait: {for: delivered}}]}}",
-        &["10001 steps", "less often"],
+        "§{repeat: {times: 5001, steps: [{evict: {}}, {wait: {for: delivered}}]}}",
+        &["10002 steps", "less often"],
     );
     let at_once =
         "name: x\nsteady: 1m\nsteps: [{parallel: [{hold: 3h}, {hold: 3h}, {hold: 3h}]}, {hold: 50m}]";
@@ -69,6 +86,13 @@ fn a_backend_that_cannot_be() {
 #[test]
 fn a_step_without_what_it_is_about() {
     steps("{drain: {each: worker, node: §random}}", &["say one of the two"]);
+    steps("{wait: {for: delivered, deadline: §0s}}", &["`deadline` must be above 0"]);
+    refused("name: x\nsteps:\n  - §drain\n  - hold: 60s\n", &["has no fields", "`drain: {}`"]);
+    refused("name: x\nsteps:\n  - §drain\n", &["has no fields"]);
+    refused("name: x\nload: {profile: [§constant, {rate: 5/s, for: 3s}]}", &["has no fields"]);
+    steps("{sequence: [§wait: 5s]}".replace("wait: 5s", "'wait:5s'").as_str(), &["`wait` has no fields"]);
+    steps("{repeat: {times: 2, steps: [{hold: 1s}, !drain §{hold: 6s}]}}", &["a tag"]);
+    steps("{§upgrade: {to: 0.160.0, deadline: 3m}}", &["`what` is missing"]);
     steps("{drain: {node: random, at_once: §true}}", &["`at_once`", "say `each`"]);
     steps("{drain: {node: §this}}", &["no `for-each` around"]);
     steps("{evict: {pods: gateways, pod: §random-gateway}}", &["say one of the two"]);
@@ -104,8 +128,8 @@ fn branches_that_are_in_each_others_way() {
     let roll = |what: &str| format!("{{upgrade: {{what: {what}, to: 0.161.0}}}}");
     steps(&format!("{{parallel: [{}, §{}]}}", roll("agents"), roll("agents")), &["rolls the agents"]);
     let both = Scenario::new("x").step(Step::parallel([
-        Step::upgrade(Part::Agents, "0.161.0"),
-        Step::upgrade(Part::Gateways, "0.161.0"),
+        Step::upgrade(Part::Agents, "0.160.0"),
+        Step::upgrade(Part::Gateways, "0.160.0"),
         Step::spike(Rate::per_second(9.0), Span::seconds(1)),
         Step::backend_for(Answers::Unavailable, Share::percent(5.0), Span::seconds(1)),
     ]));
@@ -124,6 +148,19 @@ fn a_control_that_shows_nothing() {
     let good = "{name: a, why: w, red: [pdb], set: {tier.without: [pdb]}}";
     control(&format!("{good}, {{name: §a, why: w, red: [pdb], set: {{steady: 1s}}}}"), &["another control"]);
     control("§{name: a, why: w, red: [pdb]}", &["changes nothing"]);
+    control("{name: a, why: w, red: [pdb], set: {steady: §1s}}", &["changes nothing"]);
+    control("{name: a, why: w, red: [pdb], set: {name: §b}}", &["not its `name`"]);
+    control(
+        "{name: a, why: w, red: [§rollout], set: {steady: 2s}}",
+        &["`rollout` cannot fail", "rolls nothing"],
+    );
+    control(
+        "{name: a, why: w, red: [§intake], set: {steady: 2s}}",
+        &["`intake` cannot fail", "expect.refused_for"],
+    );
+    control("{name: a, why: w, red: [§hpa], set: {tier.without: [hpa]}}", &["`hpa` cannot fail"]);
+    control("{name: a, why: w, red: [§gateways-moved], set: {steps: []}}", &["drains nothing"]);
+    control("{name: a, why: w, red: [loss, §loss], set: {steady: 2s}}", &["named before"]);
     control("{name: a, why: w, red: §[], set: {steady: 1s}}", &["names no check"]);
     control("{name: a, why: w, red: [§pbd], set: {steady: 1s}}", &["no check `pbd`", "did you mean `pdb`?"]);
     control("{name: a, why: w, red: [§load], set: {steady: 1s}}", &["never fails"]);
