@@ -55,11 +55,21 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
 fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> {
     deploy::check(manifests, &scenario.tier).map_err(|error| {
         let at = match &error {
-            DeployError::Patch { number, .. } => Place::of("tier.patches").then(number).then("of"),
+            DeployError::Patch { number, message, .. } => patched(*number, message),
             _ => Place::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())
     })
+}
+
+/// What of a patch is wrong: a field that the message begins with, `.spec.x`, or the whole of it.
+fn patched(number: usize, message: &str) -> Place {
+    let patch = Place::of("tier.patches").then(number);
+    let path = message.split(' ').next().and_then(|word| word.strip_prefix('.'));
+    path.map_or_else(
+        || patch.then("of"),
+        |path| path.split('.').fold(patch.then("merge"), |at, part| at.then(part)),
+    )
 }
 
 /// Whether the emitters would offer the load.
@@ -80,7 +90,9 @@ fn under(problem: Problem, at: &Place, own: usize) -> Problem {
     let number = patch.and_then(|number| number.parse::<usize>().ok());
     match number {
         Some(number) if number >= own => {
-            Problem { at: at.then("patches").then(number - own).then("of"), ..problem }
+            let patch = at.then("patches").then(number - own);
+            let within = place.split('.').skip(3);
+            Problem { at: within.fold(patch, |at, part| at.then(part)), ..problem }
         }
         _ => Problem { at: at.clone(), message: format!("under this control, {problem}"), ..problem },
     }

@@ -8,6 +8,7 @@ mod metrics_server;
 mod own;
 mod ready;
 mod remove;
+mod valid;
 
 pub use facts::TierFacts;
 pub use made::Made;
@@ -18,6 +19,7 @@ pub(crate) use remove::{namespace_of, sweep_namespace_of};
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
+use crate::yaml::meant;
 use control_plane::{anywhere, has_control_plane};
 use facts::tier_facts;
 use k8s_openapi::api::core::v1::Container;
@@ -167,11 +169,25 @@ fn patched_tier(manifests: &Path, tier: &Tier) -> Result<Vec<Manifest>, DeployEr
 fn patch_objects(objects: &mut [Manifest], tier: &Tier) -> Result<(), DeployError> {
     for (number, patch) in tier.patches.iter().enumerate() {
         let error = |message: String| DeployError::Patch { number, of: patch.of.clone(), message };
-        let known = || objects.iter().map(Manifest::called).collect::<Vec<_>>().join(", ");
-        let Some(index) = objects.iter().position(|object| object.called() == patch.of) else {
-            return Err(error(format!("there is no such object; there are: {}", known())));
+        let known: Vec<String> = objects.iter().map(Manifest::called).collect();
+        let Some(index) = known.iter().position(|called| *called == patch.of) else {
+            let meant = meant(&patch.of, known.iter().map(String::as_str));
+            return Err(error(format!("there is no such object; {meant}")));
         };
-        objects[index] = objects[index].patched(patch).map_err(error)?;
+        let patched = objects[index].patched(patch).map_err(error)?;
+        if patched.called() != patch.of {
+            return Err(error("an object keeps its name: the harness finds its way by it".to_owned()));
+        }
+        objects[index] = patched;
+    }
+    // One patch may mend what another one broke.
+    for object in objects.iter() {
+        let of = object.called();
+        if let Some(number) = tier.patches.iter().rposition(|patch| patch.of == of)
+            && let Some(message) = valid::refusal(object)
+        {
+            return Err(DeployError::Patch { number, of, message });
+        }
     }
     Ok(())
 }

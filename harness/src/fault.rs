@@ -31,7 +31,7 @@ use kube::{Api, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The annotation of a node that a run cordoned: whose undoing it is.
@@ -81,14 +81,6 @@ pub enum FaultError {
     /// No plan named it.
     #[error(transparent)]
     OutOfScope(#[from] OutOfScope),
-    /// Two drains of a node would each undo the other.
-    #[error("{node} is being drained by step {by} already")]
-    InDrain {
-        /// The node.
-        node: String,
-        /// Who drains it.
-        by: StepPath,
-    },
     /// There is nothing to do it to.
     #[error("there is no such target: {0}")]
     NoTarget(String),
@@ -196,6 +188,8 @@ pub struct Drained {
     ever: BTreeSet<String>,
     /// Those that are in a drain, and by which step.
     now: BTreeMap<String, StepPath>,
+    /// Told whenever a drain is over.
+    over: Arc<Notify>,
 }
 
 impl Stage<'_> {

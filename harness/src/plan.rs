@@ -29,7 +29,7 @@ pub use tier::{Measured, TierPlan};
 pub use time::Phase;
 
 use crate::deploy::{Made, Manifest};
-use crate::scenario::Scenario;
+use crate::scenario::{Protocol, Scenario};
 use findings::Draft;
 use ground::Ground;
 use rights::Needs;
@@ -56,6 +56,9 @@ pub struct Plan {
     pub site: Site,
     /// What would be made.
     pub tier: TierPlan,
+    /// What would be offered, in a line.
+    #[serde(default)]
+    pub load: String,
     /// What would be done.
     pub steps: Vec<StepPlan>,
     /// The nodes that may be drained.
@@ -142,6 +145,7 @@ impl Plan {
             scope: scope_of(made, &nodes),
             takes: phases.iter().fold(Takes::default(), |all, phase| all.then(phase.takes)),
             controls: controls.collect(),
+            load: load(scenario),
             tier,
             steps,
             nodes,
@@ -174,6 +178,24 @@ impl Site {
             metrics: sight.metrics,
         }
     }
+}
+
+/// What a scenario's emitters offer.
+fn load(scenario: &Scenario) -> String {
+    let load = &scenario.load;
+    let protocol = match load.protocol {
+        Protocol::Grpc => "OTLP/gRPC",
+        Protocol::Http => "OTLP/HTTP",
+    };
+    let spans = if load.spans_per_request == 1 { "span" } else { "spans" };
+    let less = scenario.sabotage.emitters_at;
+    let less =
+        less.map_or_else(String::new, |share| format!("; the emitters are made to offer {share} of it"));
+    format!(
+        "{} over all emitters, {} {spans} a request, by {protocol}{less}",
+        load.offers(),
+        load.spans_per_request
+    )
 }
 
 /// What a scenario needs, on what is seen: to be asked of the API server.

@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// A short name, for run folders and reports: letters, digits and dashes.
+    #[schemars(regex(pattern = "^[A-Za-z0-9-]{1,63}$"))]
     pub name: String,
     /// What it is for, in a sentence or two.
     #[serde(default)]

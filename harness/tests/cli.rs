@@ -223,10 +223,10 @@ fn a_patch_that_does_not_fit_is_named_with_its_place() {
     );
     refused(
         &format!("tier: {{patches: [{}]}}", patch("Deployment/gateway")),
-        &["scenario.yaml:2:23", "strateggy"],
+        &["scenario.yaml:2:69", "strateggy"],
     );
     let control = "controls:\n  - name: a\n    why: b\n    red: [pdb]\n    patches: [";
-    refused(&format!("{control}{}]", patch("Deployment/gateway")), &["scenario.yaml:6:20", "strateggy"]);
+    refused(&format!("{control}{}]", patch("Deployment/gateway")), &["scenario.yaml:6:66", "strateggy"]);
     refused("tier: {manifests: tier}", &["scenario.yaml:2:19", "tier"]);
 }
 

@@ -1,7 +1,7 @@
 //! A tier of the user's own: their files, and what the harness must find in them.
 
 use super::manifest::{ManifestError, error, objects_in, read as read_ours, text};
-use super::{HPA, Manifest, PDB, WRITTEN_FOR};
+use super::{HPA, Manifest, PDB, WRITTEN_FOR, valid};
 use crate::scenario::Tier;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Deserialize;
@@ -92,7 +92,9 @@ pub(super) fn fitted(
         if probes.iter().any(|probe| probe.called() == object.called()) {
             return Err(error(file, format!("{} is the harness's own: it brings it along", object.called())));
         }
-        fit(object).map_err(|message| error(file, format!("{}: {message}", object.called())))?;
+        fit(object)
+            .and_then(|()| valid::refusal(object).map_or(Ok(()), Err))
+            .map_err(|message| error(file, format!("{}: {message}", object.called())))?;
     }
     in_one_namespace(path, &mut objects)?;
     if !objects.iter().any(|object| matches!(object, Manifest::Namespace(_))) {

@@ -5,11 +5,12 @@ use super::eviction::{await_gone, evict};
 use super::{FaultError, Stage, target};
 use crate::record::Event;
 use crate::restore::{Cordon, Did, Undo};
-use crate::scenario::{Drain, StepPath};
+use crate::scenario::Drain;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -77,10 +78,8 @@ pub async fn drain_each(stage: &Stage<'_>, options: &Drain, say: impl Fn(&str)) 
 
 /// Drains one node, holds it drained, and uncordons it.
 async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), FaultError> {
+    let turn = stage.unless_cancelled(turn(stage, node, options)).await?;
     let fault = stage.begin("drain", node, stage.gateways_on(node))?;
-    if let Err(by) = begin(stage, node) {
-        return stage.end(fault, Err(FaultError::InDrain { node: node.to_owned(), by }));
-    }
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options)).await;
     let undone = undo(stage, node).await;
@@ -91,19 +90,60 @@ async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), Fau
     if undone.is_ok() && healed.is_ok() {
         stage.recorder.event(Event::FaultHealed { fault })?;
     }
-    stage.drained().now.remove(node);
+    drop(turn);
     stage.end(fault, drained.and(undone).and(healed))
 }
 
-/// Nobody else drains a node until its drain is over; or who does.
-fn begin(stage: &Stage<'_>, node: &str) -> Result<(), StepPath> {
+/// A node is this step's to drain, as long as this is there.
+struct Turn<'a> {
+    stage: &'a Stage<'a>,
+    node: &'a str,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut drained = self.stage.drained();
+        drained.now.remove(self.node);
+        drained.over.notify_waiters();
+    }
+}
+
+/// Waits until no other step drains a node: two drains of it would each undo the other.
+async fn turn<'a>(stage: &'a Stage<'a>, node: &'a str, options: &Drain) -> Result<Turn<'a>, FaultError> {
+    let over = Arc::clone(&stage.drained().over);
+    let free = async {
+        loop {
+            // Before it is looked whether it is free: else the end of the other drain could be missed.
+            let told = over.notified();
+            if take(stage, node) {
+                return;
+            }
+            told.await;
+        }
+    };
+    let patience = options.deadline.duration();
+    match tokio::time::timeout(patience, free).await {
+        Ok(()) => Ok(Turn { stage, node }),
+        Err(_) => Err(FaultError::Deadline {
+            awaited: format!("{node} to be in nobody else's drain"),
+            waited: patience,
+            state: stage
+                .drained()
+                .now
+                .get(node)
+                .map_or_else(String::new, |by| format!("it is in step {by}'s")),
+        }),
+    }
+}
+
+fn take(stage: &Stage<'_>, node: &str) -> bool {
     let mut drained = stage.drained();
-    if let Some(by) = drained.now.get(node) {
-        return Err(by.clone());
+    if drained.now.contains_key(node) {
+        return false;
     }
     drained.now.insert(node.to_owned(), stage.step.clone());
     drained.ever.insert(node.to_owned());
-    Ok(())
+    true
 }
 
 async fn cordon_and_evict(

@@ -7,8 +7,18 @@ use super::ground::Ground;
 use super::rights::RightPlan;
 use super::sight::Seen;
 use super::tier::TierPlan;
-use crate::scenario::{Scenario, Step};
+use crate::scenario::{NodeRole, Scenario, Step};
 use std::collections::BTreeSet;
+
+/// How many drains need a node that no step has drained yet.
+fn fresh_drains(steps: &[Step]) -> u64 {
+    let each = steps.iter().map(|step| match step {
+        Step::Drain(drain) => u64::from(drain.node == Some(NodeRole::NotYetDrained)),
+        Step::Repeat(repeat) => fresh_drains(&repeat.steps).saturating_mul(repeat.times.into()),
+        _ => fresh_drains(step.inner()),
+    });
+    each.fold(0, u64::saturating_add)
+}
 
 /// What a plan is made of, as far as it is made.
 pub(super) struct Draft<'a> {
@@ -44,7 +54,20 @@ impl Draft<'_> {
             }));
         }
         found.extend(self.own_budget());
+        found.extend(self.fresh());
         found
+    }
+
+    /// Whether there are as many nodes as are drained because they were not drained yet.
+    fn fresh(&self) -> Option<String> {
+        let (wanted, there) = (fresh_drains(&self.scenario.steps), self.ground.hosts.len());
+        let seen = !self.ground.hosts.is_empty();
+        (seen && wanted > there as u64).then(|| {
+            format!(
+                "{wanted} drains are of a worker that was not drained yet, and {there} workers can hold a gateway: \
+                 the one after these finds none"
+            )
+        })
     }
 
     /// Whether the tier's own budget lets what is to be evicted go.

@@ -15,6 +15,7 @@ pub fn text(plan: &Plan) -> String {
     let mut page = Page(String::new());
     heading(&mut page, plan);
     tier(&mut page, plan);
+    page.section("load", &plan.load);
     if !plan.steps.is_empty() {
         page.section("steps", &format!("{} in all", named(plan, "steps")));
         plan.steps.iter().for_each(|step| step_lines(&mut page, step));

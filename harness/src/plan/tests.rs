@@ -134,6 +134,12 @@ fn the_tiers_own_budget_and_the_spread_must_let_a_drain_finish() {
     };
     let drain = "steps: [{drain: {}}]";
     assert_eq!(obstacles(&demands("1"), drain), Vec::<String>::new());
+    let fresh = |times: u8| {
+        format!("steps: [{{repeat: {{times: {times}, steps: [{{drain: {{node: not-yet-drained}}}}]}}}}]")
+    };
+    assert_eq!(obstacles(&demands("1"), &fresh(3)), Vec::<String>::new());
+    let said = obstacles(&demands("1"), &fresh(5));
+    assert!(said[0].contains("5 drains") && said[0].contains("3 workers"), "{said:?}");
     for never in ["2", "60%", "100%"] {
         let said = obstacles(&demands(never), drain);
         assert!(said.len() == 1 && said[0].contains("demands 2 of 2 gateways"), "{said:?}");

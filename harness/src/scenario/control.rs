@@ -33,6 +33,7 @@ pub(super) const NEVER_RED: [&str; 2] = ["steady-state", "load"];
 #[serde(deny_unknown_fields)]
 pub struct Control {
     /// A short name: `--control NAME` runs it.
+    #[schemars(regex(pattern = "^[A-Za-z0-9-]{1,63}$"))]
     pub name: String,
     /// Why the checks must go red.
     pub why: String,

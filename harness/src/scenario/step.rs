@@ -37,6 +37,7 @@ pub enum Step {
 #[serde(deny_unknown_fields)]
 pub struct Repeat {
     /// How often.
+    #[schemars(range(min = 1))]
     pub times: u32,
     /// What is done each time.
     pub steps: Vec<Step>,
@@ -267,7 +268,10 @@ impl Step {
             Self::Hold(span) => format!("hold {span}"),
             Self::Sequence(steps) => format!("{} steps", steps.len()),
             Self::Parallel(branches) => format!("{} branches at the same time", branches.len()),
-            Self::Repeat(repeat) => format!("{} times {} steps", repeat.times, repeat.steps.len()),
+            Self::Repeat(repeat) => match &repeat.steps[..] {
+                [one] => format!("{} times: {}", repeat.times, one.name()),
+                several => format!("{} times {} steps", repeat.times, several.len()),
+            },
             Self::ForEach(each) => format!("for {}", each.name()),
         }
     }

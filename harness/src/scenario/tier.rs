@@ -17,8 +17,10 @@ pub struct Tier {
     /// The Collector's version, of gateways and agents.
     pub collector: String,
     /// How many gateways, where no HPA says so.
+    #[schemars(range(min = 1))]
     pub gateways: u16,
     /// How many sinks, behind one Service, are the backend.
+    #[schemars(range(min = 1))]
     pub sinks: u16,
     /// Measures that are left out.
     pub without: Vec<Measure>,

@@ -59,6 +59,12 @@ fn share() -> impl Strategy<Value = Share> {
     (1u8..=100).prop_map(|percent| Share::percent(percent.into()))
 }
 
+/// Names that YAML could take for something else.
+fn name() -> impl Strategy<Value = String> {
+    let other = select(vec!["null", "true", "1e3", "0x10", "2026-01-01", "-"]).prop_map(str::to_owned);
+    prop_oneof!["[A-Za-z0-9-]{1,16}", other]
+}
+
 fn backend() -> impl Strategy<Value = Step> {
     let answers = select(vec![
         Answers::Unavailable,
@@ -95,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             steps().prop_map(Step::sequence),
             steps().prop_map(Step::parallel),
-            (0u32..4, steps()).prop_map(|(times, steps)| Step::repeat(times, steps)),
+            (1u32..4, steps()).prop_map(|(times, steps)| Step::repeat(times, steps)),
             (nodes(), steps()).prop_map(|(nodes, steps)| Step::for_each_node(nodes, steps)),
             steps().prop_map(|steps| Step::for_each_pod(PodSelector::Gateways, steps)),
         ]
@@ -105,7 +111,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn control() -> impl Strategy<Value = Control> {
     let checks = select(CHECKS.map(|(name, _)| name).to_vec());
     let need = (1usize..9, 1usize..9).prop_map(|(first, second)| StepPath::top(first).child(second));
-    ((text(), text()), btree_map("[a-z.]{1,9}", value(), 0..2), vec(checks, 1..3), option::of(need)).prop_map(
+    ((name(), text()), btree_map("[a-z.]{1,9}", value(), 0..2), vec(checks, 1..3), option::of(need)).prop_map(
         |((name, why), set, red, need)| {
             let control = Control { set, ..Control::new(name, why) };
             let control = red.into_iter().fold(control, Control::red).spoiled_by(Spoiler::Restarts);
@@ -115,10 +121,10 @@ fn control() -> impl Strategy<Value = Control> {
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    let tier = (text(), 0u16..9, vec(select(vec![Measure::Hpa, Measure::Pdb]), 0..2), option::of(fields()));
+    let tier = (text(), 1u16..9, vec(select(vec![Measure::Hpa, Measure::Pdb]), 0..2), option::of(fields()));
     let load = (rate(), option::of(share()), any::<bool>(), 0u32..99);
     let expect = (option::of(span()), option::of(any::<u32>()));
-    ((text(), text()), tier, load, expect, span(), vec(step(), 0..4), vec(control(), 0..2)).prop_map(
+    ((name(), text()), tier, load, expect, span(), vec(step(), 0..4), vec(control(), 0..2)).prop_map(
         |((name, about), tier, load, expect, steady, steps, controls)| {
             let (collector, gateways, without, merge) = tier;
             let patches =
