@@ -139,7 +139,13 @@ impl Deployment {
         }
         // From the backend to the applications: an agent that starts before the gateways are ready learns
         // of those that are late only when a connection ends.
-        objects.sort_by_key(|object| FROM_THE_BACKEND.iter().position(|name| object.belongs_to(name)));
+        objects.sort_by_key(|object| {
+            (
+                object.rank() > 0,
+                FROM_THE_BACKEND.iter().position(|name| object.belongs_to(name)),
+                object.rank(),
+            )
+        });
         for object in &objects {
             object.apply(&self.client).await?;
             object.await_ready(&self.client, patience).await?;

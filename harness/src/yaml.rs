@@ -52,6 +52,13 @@ pub(crate) fn told(error: &YamlError) -> (String, Option<String>) {
         YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => {
             "only one of these can be in one place: in a list, begin each with `-`"
         }
+        YamlError::NullIntoString { .. } => "a value must stand here",
+        YamlError::ExpectedStringKeyForExternallyTaggedEnum { .. }
+        | YamlError::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => {
+            "one thing must stand here, by its name: `name`, or `name: {fields}`"
+        }
+        YamlError::UnexpectedValueForUnitEnumVariant { .. } => "this takes no fields: write its name alone",
+        YamlError::Budget { .. } => "this is nested too deep, or too long",
         YamlError::Eof { .. } => "there is nothing in it",
         YamlError::MultipleDocuments { .. } => "a file holds one scenario",
         other => {

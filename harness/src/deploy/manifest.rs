@@ -158,6 +158,17 @@ impl Manifest {
         }
     }
 
+    /// Of a part's objects those of a lower rank are made first, in whatever order they are written: what the rest is in,
+    /// what pods need to start, pods, and what counts them.
+    pub(super) const fn rank(&self) -> u8 {
+        match self {
+            Self::Namespace(_) => 0,
+            Self::Deployment(_) | Self::DaemonSet(_) | Self::StatefulSet(_) => 2,
+            Self::HorizontalPodAutoscaler(_) | Self::APIService(_) => 3,
+            _ => 1,
+        }
+    }
+
     pub(super) fn pod_spec_mut(&mut self) -> Option<&mut PodSpec> {
         match self {
             Self::Deployment(object) => object.spec.as_mut()?.template.spec.as_mut(),

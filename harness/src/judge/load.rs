@@ -25,11 +25,8 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         if quiet_since > start && fault.start - quiet_since >= SHORTEST {
             windows.push((format!("before {} of {}", fault.name, fault.target), quiet_since, fault.start));
         }
-        windows.push((
-            format!("during {} of {}", fault.name, fault.target),
-            fault.start,
-            fault.over().min(end),
-        ));
+        let (from, to) = widened(fault.start, fault.over().min(end), start, end);
+        windows.push((format!("during {} of {}", fault.name, fault.target), from, to));
         quiet_since = quiet_since.max(fault.over());
     }
     if quiet_since > start && end - quiet_since >= SHORTEST {
@@ -78,6 +75,16 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
     };
     Some(Check::new("load", verdict, reason, evidence))
 }
+
+/// A fault that is over at once, with as much of the load around it as the records by second can tell of.
+fn widened(from: f64, to: f64, start: f64, end: f64) -> (f64, f64) {
+    let more = (FAULT - (to - from)).max(0.0) / 2.0;
+    let to = (to + more).max(start + FAULT).min(end);
+    ((from - more).min(end - FAULT).max(start), to)
+}
+
+/// The load during a fault is judged over this at the least, in seconds.
+const FAULT: f64 = 5.0;
 
 /// A shorter stretch between two faults is not judged by itself, in seconds.
 const SHORTEST: f64 = 8.0;
@@ -146,4 +153,18 @@ fn rate(emitter: &EmitterLedger, from_ms: f64, to_ms: f64) -> Option<(f64, f64)>
     let per_second = |spans: u64| spans as f64 / (last - first) * 1e3;
     let sent = whole.iter().map(|second| second.emitted.count()).sum();
     Some((per_second(sent), per_second(whole.iter().map(|second| second.acknowledged).sum())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::widened;
+
+    #[test]
+    fn a_fault_that_is_over_at_once_is_seen_with_what_is_around_it() {
+        assert_eq!(widened(20.0, 21.0, 0.0, 60.0), (18.0, 23.0));
+        assert_eq!(widened(20.0, 30.0, 0.0, 60.0), (20.0, 30.0));
+        assert_eq!(widened(0.5, 1.0, 0.0, 60.0), (0.0, 5.0));
+        assert_eq!(widened(59.0, 60.0, 0.0, 60.0), (55.0, 60.0));
+        assert_eq!(widened(1.0, 2.0, 0.0, 3.0), (0.0, 3.0), "never more than there was");
+    }
 }

@@ -94,6 +94,10 @@ impl Written {
         let tree = tree.ok_or_else(|| page.invalid(0, "this is not YAML", None))?;
         let declared = Declared { page, parameters: &head.parameters, tree: &tree };
         declared.check(&references)?;
+        if let Some((at, name)) = text::spaced(page.text(), |name| head.parameters.contains_key(name)) {
+            let help = format!("write `${{{name}}}`");
+            return Err(page.invalid(at, "there is a blank in the reference to a parameter", Some(help)));
+        }
         let (of_parameters, of_fields) = sets.iter().partition(|(key, _)| head.parameters.contains_key(key));
         let values = declared.values(of_parameters)?;
         let replaced = declared.replaced(&references, &values)?;

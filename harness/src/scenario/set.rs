@@ -1,6 +1,7 @@
 //! A field that is set by its path, from the command line or by a control.
 
-use super::{Scenario, ScenarioError};
+use super::tree::Node;
+use super::{Scenario, ScenarioError, shape};
 use crate::yaml::{nearest, told};
 use serde_json::Value;
 
@@ -36,6 +37,13 @@ pub(super) fn value(key: &str, text: &str) -> Result<Value, ScenarioError> {
 impl Scenario {
     /// With a field of another value, as it is written behind `--set`.
     pub(super) fn set(self, key: &str, text: &str) -> Result<Self, ScenarioError> {
+        if let Some(instead) = match key.split('.').next() {
+            Some("parameters") => Some("a parameter is set by its name: --set name=value"),
+            Some("control") => Some("a control is run with --control NAME"),
+            _ => None,
+        } {
+            return Err(Unset::of("this cannot be set", Some(instead.to_owned())).set(key, text));
+        }
         let parsed = value(key, text)?;
         let set = self.with(key, &parsed);
         let as_text = || self.with(key, &Value::String(text.to_owned()));
@@ -64,7 +72,11 @@ impl Scenario {
             load.remove("rate");
         }
         // By way of a text, since its errors say what would be allowed.
-        serde_saphyr::from_str(&root.to_string()).map_err(|error| {
+        let text = root.to_string();
+        if let Some(shape) = Node::read(&text).as_ref().and_then(shape::check) {
+            return Err(Unset::of(shape.message, Some(shape.help)));
+        }
+        serde_saphyr::from_str(&text).map_err(|error| {
             let (message, help) = told(&error);
             Unset { message, help: help.or_else(|| near.map(|near| format!("did you mean `{near}`?"))) }
         })

@@ -96,6 +96,8 @@ fn a_set_that_does_not_fit_is_named_as_it_was_written() {
         ("steps.0.drian.hold", "1s", ["only one of these", "did you mean `drain`?"]),
         ("name.x", "1", ["there is no `x` here: this is \"small\"", ""]),
         ("stedy", "1s", ["there is no field `stedy`", "did you mean `steady`?"]),
+        ("steps", "[drain, {hold: 60s}]", ["`drain` has no fields", "`drain: {}`"]),
+        ("parameters.x.default", "1", ["cannot be set", "--set name=value"]),
         ("name", "a b", ["--set name=a b: test.yaml:1:7: \"a b\" is no name", ""]),
     ] {
         let said = refusal(text, &[("load.gzip", "true"), (key, value), ("load.checksum", "true")]);

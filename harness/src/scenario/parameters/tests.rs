@@ -91,6 +91,10 @@ fn a_parameter_that_is_nowhere_is_named_with_its_place() {
         "name: x\nparameters: {rate: §5/s}\nload: {rate: \"${rate}\"}\n",
         &["has no fields", "`rate: {default: 5/s}`"],
     );
+    refused(
+        "name: x\nparameters: {rate: {default: 5/s}}\nload: {rate: \"§${ rate }\"}\n",
+        &["a blank", "`${rate}`"],
+    );
     refused("name: x\nparameters: {a: {§about: b}}\nabout: ${a}", &["`default` is missing"]);
 }
 

@@ -29,6 +29,15 @@ pub(super) fn references(text: &str) -> Vec<Reference<'_>> {
     found.collect()
 }
 
+/// The first `${ name }` of something that is known: with blanks in it, it is no reference.
+pub(super) fn spaced(text: &str, known: impl Fn(&str) -> bool) -> Option<(usize, &str)> {
+    text.match_indices("${").find_map(|(start, _)| {
+        let (inner, _) = text[start + 2..].split_once('}')?;
+        let name = inner.trim();
+        (name != inner && known(name)).then_some((start, name))
+    })
+}
+
 /// The text with something of the same length in place of each reference: YAML also where `{` and `}` are not.
 pub(super) fn masked(text: &str, references: &[Reference<'_>]) -> String {
     let mut masked = text.to_owned();
