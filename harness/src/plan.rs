@@ -1,6 +1,7 @@
 //! What a run would do, to which objects, for how long, and what it needs for that: said beforehand, and changing
 //! nothing. What a run may touch is what its plan named.
 
+mod blind;
 mod budget;
 mod drains;
 mod extent;

@@ -41,11 +41,17 @@ async fn until(client: &Client, deadline: Instant) -> Result<Option<String>, kub
     let nodes: Api<Node> = Api::all(client.clone());
     for node in nodes.list(&ListParams::default()).await? {
         let name = node.name_any();
-        let ready = await_condition(nodes.clone(), &name, |node: Option<&Node>| node.is_some_and(is_ready));
-        match timeout_at(deadline, ready).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Ok(Some(format!("node {name}: {error}"))),
-            Err(_) => return Ok(Some(format!("node {name} is not ready"))),
+        let is_there = |node: Option<&Node>| node.is_some_and(is_ready);
+        let mut last = "it is not ready".to_owned();
+        let ready = async {
+            // A young API server may well end a watch.
+            while let Err(error) = await_condition(nodes.clone(), &name, is_there).await {
+                last = error.to_string();
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        if timeout_at(deadline, ready).await.is_err() {
+            return Ok(Some(format!("node {name}: {last}")));
         }
     }
     let daemons: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
@@ -90,19 +96,17 @@ async fn words(client: &Client) -> Vec<String> {
 /// What to do, by what the kernel allows (`limit`, as read) and what was said.
 fn help(limit: Option<String>, words: &[String]) -> String {
     let limit = limit.and_then(|limit| limit.trim().parse::<u32>().ok());
-    let few = limit.filter(|limit| {
-        *limit < INOTIFY_INSTANCES || words.iter().any(|line| line.contains("too many open files"))
-    });
-    few.map_or_else(
-        || "remove it, and other clusters on this machine (kind get clusters), and run it again".to_owned(),
-        |limit| {
-            format!(
-                "the kernel allows {limit} inotify instances (fs.inotify.max_user_instances), for all clusters on this \
-                 machine together: remove those that nobody needs (kind get clusters; kind delete cluster --name …), or \
-                 allow more, as root: sysctl fs.inotify.max_user_instances={}",
-                INOTIFY_INSTANCES.max(limit * 2)
-            )
-        },
+    let out = words.iter().any(|line| line.contains("too many open files"));
+    let Some(limit) = limit.filter(|limit| out || *limit < INOTIFY_INSTANCES) else {
+        return "remove it, and other clusters on this machine (kind get clusters), and run it again"
+            .to_owned();
+    };
+    let sure = if out { "" } else { "it may be that " };
+    format!(
+        "{sure}the kernel allows too few inotify instances: {limit} (fs.inotify.max_user_instances), for all clusters on \
+         this machine together; remove those that nobody needs (kind get clusters; kind delete cluster --name …), or \
+         allow more, as root: sysctl fs.inotify.max_user_instances={}",
+        INOTIFY_INSTANCES.max(limit.saturating_mul(2))
     )
 }
 

@@ -63,7 +63,9 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
     }
     findings.extend(out_of_bounds(record, &there, &ready));
     findings.extend(flapping(&there, story.faults.len()));
-    let steady_pressure = there.first().and_then(|(_, hpa)| hpa.pressure());
+    // Before the first spike, and behind the last one: what is read first may still be of the gateways' start.
+    let ends = [there.first(), there.last()].into_iter().flatten();
+    let steady_pressure = ends.filter_map(|(_, hpa)| hpa.pressure()).min_by(f64::total_cmp);
     let evidence = json!({
         "metrics": there.last().map(|(_, hpa)| &hpa.metrics),
         "bounds": there.last().map(|(_, hpa)| [hpa.min, hpa.max]),

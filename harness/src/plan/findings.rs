@@ -1,5 +1,6 @@
 //! What a plan comes to: what it cannot be carried out for, and what somebody should know before.
 
+use super::blind;
 use super::budget::{self, HeadRoom};
 use super::drains::NodePlan;
 use super::extent::Between;
@@ -116,6 +117,7 @@ impl Draft<'_> {
                          ledger away";
             found.push(sinks.to_owned());
         }
+        found.extend(blind::warnings(&self.ground.made.tier));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {

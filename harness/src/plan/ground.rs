@@ -28,7 +28,7 @@ pub(super) struct Ground<'a> {
     /// Whether gateways must be on different nodes, as far as there are nodes.
     pub(super) spread: bool,
     hpa: bool,
-    made: &'a Made,
+    pub(super) made: &'a Made,
 }
 
 impl<'a> Ground<'a> {

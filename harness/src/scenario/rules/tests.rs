@@ -31,6 +31,10 @@ fn a_version_that_changes_nothing_or_is_none() {
     let there = "{upgrade: {what: gateways, to: 0.160.0}}";
     steps(&format!("{there}, {{upgrade: {{what: gateways, to: §0.160.0}}}}"), &["of 0.160.0 by then"]);
     steps("{repeat: {times: 2, steps: [{upgrade: {what: agents, to: §0.160.0}}]}}", &["of 0.160.0 by then"]);
+    let rolled = Step::upgrade(Part::Agents, "0.160.0");
+    let deep = (0..40).fold(rolled, |inner, _| Step::repeat(2, vec![inner]));
+    let problem = Scenario::new("x").step(deep).problem().unwrap();
+    assert!(problem.message.contains("by then"), "and that at once: {problem}");
     let back = format!("{there}, {{upgrade: {{what: gateways, to: 0.161.0}}}}");
     let text = format!("name: x\nsteps: [{{repeat: {{times: 3, steps: [{back}]}}}}]");
     assert_eq!(Scenario::parse(Path::new("x"), &text).unwrap().problem(), None);

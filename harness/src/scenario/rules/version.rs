@@ -10,7 +10,7 @@ const LONGEST: usize = 128;
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let collector = scenario.tier.collector.as_str();
     tag(collector, &Place::of("tier.collector"))?;
-    let mut now = Versions { gateways: collector, agents: collector };
+    let mut now = Versions { gateways: collector, agents: collector, again: false };
     now.each(&scenario.steps, &Place::of("steps"))
 }
 
@@ -25,6 +25,8 @@ fn tag(version: &str, at: &Place) -> Result<(), Problem> {
 struct Versions<'a> {
     gateways: &'a str,
     agents: &'a str,
+    /// A later round of a `repeat`: what is repeated in it was tried round by round in the first one.
+    again: bool,
 }
 
 impl<'a> Versions<'a> {
@@ -39,8 +41,14 @@ impl<'a> Versions<'a> {
             Step::Repeat(repeat) => {
                 let at = &at.then("steps");
                 self.each(&repeat.steps, at)?;
+                if repeat.times == 1 || self.again {
+                    return Ok(());
+                }
                 // What a round leaves is what the next one finds.
-                if repeat.times > 1 { self.each(&repeat.steps, at) } else { Ok(()) }
+                self.again = true;
+                let tried = self.each(&repeat.steps, at);
+                self.again = false;
+                tried
             }
             Step::ForEach(each) => self.each(&each.steps, &at.then("steps")),
             _ => self.each(step.inner(), at),
