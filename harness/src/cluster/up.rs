@@ -76,14 +76,14 @@ fn is_ready(node: &Node) -> bool {
 /// The last words of the system's containers that had to be started again.
 async fn words(client: &Client) -> Vec<String> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let params = LogParams { tail_lines: Some(1), previous: true, ..LogParams::default() };
     let mut words = Vec::new();
     for pod in pods.list(&ListParams::default()).await.into_iter().flatten() {
         let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
         for status in
             statuses.into_iter().flatten().filter(|status| status.restart_count > 0 && !status.ready)
         {
-            let params = LogParams { container: Some(status.name.clone()), ..params.clone() };
+            let container = Some(status.name.clone());
+            let params = LogParams { container, tail_lines: Some(1), previous: true, ..LogParams::default() };
             // Who is down may have no log any more.
             if let Ok(log) = pods.logs(&pod.name_any(), &params).await {
                 words.push(format!("{}, last words: {}", pod.name_any(), log.trim()));

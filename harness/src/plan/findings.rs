@@ -117,7 +117,7 @@ impl Draft<'_> {
                          ledger away";
             found.push(sinks.to_owned());
         }
-        found.extend(blind::warnings(&self.ground.made.tier));
+        found.extend(blind::warnings(&self.ground.parts));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {

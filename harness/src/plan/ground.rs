@@ -28,7 +28,7 @@ pub(super) struct Ground<'a> {
     /// Whether gateways must be on different nodes, as far as there are nodes.
     pub(super) spread: bool,
     hpa: bool,
-    pub(super) made: &'a Made,
+    made: &'a Made,
 }
 
 impl<'a> Ground<'a> {

@@ -86,6 +86,22 @@ impl<'a> Parts<'a> {
         self.gateway?.spec.as_ref()?.template.spec.as_ref()
     }
 
+    /// The agents' pods, as they would be made.
+    pub(super) fn agent_pod(&self) -> Option<&'a PodSpec> {
+        self.agent?.spec.as_ref()?.template.spec.as_ref()
+    }
+
+    pub(super) fn service(&self, name: &str) -> Option<&'a Service> {
+        self.services().find(|service| service.name_any() == name)
+    }
+
+    fn services(&self) -> impl Iterator<Item = &'a Service> {
+        self.objects.iter().filter_map(|object| match object {
+            Manifest::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
     fn gateway_labels(&self) -> BTreeMap<String, String> {
         let template = self.gateway.and_then(|gateway| Some(&gateway.spec.as_ref()?.template));
         template.and_then(|template| template.metadata.as_ref()?.labels.clone()).unwrap_or_default()
@@ -151,10 +167,7 @@ impl<'a> Parts<'a> {
             let all = selector.iter().all(|(key, value)| labels.get(key) == Some(value));
             (all && spec.cluster_ip.as_deref() == Some("None")).then(|| service.name_any())
         };
-        let name = self.objects.iter().find_map(|object| match object {
-            Manifest::Service(service) => selects(service),
-            _ => None,
-        })?;
+        let name = self.services().find_map(selects)?;
         let agents = self.agents()?;
         let endpoint = agents["exporters"]["otlp_grpc"]["endpoint"].as_str().unwrap_or("?").to_owned();
         Some(format!("{name}; the agents send to {endpoint}"))
@@ -207,7 +220,7 @@ impl<'a> Parts<'a> {
         let agents = self.agents()?;
         let storage = agents["exporters"]["otlp_grpc"]["sending_queue"]["storage"].as_str()?;
         let directory = agents["extensions"][storage]["directory"].as_str()?;
-        let pod = self.agent?.spec.as_ref()?.template.spec.as_ref()?;
+        let pod = self.agent_pod()?;
         let mounts = pod.containers.iter().flat_map(|container| container.volume_mounts.iter().flatten());
         let mount = mounts.into_iter().find(|mount| directory.starts_with(mount.mount_path.as_str()))?;
         let volume = pod.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
@@ -215,7 +228,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The agents' configuration.
-    fn agents(&self) -> Option<Value> {
+    pub(super) fn agents(&self) -> Option<Value> {
         let text = self.objects.iter().find_map(|object| match object {
             Manifest::ConfigMap(map) if map.name_any() == "agent" => map.data.as_ref()?.get("config.yaml"),
             _ => None,
