@@ -15,6 +15,7 @@ mod queues;
 mod rollout;
 mod steady_state;
 mod story;
+mod traces;
 mod unexpected;
 mod usage;
 
@@ -100,10 +101,11 @@ pub struct Judgement {
 /// Judges a run by its record.
 pub fn judge(record: &Record) -> Judgement {
     let story = Story::of(record);
-    let account = Account::of(&record.emitters, &record.sinks);
+    let mut account = Account::of(&record.emitters, &record.sinks);
+    let traces = traces::of(record, &story, &mut account);
     let checks = vec![
         steady_state::check(&story),
-        loss::check(record, &story, &account),
+        loss::check(record, &story, &account, traces.as_ref()),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
         intake::check(record),

@@ -17,6 +17,7 @@ mod read;
 pub use read::Record;
 
 use crate::clock::Clock;
+use crate::sampling::Sampling;
 use crate::scenario::StepPath;
 use crate::world::{Kind, Object};
 use serde::{Deserialize, Serialize};
@@ -334,6 +335,9 @@ pub struct Environment {
     pub pdb_minimum: u32,
     /// The longest pause that an agent may make before it tries again, in seconds.
     pub worst_retry_pause: f64,
+    /// How the tier samples; none if it keeps everything, and at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// By how many milliseconds each node's clock is ahead of this machine's.
     pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
 }

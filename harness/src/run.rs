@@ -14,15 +14,17 @@ use crate::deploy::{DeployError, Deployment, TierFacts};
 use crate::fault::Stage;
 use crate::journal::{Current, Journal, JournalError};
 use crate::judge::{Judgement, Verdict, judge};
-use crate::load::{self, LinkError, LoadStatus, Probes};
+use crate::load::{LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
 use crate::plan::{LookError, Scope};
 use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
 use crate::report::{self, Progress};
 use crate::restore::Undo;
+use crate::sampling::{Demand, Sampling};
 use crate::scenario::{Rate, Scenario, Share, StepPath};
 use crate::settle::{Settling, Sight};
 use crate::world::World;
+use spanproof_ledger::Identity;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,6 +110,7 @@ pub async fn run(
     let clock = Clock::start();
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
+    let sampling = crate::deploy::sampling(&options.manifests, &scenario.tier)?;
     let name = match &scenario.control {
         Some(control) => format!("{}-{control}", scenario.name),
         None => scenario.name.clone(),
@@ -134,6 +137,7 @@ pub async fn run(
         deployment: &deployment,
         id,
         short,
+        sampling,
     };
     // Nothing has been made yet, so nothing is to be removed.
     let plan = Box::pin(going.plan()).await.inspect_err(|error| {
@@ -180,6 +184,7 @@ struct Run<'a> {
     deployment: &'a Deployment,
     id: u64,
     short: String,
+    sampling: Option<Sampling>,
 }
 
 impl Run<'_> {
@@ -228,6 +233,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What has to arrive of this run.
+    fn demand(&self) -> Demand {
+        let load = &self.scenario.load;
+        let identity = Identity::new(self.id, load.spans_per_trace, load.streams_per_trace);
+        Demand::new(identity, self.sampling.clone())
+    }
+
     fn stage(
         &self,
         probes: &Probes,
@@ -253,6 +265,7 @@ impl Run<'_> {
             rate: self.scenario.load.constant(),
             share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
             usual_queue: steady.usual_queue,
+            demand: self.demand(),
             cancel: self.cancel.clone(),
             // Where no step is taken yet, and what is done is done for all of them.
             step: StepPath::top(1),
@@ -297,15 +310,16 @@ impl Run<'_> {
 
     async fn settle(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
         let wanted = self.scenario.settle;
-        let mut settling =
-            Settling::new(wanted.tail.duration(), facts.worst_retry_pause, wanted.deadline.duration());
+        let demand = self.demand();
+        let pause = facts.worst_retry_pause.saturating_add(demand.decision_wait());
+        let mut settling = Settling::new(wanted.tail.duration(), pause, wanted.deadline.duration());
         let acknowledged = probes.acknowledged().await?;
-        let worst_retry_pause = facts.worst_retry_pause.as_secs_f64();
+        let worst_retry_pause = pause.as_secs_f64();
         let began = Instant::now();
         let mut said = false;
         let (end, outstanding) = loop {
             let delivered = probes.delivered().await.ok();
-            let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
+            let outstanding = delivered.as_ref().map(|delivered| demand.not_yet(&acknowledged, delivered));
             let arrived = delivered
                 .map_or(0, |delivered| delivered.values().map(spanproof_ledger::RangeSet::count).sum());
             let queued = probes.seen_by_sinks().await.and_then(|seen| seen.queued(probes.emitters()));

@@ -1,6 +1,7 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
+use super::traces::{self, Traces};
 use super::{Check, Story, Verdict, emitters_untold, grouped, latency, rounded, sinks_untold};
 use crate::record::{Record, SettleEnd};
 use serde_json::{Value, json};
@@ -10,14 +11,25 @@ use std::collections::{BTreeMap, BTreeSet};
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
 const NAMED: usize = 10_000;
 
-pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
-    let lost = lost(record, story, account);
-    let evidence = evidence(record, story, account, &lost);
+pub(super) fn check(
+    record: &Record,
+    story: &Story,
+    account: &Account,
+    sampled: Option<&Traces<'_>>,
+) -> Option<Check> {
+    let lost = lost(record, story, account, sampled);
+    let mut evidence = evidence(record, story, account, &lost);
+    if let Some(sampled) = sampled {
+        evidence["sampling"] = sampled.evidence();
+    }
     let counts = account.counts;
-    let (verdict, reason) = match assumption_broken(record, story, account) {
-        Some(reason) => (Verdict::Inconclusive, reason),
-        None if counts.lost > 0 => (Verdict::Fail, reason(record, story, account, &lost)),
-        None => (
+    let untold = traces::untold(record).map(str::to_owned);
+    let (verdict, reason) = match (assumption_broken(record, story, account).or(untold), sampled) {
+        (Some(reason), _) => (Verdict::Inconclusive, reason),
+        // What a loss is follows from what the tier keeps.
+        (None, Some(sampled)) => sampled.judge(counts, || reason(record, story, account, &lost)),
+        (None, None) if counts.lost > 0 => (Verdict::Fail, reason(record, story, account, &lost)),
+        (None, None) => (
             Verdict::Pass,
             format!(
                 "all {} acknowledged spans were delivered ({} more than once)",
@@ -64,6 +76,8 @@ struct Lost {
     sent: Option<f64>,
     /// The gRPC code that the backend refused it with, or what stands in its place; none if it vanished.
     refused: Option<u8>,
+    /// Where in a tier that samples it vanished, as far as that is known.
+    sampler: Option<String>,
 }
 
 impl Lost {
@@ -72,7 +86,10 @@ impl Lost {
             Some(PARTIAL) => "refused by the backend (partial success)".to_owned(),
             Some(UNANSWERED) => "never answered by the backend".to_owned(),
             Some(code) => format!("refused by the backend ({:?})", tonic::Code::from_i32(code.into())),
-            None => "vanished between agent and backend".to_owned(),
+            None => {
+                let unknown = || "vanished between agent and backend".to_owned();
+                self.sampler.clone().unwrap_or_else(unknown)
+            }
         }
     }
 
@@ -82,7 +99,7 @@ impl Lost {
 }
 
 /// Every lost range, in order.
-fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
+fn lost(record: &Record, story: &Story, account: &Account, sampled: Option<&Traces<'_>>) -> Vec<Lost> {
     let mut all = Vec::new();
     for (stream, account) in &account.streams {
         let mut vanished = account.lost.clone();
@@ -90,16 +107,22 @@ fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
         for (code, refused) in &account.refused {
             let here = vanished.intersection(refused);
             vanished = vanished.difference(refused);
-            hops.push((Some(*code), here));
+            hops.push((Some(*code), false, here));
         }
-        hops.push((None, vanished));
+        let in_part = sampled.map(|sampled| sampled.in_part(*stream)).unwrap_or_default();
+        hops.push((None, true, vanished.intersection(&in_part)));
+        hops.push((None, false, vanished.difference(&in_part)));
         let emitter = record.emitters.iter().find(|emitter| emitter.stream() == *stream);
-        for (refused, ranges) in hops {
+        for (refused, in_part, ranges) in hops {
             for range in ranges.iter() {
                 let parts = emitter
                     .map_or_else(|| vec![(range, None)], |emitter| by_step(record, story, emitter, range));
                 let parts = parts.into_iter();
-                all.extend(parts.map(|(range, sent)| Lost { stream: *stream, range, sent, refused }));
+                let hop = |sent| sampled.filter(|_| refused.is_none())?.hop(sent, in_part);
+                all.extend(parts.map(|(range, sent)| {
+                    let sampler = hop(sent);
+                    Lost { stream: *stream, range, sent, refused, sampler }
+                }));
             }
         }
     }

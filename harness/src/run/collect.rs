@@ -46,6 +46,7 @@ pub(super) async fn environment(
         sink_node: probes.sink_node().await?,
         pdb_minimum: facts.pdb_minimum,
         worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
+        sampling: run.sampling.clone(),
         clock_offsets_ms: probes.clock_offsets().await?,
     })
 }

@@ -208,15 +208,22 @@ async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + 
 }
 
 /// A metric's sum over its label sets, in Prometheus' text format, under its name or the name with
-/// `_total`; none if it is not there.
+/// `_total`; none if it is not there. `name{label="value"}` is the sum over those with that label.
 pub fn total(text: &str, name: &str) -> Option<f64> {
+    let (name, label) = match name.split_once('{') {
+        Some((name, label)) => (name, Some(label.trim_end_matches('}'))),
+        None => (name, None),
+    };
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         let rest = rest.strip_prefix("_total").unwrap_or(rest);
-        let value = match rest.strip_prefix('{') {
-            Some(labels) => labels.rsplit_once('}')?.1,
-            None => rest.strip_prefix(' ')?,
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(labels) => labels.rsplit_once('}')?,
+            None => ("", rest.strip_prefix(' ')?),
         };
+        if label.is_some_and(|label| !labels.split(',').any(|one| one == label)) {
+            return None;
+        }
         value.split_whitespace().next()?.parse::<f64>().ok()
     });
     values.reduce(|a, b| a + b)
@@ -240,6 +247,8 @@ mod tests {
         assert_eq!(total(TEXT, "otelcol_process_uptime"), Some(1_500.0));
         assert_eq!(total(TEXT, "otelcol_exporter_sent"), None);
         assert_eq!(total(TEXT, "otelcol_exporter_queue_capacity"), None);
+        assert_eq!(total(TEXT, "otelcol_exporter_queue_size{data_type=\"traces\"}"), Some(12.0));
+        assert_eq!(total(TEXT, "otelcol_exporter_queue_size{data_type=\"trace\"}"), None);
     }
 
     #[tokio::test]
