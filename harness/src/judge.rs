@@ -12,6 +12,7 @@ mod load;
 mod loss;
 mod pdb;
 mod queues;
+mod remains;
 mod rollout;
 mod steady_state;
 mod story;
@@ -103,9 +104,11 @@ pub fn judge(record: &Record) -> Judgement {
     let story = Story::of(record);
     let mut account = Account::of(&record.emitters, &record.sinks);
     let traces = traces::of(record, &story, &mut account);
+    let remains = remains::of(record, &story);
+    account.strand(remains.streams(record));
     let checks = vec![
         steady_state::check(&story),
-        loss::check(record, &story, &account, traces.as_ref()),
+        loss::check(record, &story, &account, &remains, traces.as_ref()),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
         intake::check(record),

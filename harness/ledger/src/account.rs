@@ -15,8 +15,11 @@ pub struct Counts {
     pub acknowledged: u64,
     /// Seen by a sink, once or more, and reserved by an emitter of this run.
     pub delivered: u64,
-    /// Acknowledged, never delivered.
+    /// Acknowledged, never delivered, and not stranded.
     pub lost: u64,
+    /// Acknowledged, not delivered, and perhaps kept on a disk or by a process that was not seen to end.
+    #[serde(default)]
+    pub stranded: u64,
     /// Of the lost, those that the backend had refused; the others vanished.
     pub lost_refused: u64,
     /// Delivered more than once.
@@ -49,6 +52,7 @@ impl AddAssign for Counts {
         self.acknowledged += other.acknowledged;
         self.delivered += other.delivered;
         self.lost += other.lost;
+        self.stranded += other.stranded;
         self.lost_refused += other.lost_refused;
         self.duplicated += other.duplicated;
         self.recovered += other.recovered;
@@ -64,8 +68,10 @@ impl AddAssign for Counts {
 /// What became of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamAccount {
-    /// Acknowledged and not delivered.
+    /// Acknowledged and not delivered, unless it is stranded.
     pub lost: RangeSet,
+    /// Acknowledged, not delivered, and perhaps still kept by somebody.
+    pub stranded: RangeSet,
     /// What a sink refused, by gRPC code; most of it was taken later.
     pub refused: BTreeMap<u8, RangeSet>,
     /// Delivered and never reserved.
@@ -101,6 +107,21 @@ impl Account {
         account.counts.unexpected += sinks.iter().map(|sink| sink.foreign() + sink.damaged()).sum::<u64>();
         account
     }
+
+    /// Of these streams nothing is lost for certain: what has not been delivered may still be kept by somebody.
+    pub fn strand(&mut self, streams: impl IntoIterator<Item = Stream>) {
+        for stream in streams {
+            let Some(account) = self.streams.get_mut(&stream) else { continue };
+            let lost = std::mem::take(&mut account.lost);
+            account.stranded.extend(&lost);
+            let (lost, refused) = (lost.count(), account.counts.lost_refused);
+            for counts in [&mut account.counts, &mut self.counts] {
+                counts.lost = counts.lost.saturating_sub(lost);
+                counts.lost_refused = counts.lost_refused.saturating_sub(refused);
+                counts.stranded += lost;
+            }
+        }
+    }
 }
 
 /// With one emitter and one sink, no set of theirs is copied: what is lost is all that is new.
@@ -129,6 +150,7 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
         acknowledged: acknowledged.count(),
         delivered,
         lost: lost.count(),
+        stranded: 0,
         lost_refused: lost.intersection_count(&RangeSet::union(refused.values())),
         duplicated: arrived.twice.count(),
         recovered: delivered - arrived.once.intersection_count(&acknowledged),
@@ -140,7 +162,7 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
         not_sampled: 0,
     };
     let unexpected = arrived.once.difference(&reserved);
-    StreamAccount { lost, refused, unexpected, counts }
+    StreamAccount { lost, stranded: RangeSet::new(), refused, unexpected, counts }
 }
 
 /// What came of a stream, wherever it came.

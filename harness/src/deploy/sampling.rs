@@ -81,13 +81,7 @@ fn kind(name: &str) -> &str {
 }
 
 fn waits(value: &Value) -> Result<Duration, String> {
-    match value {
-        Value::Null => Ok(DECISION_WAIT),
-        Value::String(text) => {
-            humantime::parse_duration(text).map_err(|_| format!("its decision_wait is {text:?}"))
-        }
-        other => Err(format!("its decision_wait is {other}")),
-    }
+    super::facts::duration(value, DECISION_WAIT).map_err(|why| format!("its decision_wait: {why}"))
 }
 
 fn percentage(value: &Value) -> Result<f64, String> {

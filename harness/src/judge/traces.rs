@@ -155,18 +155,18 @@ impl Traces<'_> {
         }
     }
 
-    /// The verdict, and why; `lost` says which acknowledged spans are missing, if some are.
-    pub(super) fn judge(&self, counts: Counts, lost: impl FnOnce() -> String) -> (Verdict, String) {
-        if counts.lost > 0 {
-            let partial = self.sampled.traces.partial();
-            let split = if partial > 0 {
-                format!("; {} traces came in part", grouped(partial))
-            } else {
-                String::new()
-            };
-            return (Verdict::Fail, lost() + &split);
+    /// The verdict where nothing that is known by name is missing, and why; none where everything is kept, for then it is
+    /// as with any other tier.
+    pub(super) fn judge(&self, counts: Counts) -> Option<(Verdict, String)> {
+        (self.sampling.keeps != Keeps::All).then(|| self.facts(counts).ladder())
+    }
+
+    /// What is to be said of traces that came in part, behind what else is said of a loss.
+    pub(super) fn split(&self) -> String {
+        match self.sampled.traces.partial() {
+            0 => String::new(),
+            partial => format!("; {} traces came in part", grouped(partial)),
         }
-        self.facts(counts).ladder()
     }
 
     fn facts(&self, counts: Counts) -> Facts<'_> {
@@ -363,7 +363,5 @@ mod tests {
             "3,263 of 13,000 traces came whole, 32,630 spans: each that its policy draws",
         );
         says(&Facts { kept: Some(0), came: 0, ..facts() }, Verdict::Inconclusive, "nothing was seen");
-        let all = Facts { share: 1.0, kept: Some(13_000), came: 13_000, spans: 130_000, ..facts() };
-        says(&all, Verdict::Pass, "all 130,000 acknowledged spans were delivered, in 13,000 whole traces");
     }
 }
