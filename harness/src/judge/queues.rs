@@ -28,7 +28,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         return None;
     }
     let Some(metrics) = record.metrics.as_ref().filter(|metrics| metrics.sealed()) else {
-        return inconclusive("the log of the Collectors' metrics is missing, or not sealed".to_owned());
+        return inconclusive(
+            "the log of the Collectors' metrics, metrics.log, is missing, or not sealed".to_owned(),
+        );
     };
     let (Some((start, _)), Some(settled)) = (story.load, story.settled_at) else {
         return inconclusive("there was no load, or the rest was not waited for".to_owned());
