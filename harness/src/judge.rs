@@ -4,6 +4,7 @@ mod availability;
 mod balance;
 mod control;
 mod faults;
+mod floor;
 mod gateways_moved;
 mod hpa;
 mod intake;

@@ -202,7 +202,7 @@ impl Run<'_> {
         ));
         let probes =
             self.unless_cancelled(Probes::connect(client, namespace, self.scenario.tier.sinks)).await??;
-        let environment = collect::environment(self, &probes, facts).await?;
+        let environment = collect::environment(self, &probes, &facts).await?;
         self.recorder.write_json("environment.json", &environment)?;
 
         let (status_sender, status) = watch::channel(LoadStatus::none());
@@ -223,7 +223,7 @@ impl Run<'_> {
         // Nothing else writes the ledgers from here on.
         snapshots.abort();
         let _ = snapshots.await;
-        self.finish(&probes, facts).await?;
+        self.finish(&probes, &facts).await?;
         showing.abort();
         Ok(())
     }
@@ -264,7 +264,7 @@ impl Run<'_> {
     }
 
     /// Ends the load, waits for the rest, seals, and fetches the ledgers.
-    async fn finish(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
+    async fn finish(&self, probes: &Probes, facts: &TierFacts) -> Result<(), RunError> {
         if self.cancel.is_cancelled() {
             self.recorder.event(Event::Interrupted)?;
             self.progress.say("interrupted: collecting what there is");
@@ -295,7 +295,7 @@ impl Run<'_> {
         self.recorder.event(Event::Note { message: problem.to_string() })
     }
 
-    async fn settle(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
+    async fn settle(&self, probes: &Probes, facts: &TierFacts) -> Result<(), RunError> {
         let wanted = self.scenario.settle;
         let mut settling =
             Settling::new(wanted.tail.duration(), facts.worst_retry_pause, wanted.deadline.duration());

@@ -2,14 +2,14 @@
 
 use super::{DeployError, HPA, Manifest, PDB};
 use crate::scenario::{Measure, Tier};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use crate::world::Demand;
 use std::time::Duration;
 
 /// What the harness has to know of the tier that it deployed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TierFacts {
-    /// The minimum of ready gateways that the PDB's manifest asks for, whether or not it is applied.
-    pub pdb_minimum: u32,
+    /// What the PDB's manifest asks for, whether or not it is applied; none if there is no manifest of one.
+    pub pdb: Option<Demand>,
     /// The longest pause that an agent may make between two tries.
     pub worst_retry_pause: Duration,
     /// The fewest replicas that the HPA's manifest allows; 0 if there is none.
@@ -22,14 +22,18 @@ impl TierFacts {
         let scaled = tier.has(Measure::Hpa) && self.hpa_minimum > 0;
         if scaled { self.hpa_minimum } else { usize::from(tier.gateways) }
     }
+
+    /// How many of them must be ready, by what the PDB's manifest asks for.
+    pub fn pdb_minimum(&self, tier: &Tier) -> u32 {
+        let scale = u32::try_from(self.gateways(tier)).unwrap_or(u32::MAX);
+        self.pdb.as_ref().map_or(0, |demand| demand.healthy(scale))
+    }
 }
 
 /// What the objects of a tier say of it.
 pub(super) fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
-    let minimum = objects.iter().find_map(|object| match object {
-        Manifest::PodDisruptionBudget(pdb) if object.called() == PDB => {
-            pdb.spec.as_ref()?.min_available.as_ref()
-        }
+    let pdb = objects.iter().find_map(|object| match object {
+        Manifest::PodDisruptionBudget(pdb) if object.called() == PDB => pdb.spec.as_ref().map(Demand::from),
         _ => None,
     });
     let replicas = objects.iter().find_map(|object| match object {
@@ -48,10 +52,7 @@ pub(super) fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError>
     let configuration = configuration
         .ok_or_else(|| DeployError::AgentConfiguration("there is no ConfigMap `agent`".to_owned()))?;
     Ok(TierFacts {
-        pdb_minimum: match minimum {
-            Some(IntOrString::Int(number)) => u32::try_from(*number).unwrap_or_default(),
-            _ => 0,
-        },
+        pdb,
         worst_retry_pause: worst_retry_pause(configuration)?,
         hpa_minimum: replicas.and_then(|replicas| usize::try_from(replicas).ok()).unwrap_or_default(),
     })
@@ -95,7 +96,7 @@ mod tests {
             &manifest::read(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests")).unwrap(),
         )
         .unwrap();
-        assert_eq!(facts.pdb_minimum, 1);
+        assert_eq!(facts.pdb_minimum(&Tier::default()), 1);
         assert_eq!(facts.worst_retry_pause, Duration::from_millis(15_000 + 7_500 + 30_000));
     }
 

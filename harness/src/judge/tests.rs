@@ -87,7 +87,7 @@ fn synced(kind: Kind, synced: bool) -> Event {
 
 fn eviction_of(index: usize, code: u16) -> Event {
     let (pod, uid, outcome) = (format!("gateway-{index}"), "0".to_owned(), String::new());
-    Event::Eviction { fault: 0, pod, uid, attempt: 1, outcome, code }
+    Event::Eviction { fault: 0, pod, uid, attempt: 1, outcome, code, asked: None }
 }
 
 fn eviction(code: u16) -> Event {

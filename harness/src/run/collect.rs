@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) async fn environment(
     run: &Run<'_>,
     probes: &Probes,
-    facts: TierFacts,
+    facts: &TierFacts,
 ) -> Result<Environment, RunError> {
     let client = run.cluster.client();
     let nodes: Api<Node> = Api::all(client.clone());
@@ -44,7 +44,8 @@ pub(super) async fn environment(
         nodes: nodes.iter().map(|node| format!("{} ({})", node.name_any(), role(node))).collect(),
         streams: probes.streams(),
         sink_node: probes.sink_node().await?,
-        pdb_minimum: facts.pdb_minimum,
+        pdb_minimum: facts.pdb_minimum(&run.scenario.tier),
+        pdb: facts.pdb.clone(),
         worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
         clock_offsets_ms: probes.clock_offsets().await?,
     })
