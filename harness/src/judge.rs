@@ -14,6 +14,7 @@ mod loss;
 mod pdb;
 mod queues;
 mod rollout;
+mod spread;
 mod steady_state;
 mod story;
 mod unexpected;
@@ -110,6 +111,7 @@ pub fn judge(record: &Record) -> Judgement {
         intake::check(record),
         availability::check(record, &story),
         pdb::check(record, &story),
+        spread::check(record, &story),
         gateways_moved::check(record, &story),
         rollout::check(record, &story),
         hpa::check(record, &story),

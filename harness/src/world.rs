@@ -2,9 +2,11 @@
 //! again when it is judged. No I/O.
 
 mod demand;
+mod placement;
 
 pub use demand::{Demand, selects};
 pub(crate) use demand::{nothing, written};
+pub use placement::{counts, selected, tolerated};
 
 use k8s_openapi::api::core::v1::{NodeSelector, Taint, Toleration, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

@@ -359,6 +359,12 @@ impl Story {
         })
     }
 
+    /// When all the objects of these kinds had been seen for the first time.
+    pub(super) fn first_seen(&self, kinds: &[Kind]) -> Option<f64> {
+        let ends = kinds.iter().map(|kind| self.gaps.get(kind)?.first().map(|(_, end)| *end));
+        ends.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
+    }
+
     /// An application's pods at each moment of a window, beginning with what they were at its start; none if
     /// nobody had looked before it.
     pub(super) fn pods_within(
