@@ -13,6 +13,7 @@
 //! `docs/run-folder.md` describes it for people.
 
 mod read;
+mod vouch;
 
 pub use read::Record;
 
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Version of the run folder's format.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Why a run folder cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,13 @@ pub enum Event {
         seed: u64,
         /// The beginning, Unix time in milliseconds.
         unix_ms: u64,
+    },
+    /// A file of the folder that the judge goes by was written: it must stay as it was.
+    File {
+        /// Its name.
+        name: String,
+        /// Of what is in it and of whose run it is: see [`Recorder::write_vouched`].
+        digest: String,
     },
     /// The emitters were told to begin.
     LoadStarted {
@@ -360,6 +368,8 @@ struct Timeline {
     next: u64,
     broken: bool,
     ended: bool,
+    /// How it began.
+    began: Option<Event>,
 }
 
 impl Recorder {
@@ -368,7 +378,8 @@ impl Recorder {
         let error = |source| RecordError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir.join("ledgers")).map_err(error)?;
         let timeline = OpenOptions::new().create_new(true).append(true).open(dir.join("timeline.jsonl"));
-        let timeline = Timeline { file: timeline.map_err(error)?, next: 0, broken: false, ended: false };
+        let timeline =
+            Timeline { file: timeline.map_err(error)?, next: 0, broken: false, ended: false, began: None };
         Ok(Self { dir: dir.to_owned(), clock, timeline: Arc::new(Mutex::new(timeline)) })
     }
 
@@ -392,6 +403,9 @@ impl Recorder {
             return Ok(()); // a task that had not heard yet that the run is over
         }
         timeline.ended = event == Event::Ended;
+        if matches!(event, Event::Began { .. }) {
+            timeline.began = Some(event.clone());
+        }
         let entry = Entry { n: timeline.next, t: (self.clock.now() * 1e3).round() / 1e3, event };
         timeline.next += 1;
         let mut line = serde_json::to_vec(&entry).map_err(content)?;
@@ -413,13 +427,30 @@ impl Recorder {
         written.map_err(|source| RecordError::Io { path, source })
     }
 
+    /// Writes a file of the folder, whole, and its digest into the timeline: one that is altered, or another run's, is
+    /// noticed. To be called behind [`Event::Began`].
+    pub fn write_vouched(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        self.write(name, bytes)?;
+        let began = self.timeline.lock().unwrap_or_else(PoisonError::into_inner).began.clone();
+        self.event(Event::File { name: name.to_owned(), digest: vouch::digest(began.as_ref(), bytes) })
+    }
+
+    /// Writes a file of the folder as JSON, and its digest into the timeline.
+    pub fn write_json_vouched(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
+        self.write_vouched(name, &self.json(name, value)?)
+    }
+
     /// Writes a file of the folder as JSON.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
+        self.write(name, &self.json(name, value)?)
+    }
+
+    fn json(&self, name: &str, value: &impl Serialize) -> Result<Vec<u8>, RecordError> {
         let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| RecordError::Content {
             path: self.dir.join(name),
             message: error.to_string(),
         })?;
         bytes.push(b'\n');
-        self.write(name, &bytes)
+        Ok(bytes)
     }
 }

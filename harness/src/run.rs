@@ -115,9 +115,9 @@ pub async fn run(
     let folder = options.out.join(format!("{name}-{short}"));
     let recorder = Recorder::create(&folder, clock)?;
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
-    recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
+    recorder.write_vouched("scenario.yaml", text.as_bytes())?;
     progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
 
     let journal = Journal::create(&folder, &short, cluster.place())?;
@@ -202,8 +202,13 @@ impl Run<'_> {
         ));
         let probes =
             self.unless_cancelled(Probes::connect(client, namespace, self.scenario.tier.sinks)).await??;
+<<<<<<< HEAD
         let environment = collect::environment(self, &probes, &facts).await?;
         self.recorder.write_json("environment.json", &environment)?;
+=======
+        let environment = collect::environment(self, &probes, facts).await?;
+        self.recorder.write_json_vouched("environment.json", &environment)?;
+>>>>>>> main
 
         let (status_sender, status) = watch::channel(LoadStatus::none());
         probes.start(self.scenario, self.id, self.options.seed).await?;

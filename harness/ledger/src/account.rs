@@ -37,18 +37,18 @@ pub struct Counts {
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        self.attempted += other.attempted;
-        self.acknowledged += other.acknowledged;
-        self.delivered += other.delivered;
-        self.lost += other.lost;
-        self.lost_refused += other.lost_refused;
-        self.duplicated += other.duplicated;
-        self.recovered += other.recovered;
-        self.unexpected += other.unexpected;
-        self.rejected += other.rejected;
-        self.unknown += other.unknown;
-        self.extra_copies += other.extra_copies;
-        self.duplicated_by_resend += other.duplicated_by_resend;
+        self.attempted = self.attempted.saturating_add(other.attempted);
+        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
+        self.delivered = self.delivered.saturating_add(other.delivered);
+        self.lost = self.lost.saturating_add(other.lost);
+        self.lost_refused = self.lost_refused.saturating_add(other.lost_refused);
+        self.duplicated = self.duplicated.saturating_add(other.duplicated);
+        self.recovered = self.recovered.saturating_add(other.recovered);
+        self.unexpected = self.unexpected.saturating_add(other.unexpected);
+        self.rejected = self.rejected.saturating_add(other.rejected);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.extra_copies = self.extra_copies.saturating_add(other.extra_copies);
+        self.duplicated_by_resend = self.duplicated_by_resend.saturating_add(other.duplicated_by_resend);
     }
 }
 
@@ -89,7 +89,10 @@ impl Account {
         for stream in account.streams.values() {
             account.counts += stream.counts;
         }
-        account.counts.unexpected += sinks.iter().map(|sink| sink.foreign() + sink.damaged()).sum::<u64>();
+        for sink in sinks {
+            let strange = sink.foreign().saturating_add(sink.damaged());
+            account.counts.unexpected = account.counts.unexpected.saturating_add(strange);
+        }
         account
     }
 }
@@ -147,7 +150,7 @@ impl<'a> Arrived<'a> {
         for sink in sinks {
             let here = sink.delivered(stream);
             if let Some(again) = sink.duplicates(stream) {
-                arrived.copies += again.copies;
+                arrived.copies = arrived.copies.saturating_add(again.copies);
                 arrived.twice.extend(&again.spans);
             }
             if arrived.once.is_empty() {
@@ -155,7 +158,7 @@ impl<'a> Arrived<'a> {
                 continue;
             }
             let both = arrived.once.intersection(here);
-            arrived.copies += both.count();
+            arrived.copies = arrived.copies.saturating_add(both.count());
             arrived.twice.extend(&both);
             arrived.once.to_mut().extend(here);
         }

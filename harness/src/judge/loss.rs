@@ -30,7 +30,7 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
 }
 
 fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Option<String> {
-    let untold = emitters_untold(record).or_else(|| sinks_untold(record).map(str::to_owned));
+    let untold = emitters_untold(record).or_else(|| sinks_untold(record));
     if untold.is_some() {
         return untold;
     }
@@ -120,7 +120,12 @@ fn by_step(
     let ends = seconds.iter().skip(1).map(|next| next.unix_ms).chain([u64::MAX]);
     let mut parts: Vec<(Range, Option<f64>)> = Vec::new();
     let mut next = range.start;
-    for (second, end) in seconds.iter().zip(ends) {
+    // They are in order: those before it have none of it.
+    let before = seconds.partition_point(|second| second.emitted.end <= range.start);
+    for (second, end) in seconds.iter().zip(ends).skip(before) {
+        if next >= range.end {
+            break;
+        }
         let here = second.emitted.intersection(Range::new(next, range.end));
         if here.is_empty() {
             continue;
@@ -132,12 +137,19 @@ fn by_step(
         let lasted = end.saturating_sub(second.unix_ms).min(1_000) as f64 / 1e3;
         let each = lasted / second.emitted.count() as f64;
         let sent = |seq: u64| began + (seq - second.emitted.start) as f64 * each;
-        for seq in here.start..here.end {
+        // What goes on changes where a step begins or ends, and nowhere else.
+        let turns = story.steps.iter().flat_map(|step| [Some(step.start), step.over]).flatten();
+        let turns = turns.map(|turn| first(here, |seq| sent(seq) >= turn));
+        let mut cuts: Vec<u64> = turns.filter(|cut| *cut < here.end).chain([here.start]).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let ends = cuts.iter().skip(1).copied().chain([here.end]);
+        for (start, end) in cuts.iter().copied().zip(ends) {
             match parts.last_mut() {
-                Some((last, Some(t))) if last.end == seq && same_steps(story, *t, sent(seq)) => {
-                    last.end += 1;
+                Some((last, Some(t))) if last.end == start && same_steps(story, *t, sent(start)) => {
+                    last.end = end;
                 }
-                _ => parts.push((Range::new(seq, seq + 1), Some(sent(seq)))),
+                _ => parts.push((Range::new(start, end), Some(sent(start)))),
             }
         }
         next = here.end;
@@ -146,6 +158,20 @@ fn by_step(
         parts.push((Range::new(next, range.end), None));
     }
     parts
+}
+
+/// The first number of a range for which something holds that holds for all behind it; its end if for none.
+fn first(range: Range, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut from, mut to) = (range.start, range.end);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if holds(middle) {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    from
 }
 
 fn same_steps(story: &Story, one: f64, other: f64) -> bool {

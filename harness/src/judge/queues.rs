@@ -13,7 +13,9 @@ const FRESH_MS: u64 = 5_000;
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let inconclusive = |reason: String| Some(Check::new("queues", Verdict::Inconclusive, reason, json!({})));
     let Some(metrics) = record.metrics.as_ref().filter(|metrics| metrics.sealed()) else {
-        return inconclusive("the log of the agents' metrics is missing, or not sealed".to_owned());
+        return inconclusive(
+            "the log of the agents' metrics, metrics.log, is missing, or not sealed".to_owned(),
+        );
     };
     let (Some((start, _)), Some(settled)) = (story.load, story.settled_at) else {
         return inconclusive("there was no load, or the rest was not waited for".to_owned());

@@ -1,7 +1,7 @@
 //! The timeline, told once for all checks: windows, faults, the objects' series, gaps.
 
 use super::Fault;
-use crate::record::{Event, Record, SettleEnd};
+use crate::record::{Entry, Event, Record, SettleEnd};
 use crate::scenario::{Answers, Backend, Step, StepPath, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Node, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
@@ -193,7 +193,10 @@ impl Story {
         for (kind, since) in blind {
             story.gaps.entry(kind).or_default().push((since, last));
         }
-        story.load = load_start.map(|start| (start, load_end.unwrap_or(last)));
+        // Nobody goes through windows without end.
+        let within = |end: &f64| (0.0..=record.longest()).contains(end);
+        let end = Some(load_end.unwrap_or(last)).filter(within);
+        story.load = load_start.filter(within).zip(end);
         story
     }
 
@@ -474,6 +477,11 @@ fn incomplete(record: &Record) -> Option<String> {
     let numbered = (0..).zip(&record.timeline);
     if let Some((wanted, _)) = numbered.into_iter().find(|(wanted, entry)| entry.n != *wanted) {
         return Some(format!("line {wanted} of the timeline is missing"));
+    }
+    let longest = record.longest();
+    let absurd = |entry: &&Entry| !(0.0..=longest).contains(&entry.t);
+    if let Some(entry) = record.timeline.iter().find(absurd) {
+        return Some(format!("line {} of the timeline is at {}s: no run lasts that long", entry.n, entry.t));
     }
     let ended = record.timeline.last().is_some_and(|entry| entry.event == Event::Ended);
     (!ended).then(|| "the timeline breaks off: the run did not come to its end".to_owned())

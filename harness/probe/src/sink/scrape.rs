@@ -53,6 +53,7 @@ impl Scraper {
     /// Opens the log, goes on with one that is there, and begins to ask.
     pub(super) fn open(
         path: &Path,
+        run_tag: u64,
         whom: &[control::Scrape],
         names: &[String],
     ) -> Result<Arc<Self>, ProbeError> {
@@ -74,6 +75,7 @@ impl Scraper {
             closed: false,
         };
         inner.write(&MetricsRecord::Opened { unix_ms: crate::unix_ms() });
+        inner.write(&MetricsRecord::Of { run_tag });
         for (id, name) in (0..).zip(names) {
             inner.write(&MetricsRecord::Metric { id, name: name.clone() });
         }
@@ -260,7 +262,7 @@ mod tests {
         let whom =
             control::Scrape { role: "agent".to_owned(), host: "127.0.0.1".to_owned(), port: port.into() };
         let names = [QUEUE_SIZE.to_owned(), "otelcol_exporter_send_failed_spans".to_owned()];
-        let scraper = Scraper::open(&path, &[whom], &names).unwrap();
+        let scraper = Scraper::open(&path, 7, &[whom], &names).unwrap();
         for _ in 0..100 {
             if !scraper.targets().is_empty() {
                 break;
