@@ -202,13 +202,8 @@ impl Run<'_> {
         ));
         let probes =
             self.unless_cancelled(Probes::connect(client, namespace, self.scenario.tier.sinks)).await??;
-<<<<<<< HEAD
         let environment = collect::environment(self, &probes, &facts).await?;
-        self.recorder.write_json("environment.json", &environment)?;
-=======
-        let environment = collect::environment(self, &probes, facts).await?;
         self.recorder.write_json_vouched("environment.json", &environment)?;
->>>>>>> main
 
         let (status_sender, status) = watch::channel(LoadStatus::none());
         probes.start(self.scenario, self.id, self.options.seed).await?;
