@@ -367,7 +367,9 @@ mod tests {
     #[test]
     fn a_pod_that_has_finished_is_no_longer_counted() {
         let mut world = World::default();
-        for (name, phase) in [("a", "Running"), ("b", "Failed"), ("c", "Succeeded"), ("d", ""), ("e", "Pending")] {
+        for (name, phase) in
+            [("a", "Running"), ("b", "Failed"), ("c", "Succeeded"), ("d", ""), ("e", "Pending")]
+        {
             let (app, phase) = ("gateway".to_owned(), phase.to_owned());
             world.see(name, Object::Pod(Pod { app, phase, ready: true, ..Pod::default() }));
         }

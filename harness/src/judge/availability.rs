@@ -56,7 +56,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         let why = why.map_or_else(String::new, |shared| format!("; {}", shared.said()));
         (
             Verdict::Fail,
-            format!("{fewest} ready gateways at {since:.1}s, {during}; the minimum is {minimum} ({asked}){why}"),
+            format!(
+                "{fewest} ready gateways at {since:.1}s, {during}; the minimum is {minimum} ({asked}){why}"
+            ),
         )
     } else if let (Some(limit), None) = (limit, gap) {
         (Verdict::Inconclusive, format!("no delivery is on record, so not whether one came every {limit}s"))
@@ -116,9 +118,9 @@ fn shared_nodes(story: &Story) -> Vec<Shared> {
         let is_ready = |name: &String| nodes.iter().any(|(other, node)| other == name && node.ready);
         let lost = before.iter().map(|(name, _)| name).filter(|name| was_ready(name) && !is_ready(name));
         gone.extend(lost.map(|name| {
-            let back = story.nodes[index..].iter().find(|(_, nodes)| {
-                nodes.iter().any(|(other, node)| other == name && node.ready)
-            });
+            let back = story.nodes[index..]
+                .iter()
+                .find(|(_, nodes)| nodes.iter().any(|(other, node)| other == name && node.ready));
             (*t, back.map_or(story.last, |(t, _)| *t), name, true)
         }));
     }

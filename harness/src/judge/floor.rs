@@ -91,7 +91,9 @@ pub(super) fn floor(
             Some(scale) => scale.saturating_add(beside),
             None if demand.follows_the_scale() => {
                 let says = demand.said();
-                return Err(format!("{name} asks for {says}, and how many gateways there should be is not known"));
+                return Err(format!(
+                    "{name} asks for {says}, and how many gateways there should be is not known"
+                ));
             }
             None => 0,
         };

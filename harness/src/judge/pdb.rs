@@ -56,8 +56,10 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         "took": granted.iter().map(Granted::evidence).collect::<Vec<_>>(),
     });
     let unguarded = guards.iter().position(|(_, guard)| !matches!(guard, Guard::Whole { .. }));
-    let uncounted = there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.expected == 0);
-    let toothless = there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.desired == 0);
+    let uncounted =
+        there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.expected == 0);
+    let toothless =
+        there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.desired == 0);
     let by_evictions = broken.map(Granted::said);
     let (verdict, reason) = if there.is_empty() {
         let none = "there is no PodDisruptionBudget".to_owned();
@@ -84,7 +86,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         (Verdict::Pass, format!("{}; {nothing}", said.collect::<Vec<_>>().join("; ")))
     } else {
         let granted = granted.len();
-        let minimum = minimum.map_or_else(String::new, |minimum| format!("; none left fewer than {minimum} ready"));
+        let minimum =
+            minimum.map_or_else(String::new, |minimum| format!("; none left fewer than {minimum} ready"));
         (Verdict::Pass, format!("{granted} evictions granted, {refused} refused{minimum}"))
     };
     Some(Check::new("pdb", verdict, reason, evidence))
@@ -202,7 +205,8 @@ impl Guard {
                 format!("{budget} does not cover {}: nothing refuses their eviction", few(without))
             }
             Self::Wide { budget, others, gateways, grants } => {
-                let lets = if grants >= gateways { "every gateway may go" } else { "they stand in for gateways" };
+                let lets =
+                    if grants >= gateways { "every gateway may go" } else { "they stand in for gateways" };
                 format!(
                     "{budget} also covers {}: with all {} healthy it grants {grants} evictions, and {lets}",
                     few(others),
@@ -318,7 +322,9 @@ impl Granted<'_> {
     fn said(&self) -> String {
         let Self { eviction, left, minimum, seen, .. } = self;
         let pod = &eviction.pod;
-        format!("the eviction of {pod} was granted and left {left} ready gateways at {seen:.1}s; the minimum is {minimum}")
+        format!(
+            "the eviction of {pod} was granted and left {left} ready gateways at {seen:.1}s; the minimum is {minimum}"
+        )
     }
 
     fn evidence(&self) -> Value {
@@ -341,17 +347,21 @@ fn granted<'a>(record: &Record, story: &Story, evictions: &[&'a EvictionStory]) 
         let tried = evictions[..index].iter().rev().find(|before| before.pod == eviction.pod).map(|it| it.t);
         let asked = eviction.asked.filter(|asked| *asked <= eviction.t);
         let asked = asked.unwrap_or_else(|| tried.unwrap_or(0.0).max(eviction.t - UNHEARD));
-        let mine = |pods: &[(String, Pod)]| pods.iter().find(|(name, _)| *name == eviction.pod).map(|(_, pod)| pod.clone());
+        let mine = |pods: &[(String, Pod)]| {
+            pods.iter().find(|(name, _)| *name == eviction.pod).map(|(_, pod)| pod.clone())
+        };
         let was = match at(gateways, asked).and_then(|pods| mine(pods)) {
             None => Was::Gone,
             Some(pod) if pod.terminating => Was::Leaving,
             Some(pod) if !pod.ready => Was::NotReady,
             Some(_) => Was::Ready,
         };
-        let evicted = |name: &String| *name == eviction.pod || all.iter().any(|before| before.eviction.pod == *name);
+        let evicted =
+            |name: &String| *name == eviction.pod || all.iter().any(|before| before.eviction.pod == *name);
         let heard = (asked - UNHEARD).max(0.0);
         let seen = within(gateways, heard, eviction.t).into_iter().flatten();
-        let left = seen.map(|(_, pods)| pods.iter().filter(|(name, pod)| pod.ready && !evicted(name)).count());
+        let left =
+            seen.map(|(_, pods)| pods.iter().filter(|(name, pod)| pod.ready && !evicted(name)).count());
         let left = left.max().unwrap_or_default();
         let expected = workload.and_then(|series| scale(series, heard, eviction.t));
         let pods = at(gateways, asked).map_or(&[][..], Vec::as_slice);

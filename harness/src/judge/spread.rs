@@ -42,6 +42,11 @@ pub(super) fn check(_record: &Record, story: &Story) -> Option<Check> {
     }
     let mut decisions = Vec::new();
     for (t, name, pod) in placed(gateways, first, end) {
+        // One that went again before anybody could have heard of it shared nothing.
+        let after = at(gateways, t + UNHEARD).into_iter().flatten();
+        if !after.into_iter().any(|(_, it)| it.uid == pod.uid && !it.terminating) {
+            continue;
+        }
         match Decision::of(story, t, t <= first, name, pod) {
             Some(decision) => decisions.push(decision),
             None => {
@@ -71,9 +76,14 @@ pub(super) fn check(_record: &Record, story: &Story) -> Option<Check> {
             String::new()
         } else {
             let shares = shares.join(", ");
-            format!("; at the end {shares}: nothing else could take them then, or others went, and Kubernetes moves none back")
+            format!(
+                "; at the end {shares}: nothing else could take them then, or others went, and Kubernetes moves none back"
+            )
         };
-        (Verdict::Pass, format!("{placed} gateways were placed, each on as empty a node as could take it{later}"))
+        (
+            Verdict::Pass,
+            format!("{placed} gateways were placed, each on as empty a node as could take it{later}"),
+        )
     };
     Some(Check::new("spread", verdict, reason, evidence))
 }
@@ -121,8 +131,7 @@ impl Decision {
         let look = Look::at(story, t, initial, placement)?;
         let implied = implied(pod);
         let written = placement.spread.iter().filter(|one| one.when_unsatisfiable == "DoNotSchedule");
-        let mut rules: Vec<Rule<'_>> =
-            written.map(|constraint| Rule { constraint, written: true }).collect();
+        let mut rules: Vec<Rule<'_>> = written.map(|constraint| Rule { constraint, written: true }).collect();
         // A preference is no rule, but that a gateway is to be on a node of its own is what any of them is for.
         if placement.spread.iter().all(|one| one.topology_key != HOSTNAME) {
             rules.push(Rule { constraint: &implied, written: false });
@@ -262,7 +271,8 @@ impl<'a> Look<'a> {
         let here = of(self.pods.first()?, own);
         let others: BTreeSet<&str> = self.open.iter().filter_map(|node| self.domain(node, key)).collect();
         let fullest = |domain: &str| self.pods.iter().map(|pods| of(pods, domain)).max().unwrap_or_default();
-        let others = others.into_iter().filter(|domain| *domain != own).map(|domain| (fullest(domain), domain));
+        let others =
+            others.into_iter().filter(|domain| *domain != own).map(|domain| (fullest(domain), domain));
         let (fewest, emptiest) = others.min()?;
         let counted_domains: BTreeSet<&str> =
             counted.iter().filter_map(|node| self.domain(node, key)).collect();
@@ -278,7 +288,10 @@ impl<'a> Look<'a> {
             } else {
                 format!("no constraint spreads them over {key}")
             };
-            format!("{name} was put on {}{beside}, though {emptiest} could take it and held {fewest}: {why}", pod.node)
+            format!(
+                "{name} was put on {}{beside}, though {emptiest} could take it and held {fewest}: {why}",
+                pod.node
+            )
         })
     }
 
@@ -303,10 +316,13 @@ impl<'a> Look<'a> {
         }
         let (beside, node) = (beside.join(" and "), &pod.node);
         if let Some(other) = self.open.iter().find(|other| *other != node) {
-            return Some(format!("all gateways are on {node} ({beside} and {name}), though {other} could take one"));
+            return Some(format!(
+                "all gateways are on {node} ({beside} and {name}), though {other} could take one"
+            ));
         }
         // Where their own selector leaves them one node in all, nothing can spread them.
-        let chosen = self.nodes.iter().filter(|(name, node)| self.placement.selects(name, node) == Some(true));
+        let chosen =
+            self.nodes.iter().filter(|(name, node)| self.placement.selects(name, node) == Some(true));
         let workers = chosen.filter(|(_, node)| {
             node.labels.as_ref().is_some_and(|labels| !labels.contains_key(CONTROL_PLANE))
         });

@@ -83,8 +83,7 @@ fn placement(spec: &v1::PodSpec) -> Placement {
     Placement {
         spread: spec.topology_spread_constraints.clone().unwrap_or_default(),
         node_selector: spec.node_selector.clone().unwrap_or_default(),
-        node_affinity: affinity
-            .and_then(|it| it.required_during_scheduling_ignored_during_execution.clone()),
+        node_affinity: affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.clone()),
         tolerations: spec.tolerations.clone().unwrap_or_default(),
     }
 }

@@ -5,7 +5,7 @@ use super::budget::{self, HeadRoom};
 use super::drains::NodePlan;
 use super::extent::Between;
 use super::ground::Ground;
-use super::known;
+use super::known::{self, Covering};
 use super::rights::RightPlan;
 use super::sight::Seen;
 use super::tier::TierPlan;
@@ -82,8 +82,15 @@ impl Draft<'_> {
         let number = self.ground.gateways.least;
         let demanded = budget::demand(pdb).healthy(number);
         if self.tier.evictions == Some(0) {
-            return Some(format!(
-                "the tier's PDB demands {demanded} of {number} gateways, so it grants no eviction: no drain can finish"
+            let covering =
+                Covering::of(&self.ground.parts, self.ground.made(), Some(self.ground.count_workers()));
+            return Some(covering.warning().map_or_else(
+                || {
+                    format!(
+                        "the tier's PDB demands {demanded} of {number} gateways, so it grants no eviction: no drain can finish"
+                    )
+                },
+                |warning| format!("{warning}: no drain can finish"),
             ));
         }
         let room = self.ground.room().unlimited().placed(number, self.together);

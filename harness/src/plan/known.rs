@@ -24,7 +24,13 @@ pub(super) fn known(scenario: &Scenario, made: &Made, workers: Option<u32>) -> V
         );
     }
     if scenario.tier.has(Measure::Hpa) {
-        found.extend(parts.autoscaler().and_then(|hpa| hpa.spec.as_ref()).iter().flat_map(|spec| metrics(spec, &parts)));
+        found.extend(
+            parts
+                .autoscaler()
+                .and_then(|hpa| hpa.spec.as_ref())
+                .iter()
+                .flat_map(|spec| metrics(spec, &parts)),
+        );
     }
     found
 }
@@ -82,7 +88,8 @@ impl Covering {
         let Some((name, demand)) = self.of_gateways.first() else {
             let names = self.budgets.join(", ");
             return Some(if self.budgets.is_empty() {
-                "the tier has no PDB: nothing refuses the eviction of its last gateway, and `pdb` fails".to_owned()
+                "the tier has no PDB: nothing refuses the eviction of its last gateway, and `pdb` fails"
+                    .to_owned()
             } else {
                 format!("PDB {names} covers no gateway: it guards nothing, and `pdb` fails")
             });
@@ -116,7 +123,10 @@ impl Covering {
         let nothing = demand.healthy(self.gateways) == 0;
         nothing.then(|| {
             let asks = demand.said();
-            format!("PDB {name} ({asks}) demands none of {} gateways: it guards nothing, and `pdb` fails", self.gateways)
+            format!(
+                "PDB {name} ({asks}) demands none of {} gateways: it guards nothing, and `pdb` fails",
+                self.gateways
+            )
         })
     }
 }
@@ -139,10 +149,13 @@ fn metrics(spec: &HorizontalPodAutoscalerSpec, parts: &Parts<'_>) -> Vec<String>
     let Some(pod) = parts.gateway_pod() else { return Vec::new() };
     let never = "so the tier is never steady, and the run is inconclusive";
     let found = spec.metrics.iter().flatten().filter_map(|metric| unreadable(metric, pod));
-    let mut found: Vec<String> = found.map(|why| format!("the HPA cannot read its metric: {why}: {never}")).collect();
+    let mut found: Vec<String> =
+        found.map(|why| format!("the HPA cannot read its metric: {why}: {never}")).collect();
     // Without any it is the processor's, at 80 %.
     if spec.metrics.as_ref().is_none_or(Vec::is_empty) {
-        found.extend(without_request(pod, "cpu").map(|why| format!("the HPA cannot read its metric: {why}: {never}")));
+        found.extend(
+            without_request(pod, "cpu").map(|why| format!("the HPA cannot read its metric: {why}: {never}")),
+        );
     }
     found
 }
@@ -214,20 +227,29 @@ mod tests {
             let one = json!({"key": "app.kubernetes.io/name", "operator": operator, "values": values});
             selector(json!({"matchLabels": null, "matchExpressions": [one]}))
         };
-        one(PDB, expression("Exists", json!([])), "grants 8 evictions when all 9 are healthy, of which 2 are gateways");
+        one(
+            PDB,
+            expression("Exists", json!([])),
+            "grants 8 evictions when all 9 are healthy, of which 2 are gateways",
+        );
         one(PDB, expression("In", json!(["gateway", "agent"])), "also covers DaemonSet/agent:");
         one(PDB, expression("NotIn", json!(["gateway"])), "covers no gateway");
         one(PDB, expression("DoesNotExist", json!([])), "covers no gateway");
         assert_eq!(warned(PDB, expression("In", json!(["gateway"]))), [""; 0]);
         assert_eq!(warned(PDB, json!({"spec": {"minAvailable": "50%"}})), [""; 0]);
         assert_eq!(warned(PDB, json!({"spec": {"minAvailable": null, "maxUnavailable": 1}})), [""; 0]);
-        one(PDB, json!({"spec": {"minAvailable": null, "maxUnavailable": "100%"}}), "demands none of 2 gateways");
+        one(
+            PDB,
+            json!({"spec": {"minAvailable": null, "maxUnavailable": "100%"}}),
+            "demands none of 2 gateways",
+        );
         one(PDB, json!({"spec": {"minAvailable": null}}), "neither minAvailable nor maxUnavailable");
     }
 
     #[test]
     fn a_metric_that_an_autoscaler_cannot_read_is_said_beforehand() {
-        let resources = json!([{"name": "collector", "resources": {"requests": {"cpu": null}, "limits": {"cpu": null}}}]);
+        let resources =
+            json!([{"name": "collector", "resources": {"requests": {"cpu": null}, "limits": {"cpu": null}}}]);
         let template = json!({"spec": {"template": {"spec": {"containers": resources}}}});
         one("Deployment/gateway", template, "container `collector` of the gateways asks for no cpu");
         // The API server takes the limit for the request.

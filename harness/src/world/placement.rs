@@ -9,12 +9,7 @@ use std::collections::BTreeMap;
 type Labels = BTreeMap<String, String>;
 
 /// Whether a pod's node selector and required affinity are met by a node.
-pub fn selected(
-    name: &str,
-    labels: &Labels,
-    selector: &Labels,
-    affinity: Option<&NodeSelector>,
-) -> bool {
+pub fn selected(name: &str, labels: &Labels, selector: &Labels, affinity: Option<&NodeSelector>) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         && affinity.is_none_or(|it| it.node_selector_terms.iter().any(|term| meets(name, labels, term)))
 }
@@ -80,6 +75,7 @@ impl Placement {
 /// in common (`matchLabelKeys`).
 pub fn counts(constraint: &TopologySpreadConstraint, own: &Labels, other: &Labels) -> bool {
     let keys = constraint.match_label_keys.iter().flatten();
-    let common = keys.into_iter().filter(|key| own.contains_key(*key)).all(|key| own.get(key) == other.get(key));
+    let common =
+        keys.into_iter().filter(|key| own.contains_key(*key)).all(|key| own.get(key) == other.get(key));
     common && constraint.label_selector.as_ref().is_some_and(|selector| selects(selector, other))
 }
