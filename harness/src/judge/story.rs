@@ -364,7 +364,8 @@ impl Story {
 
     /// When all the objects of these kinds had been seen for the first time.
     pub(super) fn first_seen(&self, kinds: &[Kind]) -> Option<f64> {
-        let ends = kinds.iter().map(|kind| self.gaps.get(kind)?.first().map(|(_, end)| *end));
+        let kinds = kinds.iter().chain([&Kind::ApiServer]);
+        let ends = kinds.map(|kind| self.gaps.get(kind)?.first().map(|(_, end)| *end));
         ends.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
     }
 
