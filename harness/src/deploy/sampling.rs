@@ -2,7 +2,7 @@
 
 use super::{DeployError, Manifest};
 use crate::sampling::{Draw, Keeps, Sampling};
-use crate::scenario::{Samples, Share, Tier};
+use crate::scenario::{Samples, Share, Span, Tier};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -159,7 +159,7 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
         (Some(share), None | Some(Err(_))) if share.fraction() >= 1.0 => Keeps::All,
         (Some(share), None | Some(Err(_))) => Keeps::Share(share.fraction()),
     };
-    let wait = said.decision_wait.map_or(decision_wait, |wait| wait.duration());
+    let wait = said.decision_wait.map_or(decision_wait, Span::duration);
     if wait < decision_wait {
         let wait = humantime::format_duration(wait);
         let configured = humantime::format_duration(decision_wait);
@@ -188,7 +188,6 @@ fn sampling_of(by: String, keeps: Keeps, decision_wait: Duration) -> Sampling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Span;
     use serde_json::json;
 
     fn tail(policies: Value) -> Value {

@@ -5,7 +5,7 @@ use super::{Story, Verdict, grouped, rounded};
 use crate::record::Record;
 use crate::sampling::{Keeps, Sampled, Sampling, bound};
 use serde_json::{Value, json};
-use spanproof_ledger::{Account, Counts, Identity, RangeSet, Stream, spans_of};
+use spanproof_ledger::{Account, Counts, EmitterLedger, Identity, RangeSet, Stream, spans_of};
 use std::collections::BTreeMap;
 
 /// The sampler's own counts.
@@ -88,7 +88,7 @@ pub(super) fn of<'a>(record: &'a Record, story: &Story, account: &mut Account) -
 /// What was acknowledged of a stream, and what arrived.
 fn sets(record: &Record, stream: Stream) -> (RangeSet, RangeSet) {
     let ours = record.emitters.iter().filter(|emitter| emitter.stream() == stream);
-    let taken = RangeSet::union(ours.map(|emitter| emitter.acknowledged()));
+    let taken = RangeSet::union(ours.map(EmitterLedger::acknowledged));
     let came = RangeSet::union(record.sinks.iter().map(|sink| sink.delivered(stream)));
     (taken.into_owned(), came.into_owned())
 }
