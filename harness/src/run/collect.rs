@@ -46,7 +46,9 @@ pub(super) async fn environment(
         sink_node: probes.sink_node().await?,
         pdb_minimum: facts.pdb_minimum(&run.scenario.tier),
         pdb: facts.pdb.clone(),
-        worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
+        worst_retry_pause: facts.worst_retry_pause().as_secs_f64(),
+        hops: facts.hops.clone(),
+        entry_of_its_node: facts.entry_of_its_node,
         clock_offsets_ms: probes.clock_offsets().await?,
     })
 }
