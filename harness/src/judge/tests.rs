@@ -1,5 +1,7 @@
 //! Each check on a record made by hand, healthy and with faults planted: exactly the verdict it must give.
 
+mod taken_down;
+
 use super::*;
 use crate::record::{Entry, Environment, Event, SettleEnd};
 use crate::scenario::{Scenario, StepPath};
