@@ -34,7 +34,10 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
     );
     let remembered = pauses(record).into_iter().filter(|(from, to)| from.is_finite() && to.is_finite());
-    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64());
+    // What waits for a sampler's decision is on its way.
+    let waits =
+        record.environment.sampling.as_ref().map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
+    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64() + waits);
     let shared = shared_nodes(story);
     let evidence = json!({
         "minimum": minimum,
