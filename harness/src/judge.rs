@@ -12,6 +12,7 @@ mod load;
 mod loss;
 mod pdb;
 mod queues;
+mod restarts;
 mod rollout;
 mod steady_state;
 mod story;

@@ -59,7 +59,9 @@ pub use latency::{Latency, LatencyError};
 pub use ledgers::{Ledgers, MergeError};
 pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};
-pub use sink::{Delivery, PARTIAL, PAUSE_MS, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED};
+pub use sink::{
+    Delivery, PARTIAL, PAUSE_MS, Restart, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED,
+};
 
 /// A stream's number: 1 to 65,535; 0 is no stream.
 pub type Stream = u16;

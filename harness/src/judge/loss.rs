@@ -1,7 +1,8 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
-use super::{Check, Story, Verdict, emitters_untold, grouped, latency, rounded, sinks_untold};
+use super::restarts::Restarts;
+use super::{Check, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold};
 use crate::record::{Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
@@ -12,12 +13,20 @@ const NAMED: usize = 10_000;
 
 pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
     let lost = lost(record, story, account);
-    let evidence = evidence(record, story, account, &lost);
+    let restarts = Restarts::of(record, story);
+    let mut evidence = evidence(record, story, account, &lost);
+    if !restarts.none() {
+        evidence["probes"] = restarts.evidence();
+    }
     let counts = account.counts;
-    let (verdict, reason) = match assumption_broken(record, story, account) {
-        Some(reason) => (Verdict::Inconclusive, reason),
-        None if counts.lost > 0 => (Verdict::Fail, reason(record, story, account, &lost)),
-        None => (
+    let doubt = restarts.doubt().filter(|_| may_have_come(record, story, &restarts, &lost));
+    let (verdict, mut reason) = match (assumption_broken(record, story, account), doubt) {
+        (Some(reason), _) => (Verdict::Inconclusive, reason),
+        (None, Some(doubt)) if counts.lost > 0 => {
+            (Verdict::Inconclusive, format!("{doubt}; {}", reason(record, story, account, &lost)))
+        }
+        (None, _) if counts.lost > 0 => (Verdict::Fail, reason(record, story, account, &lost)),
+        (None, _) => (
             Verdict::Pass,
             format!(
                 "all {} acknowledged spans were delivered ({} more than once)",
@@ -26,7 +35,26 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
             ),
         ),
     };
+    reason.push_str(&restarts.said());
     Some(Check::new("loss", verdict, reason, evidence))
+}
+
+/// Whether every lost range may have arrived while a sink's ledger lost what came: it was not sent only later, nor so long before
+/// that every queue was seen empty in between, and no agent was pausing any more.
+fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lost]) -> bool {
+    let pause = record.environment.worst_retry_pause;
+    let windows: Vec<(Option<f64>, f64)> =
+        restarts.lost.iter().map(|(from, to)| (queues::seen_empty(record, story, *from), *to)).collect();
+    lost.iter().all(|part| {
+        let emitter = record.emitters.iter().find(|emitter| emitter.stream() == part.stream);
+        let last = emitter.and_then(|emitter| emitter.emitted_at(part.range.end - 1));
+        let last = last.map(|unix_ms| record.moment(record.node_of(part.stream), unix_ms));
+        windows.iter().any(|(empty, to)| {
+            let later = last.is_some_and(|last| last >= *to);
+            let over = last.zip(*empty).is_some_and(|(last, empty)| last + 1.0 + pause < empty);
+            !later && !over
+        })
+    })
 }
 
 fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Option<String> {
