@@ -12,6 +12,7 @@ mod load;
 mod loss;
 mod pdb;
 mod queues;
+mod remains;
 mod restarts;
 mod rollout;
 mod steady_state;
@@ -101,10 +102,12 @@ pub struct Judgement {
 /// Judges a run by its record.
 pub fn judge(record: &Record) -> Judgement {
     let story = Story::of(record);
-    let account = Account::of(&record.emitters, &record.sinks);
+    let mut account = Account::of(&record.emitters, &record.sinks);
+    let remains = remains::of(record, &story);
+    account.strand(remains.streams(record));
     let checks = vec![
         steady_state::check(&story),
-        loss::check(record, &story, &account),
+        loss::check(record, &story, &account, &remains),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
         intake::check(record),

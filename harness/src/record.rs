@@ -12,9 +12,11 @@
 //!
 //! `docs/run-folder.md` describes it for people.
 
+mod hop;
 mod read;
 mod vouch;
 
+pub use hop::{Hop, Keeps, worst_pause_s};
 pub use read::Record;
 
 use crate::clock::Clock;
@@ -271,10 +273,30 @@ pub enum Event {
     Settled {
         /// How.
         end: SettleEnd,
-        /// The longest pause that an agent may make, in seconds.
+        /// The longest that a span may be on its way without a sign of life, in seconds.
         worst_retry_pause: f64,
         /// Acknowledged spans that had not arrived.
         outstanding: u64,
+        /// For how long nothing had arrived by then, in seconds; none if nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        still_s: Option<f64>,
+    },
+    /// What waiting left in doubt is decided: the tier is taken down, hop by hop from its entry.
+    TakeDown {
+        /// The doubt.
+        why: String,
+    },
+    /// A hop was taken down.
+    HopGone {
+        /// Which: `agent`, `gateway`.
+        hop: String,
+        /// Its Collectors.
+        pods: Vec<PodEnd>,
+        /// Spans that arrived meanwhile.
+        arrived: u64,
+        /// What went wrong, if anything did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
     },
     /// Something was awaited, and came about or did not.
     Awaited {
@@ -294,6 +316,17 @@ pub enum Event {
     },
 }
 
+/// A Collector that was taken down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodEnd {
+    /// Its pod.
+    pub pod: String,
+    /// The node that it was on.
+    pub node: String,
+    /// Whether it was seen to be gone.
+    pub gone: bool,
+}
+
 /// How waiting for the rest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -302,8 +335,12 @@ pub enum SettleEnd {
     Complete,
     /// Not all had, but every queue was empty and nothing had moved for longer than any pause.
     Quiet,
+    /// Not all had, and nothing had moved for longer than any pause, but a queue could not be read.
+    Unread,
     /// The deadline passed, and more may have been on its way.
     Deadline,
+    /// It was not left at that: the tier was taken down, and this is what had arrived then.
+    TakenDown,
     /// It was not waited for.
     Interrupted,
 }
@@ -340,8 +377,12 @@ pub struct Environment {
     pub sink_node: String,
     /// The minimum that the PDB's manifest asks for, whether or not the PDB is there.
     pub pdb_minimum: u32,
-    /// The longest pause that an agent may make before it tries again, in seconds.
+    /// The longest that a span may be on its way through the tier without a sign of life, in seconds.
     pub worst_retry_pause: f64,
+    /// The tier's hops, the entry first.
+    pub hops: Vec<Hop>,
+    /// Whether an agent has the spans of its own node's emitter and no others.
+    pub entry_of_its_node: bool,
     /// By how many milliseconds each node's clock is ahead of this machine's.
     pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
 }

@@ -15,8 +15,11 @@ pub struct Counts {
     pub acknowledged: u64,
     /// Seen by a sink, once or more, and reserved by an emitter of this run.
     pub delivered: u64,
-    /// Acknowledged, never delivered.
+    /// Acknowledged, never delivered, and not stranded.
     pub lost: u64,
+    /// Acknowledged, not delivered, and perhaps kept on a disk or by a process that was not seen to end.
+    #[serde(default)]
+    pub stranded: u64,
     /// Of the lost, those that the backend had refused; the others vanished.
     pub lost_refused: u64,
     /// Delivered more than once.
@@ -41,6 +44,7 @@ impl AddAssign for Counts {
         self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
         self.delivered = self.delivered.saturating_add(other.delivered);
         self.lost = self.lost.saturating_add(other.lost);
+        self.stranded = self.stranded.saturating_add(other.stranded);
         self.lost_refused = self.lost_refused.saturating_add(other.lost_refused);
         self.duplicated = self.duplicated.saturating_add(other.duplicated);
         self.recovered = self.recovered.saturating_add(other.recovered);
@@ -55,8 +59,10 @@ impl AddAssign for Counts {
 /// What became of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamAccount {
-    /// Acknowledged and not delivered.
+    /// Acknowledged and not delivered, unless it is stranded.
     pub lost: RangeSet,
+    /// Acknowledged, not delivered, and perhaps still kept by somebody.
+    pub stranded: RangeSet,
     /// What a sink refused, by gRPC code; most of it was taken later.
     pub refused: BTreeMap<u8, RangeSet>,
     /// Delivered and never reserved.
@@ -95,6 +101,21 @@ impl Account {
         }
         account
     }
+
+    /// Of these streams nothing is lost for certain: what has not been delivered may still be kept by somebody.
+    pub fn strand(&mut self, streams: impl IntoIterator<Item = Stream>) {
+        for stream in streams {
+            let Some(account) = self.streams.get_mut(&stream) else { continue };
+            let lost = std::mem::take(&mut account.lost);
+            account.stranded.extend(&lost);
+            let (lost, refused) = (lost.count(), account.counts.lost_refused);
+            for counts in [&mut account.counts, &mut self.counts] {
+                counts.lost = counts.lost.saturating_sub(lost);
+                counts.lost_refused = counts.lost_refused.saturating_sub(refused);
+                counts.stranded = counts.stranded.saturating_add(lost);
+            }
+        }
+    }
 }
 
 /// With one emitter and one sink, no set of theirs is copied: what is lost is all that is new.
@@ -123,6 +144,7 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
         acknowledged: acknowledged.count(),
         delivered,
         lost: lost.count(),
+        stranded: 0,
         lost_refused: lost.intersection_count(&RangeSet::union(refused.values())),
         duplicated: arrived.twice.count(),
         recovered: delivered - arrived.once.intersection_count(&acknowledged),
@@ -133,7 +155,7 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
         duplicated_by_resend: arrived.twice.intersection_count(&resent),
     };
     let unexpected = arrived.once.difference(&reserved);
-    StreamAccount { lost, refused, unexpected, counts }
+    StreamAccount { lost, stranded: RangeSet::new(), refused, unexpected, counts }
 }
 
 /// What came of a stream, wherever it came.

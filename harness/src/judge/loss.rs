@@ -1,9 +1,10 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
+use super::remains::Remains;
 use super::restarts::Restarts;
 use super::{Check, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold};
-use crate::record::{Record, SettleEnd};
+use crate::record::{Keeps, Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,29 +12,48 @@ use std::collections::{BTreeMap, BTreeSet};
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
 const NAMED: usize = 10_000;
 
-pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<Check> {
     let lost = lost(record, story, account);
     let restarts = Restarts::of(record, story);
-    let mut evidence = evidence(record, story, account, &lost);
+    let mut evidence = evidence(record, story, account, remains, &lost);
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let counts = account.counts;
     let doubt = restarts.doubt().filter(|_| may_have_come(record, story, &restarts, &lost));
-    let (verdict, mut reason) = match (assumption_broken(record, story, account), doubt) {
-        (Some(reason), _) => (Verdict::Inconclusive, reason),
-        (None, Some(doubt)) if counts.lost > 0 => {
-            (Verdict::Inconclusive, format!("{doubt}; {}", reason(record, story, account, &lost)))
+    let counts = account.counts;
+    let stranded = || {
+        let (who, counted) = (remains.who(), grouped(counts.stranded));
+        format!("{counted} acknowledged spans are stranded: they did not arrive, and {who}")
+    };
+    let (verdict, mut reason) = match assumption_broken(record, story, account, remains) {
+        Some(reason) => (Verdict::Inconclusive, reason),
+        None if counts.lost > 0 && doubt.is_some() => {
+            let seen = reason(record, story, account, &lost);
+            (Verdict::Inconclusive, format!("{}; {seen}", doubt.unwrap_or_default()))
         }
-        (None, _) if counts.lost > 0 => (Verdict::Fail, reason(record, story, account, &lost)),
-        (None, _) => (
-            Verdict::Pass,
-            format!(
-                "all {} acknowledged spans were delivered ({} more than once)",
-                grouped(counts.acknowledged),
-                grouped(counts.duplicated)
-            ),
-        ),
+        None if counts.lost > 0 => {
+            let mut reason = reason(record, story, account, &lost);
+            if story.take_down.is_some() {
+                reason.push_str("; the tier was taken down, and each Collector that had them was seen to go");
+            }
+            if counts.stranded > 0 {
+                reason = format!("{reason}; besides, {}", stranded());
+            }
+            (Verdict::Fail, reason)
+        }
+        None if counts.stranded > 0 => (Verdict::Inconclusive, stranded()),
+        None => {
+            let late: u64 = story.hops_gone.iter().map(|hop| hop.arrived).sum();
+            let late = match late {
+                0 => String::new(),
+                late => format!("; {} of them only when the tier was taken down", grouped(late)),
+            };
+            let (all, twice) = (grouped(counts.acknowledged), grouped(counts.duplicated));
+            (
+                Verdict::Pass,
+                format!("all {all} acknowledged spans were delivered ({twice} more than once){late}"),
+            )
+        }
     };
     reason.push_str(&restarts.said());
     Some(Check::new("loss", verdict, reason, evidence))
@@ -57,7 +77,7 @@ fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lo
     })
 }
 
-fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Option<String> {
+fn assumption_broken(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<String> {
     let untold = emitters_untold(record).or_else(|| sinks_untold(record));
     if untold.is_some() {
         return untold;
@@ -76,6 +96,11 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Optio
     }
     match story.settled {
         Some((SettleEnd::Complete | SettleEnd::Quiet, ..)) => None,
+        Some((SettleEnd::TakenDown, ..)) => remains.undecided(record, story, account),
+        Some((SettleEnd::Unread, outstanding, _)) => Some(format!(
+            "{} spans had not arrived, and a queue could not be read: they may be in it",
+            grouped(outstanding)
+        )),
         Some((SettleEnd::Deadline, outstanding, _)) => Some(format!(
             "{} spans had not arrived at the deadline, and more may have been on its way",
             grouped(outstanding)
@@ -95,12 +120,22 @@ struct Lost {
 }
 
 impl Lost {
-    fn hop(&self) -> String {
+    fn hop(&self, record: &Record) -> String {
         match self.refused {
             Some(PARTIAL) => "refused by the backend (partial success)".to_owned(),
             Some(UNANSWERED) => "never answered by the backend".to_owned(),
             Some(code) => format!("refused by the backend ({:?})", tonic::Code::from_i32(code.into())),
-            None => "vanished between agent and backend".to_owned(),
+            None => {
+                // Of what a process held nothing is left.
+                let hops = record.environment.hops.iter();
+                let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
+                let memory: Vec<&str> = memory.collect();
+                let known = match memory[..] {
+                    [] => String::new(),
+                    _ => format!(" (kept in memory by: {})", memory.join(", ")),
+                };
+                format!("vanished between agent and backend{known}")
+            }
         }
     }
 
@@ -210,7 +245,7 @@ fn same_steps(story: &Story, one: f64, other: f64) -> bool {
 fn reason(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> String {
     let mut by_hop_and_step: BTreeMap<(String, String), u64> = BTreeMap::new();
     for part in lost {
-        *by_hop_and_step.entry((part.hop(), part.during(story))).or_default() += part.range.count();
+        *by_hop_and_step.entry((part.hop(record), part.during(story))).or_default() += part.range.count();
     }
     let parts: Vec<_> = by_hop_and_step
         .iter()
@@ -228,7 +263,7 @@ fn reason(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> S
     )
 }
 
-fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> Value {
+fn evidence(record: &Record, story: &Story, account: &Account, remains: &Remains, lost: &[Lost]) -> Value {
     let ranges: Vec<Value> = lost
         .iter()
         .take(NAMED)
@@ -240,7 +275,7 @@ fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) ->
                 "last": part.range.end - 1,
                 "sent": part.sent.map(rounded),
                 "step": part.sent.map_or_else(|| "an unknown step".to_owned(), |t| story.step_at(t)),
-                "hop": part.hop(),
+                "hop": part.hop(record),
             })
         })
         .collect();
@@ -252,6 +287,8 @@ fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) ->
         "lost_ranges_not_named": lost.len().saturating_sub(NAMED),
         "latency_ms": arrival(record),
         "traces": traces(record),
+        "stranded": account.counts.stranded,
+        "may_be_kept_by": remains.evidence(),
         "settled": story.settled.map(|(end, ..)| end),
         "worst_retry_pause_s": story.settled.map(|(.., pause)| pause),
         "given_up_by_the_collectors": given_up(record, story),

@@ -165,6 +165,7 @@ fn timeline(record: &Record) -> Option<String> {
         begun: false,
         load: Load::Before,
         steady: false,
+        down: false,
         steps: BTreeMap::new(),
         faults: Vec::new(),
     };
@@ -192,6 +193,8 @@ struct Told<'a> {
     load: Load,
     /// Whether it was said if the tier was well.
     steady: bool,
+    /// Whether the tier was taken down.
+    down: bool,
     /// Whether each that has begun has ended.
     steps: BTreeMap<StepPath, bool>,
     faults: Vec<Fault<'a>>,
@@ -285,6 +288,15 @@ impl<'a> Told<'a> {
                 sure(self.load == Load::Over, || "the rest is waited for before the load ends".to_owned())?;
                 let whole = *end != SettleEnd::Complete || *outstanding == 0;
                 sure(whole, || format!("everything had arrived, but for {outstanding} spans"))
+            }
+            Event::TakeDown { .. } => {
+                sure(self.load == Load::Over, || "the tier is taken down before the load ends".to_owned())?;
+                sure(!self.down, || "the tier is taken down a second time".to_owned())?;
+                self.down = true;
+                Ok(())
+            }
+            Event::HopGone { hop, .. } => {
+                sure(self.down, || format!("the hop {hop} goes, and the tier is not taken down"))
             }
             Event::File { .. }
             | Event::Need { .. }
