@@ -14,6 +14,7 @@ mod loss;
 mod pdb;
 mod queues;
 mod remains;
+mod restarts;
 mod rollout;
 mod spread;
 mod steady_state;

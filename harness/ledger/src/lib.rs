@@ -60,7 +60,9 @@ pub use latency::{Latency, LatencyError};
 pub use ledgers::{Ledgers, MergeError};
 pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};
-pub use sink::{Delivery, PARTIAL, PAUSE_MS, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED};
+pub use sink::{
+    Delivery, PARTIAL, PAUSE_MS, Restart, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED,
+};
 pub use traces::{TraceSets, Traces, spans_of};
 
 /// A stream's number: 1 to 65,535; 0 is no stream.
