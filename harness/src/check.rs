@@ -1,6 +1,7 @@
 //! All that can be known of a scenario without a cluster.
 
 use crate::deploy::{self, DeployError, ManifestError};
+use crate::judge::balance_foreseen;
 use crate::load::{self, PlanError};
 use crate::scenario::{Measure, Place, Problem, Scenario, ScenarioError};
 use std::path::Path;
@@ -49,6 +50,11 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
         }
     }
     Ok(scenario)
+}
+
+/// What of a good scenario a run could not judge, as far as that is known without a cluster.
+pub fn foreseen(scenario: &Scenario) -> Vec<String> {
+    balance_foreseen(scenario, None, None)
 }
 
 /// Whether the tier can be made of its manifests; and which measures they do not have.

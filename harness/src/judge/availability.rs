@@ -1,12 +1,13 @@
 //! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
 
+use super::clocks::Clocks;
 use super::{Check, Story, Verdict, rounded, sinks_untold};
 use crate::record::Record;
 use crate::world::Kind;
 use serde_json::json;
 use spanproof_ledger::SinkLedger;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks) -> Option<Check> {
     let minimum = record.environment.pdb_minimum as usize;
     let inconclusive =
         |reason: &str| Some(Check::new("availability", Verdict::Inconclusive, reason, json!({})));
@@ -27,7 +28,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     };
     let fewest = ready.iter().min_by_key(|(_, ready)| *ready).copied();
     let (since, fewest) = fewest.unwrap_or_default();
-    let gap = delivery_gap(record, story);
+    // Where its clock is not the run's, what the sink calls a pause may be none.
+    let gap = if clocks.sink.is_some() { None } else { delivery_gap(record, story) };
     let longest = gap.map_or_else(
         || "how long deliveries paused is not known".to_owned(),
         |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
@@ -49,7 +51,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         let during = story.during(since);
         (Verdict::Fail, format!("{fewest} ready gateways at {since:.1}s, {during}; the minimum is {minimum}"))
     } else if let (Some(limit), None) = (limit, gap) {
-        (Verdict::Inconclusive, format!("no delivery is on record, so not whether one came every {limit}s"))
+        let why = clocks.sink.as_deref().unwrap_or("no delivery is on record");
+        (Verdict::Inconclusive, format!("{why}, so it is not known whether one came every {limit}s"))
     } else if let (Some(limit), Some((from, to))) = (limit, gap)
         && to - from > limit
     {

@@ -8,6 +8,7 @@ use super::ground::Ground;
 use super::rights::RightPlan;
 use super::sight::Seen;
 use super::tier::TierPlan;
+use crate::judge::balance_foreseen;
 use crate::scenario::{NodeRole, Scenario, Step};
 use std::collections::BTreeSet;
 
@@ -118,6 +119,12 @@ impl Draft<'_> {
             found.push(sinks.to_owned());
         }
         found.extend(blind::warnings(&self.ground.parts));
+        let (workers, most) = (self.ground.count_workers(), self.ground.gateways.most);
+        found.extend(balance_foreseen(
+            self.scenario,
+            Some(workers).filter(|workers| *workers > 0),
+            Some(most),
+        ));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {

@@ -3,10 +3,10 @@
 
 use super::{Entry, Environment, Event, FORMAT, RecordError};
 use crate::scenario::Scenario;
-use spanproof_ledger::{EmitterLedger, LedgerError, Metrics, SinkLedger, log};
+use spanproof_ledger::{Copies, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord, log};
 use spanproof_probe::ledger_file::{self, LedgerFileError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A run folder that was read.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Record {
     pub emitters: Vec<EmitterLedger>,
     /// The sinks' ledgers.
     pub sinks: Vec<SinkLedger>,
+    /// Who delivered what came more than once.
+    pub copies: Copies,
     /// What was read of the Collectors' metrics; none if there is no log of it.
     pub metrics: Option<Metrics>,
     /// What is damaged in the folder: with any of these nothing can be concluded.
@@ -51,6 +53,7 @@ impl Record {
             timeline: timeline(&dir.join("timeline.jsonl"))?,
             emitters: Vec::new(),
             sinks: Vec::new(),
+            copies: Copies::default(),
             metrics: None,
             damage: Vec::new(),
         };
@@ -59,9 +62,10 @@ impl Record {
             std::fs::read_dir(&folder).map_err(|source| RecordError::Io { path: folder, source })?;
         let mut ledgers: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         ledgers.sort();
-        for path in ledgers {
-            record.add_ledger(&path)?;
+        for path in &ledgers {
+            record.add_ledger(path)?;
         }
+        record.copies = copies(&ledgers, &record.sinks)?;
         match summed(&dir.join("metrics.log"), Metrics::apply) {
             Ok(metrics) => record.metrics = Some(metrics),
             Err(Unread::Damage(problem)) => record.damage.push(format!("metrics.log: {problem}")),
@@ -171,6 +175,25 @@ impl From<LedgerFileError> for Unread {
             LedgerFileError::Content { source, .. } => Self::Damage(source.to_string()),
         }
     }
+}
+
+/// Who delivered what came more than once: a second look, and only if there is such a thing.
+fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<Copies, RecordError> {
+    let mut copies = Copies::of(sinks);
+    let named =
+        |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sink"));
+    for path in ledgers.iter().filter(named).filter(|_| !copies.is_empty()).collect::<Vec<_>>() {
+        let looked = ledger_file::read(path, |record: SinkRecord| {
+            copies.look(&record);
+            Ok::<(), Unread>(())
+        });
+        match looked {
+            // What is damaged was found so before.
+            Ok(_) | Err(Unread::Damage(_)) => {}
+            Err(Unread::Io(error)) => return Err(error),
+        }
+    }
+    Ok(copies)
 }
 
 /// A log's records, added up one by one.
