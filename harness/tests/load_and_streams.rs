@@ -206,7 +206,7 @@ fn a_gateway_that_does_not_say_who_it_is_is_known_by_its_address() {
 #[test]
 fn an_address_that_is_no_gateways_says_nothing_of_shares() {
     let masked = addressed("load-spike", |_| "192.0.2.7".to_owned());
-    says(&masked, "balance", Verdict::Inconclusive, "no gateway that was added");
+    says(&masked, "balance", Verdict::Inconclusive, "they came from 192.0.2.7, which is no gateway's");
     let reached = found(&judge(&masked), "loss").evidence["traces"].clone();
     assert_eq!((&reached["over_several_gateways"], &reached["not_known"]), (&0.into(), &reached["followed"]));
 }
@@ -217,10 +217,10 @@ fn balance_is_left_out_where_nothing_asks_for_it_and_nothing_is_to_be_said() {
         let judgement = judge(&Copy::of(run).record());
         assert!(judgement.checks.iter().all(|check| check.name != "balance"), "{run}");
     }
-    // With a spike it must be heard: of a sink that is not sealed it says that.
+    // With a spike it must be heard: that a sink's ledger is missing it says.
     let mut record = Copy::of("load-spike").record();
     record.sinks = vec![SinkLedger::default()];
-    says(&record, "balance", Verdict::Inconclusive, "not sealed");
+    says(&record, "balance", Verdict::Inconclusive, "a sink's ledger is missing");
 }
 
 /// Of every stream the first deliveries once more, through another gateway and through the same.
@@ -268,7 +268,7 @@ fn duplicates_are_judged_where_the_scenario_says_how_many_are_too_many() {
     record.scenario.expect.duplicated = Some(Allowance::Share(Share::percent(99.0)));
     says(&record, "duplicates", Verdict::Pass, "(allowed: 99%)");
     record.emitters.pop();
-    says(&record, "duplicates", Verdict::Inconclusive, "emitters' ledgers are there");
+    says(&record, "duplicates", Verdict::Inconclusive, "the ledger of stream 3 is missing");
     let mut clean = Copy::of("two-drains").record();
     clean.scenario.expect.duplicated = Some(Allowance::Count(0));
     says(&clean, "duplicates", Verdict::Pass, "0 of 65,100 spans");

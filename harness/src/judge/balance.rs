@@ -32,7 +32,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let windows = windows(record, story, start, end);
     // Without a spike nothing in the scenario asks for it: what there is to say is said, and no more.
     let asked_for = !spikes.is_empty();
-    if let Some(untold) = story.gap(&[Kind::Pod], start, end).or(sinks_untold(record).map(str::to_owned)) {
+    if let Some(untold) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record)) {
         return inconclusive(untold).filter(|_| asked_for);
     }
     let gateways = Gateways::of(record);

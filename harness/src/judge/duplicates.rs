@@ -23,13 +23,13 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         "origin_not_known": from.unknown,
     });
     let unsettled = match story.settled {
-        Some((SettleEnd::Complete | SettleEnd::Quiet, ..)) => None,
-        Some((SettleEnd::Deadline | SettleEnd::Interrupted, ..)) | None => {
+        Some((SettleEnd::Complete | SettleEnd::Quiet | SettleEnd::TakenDown, ..)) => None,
+        Some((SettleEnd::Unread | SettleEnd::Deadline | SettleEnd::Interrupted, ..)) | None => {
             Some("the rest was not waited for, and more may have come twice".to_owned())
         }
     };
     let facts = Facts {
-        untold: emitters_untold(record).or_else(|| sinks_untold(record).map(str::to_owned)),
+        untold: emitters_untold(record).or_else(|| sinks_untold(record)),
         unsettled,
         delivered: counts.delivered,
         duplicated: counts.duplicated,

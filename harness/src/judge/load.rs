@@ -1,6 +1,6 @@
 //! Was there as much load as the scenario asks for, of every stream? Without it no other check says much.
 
-use super::{Check, Story, Verdict, grouped};
+use super::{Check, Story, Verdict, emitters_untold, grouped};
 use crate::record::{Event, Record};
 use crate::scenario::Part;
 use crate::world::Object;
@@ -14,8 +14,8 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
     let Some((start, end)) = story.load else {
         return inconclusive("there was no load".to_owned());
     };
-    if record.emitters.is_empty() || record.emitters.len() != record.environment.streams.len() {
-        return inconclusive("emitters' ledgers are missing".to_owned());
+    if let Some(untold) = emitters_untold(record) {
+        return inconclusive(untold);
     }
     // All of it, before the first fault, and during each: an average must not hide that there was none.
     let first = story.faults.first().map_or(end, |fault| fault.start);
@@ -39,11 +39,12 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         "floor": floor,
         "asked_per_s": rates.iter().map(|it| (it.name.clone(), it.asked.round().into())).collect::<Map<_, _>>(),
         "achieved_per_s": rates.iter().map(|it| (it.name.clone(), it.achieved().map(f64::round).into())).collect::<Map<_, _>>(),
-        "never_acknowledged": counts.rejected + counts.unknown,
+        "never_acknowledged": counts.rejected.saturating_add(counts.unknown),
         "streams": streams.iter().map(StreamStory::evidence).collect::<Vec<_>>(),
         "nodes_without": record.environment.nodes_without,
     });
     let broken = missing(record)
+        .or_else(|| no_rate(record, story, &rates))
         .or_else(|| rates.iter().find_map(|it| it.unseen()))
         .or_else(|| rates.iter().find_map(|it| it.too_low(floor)))
         .or_else(|| streams.iter().find_map(|it| it.took_no_part(floor)))
@@ -58,8 +59,9 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
 /// What there is to say of a load that was as it must be.
 fn passed(record: &Record, whole: &Rates, rejected: u64, unknown: u64) -> String {
     let mut said = format!("{:.0}/s of {:.0}/s asked for", whole.achieved().unwrap_or_default(), whole.asked);
-    if rejected + unknown > 0 {
-        let (never, rejected) = (grouped(rejected + unknown), grouped(rejected));
+    let never = rejected.saturating_add(unknown);
+    if never > 0 {
+        let (never, rejected) = (grouped(never), grouped(rejected));
         said.push_str(&format!(
             "; {never} spans were never acknowledged, {rejected} of them refused for good"
         ));
@@ -121,7 +123,7 @@ impl StreamStory {
         if self.acknowledged == 0 {
             return Some(format!("no span of stream {stream} ({node}) was acknowledged{agent}"));
         }
-        let never = rejected + unknown;
+        let never = rejected.saturating_add(*unknown);
         (never as f64 > *attempted as f64 * (1.0 - floor)).then(|| {
             let (never, attempted) = (grouped(never), grouped(*attempted));
             let good = grouped(*rejected);
@@ -143,6 +145,24 @@ impl StreamStory {
             "agent_was_ready": self.agent,
         })
     }
+}
+
+/// Why it is not known what was asked for, if so: whatever there was would be enough for a rate that is none. A profile may
+/// begin at nothing, or come down to it, but not all the time.
+fn no_rate(record: &Record, story: &Story, rates: &[Rates]) -> Option<String> {
+    let told = story.rates.iter().map(|(_, rate)| *rate);
+    if record.scenario.load.constant().is_some() && story.rates.is_empty() {
+        return Some("no rate that was asked for is on record".to_owned());
+    }
+    let some = |rate: f64| rate.is_finite() && rate > 0.0;
+    if let Some(rate) = told.into_iter().find(|rate| !some(*rate)) {
+        return Some(format!("a rate of {rate}/s that was asked for is none"));
+    }
+    let none = |(place, it): &(usize, &Rates)| {
+        !it.asked.is_finite() || it.asked < 0.0 || (*place == 0 && !some(it.asked))
+    };
+    let (_, Rates { name, asked, .. }) = rates.iter().enumerate().find(none)?;
+    Some(format!("the rate that was asked for {name} is none: {asked}/s"))
 }
 
 /// A fault that is over at once, with as much of the load around it as the records by second can tell of.
