@@ -121,6 +121,37 @@ fn what_a_reset_stream_held_is_lost() {
     assert!(sent.into_iter().all(|sent| (resets.start - 2.0..resets.end).contains(&sent)), "{ranges:#?}");
 }
 
+/// A loss that is well known upstream: what the queues for a gateway held goes with it, and no metric tells how much
+/// that was. The end of the tier leaves no doubt.
+#[test]
+#[ignore = "ci/nightly: three minutes"]
+fn what_a_load_balancing_exporter_throws_away_is_lost() {
+    let outcome = run("tests/load-balancing");
+    assert_eq!(outcome.judgement.verdict, Fail, "{:#?}", outcome.judgement.checks);
+    let (loss, spans) = (check(&outcome, "loss"), &outcome.judgement.spans);
+    assert_eq!(loss.verdict, Fail, "{}", loss.reason);
+    assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
+    assert!(loss.reason.contains("(kept in memory by: agent)"), "{}", loss.reason);
+    assert!(loss.reason.contains("each Collector that had them was seen to go"), "{}", loss.reason);
+    assert_eq!(loss.evidence["settled"], "taken-down");
+}
+
+/// Gateways that queue by themselves: what they hold is waited for, and what went with them is lost, and named so.
+#[test]
+#[ignore = "ci/nightly: four minutes"]
+fn what_a_rolled_gateway_had_queued_is_lost() {
+    let outcome = run("tests/gateway-queue");
+    let (loss, spans) = (check(&outcome, "loss"), &outcome.judgement.spans);
+    assert_eq!(loss.verdict, Fail, "{}", loss.reason);
+    assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
+    assert!(loss.reason.contains("(kept in memory by: gateway)"), "{}", loss.reason);
+    // Only what the old gateways could have had: not what was sent when they were gone.
+    let rollout = outcome.judgement.faults.iter().find(|fault| fault.name.contains("upgrade")).unwrap();
+    let ranges = loss.evidence["lost_ranges"].as_array().unwrap();
+    let sent = ranges.iter().map(|range| range["sent"].as_f64().unwrap());
+    assert!(sent.into_iter().all(|sent| sent < rollout.end), "{ranges:#?}");
+}
+
 /// With half of the load nothing has been shown, and nothing is done to the tier.
 #[test]
 fn half_of_the_load_is_inconclusive() {
