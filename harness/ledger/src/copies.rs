@@ -33,8 +33,12 @@ impl Copies {
     /// Looks at a sink's record, each sink's in order.
     pub fn look(&mut self, record: &SinkRecord) {
         match record {
-            SinkRecord::Opened { .. } | SinkRecord::Refused { .. } | SinkRecord::Unexpected { .. } => {}
-            SinkRecord::Latency { .. } | SinkRecord::Trace { .. } | SinkRecord::Sealed(_) => {}
+            SinkRecord::Opened { .. }
+            | SinkRecord::Refused { .. }
+            | SinkRecord::Unexpected { .. }
+            | SinkRecord::Latency { .. }
+            | SinkRecord::Trace { .. }
+            | SinkRecord::Sealed(_) => {}
             SinkRecord::Gateway { id, name } => {
                 self.names.insert(*id, name.clone());
             }

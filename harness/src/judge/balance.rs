@@ -67,8 +67,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
 
 /// What the shares come to.
 fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> (Verdict, String) {
-    let least = |share: &&Share| (share.of_fair * 1e9) as u64;
-    if let Some(share) = shares.iter().filter(|share| share.is_too_low()).min_by_key(least) {
+    let too_low = shares.iter().filter(|share| share.is_too_low());
+    if let Some(share) = too_low.min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) {
         let Share { gateway, stream, from, spans, of_fair, ready_since, .. } = share;
         let (to, percent) = (from + WINDOW, of_fair * 100.0);
         let reason = format!(

@@ -45,7 +45,7 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
     });
     let broken = missing(record)
         .or_else(|| no_rate(record, story, &rates))
-        .or_else(|| rates.iter().find_map(|it| it.unseen()))
+        .or_else(|| rates.iter().find_map(Rates::unseen))
         .or_else(|| rates.iter().find_map(|it| it.too_low(floor)))
         .or_else(|| streams.iter().find_map(|it| it.took_no_part(floor)))
         .or_else(|| rates.iter().find_map(|it| it.stream_too_low(record, floor)));
