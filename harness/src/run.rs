@@ -297,6 +297,10 @@ impl Run<'_> {
         if let Err(error) = self.settle(probes, facts, world).await {
             self.note(&error)?;
         }
+        match probes.clock_offsets().await {
+            Ok(ahead_ms) => self.recorder.event(Event::Clocks { ahead_ms })?,
+            Err(error) => self.note(&error)?,
+        }
         for error in probes.seal_sinks().await {
             self.note(&error)?;
         }

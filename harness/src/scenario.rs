@@ -29,7 +29,7 @@ pub use load::{Load, Protocol, Tls};
 pub use parameters::Parameter;
 pub use path::StepPath;
 pub use place::{Place, Problem};
-pub use quantity::{Bytes, Rate, Share, Span};
+pub use quantity::{Allowance, Bytes, Rate, Share, Span};
 pub use rules::LONGEST_LOAD;
 pub use schema::schema;
 pub use source::Source;

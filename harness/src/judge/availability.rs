@@ -1,5 +1,6 @@
 //! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
 
+use super::clocks::Clocks;
 use super::floor::{self, Held};
 use super::restarts::Restarts;
 use super::story::at;
@@ -9,7 +10,7 @@ use crate::world::Kind;
 use serde_json::{Value, json};
 use spanproof_ledger::SinkLedger;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks) -> Option<Check> {
     let inconclusive =
         |reason: &str| Some(Check::new("availability", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
@@ -30,10 +31,12 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     };
     let (since, fewest, minimum, asked) = (worst.t, worst.ready, worst.floor.minimum, &worst.floor.asked);
     let restarts = Restarts::of(record, story);
-    let gap = delivery_gap(record, story, |_| true);
+    // Where its clock is not the run's, what the sink calls a pause may be none.
+    let told = clocks.sink.is_none();
+    let gap = delivery_gap(record, story, |_| true).filter(|_| told);
     // While a sink was away nothing could be delivered: that is no doing of the tier's.
     let excused = gap.filter(|gap| restarts.reach_into(*gap));
-    let real = delivery_gap(record, story, |pause| !restarts.reach_into(pause));
+    let real = delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told);
     let longest = gap.map_or_else(
         || "how long deliveries paused is not known".to_owned(),
         |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
@@ -76,7 +79,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             ),
         )
     } else if let (Some(limit), None) = (limit, gap) {
-        (Verdict::Inconclusive, format!("no delivery is on record, so not whether one came every {limit}s"))
+        let why = clocks.sink.as_deref().unwrap_or("no delivery is on record");
+        (Verdict::Inconclusive, format!("{why}, so it is not known whether one came every {limit}s"))
     } else if let (Some(limit), Some((from, to))) = (limit, real)
         && to - from > limit
     {

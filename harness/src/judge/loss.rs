@@ -1,6 +1,7 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
+use super::gateways::Gateways;
 use super::remains::Remains;
 use super::restarts::Restarts;
 use super::traces::{self, Traces};
@@ -332,17 +333,22 @@ fn arrival(record: &Record) -> Value {
         .map_or(Value::Null, |sum| latency::told(&sum))
 }
 
-/// Of the traces that the sinks followed: how many came through more than one gateway.
+/// Of the traces that the sinks followed: how many came through more than one gateway; and of how many that is not
+/// known for certain, since one that delivered of it is no gateway by its name or address.
 fn traces(record: &Record) -> Value {
-    let mut gateways: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let all = Gateways::of(record);
+    let mut gateways: BTreeMap<u64, BTreeSet<Option<&str>>> = BTreeMap::new();
     for sink in &record.sinks {
         for trace in sink.traces() {
+            let t = record.moment(&record.environment.sink_node, trace.unix_ms);
             let names = trace.gateways.iter().filter_map(|number| sink.gateway_name(*number));
-            gateways.entry(trace.trace).or_default().extend(names);
+            gateways.entry(trace.trace).or_default().extend(names.map(|said| all.who(said, t)));
         }
     }
-    let several = gateways.values().filter(|names| names.len() > 1).count();
-    json!({"followed": gateways.len(), "over_several_gateways": several})
+    let known = |names: &BTreeSet<Option<&str>>| names.iter().flatten().count();
+    let several = gateways.values().filter(|names| known(names) > 1).count();
+    let unknown = gateways.values().filter(|names| names.contains(&None) && known(names) < 2).count();
+    json!({"followed": gateways.len(), "over_several_gateways": several, "not_known": unknown})
 }
 
 /// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew
