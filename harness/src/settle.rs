@@ -53,10 +53,10 @@ impl Settling {
         };
         // A queue may still hold what has arrived: an agent that was not answered sends it once more.
         let known_empty =
-            empty || lasted(self.complete_since, self.worst_retry_pause + Duration::from_secs(1));
+            empty || lasted(self.complete_since, self.worst_retry_pause.saturating_add(Duration::from_secs(1)));
         if lasted(self.complete_since, self.tail) && known_empty {
             Some(SettleEnd::Complete)
-        } else if lasted(self.quiet_since, self.worst_retry_pause + Duration::from_secs(1)) {
+        } else if lasted(self.quiet_since, self.worst_retry_pause.saturating_add(Duration::from_secs(1))) {
             Some(SettleEnd::Quiet)
         } else if now >= self.deadline {
             Some(SettleEnd::Deadline)

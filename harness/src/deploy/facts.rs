@@ -74,7 +74,7 @@ fn worst_retry_pause(configuration: &str) -> Result<Duration, DeployError> {
     let pause = |exporter: &serde_json::Value| {
         let timeout = duration(&exporter["timeout"], "5s")?;
         let longest = duration(&exporter["retry_on_failure"]["max_interval"], "30s")?;
-        Ok(timeout + longest * 3 / 2 + RESOLUTION_PAUSE)
+        Ok(timeout.saturating_add(longest.saturating_mul(3) / 2).saturating_add(RESOLUTION_PAUSE))
     };
     let exporters = value["exporters"].as_object().into_iter().flatten();
     // `otlp`, `otlp_grpc`, `otlphttp`, and each of them with a name behind it.
