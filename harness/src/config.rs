@@ -235,7 +235,10 @@ mod tests {
         let named = with(&[("SPANPROOF_CONFIG", "/c.yaml"), ("XDG_CONFIG_HOME", "/x")]);
         assert_eq!(named, Some(("/c.yaml".to_owned(), true)));
         let empty = file(&|name| (name == NAMES_IT).then(OsString::new));
-        assert!(matches!(empty, Err(ConfigError::Unnamed)), "what the user allows is not lost with a variable");
+        assert!(
+            matches!(empty, Err(ConfigError::Unnamed)),
+            "what the user allows is not lost with a variable"
+        );
     }
 
     #[test]

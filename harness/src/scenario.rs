@@ -23,8 +23,8 @@ mod tier;
 mod tree;
 
 pub use backend::{Answers, Backend, OneIn, Slow};
-pub(crate) use empty::empty_in;
 pub use control::{CHECKS, Control, Need, Spoiler};
+pub(crate) use empty::empty_in;
 pub use error::ScenarioError;
 pub use expect::{Expect, Sabotage, Settle};
 pub use load::{Load, Protocol, Tls};
@@ -155,8 +155,8 @@ impl Scenario {
 
 /// The folder of a scenario's file, from which the files that it names are found.
 fn folder(path: &Path) -> Result<PathBuf, ScenarioError> {
-    let path =
-        std::path::absolute(path).map_err(|why| ScenarioError::Read { path: path.to_owned(), why: why.into() })?;
+    let path = std::path::absolute(path)
+        .map_err(|why| ScenarioError::Read { path: path.to_owned(), why: why.into() })?;
     Ok(path.parent().unwrap_or(&path).to_owned())
 }
 

@@ -52,8 +52,8 @@ impl Settling {
             since.is_some_and(|since| now.saturating_sub(since) >= long)
         };
         // A queue may still hold what has arrived: an agent that was not answered sends it once more.
-        let known_empty =
-            empty || lasted(self.complete_since, self.worst_retry_pause.saturating_add(Duration::from_secs(1)));
+        let known_empty = empty
+            || lasted(self.complete_since, self.worst_retry_pause.saturating_add(Duration::from_secs(1)));
         if lasted(self.complete_since, self.tail) && known_empty {
             Some(SettleEnd::Complete)
         } else if lasted(self.quiet_since, self.worst_retry_pause.saturating_add(Duration::from_secs(1))) {

@@ -63,6 +63,7 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     let manifests = run::manifests_dir(options.manifests.as_deref());
     let scenarios = scenarios(options, &manifests).map_err(|error| (Report::new(error), End::BadInput))?;
+    run::try_out(&options.out).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();

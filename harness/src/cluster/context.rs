@@ -194,7 +194,11 @@ fn read(listed: &[PathBuf]) -> Result<(Kubeconfig, String), ContextError> {
         paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     };
     // As kubectl does it, those that are not there are passed over.
-    let there: Vec<_> = listed.iter().filter(|path| given::readable(path).err().is_none_or(|error| !error.is_missing())).cloned().collect();
+    let there: Vec<_> = listed
+        .iter()
+        .filter(|path| given::readable(path).err().is_none_or(|error| !error.is_missing()))
+        .cloned()
+        .collect();
     if there.is_empty() {
         return Err(ContextError::NoKubeconfig { tried: named(listed) });
     }

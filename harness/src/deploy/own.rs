@@ -48,7 +48,9 @@ fn add(
         found.extend(objects_in(path, tree)?.into_iter().map(|object| (path.to_owned(), object)));
         return Ok(());
     }
-    let Some(file) = KUSTOMIZATIONS.iter().map(|name| path.join(name)).find(|file| file.symlink_metadata().is_ok()) else {
+    let Some(file) =
+        KUSTOMIZATIONS.iter().map(|name| path.join(name)).find(|file| file.symlink_metadata().is_ok())
+    else {
         return Err(error(
             path,
             "there is no kustomization.yaml in it: add one, or name one file of objects",

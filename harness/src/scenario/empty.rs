@@ -19,7 +19,9 @@ pub(super) fn check(value: &Value, at: &Place) -> Result<(), Problem> {
             // What a control sets is written as a path.
             inner.try_for_each(|(at, value)| if is_foreign(&at) { Ok(()) } else { check(value, &at) })
         }
-        Value::Array(items) => (0_usize..).zip(items).try_for_each(|(number, item)| check(item, &at.then(number))),
+        Value::Array(items) => {
+            (0_usize..).zip(items).try_for_each(|(number, item)| check(item, &at.then(number)))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
@@ -59,8 +61,12 @@ fn problem(at: &Place) -> Problem {
         Ok(_) => "write a value, or take the item out".to_owned(),
         Err(_) => match super::shape::example(name) {
             // A step, which has no default.
-            Some(written) if at.parts().iter().any(|part| part == "steps" || part == "profile") => format!("write `{written}`"),
-            _ => "write a value, or leave the field out: then it is as if nobody had said anything".to_owned(),
+            Some(written) if at.parts().iter().any(|part| part == "steps" || part == "profile") => {
+                format!("write `{written}`")
+            }
+            _ => {
+                "write a value, or leave the field out: then it is as if nobody had said anything".to_owned()
+            }
         },
     };
     Problem::new(at.clone(), message).help(help)
@@ -83,7 +89,10 @@ mod tests {
             assert_eq!(at(patched(name, json!({"spec": {"replicas": null, "x": ""}}))), None);
             assert_eq!(at(patched(name, Value::Null)), Some(format!("tier.patches.0.{name}")));
         }
-        assert_eq!(at(json!({"parameters": {"config": {"default": null}}})), Some("parameters.config.default".to_owned()));
+        assert_eq!(
+            at(json!({"parameters": {"config": {"default": null}}})),
+            Some("parameters.config.default".to_owned())
+        );
         let set = |key: &str| json!({"controls": [{"set": {key: null}}]});
         assert_eq!(at(set("tier.patches.0.merge.spec.replicas")), None);
         assert_eq!(at(set("expect.delivery_gap")), Some("controls.0.set.expect.delivery_gap".to_owned()));

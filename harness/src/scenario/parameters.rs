@@ -182,7 +182,11 @@ impl Declared<'_> {
         for (name, parameter) in self.parameters {
             if empty::is_none(&parameter.default) {
                 let help = "write a default, or write the value where the parameter stands";
-                return Err(self.wrong(name, &format!("the default of the parameter `{name}` is empty"), help));
+                return Err(self.wrong(
+                    name,
+                    &format!("the default of the parameter `{name}` is empty"),
+                    help,
+                ));
             }
             if !text::is_name(name) {
                 let help = "a lower-case letter, then lower-case letters, digits, `_` and `-`";

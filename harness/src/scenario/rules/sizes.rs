@@ -93,7 +93,8 @@ fn stretch(stretch: &Stretch, at: &Place) -> Result<(), Problem> {
     if let Some(lasts) = stretch.lasts() {
         time(lasts, &at.then("for"))?;
     }
-    let rates = |rates: &[(&str, Rate)]| rates.iter().try_for_each(|(name, rate)| self::rate(*rate, &at.then(name)));
+    let rates =
+        |rates: &[(&str, Rate)]| rates.iter().try_for_each(|(name, rate)| self::rate(*rate, &at.then(name)));
     match stretch {
         Stretch::Constant(it) => rates(&[("rate", it.rate)]),
         Stretch::Ramp(it) => rates(&[("from", it.from), ("to", it.to)]),
@@ -124,7 +125,8 @@ fn expect(scenario: &Scenario) -> Result<(), Problem> {
     ] {
         let Some(span) = span else { continue };
         time(span, &at.then(name))?;
-        some(span, at, name).map_err(|problem| problem.help("nothing takes no time: no run would fulfil it"))?;
+        some(span, at, name)
+            .map_err(|problem| problem.help("nothing takes no time: no run would fulfil it"))?;
     }
     // That no agent refuses anything can be asked for.
     expect.refused_for.map_or(Ok(()), |span| time(span, &at.then("refused_for")))
