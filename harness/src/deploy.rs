@@ -8,6 +8,7 @@ mod metrics_server;
 mod own;
 mod ready;
 mod remove;
+mod take_down;
 mod valid;
 
 pub use facts::TierFacts;
@@ -16,6 +17,7 @@ pub use manifest::{Manifest, ManifestError};
 pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 pub(crate) use ready::await_daemon_set;
 pub(crate) use remove::{namespace_of, sweep_namespace_of};
+pub(crate) use take_down::MARGIN as TAKE_DOWN_MARGIN;
 
 use crate::cluster::Images;
 use crate::scenario::{Measure, Tier};
@@ -283,8 +285,8 @@ mod tests {
             serde_json::json!({"exporters": {"otlp_grpc": {"retry_on_failure": {"max_interval": "9s"}}}});
         let objects = patched_tier(&manifests(), &tier("ConfigMap/agent", "config", slower)).unwrap();
         assert_eq!(
-            tier_facts(&objects).unwrap().worst_retry_pause,
-            Duration::from_millis(15_000 + 13_500 + 30_000)
+            tier_facts(&objects).unwrap().worst_retry_pause(),
+            Duration::from_millis(15_000 + 200 + 13_500 + 30_000)
         );
 
         for (of, part, patch) in [

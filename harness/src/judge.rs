@@ -12,6 +12,7 @@ mod load;
 mod loss;
 mod pdb;
 mod queues;
+mod remains;
 mod rollout;
 mod steady_state;
 mod story;
@@ -25,7 +26,7 @@ use crate::record::{FORMAT, Record};
 use crate::scenario::StepPath;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spanproof_ledger::{Account, Counts, SinkLedger};
+use spanproof_ledger::{Account, Counts, EmitterLedger, SinkLedger};
 use std::collections::{BTreeMap, BTreeSet};
 use story::Story;
 
@@ -100,10 +101,12 @@ pub struct Judgement {
 /// Judges a run by its record.
 pub fn judge(record: &Record) -> Judgement {
     let story = Story::of(record);
-    let account = Account::of(&record.emitters, &record.sinks);
+    let mut account = Account::of(&record.emitters, &record.sinks);
+    let remains = remains::of(record, &story);
+    account.strand(remains.streams(record));
     let checks = vec![
         steady_state::check(&story),
-        loss::check(record, &story, &account),
+        loss::check(record, &story, &account, &remains),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
         intake::check(record),
@@ -157,23 +160,40 @@ impl Check {
 }
 
 /// Why the sinks' ledgers do not say everything that arrived, if so.
-fn sinks_untold(record: &Record) -> Option<&'static str> {
-    let sources: BTreeSet<u64> = record.sinks.iter().map(SinkLedger::source).collect();
-    if record.sinks.len() != usize::from(record.scenario.tier.sinks) || sources.len() != record.sinks.len() {
-        return Some("a sink's ledger is missing");
+fn sinks_untold(record: &Record) -> Option<String> {
+    let wanted = record.scenario.tier.sinks;
+    let files = match wanted {
+        0 | 1 => "ledgers/sink-0.ledger".to_owned(),
+        sinks => format!("one of ledgers/sink-0.ledger to ledgers/sink-{}.ledger", sinks - 1),
+    };
+    let told: Vec<&SinkLedger> = record.sinks.iter().filter(|sink| sink.records() > 0).collect();
+    let sources: BTreeSet<u64> = told.iter().map(|sink| sink.source()).collect();
+    if told.len() != usize::from(wanted) || sources.len() != told.len() || record.sinks.len() != told.len() {
+        return Some(format!("a sink's ledger is missing or empty: {files}"));
     }
-    let open = record.sinks.iter().any(|sink| sink.seal().is_none());
-    open.then_some("a sink's ledger is not sealed")
+    let open = told.iter().any(|sink| sink.seal().is_none());
+    open.then(|| format!("a sink's ledger is not sealed: {files}"))
 }
 
 /// Why the emitters' ledgers do not say everything that was sent, if so.
 fn emitters_untold(record: &Record) -> Option<String> {
-    let expected = record.environment.streams.len();
-    if record.emitters.len() != expected || expected == 0 {
-        return Some(format!("{} of {expected} emitters' ledgers are there", record.emitters.len()));
+    let streams = &record.environment.streams;
+    if streams.is_empty() {
+        return Some("environment.json knows no emitters".to_owned());
     }
-    let open = record.emitters.iter().find(|emitter| emitter.seal().is_none())?;
-    Some(format!("the ledger of stream {} is not sealed", open.stream()))
+    let of = |stream| move |emitter: &&EmitterLedger| emitter.records() > 0 && emitter.stream() == stream;
+    for (stream, node) in streams {
+        let file = format!("ledgers/emit-{node}.ledger");
+        let mut ours = record.emitters.iter().filter(of(*stream));
+        match (ours.next(), ours.next()) {
+            (Some(emitter), None) if emitter.seal().is_some() => {}
+            (Some(_), None) => return Some(format!("the ledger of stream {stream} is not sealed: {file}")),
+            (None, _) => return Some(format!("the ledger of stream {stream} is missing or empty: {file}")),
+            (Some(_), Some(_)) => return Some(format!("there are two ledgers of stream {stream}")),
+        }
+    }
+    let strangers = record.emitters.len() > streams.len();
+    strangers.then(|| "there is a ledger of a stream that environment.json does not know".to_owned())
 }
 
 /// To three digits behind the point: in seconds, to the millisecond.

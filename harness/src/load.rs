@@ -2,12 +2,15 @@
 
 mod link;
 mod plan;
+pub mod queues;
 
 pub use link::{Link, LinkError};
 pub use plan::{PlanError, check};
+pub use queues::Reading;
 
-use crate::record::{Event, Recorder};
+use crate::record::{Event, Hop, Recorder};
 use crate::scenario::{Backend, Rate, Scenario};
+use crate::world::World;
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
@@ -23,8 +26,6 @@ use tokio_util::sync::CancellationToken;
 /// How long the emitters wait for what is in flight when the load ends.
 pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 
-/// An answer of a Collector that is older says nothing about how it stands now.
-const FRESH_MS: u64 = 3_500;
 /// The probes of a run.
 #[derive(Debug, Clone)]
 pub struct Probes {
@@ -49,8 +50,14 @@ pub struct LoadStatus {
     pub duplicated: u64,
     /// Requests and connections to which the backend did something, as it was told to.
     pub misbehaved: u64,
-    /// What the queue of each agent that answers holds, in the queue's own unit.
-    pub queues: Vec<f64>,
+    /// What each Collector that answers said of its queues.
+    pub readings: Vec<Reading>,
+    /// By the nodes that have an emitter: what the queue of its agent holds, in the queue's own unit; of those that are
+    /// known.
+    pub queues: BTreeMap<String, f64>,
+    /// What the queues of all Collectors hold, of every hop; or why nobody knows. A queue that cannot be read is not
+    /// empty.
+    pub held: Result<f64, String>,
 }
 
 impl LoadStatus {
@@ -64,14 +71,24 @@ impl LoadStatus {
             delivered: 0,
             duplicated: 0,
             misbehaved: 0,
-            queues: Vec::new(),
+            readings: Vec::new(),
+            queues: BTreeMap::new(),
+            held: Err("nothing was read yet".to_owned()),
         }
     }
 
-    /// What all queues hold; none if one of so many could not be read. A queue that cannot be read is not
-    /// empty.
+    /// What all agents' queues hold; none if one of so many could not be read. A queue that cannot be read is
+    /// not empty.
     pub fn queued(&self, agents: usize) -> Option<f64> {
-        (agents > 0 && self.queues.len() >= agents).then(|| self.queues.iter().sum())
+        (agents > 0 && self.queues.len() >= agents).then(|| self.queues.values().sum())
+    }
+
+    /// Whose answers those are, and so what is held where.
+    fn locate(mut self, hops: &[Hop], streams: &BTreeMap<Stream, String>, world: &World) -> Self {
+        let nodes = || streams.values().map(String::as_str);
+        self.queues = queues::by_node(nodes(), world, &self.readings);
+        self.held = queues::held(hops, nodes(), world, &self.readings);
+        self
     }
 
     /// How it stands, for a message.
@@ -175,7 +192,14 @@ impl Probes {
 
     /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
     /// that does not answer is asked again: it goes on by itself meanwhile.
-    pub async fn keep(self, recorder: Recorder, status: watch::Sender<LoadStatus>, end: CancellationToken) {
+    pub async fn keep(
+        self,
+        (hops, world): (Vec<Hop>, watch::Receiver<World>),
+        recorder: Recorder,
+        status: watch::Sender<LoadStatus>,
+        end: CancellationToken,
+    ) {
+        let streams = self.streams();
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let links: Vec<Link> = self.all().cloned().collect();
@@ -192,7 +216,7 @@ impl Probes {
             if answers.len() < links.len() {
                 continue; // a sum over some of them would look like a step back
             }
-            let load = sum(&answers);
+            let load = sum(&answers).locate(&hops, &streams, &world.borrow());
             let queued = load.queued(self.emitters.len());
             let LoadStatus { offered, emitted, acknowledged, delivered, .. } = load;
             status.send_replace(load);
@@ -222,9 +246,10 @@ impl Probes {
     }
 
     /// How the sinks stand: the load's part that they see, and the queues; none if one of them does not answer.
-    pub async fn seen_by_sinks(&self) -> Option<LoadStatus> {
+    pub async fn seen_by_sinks(&self, hops: &[Hop], world: &watch::Receiver<World>) -> Option<LoadStatus> {
         let answers = join_all(self.sinks.iter().map(|link| link.renew_once(lease()))).await;
-        Some(sum(&answers.into_iter().collect::<Option<Vec<_>>>()?))
+        let seen = sum(&answers.into_iter().collect::<Option<Vec<_>>>()?);
+        Some(seen.locate(hops, &self.streams(), &world.borrow()))
     }
 
     /// What the sinks' ledgers say so far.
@@ -291,11 +316,7 @@ fn sum(answers: &[Status]) -> LoadStatus {
             load.delivered += sink.delivered;
             load.duplicated += sink.duplicated;
             load.misbehaved += sink.misbehaved;
-            let fresh = sink.targets.iter().filter(|target| {
-                let age = answer.unix_ms.saturating_sub(target.answered_unix_ms);
-                target.role == "agent" && age <= FRESH_MS && target.queue_size >= 0.0
-            });
-            load.queues.extend(fresh.map(|target| target.queue_size));
+            load.readings.extend(Reading::fresh(answer));
         }
     }
     load

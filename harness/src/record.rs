@@ -12,8 +12,11 @@
 //!
 //! `docs/run-folder.md` describes it for people.
 
+mod hop;
 mod read;
+mod vouch;
 
+pub use hop::{Hop, Keeps, worst_pause_s};
 pub use read::Record;
 
 use crate::clock::Clock;
@@ -26,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Version of the run folder's format.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Why a run folder cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,13 @@ pub enum Event {
         seed: u64,
         /// The beginning, Unix time in milliseconds.
         unix_ms: u64,
+    },
+    /// A file of the folder that the judge goes by was written: it must stay as it was.
+    File {
+        /// Its name.
+        name: String,
+        /// Of what is in it and of whose run it is: see [`Recorder::write_vouched`].
+        digest: String,
     },
     /// The emitters were told to begin.
     LoadStarted {
@@ -263,10 +273,30 @@ pub enum Event {
     Settled {
         /// How.
         end: SettleEnd,
-        /// The longest pause that an agent may make, in seconds.
+        /// The longest that a span may be on its way without a sign of life, in seconds.
         worst_retry_pause: f64,
         /// Acknowledged spans that had not arrived.
         outstanding: u64,
+        /// For how long nothing had arrived by then, in seconds; none if nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        still_s: Option<f64>,
+    },
+    /// What waiting left in doubt is decided: the tier is taken down, hop by hop from its entry.
+    TakeDown {
+        /// The doubt.
+        why: String,
+    },
+    /// A hop was taken down.
+    HopGone {
+        /// Which: `agent`, `gateway`.
+        hop: String,
+        /// Its Collectors.
+        pods: Vec<PodEnd>,
+        /// Spans that arrived meanwhile.
+        arrived: u64,
+        /// What went wrong, if anything did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
     },
     /// Something was awaited, and came about or did not.
     Awaited {
@@ -286,6 +316,17 @@ pub enum Event {
     },
 }
 
+/// A Collector that was taken down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodEnd {
+    /// Its pod.
+    pub pod: String,
+    /// The node that it was on.
+    pub node: String,
+    /// Whether it was seen to be gone.
+    pub gone: bool,
+}
+
 /// How waiting for the rest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -294,8 +335,12 @@ pub enum SettleEnd {
     Complete,
     /// Not all had, but every queue was empty and nothing had moved for longer than any pause.
     Quiet,
+    /// Not all had, and nothing had moved for longer than any pause, but a queue could not be read.
+    Unread,
     /// The deadline passed, and more may have been on its way.
     Deadline,
+    /// It was not left at that: the tier was taken down, and this is what had arrived then.
+    TakenDown,
     /// It was not waited for.
     Interrupted,
 }
@@ -332,8 +377,12 @@ pub struct Environment {
     pub sink_node: String,
     /// The minimum that the PDB's manifest asks for, whether or not the PDB is there.
     pub pdb_minimum: u32,
-    /// The longest pause that an agent may make before it tries again, in seconds.
+    /// The longest that a span may be on its way through the tier without a sign of life, in seconds.
     pub worst_retry_pause: f64,
+    /// The tier's hops, the entry first.
+    pub hops: Vec<Hop>,
+    /// Whether an agent has the spans of its own node's emitter and no others.
+    pub entry_of_its_node: bool,
     /// By how many milliseconds each node's clock is ahead of this machine's.
     pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
 }
@@ -353,6 +402,8 @@ struct Timeline {
     next: u64,
     broken: bool,
     ended: bool,
+    /// How it began.
+    began: Option<Event>,
 }
 
 impl Recorder {
@@ -361,7 +412,8 @@ impl Recorder {
         let error = |source| RecordError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir.join("ledgers")).map_err(error)?;
         let timeline = OpenOptions::new().create_new(true).append(true).open(dir.join("timeline.jsonl"));
-        let timeline = Timeline { file: timeline.map_err(error)?, next: 0, broken: false, ended: false };
+        let timeline =
+            Timeline { file: timeline.map_err(error)?, next: 0, broken: false, ended: false, began: None };
         Ok(Self { dir: dir.to_owned(), clock, timeline: Arc::new(Mutex::new(timeline)) })
     }
 
@@ -385,6 +437,9 @@ impl Recorder {
             return Ok(()); // a task that had not heard yet that the run is over
         }
         timeline.ended = event == Event::Ended;
+        if matches!(event, Event::Began { .. }) {
+            timeline.began = Some(event.clone());
+        }
         let entry = Entry { n: timeline.next, t: (self.clock.now() * 1e3).round() / 1e3, event };
         timeline.next += 1;
         let mut line = serde_json::to_vec(&entry).map_err(content)?;
@@ -406,13 +461,30 @@ impl Recorder {
         written.map_err(|source| RecordError::Io { path, source })
     }
 
+    /// Writes a file of the folder, whole, and its digest into the timeline: one that is altered, or another run's, is
+    /// noticed. To be called behind [`Event::Began`].
+    pub fn write_vouched(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        self.write(name, bytes)?;
+        let began = self.timeline.lock().unwrap_or_else(PoisonError::into_inner).began.clone();
+        self.event(Event::File { name: name.to_owned(), digest: vouch::digest(began.as_ref(), bytes) })
+    }
+
+    /// Writes a file of the folder as JSON, and its digest into the timeline.
+    pub fn write_json_vouched(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
+        self.write_vouched(name, &self.json(name, value)?)
+    }
+
     /// Writes a file of the folder as JSON.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
+        self.write(name, &self.json(name, value)?)
+    }
+
+    fn json(&self, name: &str, value: &impl Serialize) -> Result<Vec<u8>, RecordError> {
         let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| RecordError::Content {
             path: self.dir.join(name),
             message: error.to_string(),
         })?;
         bytes.push(b'\n');
-        self.write(name, &bytes)
+        Ok(bytes)
     }
 }

@@ -3,6 +3,7 @@
 mod collect;
 mod plan;
 mod remove;
+mod settle;
 mod steady;
 mod steps;
 
@@ -14,19 +15,18 @@ use crate::deploy::{DeployError, Deployment, TierFacts};
 use crate::fault::Stage;
 use crate::journal::{Current, Journal, JournalError};
 use crate::judge::{Judgement, Verdict, judge};
-use crate::load::{self, LinkError, LoadStatus, Probes};
+use crate::load::{LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
 use crate::plan::{LookError, Scope};
-use crate::record::{Event, Record, RecordError, Recorder, SettleEnd};
+use crate::record::{Event, Record, RecordError, Recorder};
 use crate::report::{self, Progress};
 use crate::restore::Undo;
 use crate::scenario::{Rate, Scenario, Share, StepPath};
-use crate::settle::{Settling, Sight};
 use crate::world::World;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use steady::Steady;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -115,9 +115,9 @@ pub async fn run(
     let folder = options.out.join(format!("{name}-{short}"));
     let recorder = Recorder::create(&folder, clock)?;
     let text = serde_saphyr::to_string(scenario).map_err(|error| RunError::Scenario(error.to_string()))?;
-    recorder.write("scenario.yaml", text.as_bytes())?;
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
+    recorder.write_vouched("scenario.yaml", text.as_bytes())?;
     progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
 
     let journal = Journal::create(&folder, &short, cluster.place())?;
@@ -202,8 +202,8 @@ impl Run<'_> {
         ));
         let probes =
             self.unless_cancelled(Probes::connect(client, namespace, self.scenario.tier.sinks)).await??;
-        let environment = collect::environment(self, &probes, facts).await?;
-        self.recorder.write_json("environment.json", &environment)?;
+        let environment = collect::environment(self, &probes, &facts).await?;
+        self.recorder.write_json_vouched("environment.json", &environment)?;
 
         let (status_sender, status) = watch::channel(LoadStatus::none());
         probes.start(self.scenario, self.id, self.options.seed).await?;
@@ -211,13 +211,14 @@ impl Run<'_> {
         let rate = load.constant().map(Rate::in_a_second);
         self.recorder.event(Event::LoadStarted { rate, emitters: probes.emitters() })?;
         self.progress.say(&format!("{} emitters offer {} together", probes.emitters(), load.offers()));
-        tokio::spawn(probes.clone().keep(self.recorder.clone(), status_sender, end.clone()));
+        let watched = (facts.hops.clone(), world.clone());
+        tokio::spawn(probes.clone().keep(watched, self.recorder.clone(), status_sender, end.clone()));
         let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), world.clone()));
 
         let wanted = facts.gateways(&self.scenario.tier);
         let snapshots = tokio::spawn(collect::snapshots(probes.clone(), self.recorder.clone()));
         if let Some(steady) = self.await_steady(&probes, status.clone(), &world, wanted).await? {
-            let stage = self.stage(&probes, status, world, wanted, steady, scope);
+            let stage = self.stage(&probes, status, world.clone(), wanted, steady, scope);
             self.take_steps(&stage).await?;
         }
         // Nothing else writes the ledgers from here on.
@@ -225,7 +226,7 @@ impl Run<'_> {
         let _ = snapshots.await;
         // What the watches tell late would be told of a time without load.
         watches.tell_all().await;
-        self.finish(&probes, facts).await?;
+        self.finish(&probes, &facts, &world).await?;
         showing.abort();
         Ok(())
     }
@@ -266,7 +267,12 @@ impl Run<'_> {
     }
 
     /// Ends the load, waits for the rest, seals, and fetches the ledgers.
-    async fn finish(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
+    async fn finish(
+        &self,
+        probes: &Probes,
+        facts: &TierFacts,
+        world: &watch::Receiver<World>,
+    ) -> Result<(), RunError> {
         if self.cancel.is_cancelled() {
             self.recorder.event(Event::Interrupted)?;
             self.progress.say("interrupted: collecting what there is");
@@ -277,7 +283,7 @@ impl Run<'_> {
         for error in probes.stop_emitters().await {
             self.note(&error)?;
         }
-        if let Err(error) = self.settle(probes, facts).await {
+        if let Err(error) = self.settle(probes, facts, world).await {
             self.note(&error)?;
         }
         for error in probes.seal_sinks().await {
@@ -295,40 +301,6 @@ impl Run<'_> {
     fn note(&self, problem: &dyn std::error::Error) -> Result<(), RecordError> {
         self.progress.say(&problem.to_string());
         self.recorder.event(Event::Note { message: problem.to_string() })
-    }
-
-    async fn settle(&self, probes: &Probes, facts: TierFacts) -> Result<(), RunError> {
-        let wanted = self.scenario.settle;
-        let mut settling =
-            Settling::new(wanted.tail.duration(), facts.worst_retry_pause, wanted.deadline.duration());
-        let acknowledged = probes.acknowledged().await?;
-        let worst_retry_pause = facts.worst_retry_pause.as_secs_f64();
-        let began = Instant::now();
-        let mut said = false;
-        let (end, outstanding) = loop {
-            let delivered = probes.delivered().await.ok();
-            let outstanding = delivered.as_ref().map(|delivered| load::outstanding(&acknowledged, delivered));
-            let arrived = delivered
-                .map_or(0, |delivered| delivered.values().map(spanproof_ledger::RangeSet::count).sum());
-            let queued = probes.seen_by_sinks().await.and_then(|seen| seen.queued(probes.emitters()));
-            let left = outstanding.unwrap_or_default();
-            if self.cancel.is_cancelled() {
-                break (SettleEnd::Interrupted, left);
-            }
-            if let Some(end) = settling.see(began.elapsed(), Sight { outstanding, queued, arrived }) {
-                break (end, left);
-            }
-            if left > 0 && queued.is_some_and(|queued| queued < 0.5) && !said {
-                said = true;
-                self.progress.say(&format!(
-                    "{left} acknowledged spans have not arrived, and every queue is empty: waiting {worst_retry_pause:.1}s, \
-                     the longest that an agent may pause (timeout + 1.5 × max_interval + reconnecting)"
-                ));
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        };
-        self.recorder.event(Event::Settled { end, worst_retry_pause, outstanding })?;
-        Ok(())
     }
 
     /// Judges the run folder, as `spanproof analyze` would.

@@ -8,8 +8,8 @@ use std::time::Duration;
 pub struct Sight {
     /// Acknowledged spans that have not arrived; none if that could not be asked.
     pub outstanding: Option<u64>,
-    /// What the agents' queues hold; none if one of them could not be read. A queue that cannot be read
-    /// is not empty.
+    /// What the queues of all Collectors hold, of every hop; none if one of them could not be read. A queue that
+    /// cannot be read is not empty.
     pub queued: Option<f64>,
     /// How much has arrived, copies included: anything that changes when something moves.
     pub arrived: u64,
@@ -24,25 +24,52 @@ pub struct Settling {
     complete_since: Option<Duration>,
     /// Since when nothing has moved while every queue was known to be empty.
     quiet_since: Option<Duration>,
+    /// Since when nothing has moved while a queue could not be read.
+    unread_since: Option<Duration>,
+    /// Since when nothing has arrived.
+    still_since: Option<Duration>,
     arrived: Option<u64>,
 }
 
 impl Settling {
-    /// `tail`: how much longer duplicates are waited for. `worst_retry_pause`: the longest pause that an
-    /// agent may make.
+    /// `tail`: how much longer duplicates are waited for. `worst_retry_pause`: the longest that a span may be on its
+    /// way without a sign of life, through all hops.
     pub const fn new(tail: Duration, worst_retry_pause: Duration, deadline: Duration) -> Self {
-        Self { tail, worst_retry_pause, deadline, complete_since: None, quiet_since: None, arrived: None }
+        Self {
+            tail,
+            worst_retry_pause,
+            deadline,
+            complete_since: None,
+            quiet_since: None,
+            unread_since: None,
+            still_since: None,
+            arrived: None,
+        }
+    }
+
+    /// For how long nothing has arrived, by what was seen last.
+    pub fn still_for(&self, now: Duration) -> Duration {
+        self.still_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// Takes in what is known at a moment (since the waiting began); how waiting ends, if it does.
     pub fn see(&mut self, now: Duration, sight: Sight) -> Option<SettleEnd> {
-        let empty = sight.queued.is_some_and(|queued| queued < 0.5);
-        if self.arrived != Some(sight.arrived) || !empty || sight.outstanding.is_none() {
-            self.quiet_since = None;
-        }
+        // What is no number says nothing, and no queue holds less than nothing.
+        let queued = sight.queued.filter(|queued| queued.is_finite() && *queued >= 0.0);
+        let empty = queued.is_some_and(|queued| queued < 0.5);
+        let still = self.arrived == Some(sight.arrived) && sight.outstanding.is_some();
         self.arrived = Some(sight.arrived);
-        if empty && sight.outstanding.is_some() {
-            self.quiet_since.get_or_insert(now);
+        for (since, goes_on) in [
+            (&mut self.quiet_since, empty),
+            (&mut self.unread_since, queued.is_none()),
+            (&mut self.still_since, true),
+        ] {
+            if !still || !goes_on {
+                *since = None;
+            }
+            if sight.outstanding.is_some() && goes_on {
+                since.get_or_insert(now);
+            }
         }
         match sight.outstanding {
             Some(0) => drop(self.complete_since.get_or_insert(now)),
@@ -52,12 +79,15 @@ impl Settling {
             since.is_some_and(|since| now.saturating_sub(since) >= long)
         };
         // A queue may still hold what has arrived: an agent that was not answered sends it once more.
-        let known_empty = empty
-            || lasted(self.complete_since, self.worst_retry_pause.saturating_add(Duration::from_secs(1)));
+        let longer_than_any = self.worst_retry_pause.saturating_add(Duration::from_secs(1));
+        let known_empty = empty || lasted(self.complete_since, longer_than_any);
+        let complete = self.complete_since.is_some();
         if lasted(self.complete_since, self.tail) && known_empty {
             Some(SettleEnd::Complete)
-        } else if lasted(self.quiet_since, self.worst_retry_pause.saturating_add(Duration::from_secs(1))) {
+        } else if lasted(self.quiet_since, longer_than_any) {
             Some(SettleEnd::Quiet)
+        } else if !complete && lasted(self.unread_since, longer_than_any) {
+            Some(SettleEnd::Unread)
         } else if now >= self.deadline {
             Some(SettleEnd::Deadline)
         } else {
@@ -105,27 +135,62 @@ mod tests {
 
     #[test]
     fn a_queue_that_cannot_be_read_is_not_empty() {
-        let sight = |_| Sight { outstanding: Some(7), queued: None, arrived: 3 };
+        let sight = |now| Sight { outstanding: Some(7), queued: None, arrived: now };
         assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
+        for none in [f64::NAN, f64::INFINITY, -3.0] {
+            let sight = |_| Sight { outstanding: Some(7), queued: Some(none), arrived: 3 };
+            assert_eq!(end(settling(), sight), (51, SettleEnd::Unread));
+        }
         let sight = |_| Sight { outstanding: Some(7), queued: Some(1.0), arrived: 3 };
         assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
+    }
+
+    #[test]
+    fn what_cannot_be_read_and_moves_no_more_is_not_waited_for() {
+        let sight = |now: u64| Sight { outstanding: Some(7), queued: None, arrived: now.min(30) };
+        assert_eq!(end(settling(), sight), (81, SettleEnd::Unread));
+        // What holds something still, and is seen to, may move yet.
+        let sight = |now: u64| Sight {
+            outstanding: Some(7),
+            queued: if now == 70 { Some(4.0) } else { None },
+            arrived: now.min(30),
+        };
+        assert_eq!(end(settling(), sight), (122, SettleEnd::Unread));
+        // Nobody knows what is outstanding while the sinks do not answer.
+        let sight = |_| Sight { outstanding: None, queued: None, arrived: 0 };
+        assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
+    }
+
+    #[test]
+    fn how_long_nothing_arrived_is_told() {
+        let mut settling = settling();
+        for now in 0..40 {
+            let sight = Sight { outstanding: Some(7), queued: Some(3.0), arrived: now.min(10) };
+            assert_eq!(settling.see(seconds(now), sight), None);
+        }
+        assert_eq!(settling.still_for(seconds(39)), seconds(29));
     }
 
     proptest! {
         /// Waiting never ends as quiet unless all was still, and known, for the whole of the pause.
         #[test]
-        fn quiet_is_never_claimed_early(sights in prop::collection::vec(
-            (prop::option::of(0u64..3), prop::option::of(prop::bool::ANY), 0u64..3), 1..250)) {
+        fn quiet_is_never_claimed_early(stretches in prop::collection::vec(
+            (prop::option::weighted(0.8, 0u64..3), prop::option::of(prop::bool::ANY), 0u64..3, 1usize..70), 1..20)) {
+            let sights: Vec<_> = stretches.iter()
+                .flat_map(|(known, full, arrived, long)| std::iter::repeat_n((*known, *full, *arrived), *long))
+                .collect();
             let mut settling = settling();
             for (now, (outstanding, full, arrived)) in sights.iter().copied().enumerate() {
                 let queued = full.map(|full| if full { 1.0 } else { 0.0 });
                 let Some(end) = settling.see(seconds(now as u64), Sight { outstanding, queued, arrived }) else { continue };
-                if end == SettleEnd::Quiet {
+                if matches!(end, SettleEnd::Quiet | SettleEnd::Unread) {
                     let still = &sights[now - 50..=now];
+                    let readable = (end == SettleEnd::Quiet).then_some(false);
                     let quiet = still.iter().all(|(known, queued, there)| {
-                        known.is_some() && *queued == Some(false) && *there == still[0].2
+                        known.is_some() && *queued == readable && *there == still[0].2
                     });
                     prop_assert!(quiet);
+                    prop_assert!(settling.still_for(seconds(now as u64)) >= seconds(50));
                 }
                 break;
             }

@@ -15,8 +15,11 @@ pub struct Counts {
     pub acknowledged: u64,
     /// Seen by a sink, once or more, and reserved by an emitter of this run.
     pub delivered: u64,
-    /// Acknowledged, never delivered.
+    /// Acknowledged, never delivered, and not stranded.
     pub lost: u64,
+    /// Acknowledged, not delivered, and perhaps kept on a disk or by a process that was not seen to end.
+    #[serde(default)]
+    pub stranded: u64,
     /// Of the lost, those that the backend had refused; the others vanished.
     pub lost_refused: u64,
     /// Delivered more than once.
@@ -37,26 +40,29 @@ pub struct Counts {
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        self.attempted += other.attempted;
-        self.acknowledged += other.acknowledged;
-        self.delivered += other.delivered;
-        self.lost += other.lost;
-        self.lost_refused += other.lost_refused;
-        self.duplicated += other.duplicated;
-        self.recovered += other.recovered;
-        self.unexpected += other.unexpected;
-        self.rejected += other.rejected;
-        self.unknown += other.unknown;
-        self.extra_copies += other.extra_copies;
-        self.duplicated_by_resend += other.duplicated_by_resend;
+        self.attempted = self.attempted.saturating_add(other.attempted);
+        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
+        self.delivered = self.delivered.saturating_add(other.delivered);
+        self.lost = self.lost.saturating_add(other.lost);
+        self.stranded = self.stranded.saturating_add(other.stranded);
+        self.lost_refused = self.lost_refused.saturating_add(other.lost_refused);
+        self.duplicated = self.duplicated.saturating_add(other.duplicated);
+        self.recovered = self.recovered.saturating_add(other.recovered);
+        self.unexpected = self.unexpected.saturating_add(other.unexpected);
+        self.rejected = self.rejected.saturating_add(other.rejected);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.extra_copies = self.extra_copies.saturating_add(other.extra_copies);
+        self.duplicated_by_resend = self.duplicated_by_resend.saturating_add(other.duplicated_by_resend);
     }
 }
 
 /// What became of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamAccount {
-    /// Acknowledged and not delivered.
+    /// Acknowledged and not delivered, unless it is stranded.
     pub lost: RangeSet,
+    /// Acknowledged, not delivered, and perhaps still kept by somebody.
+    pub stranded: RangeSet,
     /// What a sink refused, by gRPC code; most of it was taken later.
     pub refused: BTreeMap<u8, RangeSet>,
     /// Delivered and never reserved.
@@ -89,8 +95,26 @@ impl Account {
         for stream in account.streams.values() {
             account.counts += stream.counts;
         }
-        account.counts.unexpected += sinks.iter().map(|sink| sink.foreign() + sink.damaged()).sum::<u64>();
+        for sink in sinks {
+            let strange = sink.foreign().saturating_add(sink.damaged());
+            account.counts.unexpected = account.counts.unexpected.saturating_add(strange);
+        }
         account
+    }
+
+    /// Of these streams nothing is lost for certain: what has not been delivered may still be kept by somebody.
+    pub fn strand(&mut self, streams: impl IntoIterator<Item = Stream>) {
+        for stream in streams {
+            let Some(account) = self.streams.get_mut(&stream) else { continue };
+            let lost = std::mem::take(&mut account.lost);
+            account.stranded.extend(&lost);
+            let (lost, refused) = (lost.count(), account.counts.lost_refused);
+            for counts in [&mut account.counts, &mut self.counts] {
+                counts.lost = counts.lost.saturating_sub(lost);
+                counts.lost_refused = counts.lost_refused.saturating_sub(refused);
+                counts.stranded = counts.stranded.saturating_add(lost);
+            }
+        }
     }
 }
 
@@ -120,6 +144,7 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
         acknowledged: acknowledged.count(),
         delivered,
         lost: lost.count(),
+        stranded: 0,
         lost_refused: lost.intersection_count(&RangeSet::union(refused.values())),
         duplicated: arrived.twice.count(),
         recovered: delivered - arrived.once.intersection_count(&acknowledged),
@@ -130,7 +155,7 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
         duplicated_by_resend: arrived.twice.intersection_count(&resent),
     };
     let unexpected = arrived.once.difference(&reserved);
-    StreamAccount { lost, refused, unexpected, counts }
+    StreamAccount { lost, stranded: RangeSet::new(), refused, unexpected, counts }
 }
 
 /// What came of a stream, wherever it came.
@@ -147,7 +172,7 @@ impl<'a> Arrived<'a> {
         for sink in sinks {
             let here = sink.delivered(stream);
             if let Some(again) = sink.duplicates(stream) {
-                arrived.copies += again.copies;
+                arrived.copies = arrived.copies.saturating_add(again.copies);
                 arrived.twice.extend(&again.spans);
             }
             if arrived.once.is_empty() {
@@ -155,7 +180,7 @@ impl<'a> Arrived<'a> {
                 continue;
             }
             let both = arrived.once.intersection(here);
-            arrived.copies += both.count();
+            arrived.copies = arrived.copies.saturating_add(both.count());
             arrived.twice.extend(&both);
             arrived.once.to_mut().extend(here);
         }

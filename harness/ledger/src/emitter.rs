@@ -1,7 +1,7 @@
 //! The emitter's ledger: which numbers it used, and what the agent said.
 
 use crate::log::Record;
-use crate::{LedgerError, Range, RangeSet, Stream};
+use crate::{LedgerError, Range, RangeSet, Stream, sound};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -142,7 +142,8 @@ impl EmitterLedger {
             return Err(LedgerError::NotOpened { index });
         }
         match record {
-            EmitterRecord::Opened { run_tag, stream, .. } => {
+            EmitterRecord::Opened { run_tag, stream, unix_ms } => {
+                sound::moment(index, *unix_ms)?;
                 if self.incarnations > 0 && (self.run_tag, self.stream) != (*run_tag, *stream) {
                     return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
@@ -151,6 +152,7 @@ impl EmitterLedger {
                 self.seal = None;
             }
             EmitterRecord::Reserved { range } => {
+                sound::range(index, *range)?;
                 self.reserved.insert(*range);
             }
             EmitterRecord::Acknowledged { range } => {
@@ -176,6 +178,12 @@ impl EmitterLedger {
                 slipped_ms,
                 latency,
             } => {
+                sound::moment(index, *unix_ms)?;
+                sound::counts(
+                    index,
+                    &[*offered, *acknowledged, *failed_requests, *failed_spans, *sdk_dropped, *slipped_ms],
+                )?;
+                self.require_next(index, *emitted)?;
                 self.seconds.push(EmitSecond {
                     unix_ms: *unix_ms,
                     emitted: *emitted,
@@ -193,6 +201,10 @@ impl EmitterLedger {
                     let (sealed, counted) = (seal.records, index as u64);
                     return Err(LedgerError::SealDisagrees { what: "records", sealed, counted });
                 }
+                if seal.incarnations != self.incarnations {
+                    let (sealed, counted) = (seal.incarnations.into(), self.incarnations.into());
+                    return Err(LedgerError::SealDisagrees { what: "incarnations", sealed, counted });
+                }
                 if seal.acknowledged != self.acknowledged.count() {
                     let (sealed, counted) = (seal.acknowledged, self.acknowledged.count());
                     return Err(LedgerError::SealDisagrees { what: "acknowledged spans", sealed, counted });
@@ -202,6 +214,10 @@ impl EmitterLedger {
                     let (sealed, counted) = (seal.next, used);
                     return Err(LedgerError::SealDisagrees { what: "used numbers", sealed, counted });
                 }
+                if seal.next > self.reserved.end() {
+                    let (sealed, counted) = (seal.next, self.reserved.end());
+                    return Err(LedgerError::SealDisagrees { what: "used numbers", sealed, counted });
+                }
                 self.seal = Some(*seal);
             }
         }
@@ -209,8 +225,26 @@ impl EmitterLedger {
         Ok(())
     }
 
+    /// The numbers of a second come behind those of the one before it, and were reserved.
+    fn require_next(&self, index: usize, emitted: Range) -> Result<(), LedgerError> {
+        sound::range(index, emitted)?;
+        if emitted.is_empty() {
+            return Ok(());
+        }
+        let before = self.seconds.iter().rev().find(|second| !second.emitted.is_empty());
+        if before.is_some_and(|before| emitted.start < before.emitted.end) {
+            return Err(LedgerError::Absurd { index, what: "numbers that an earlier second had sent" });
+        }
+        if !self.reserved.covers(emitted) {
+            let (stream, range) = (self.stream, emitted);
+            return Err(LedgerError::NeverReserved { index, stream, range });
+        }
+        Ok(())
+    }
+
     fn require_reserved(&self, index: usize, range: Range) -> Result<(), LedgerError> {
         let stream = self.stream;
+        sound::range(index, range)?;
         if !self.reserved.covers(range) {
             return Err(LedgerError::NeverReserved { index, stream, range });
         }

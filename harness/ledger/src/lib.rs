@@ -50,6 +50,7 @@ pub mod log;
 mod metrics;
 mod ranges;
 mod sink;
+mod sound;
 
 pub use account::{Account, Counts, StreamAccount};
 pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
@@ -111,6 +112,14 @@ pub enum LedgerError {
         expected: u64,
         /// The sink of this record.
         found: u64,
+    },
+    /// No probe writes such a record: a number in it is beyond all bounds, or contradicts an earlier one.
+    #[error("record {index}: {what}")]
+    Absurd {
+        /// Position of the record, from 0.
+        index: usize,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// A number stands for something that was not named before.
     #[error("record {index}: it speaks of a number that was given to nothing")]

@@ -1,7 +1,7 @@
 //! What was read of the Collectors' own metrics, once a second: a log of changes, and its series.
 
-use crate::LedgerError;
 use crate::log::Record;
+use crate::{LedgerError, sound};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,6 +50,11 @@ pub enum MetricsRecord {
         /// How many records are before this one.
         records: u64,
     },
+    /// The run that it is of. Written by each process when it has begun.
+    Of {
+        /// The run's tag, as in the ledgers.
+        run_tag: u64,
+    },
 }
 
 impl Record for MetricsRecord {
@@ -67,7 +72,7 @@ pub struct Target {
     pub answered: Vec<u64>,
     /// When it was found silent.
     pub silent: Vec<u64>,
-    /// By name: (Unix time in milliseconds, value), at each change.
+    /// By name: (Unix time in milliseconds, value), at each change; not a number where it is not known.
     pub series: BTreeMap<String, Vec<(u64, f64)>>,
 }
 
@@ -76,6 +81,7 @@ pub struct Target {
 pub struct Metrics {
     targets: BTreeMap<u16, Target>,
     names: BTreeMap<u16, String>,
+    run_tag: Option<u64>,
     opened: bool,
     sealed: bool,
     records: usize,
@@ -100,21 +106,42 @@ impl Metrics {
             return Err(LedgerError::NotOpened { index });
         }
         match record {
-            MetricsRecord::Opened { .. } => (self.opened, self.sealed) = (true, false),
+            MetricsRecord::Opened { unix_ms } => {
+                sound::moment(index, *unix_ms)?;
+                (self.opened, self.sealed) = (true, false);
+            }
+            MetricsRecord::Of { run_tag } => {
+                if let Some(expected) = self.run_tag.filter(|known| known != run_tag) {
+                    return Err(LedgerError::OtherRun { index, expected, found: *run_tag });
+                }
+                self.run_tag = Some(*run_tag);
+            }
             MetricsRecord::Target { id, role, address } => {
+                let known = self.targets.get(id);
+                if known.is_some_and(|known| (&known.role, &known.address) != (role, address)) {
+                    return Err(LedgerError::Absurd { index, what: "two processes of one number" });
+                }
                 let (role, address) = (role.clone(), address.clone());
                 self.targets.entry(*id).or_insert(Target { role, address, ..Target::default() });
             }
-            MetricsRecord::Metric { id, name } => drop(self.names.insert(*id, name.clone())),
+            MetricsRecord::Metric { id, name } => {
+                if self.names.insert(*id, name.clone()).is_some_and(|known| known != *name) {
+                    return Err(LedgerError::Absurd { index, what: "two metrics of one number" });
+                }
+            }
             MetricsRecord::Scraped { unix_ms, target, values } => {
+                sound::moment(index, *unix_ms)?;
                 let target = self.targets.get_mut(target).ok_or(LedgerError::NeverNamed { index })?;
                 target.answered.push(*unix_ms);
                 for (metric, value) in values {
                     let name = self.names.get(metric).ok_or(LedgerError::NeverNamed { index })?;
-                    target.series.entry(name.clone()).or_default().push((*unix_ms, *value));
+                    // Nothing that is read can be less than none, or no number: what it was is not known.
+                    let value = if value.is_finite() && *value >= 0.0 { *value } else { f64::NAN };
+                    target.series.entry(name.clone()).or_default().push((*unix_ms, value));
                 }
             }
             MetricsRecord::Silent { unix_ms, target } => {
+                sound::moment(index, *unix_ms)?;
                 let target = self.targets.get_mut(target).ok_or(LedgerError::NeverNamed { index })?;
                 target.silent.push(*unix_ms);
             }
@@ -133,6 +160,11 @@ impl Metrics {
     /// How many records it is the sum of.
     pub const fn records(&self) -> u64 {
         self.records as u64
+    }
+
+    /// The run that it is of; none if it does not say.
+    pub const fn run_tag(&self) -> Option<u64> {
+        self.run_tag
     }
 
     /// Whether it was closed.
@@ -156,14 +188,15 @@ impl Target {
     pub fn at(&self, name: &str, unix_ms: u64) -> Option<f64> {
         let series = self.series.get(name)?;
         let after = series.partition_point(|(at, _)| *at <= unix_ms);
-        Some(series.get(after.checked_sub(1)?)?.1)
+        Some(series.get(after.checked_sub(1)?)?.1).filter(|value| !value.is_nan())
     }
 
     /// By how much a counter grew in a window. It begins at 0 with the process: one that fell began anew.
     pub fn increase(&self, name: &str, from: u64, to: u64) -> f64 {
         let Some(series) = self.series.get(name) else { return 0.0 };
         let mut last = self.at(name, from);
-        let within = series.iter().filter(|(at, _)| from < *at && *at <= to);
+        let known = series.iter().filter(|(_, value)| !value.is_nan());
+        let within = known.filter(|(at, _)| from < *at && *at <= to);
         within
             .map(|(_, value)| {
                 let before = last.replace(*value).filter(|before| before <= value);
@@ -176,7 +209,8 @@ impl Target {
     pub fn highest(&self, name: &str, from: u64, to: u64) -> Option<(u64, f64)> {
         let before = self.at(name, from).map(|value| (from, value));
         let within = self.series.get(name)?.iter().copied().filter(|(at, _)| from < *at && *at <= to);
-        before.into_iter().chain(within).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
+        let all = before.into_iter().chain(within).filter(|(_, value)| !value.is_nan());
+        all.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
     }
 }
 
@@ -210,6 +244,18 @@ mod tests {
         assert_eq!(agent.highest("sent", 0, 9_000), Some((2_000, 25.0)));
         assert_eq!(agent.highest("sent", 6_500, 9_000), Some((6_500, 4.0)));
         assert!(metrics.sealed());
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_not_known() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -3.0] {
+            let mut records = metrics();
+            records[6] = MetricsRecord::Scraped { unix_ms: 6_000, target: 0, values: vec![(0, value)] };
+            let metrics = Metrics::from_records(&records).unwrap();
+            let agent = metrics.of("agent").next().unwrap();
+            assert_eq!((agent.at("sent", 2_500), agent.at("sent", 6_500)), (Some(25.0), None), "{value}");
+            assert_eq!(agent.highest("sent", 2_500, 9_000), Some((2_500, 25.0)), "{value}");
+        }
     }
 
     #[test]

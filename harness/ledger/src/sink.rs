@@ -1,7 +1,7 @@
 //! The sink's ledger: what arrived, from which gateway, and how often.
 
 use crate::log::Record;
-use crate::{LedgerError, Range, RangeSet, Stream};
+use crate::{LedgerError, Range, RangeSet, Stream, sound};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -164,6 +164,7 @@ impl SinkLedger {
         if self.incarnations == 0 && !matches!(record, SinkRecord::Opened { .. }) {
             return Err(LedgerError::NotOpened { index });
         }
+        self.require_sound(index, record)?;
         match record {
             SinkRecord::Opened { run_tag, source, .. } => {
                 if self.incarnations > 0 && self.run_tag != *run_tag {
@@ -188,8 +189,8 @@ impl SinkLedger {
                 self.refused_requests += 1;
             }
             SinkRecord::Unexpected { foreign, damaged } => {
-                self.foreign += foreign;
-                self.damaged += damaged;
+                self.foreign = self.foreign.saturating_add(*foreign);
+                self.damaged = self.damaged.saturating_add(*damaged);
             }
             SinkRecord::Latency { unix_ms, latency } => self.latency.push((*unix_ms, latency.clone())),
             SinkRecord::Trace { unix_ms, trace, spans, gateways } => self.traces.push(TraceSeen {
@@ -203,6 +204,10 @@ impl SinkLedger {
                     let (sealed, counted) = (seal.records, index as u64);
                     return Err(LedgerError::SealDisagrees { what: "records", sealed, counted });
                 }
+                if seal.incarnations != self.incarnations {
+                    let (sealed, counted) = (seal.incarnations.into(), self.incarnations.into());
+                    return Err(LedgerError::SealDisagrees { what: "incarnations", sealed, counted });
+                }
                 if seal.delivered != self.delivered_count() {
                     let (sealed, counted) = (seal.delivered, self.delivered_count());
                     return Err(LedgerError::SealDisagrees { what: "delivered spans", sealed, counted });
@@ -214,21 +219,51 @@ impl SinkLedger {
         Ok(())
     }
 
+    /// Whether a probe may have written it, as the next one.
+    fn require_sound(&self, index: usize, record: &SinkRecord) -> Result<(), LedgerError> {
+        if self.seal.is_some() && !matches!(record, SinkRecord::Opened { .. }) {
+            return Err(LedgerError::Absurd { index, what: "it follows a seal" });
+        }
+        match record {
+            SinkRecord::Opened { unix_ms, .. }
+            | SinkRecord::Latency { unix_ms, .. }
+            | SinkRecord::Trace { unix_ms, .. } => sound::moment(index, *unix_ms),
+            SinkRecord::Gateway { id, name } => match self.gateways.get(id) {
+                // Whoever comes when every number is given shares the last one.
+                Some(known) if known != name && *id != u16::MAX => {
+                    Err(LedgerError::Absurd { index, what: "two gateways of one number" })
+                }
+                _ => Ok(()),
+            },
+            SinkRecord::Delivered(delivery) => {
+                sound::moment(index, delivery.unix_ms)?;
+                sound::ranges(index, &delivery.ranges)
+            }
+            SinkRecord::Refused { unix_ms, ranges, .. } => {
+                sound::moment(index, *unix_ms)?;
+                sound::ranges(index, ranges)
+            }
+            SinkRecord::Unexpected { foreign, damaged } => sound::counts(index, &[*foreign, *damaged]),
+            SinkRecord::Sealed(_) => Ok(()),
+        }
+    }
+
     fn deliver(&mut self, delivery: &Delivery) {
         let seen = self.delivered.entry(delivery.stream).or_default();
-        let mut spans = 0;
+        let mut spans: u64 = 0;
         for range in &delivery.ranges {
             let again = seen.within(*range);
             if !again.is_empty() {
                 let duplicates = self.duplicates.entry(delivery.stream).or_default();
-                duplicates.copies += again.count();
+                duplicates.copies = duplicates.copies.saturating_add(again.count());
                 duplicates.spans.extend(&again);
             }
             seen.insert(*range);
-            spans += range.count();
+            spans = spans.saturating_add(range.count());
         }
         let key = (delivery.unix_ms / 1000, delivery.stream, delivery.gateway);
-        *self.counts.entry(key).or_default() += spans;
+        let counted = self.counts.entry(key).or_default();
+        *counted = counted.saturating_add(spans);
         if self.last_delivery_ms > 0 && delivery.unix_ms >= self.last_delivery_ms + PAUSE_MS {
             self.pauses.push((self.last_delivery_ms, delivery.unix_ms));
         }

@@ -141,6 +141,7 @@ fn model(emitter: &[EmitterRecord], arrivals: &[Arrival]) -> (Counts, Numbers) {
         acknowledged: count(&acknowledged),
         delivered: count(&delivered),
         lost: count(&lost),
+        stranded: 0,
         lost_refused: count(&(&lost & &refused)),
         duplicated: count(&twice),
         recovered: count(&(&delivered - &acknowledged)),
@@ -155,7 +156,7 @@ fn model(emitter: &[EmitterRecord], arrivals: &[Arrival]) -> (Counts, Numbers) {
 
 fn adds_up(counts: &Counts) -> bool {
     counts.attempted == counts.acknowledged + counts.rejected + counts.unknown
-        && counts.acknowledged + counts.recovered == counts.delivered + counts.lost
+        && counts.acknowledged + counts.recovered == counts.delivered + counts.lost + counts.stranded
 }
 
 fn ledgers<'a>(
@@ -204,6 +205,10 @@ proptest! {
         let (counts, lost) = model(&records, &arrivals);
         prop_assert_eq!(account.counts, counts);
         prop_assert!(adds_up(&account.counts), "{:?}", account.counts);
+        let mut stranded = account.clone();
+        stranded.strand(account.streams.keys().copied());
+        prop_assert!(adds_up(&stranded.counts), "{:?}", stranded.counts);
+        prop_assert_eq!((stranded.counts.lost, stranded.counts.stranded), (0, account.counts.lost));
         prop_assert_eq!(&account.streams[&1].lost, &lost.into_iter().collect::<RangeSet>());
     }
 

@@ -9,7 +9,7 @@ pub use generated::*;
 use crate::ledger_file::LedgerFileError;
 use prost::Message;
 use spanproof_ledger::RangeSet;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use tokio::io::AsyncReadExt;
@@ -111,12 +111,19 @@ impl PlanFile {
         }
     }
 
-    /// Whole or not at all.
+    /// Whole or not at all, and there after a loss of power as well.
     pub(crate) fn write(&self, plan: &StartedPlan) -> Result<(), ProbeError> {
         let new = self.0.with_extension("new");
-        let written =
-            std::fs::write(&new, plan.encode_to_vec()).and_then(|()| std::fs::rename(&new, &self.0));
-        written.map_err(|source| ProbeError::PlanFile { path: self.0.clone(), source })
+        let write = || {
+            let mut file = std::fs::File::create(&new)?;
+            file.write_all(&plan.encode_to_vec())?;
+            // The name must not be there before the content is.
+            file.sync_all()?;
+            std::fs::rename(&new, &self.0)?;
+            let folder = self.0.parent().filter(|folder| *folder != Path::new(""));
+            std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        write().map_err(|source| ProbeError::PlanFile { path: self.0.clone(), source })
     }
 }
 

@@ -128,11 +128,12 @@ impl Sink {
     fn begin(&self, plan: &Plan, terms: Terms, conduct: Conduct) -> Result<(), ProbeError> {
         let books = Books::open(&self.path, &terms)?;
         *self.lock() = Some(books);
+        let run_tag = terms.identity.tag();
         let _ = self.terms.set(terms);
         self.conduct.send_replace(Arc::new(conduct));
         let Some(Role::Sink(role)) = &plan.role else { return Ok(()) };
         // Without the metrics the sink goes on; what is wrong with their log is seen by whoever reads it.
-        match Scraper::open(&self.metrics, &role.scrape, &role.metrics) {
+        match Scraper::open(&self.metrics, run_tag, &role.scrape, &role.metrics) {
             Ok(scraper) => *self.scraper.lock().unwrap_or_else(PoisonError::into_inner) = Some(scraper),
             Err(error) => error!("no metrics are read: {error}"),
         }

@@ -1,22 +1,40 @@
 //! What the harness has to know of a tier, read from its objects.
 
+mod hops;
+
 use super::{DeployError, HPA, Manifest, PDB};
+use crate::record::{Hop, worst_pause_s};
 use crate::scenario::{Measure, Tier};
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
 use std::time::Duration;
 
 /// What the harness has to know of the tier that it deployed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TierFacts {
     /// The minimum of ready gateways that the PDB's manifest asks for, whether or not it is applied.
     pub pdb_minimum: u32,
-    /// The longest pause that an agent may make between two tries.
-    pub worst_retry_pause: Duration,
+    /// Its hops, the entry first.
+    pub hops: Vec<Hop>,
+    /// Whether an agent has the spans of its own node's applications and no others.
+    pub entry_of_its_node: bool,
     /// The fewest replicas that the HPA's manifest allows; 0 if there is none.
     pub hpa_minimum: usize,
 }
 
 impl TierFacts {
+    /// The longest that a span may be on its way without a sign of life, through all hops.
+    pub fn worst_retry_pause(&self) -> Duration {
+        Duration::try_from_secs_f64(worst_pause_s(&self.hops)).unwrap_or(Duration::MAX)
+    }
+
+    /// How that comes about, hop by hop.
+    pub fn pauses(&self) -> String {
+        let hop = |hop: &Hop| format!("{} {:.1}s, keeps {}", hop.name, hop.pause_s, hop.keeps);
+        self.hops.iter().map(hop).collect::<Vec<_>>().join("; ")
+    }
+
     /// How many gateways there are when all is well, at the least.
     pub fn gateways(&self, tier: &Tier) -> usize {
         let scaled = tier.has(Measure::Hpa) && self.hpa_minimum > 0;
@@ -39,75 +57,102 @@ pub(super) fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError>
         }
         _ => None,
     });
-    let configuration = objects.iter().find_map(|object| match object {
-        Manifest::ConfigMap(map) if map.metadata.name.as_deref() == Some("agent") => {
-            map.data.as_ref()?.get("config.yaml")
-        }
-        _ => None,
-    });
-    let configuration = configuration
-        .ok_or_else(|| DeployError::AgentConfiguration("there is no ConfigMap `agent`".to_owned()))?;
     Ok(TierFacts {
         pdb_minimum: match minimum {
             Some(IntOrString::Int(number)) => u32::try_from(*number).unwrap_or_default(),
             _ => 0,
         },
-        worst_retry_pause: worst_retry_pause(configuration)?,
+        hops: hops(objects)?,
+        entry_of_its_node: of_its_node(objects),
         hpa_minimum: replicas.and_then(|replicas| usize::try_from(replicas).ok()).unwrap_or_default(),
     })
 }
 
-/// How long an agent's gRPC client may wait before it looks for addresses again: its resolver asks at
-/// most every 30 s (`MinResolutionInterval` of grpc-go).
-const RESOLUTION_PAUSE: Duration = Duration::from_secs(30);
-
-/// timeout + 1.5 × `max_interval` (its randomisation) + the pause before addresses are looked up again.
-fn worst_retry_pause(configuration: &str) -> Result<Duration, DeployError> {
+/// The hops, the entry first.
+fn hops(objects: &[Manifest]) -> Result<Vec<Hop>, DeployError> {
     let error = |message: String| DeployError::AgentConfiguration(message);
-    let value: serde_json::Value =
-        serde_saphyr::from_str(configuration).map_err(|e| error(e.without_snippet().to_string()))?;
-    // The Collector's defaults where nothing is written.
-    let duration = |value: &serde_json::Value, default: &str| {
-        let text = value.as_str().unwrap_or(default);
-        humantime::parse_duration(text).map_err(|e| error(format!("{text:?}: {e}")))
-    };
-    let pause = |exporter: &serde_json::Value| {
-        let timeout = duration(&exporter["timeout"], "5s")?;
-        let longest = duration(&exporter["retry_on_failure"]["max_interval"], "30s")?;
-        Ok(timeout.saturating_add(longest.saturating_mul(3) / 2).saturating_add(RESOLUTION_PAUSE))
-    };
-    let exporters = value["exporters"].as_object().into_iter().flatten();
-    // `otlp`, `otlp_grpc`, `otlphttp`, and each of them with a name behind it.
-    let otlp = exporters.filter(|(name, _)| name.starts_with("otlp")).map(|(_, exporter)| pause(exporter));
-    let longest = otlp.collect::<Result<Vec<_>, _>>()?.into_iter().max();
-    longest.map_or_else(|| pause(&serde_json::Value::Null), Ok)
+    let text = objects.iter().find_map(|object| match object {
+        Manifest::ConfigMap(map) if map.metadata.name.as_deref() == Some("agent") => {
+            map.data.as_ref()?.get("config.yaml")
+        }
+        _ => None,
+    });
+    let text = text.ok_or_else(|| error("there is no ConfigMap `agent`".to_owned()))?;
+    let configuration: Value =
+        serde_saphyr::from_str(text).map_err(|e| error(e.without_snippet().to_string()))?;
+    let agent = pod(objects, "DaemonSet/agent");
+    let gateway = pod(objects, "Deployment/gateway");
+    let configured = gateway.and_then(|pod| mounted(objects, pod));
+    // One whose configuration is somewhere else, or written in a way that is not known here, may do anything.
+    let gateway = configured.and_then(|configuration| hops::hop("gateway", &configuration, gateway).ok());
+    Ok(vec![
+        hops::hop("agent", &configuration, agent).map_err(error)?,
+        gateway.unwrap_or_else(|| hops::unknown("gateway")),
+    ])
+}
+
+fn pod<'a>(objects: &'a [Manifest], called: &str) -> Option<&'a PodSpec> {
+    objects.iter().filter(|object| object.called() == called).find_map(|object| match object {
+        Manifest::DaemonSet(it) => it.spec.as_ref()?.template.spec.as_ref(),
+        Manifest::Deployment(it) => it.spec.as_ref()?.template.spec.as_ref(),
+        _ => None,
+    })
+}
+
+/// The Collector's configuration that is mounted in a pod.
+fn mounted(objects: &[Manifest], pod: &PodSpec) -> Option<Value> {
+    let volumes = pod.volumes.iter().flatten();
+    let names: Vec<&str> =
+        volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.as_str())).collect();
+    let mut texts = objects.iter().flat_map(|object| match object {
+        Manifest::ConfigMap(map) if map.metadata.name.as_deref().is_some_and(|it| names.contains(&it)) => {
+            map.data.iter().flatten().map(|(_, text)| text).collect()
+        }
+        _ => Vec::new(),
+    });
+    texts.find_map(|text| {
+        let value: Value = serde_saphyr::from_str(text).ok()?;
+        value["exporters"].is_object().then_some(value)
+    })
+}
+
+/// Whether an application reaches the agent of its own node and no other.
+fn of_its_node(objects: &[Manifest]) -> bool {
+    objects.iter().any(|object| match object {
+        Manifest::Service(service) if object.called() == "Service/agent" => {
+            let spec = service.spec.as_ref();
+            spec.and_then(|spec| spec.internal_traffic_policy.as_deref()) == Some("Local")
+        }
+        _ => false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::deploy::manifest;
+    use crate::record::Keeps;
     use std::path::Path;
 
     #[test]
     fn the_tier_says_what_the_harness_must_know() {
-        let facts = tier_facts(
-            &manifest::read(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests")).unwrap(),
-        )
-        .unwrap();
-        assert_eq!(facts.pdb_minimum, 1);
-        assert_eq!(facts.worst_retry_pause, Duration::from_millis(15_000 + 7_500 + 30_000));
+        let objects =
+            manifest::read(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests")).unwrap();
+        let facts = tier_facts(&objects).unwrap();
+        assert_eq!((facts.pdb_minimum, facts.entry_of_its_node), (1, true));
+        assert_eq!(facts.worst_retry_pause(), Duration::from_millis(15_000 + 200 + 7_500 + 30_000));
+        let kept: Vec<_> =
+            facts.hops.iter().map(|hop| (hop.name.as_str(), hop.keeps, hop.readable)).collect();
+        assert_eq!(kept, [("agent", Keeps::Disk, true), ("gateway", Keeps::Nothing, true)]);
     }
 
     #[test]
-    fn defaults_count_where_nothing_is_written() {
-        let pause = worst_retry_pause("exporters: {otlp_grpc: {endpoint: x}}").unwrap();
-        assert_eq!(pause, Duration::from_secs(5 + 45 + 30));
-    }
-
-    #[test]
-    fn of_several_exporters_the_slowest_counts() {
-        let two = "exporters: {otlp/a: {timeout: 1s, retry_on_failure: {max_interval: 2s}}, otlphttp: {}, debug: {}}";
-        assert_eq!(worst_retry_pause(two).unwrap(), Duration::from_secs(5 + 45 + 30));
+    fn a_gateway_whose_configuration_is_not_seen_may_keep_something() {
+        let mut objects =
+            manifest::read(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests")).unwrap();
+        objects.retain(|object| object.called() != "ConfigMap/gateway");
+        let facts = tier_facts(&objects).unwrap();
+        let gateway = &facts.hops[1];
+        assert_eq!((gateway.keeps, gateway.readable, gateway.pause_s), (Keeps::Memory, false, 80.0));
     }
 }

@@ -158,7 +158,7 @@ fn api(action: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Err
     move |source| DeployError::Api { action, object, source: Box::new(source) }
 }
 
-async fn delete<K>(
+pub(super) async fn delete<K>(
     client: &Client,
     namespace: &str,
     name: &str,
@@ -173,6 +173,11 @@ where
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => Err(api("delete", format!("{} {name}", K::kind(&())))(source)),
     }
+}
+
+/// The pods with these labels.
+pub(super) async fn list(pods: &Api<Pod>, labels: &ListParams) -> Result<Vec<Pod>, DeployError> {
+    pods.list(labels).await.map(|listed| listed.items).map_err(api("list", "the tier's pods"))
 }
 
 #[cfg(test)]

@@ -43,12 +43,12 @@ async fn await_condition(stage: &Stage<'_>, what: Condition, patience: Duration)
             Condition::QueuesFill => {
                 let full = |load: &LoadStatus| {
                     let more = |size: &f64| *size > 2.0 * stage.usual_queue.max(1.0);
-                    in_a_row(load.queues.len() >= agents && load.queues.iter().all(more))
+                    in_a_row(load.queues.len() >= agents && load.queues.values().all(more))
                 };
                 stage.await_load(awaited, patience, full).await
             }
             Condition::QueuesEmpty => {
-                let empty = |load: &LoadStatus| in_a_row(load.queued(agents).is_some_and(|size| size < 0.5));
+                let empty = |load: &LoadStatus| in_a_row(load.held.as_ref().is_ok_and(|held| *held < 0.5));
                 stage.await_load(awaited, patience, empty).await
             }
             Condition::ScaledIn => {

@@ -35,7 +35,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         return inconclusive(gap);
     }
     if let Some(untold) = sinks_untold(record) {
-        return inconclusive(untold.to_owned());
+        return inconclusive(untold);
     }
     let spans = Spans::of(record);
     let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
@@ -173,7 +173,8 @@ impl Spans {
         for (second, stream, gateway, spans) in
             record.sinks.iter().flat_map(spanproof_ledger::SinkLedger::by_second)
         {
-            *all.entry((second, stream)).or_default().entry(gateway.to_owned()).or_default() += spans;
+            let counted = all.entry((second, stream)).or_default().entry(gateway.to_owned()).or_default();
+            *counted = counted.saturating_add(spans);
         }
         Self(all)
     }
@@ -188,9 +189,10 @@ impl Spans {
             for (gateway, spans) in
                 seconds.clone().filter_map(|second| self.0.get(&(second, stream))).flatten()
             {
-                *by_gateway.entry(gateway).or_default() += spans;
+                let counted = by_gateway.entry(gateway).or_default();
+                *counted = counted.saturating_add(*spans);
             }
-            let total: u64 = by_gateway.values().sum();
+            let total = by_gateway.values().copied().fold(0, u64::saturating_add);
             if total < FEWEST_SPANS * window.sharing as u64 {
                 continue;
             }

@@ -24,7 +24,7 @@ pub(super) fn check(record: &Record) -> Option<Check> {
     let refusals = record.emitters.iter().flat_map(|emitter| refusals(record, emitter));
     let longest = refusals.max_by(|a, b| a.lasted().total_cmp(&b.lasted()));
     let refused_for = longest.as_ref().map_or(0.0, Refusal::lasted);
-    let sum = |part: fn(&EmitSecond) -> u64| seconds().map(part).sum::<u64>();
+    let sum = |part: fn(&EmitSecond) -> u64| seconds().map(part).fold(0, u64::saturating_add);
     let dropped = sum(|second| second.sdk_dropped);
     let slipped_ms = seconds().map(|second| second.slipped_ms).max().unwrap_or_default();
     let expect = record.scenario.expect;

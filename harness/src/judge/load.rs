@@ -1,6 +1,6 @@
 //! Was there as much load as the scenario asks for? Without it no other check says much.
 
-use super::{Check, Story, Verdict, grouped};
+use super::{Check, Story, Verdict, emitters_untold, grouped};
 use crate::record::Record;
 use crate::scenario::Part;
 use serde_json::{Map, json};
@@ -13,8 +13,8 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
     let Some((start, end)) = story.load else {
         return inconclusive("there was no load".to_owned());
     };
-    if record.emitters.is_empty() || record.emitters.len() != record.environment.streams.len() {
-        return inconclusive("emitters' ledgers are missing".to_owned());
+    if let Some(untold) = emitters_untold(record) {
+        return inconclusive(untold);
     }
     // All of it, before the first fault, and during each: an average must not hide that there was none.
     let first = story.faults.first().map_or(end, |fault| fault.start);
@@ -47,12 +47,15 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         "floor": floor,
         "asked_per_s": rates.iter().map(|it| (it.name.clone(), it.asked.round().into())).collect::<Map<_, _>>(),
         "achieved_per_s": rates.iter().map(|it| (it.name.clone(), it.achieved.map(f64::round).into())).collect::<Map<_, _>>(),
-        "never_acknowledged": counts.rejected + counts.unknown,
+        "never_acknowledged": counts.rejected.saturating_add(counts.unknown),
     });
-    let never = (counts.rejected + counts.unknown) as f64;
+    let never = counts.rejected.saturating_add(counts.unknown) as f64;
+    let unasked = no_rate(record, story, &rates);
     let unseen = rates.iter().find(|it| it.achieved.is_none());
     let too_low = rates.iter().find(|it| it.achieved.is_some_and(|achieved| achieved < it.asked * floor));
-    let (verdict, reason) = if let Some(Rates { name, .. }) = unseen {
+    let (verdict, reason) = if let Some(unasked) = unasked {
+        (Verdict::Inconclusive, unasked)
+    } else if let Some(Rates { name, .. }) = unseen {
         (
             Verdict::Inconclusive,
             format!("no rate is on record for every emitter {name}: one ended early, or it was too short"),
@@ -64,7 +67,7 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
             format!("only {achieved:.0}/s of {asked:.0}/s asked for {name}: under the floor"),
         )
     } else if never > counts.attempted as f64 * (1.0 - floor) {
-        let never = grouped(counts.rejected + counts.unknown);
+        let never = grouped(counts.rejected.saturating_add(counts.unknown));
         (
             Verdict::Inconclusive,
             format!("{never} of {} spans were never acknowledged", grouped(counts.attempted)),
@@ -74,6 +77,24 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         (Verdict::Pass, format!("{whole:.0}/s of {:.0}/s asked for", rates[0].asked))
     };
     Some(Check::new("load", verdict, reason, evidence))
+}
+
+/// Why it is not known what was asked for, if so: whatever there was would be enough for a rate that is none. A profile may
+/// begin at nothing, or come down to it, but not all the time.
+fn no_rate(record: &Record, story: &Story, rates: &[Rates]) -> Option<String> {
+    let told = story.rates.iter().map(|(_, rate)| *rate);
+    if record.scenario.load.constant().is_some() && story.rates.is_empty() {
+        return Some("no rate that was asked for is on record".to_owned());
+    }
+    let some = |rate: f64| rate.is_finite() && rate > 0.0;
+    if let Some(rate) = told.into_iter().find(|rate| !some(*rate)) {
+        return Some(format!("a rate of {rate}/s that was asked for is none"));
+    }
+    let none = |(place, it): &(usize, &Rates)| {
+        !it.asked.is_finite() || it.asked < 0.0 || (*place == 0 && !some(it.asked))
+    };
+    let (_, Rates { name, asked, .. }) = rates.iter().enumerate().find(none)?;
+    Some(format!("the rate that was asked for {name} is none: {asked}/s"))
 }
 
 /// A fault that is over at once, with as much of the load around it as the records by second can tell of.
@@ -152,7 +173,8 @@ fn rate(emitter: &EmitterLedger, from_ms: f64, to_ms: f64) -> Option<(f64, f64)>
     let whole = &seconds[..seconds.len() - 1];
     let per_second = |spans: u64| spans as f64 / (last - first) * 1e3;
     let sent = whole.iter().map(|second| second.emitted.count()).sum();
-    Some((per_second(sent), per_second(whole.iter().map(|second| second.acknowledged).sum())))
+    let acknowledged = whole.iter().map(|second| second.acknowledged).fold(0, u64::saturating_add);
+    Some((per_second(sent), per_second(acknowledged)))
 }
 
 #[cfg(test)]

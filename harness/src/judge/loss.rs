@@ -1,8 +1,9 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
+use super::remains::Remains;
 use super::{Check, Story, Verdict, emitters_untold, grouped, latency, rounded, sinks_untold};
-use crate::record::{Record, SettleEnd};
+use crate::record::{Keeps, Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,27 +11,45 @@ use std::collections::{BTreeMap, BTreeSet};
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
 const NAMED: usize = 10_000;
 
-pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<Check> {
     let lost = lost(record, story, account);
-    let evidence = evidence(record, story, account, &lost);
+    let evidence = evidence(record, story, account, remains, &lost);
     let counts = account.counts;
-    let (verdict, reason) = match assumption_broken(record, story, account) {
+    let stranded = || {
+        let (who, counted) = (remains.who(), grouped(counts.stranded));
+        format!("{counted} acknowledged spans are stranded: they did not arrive, and {who}")
+    };
+    let (verdict, reason) = match assumption_broken(record, story, account, remains) {
         Some(reason) => (Verdict::Inconclusive, reason),
-        None if counts.lost > 0 => (Verdict::Fail, reason(record, story, account, &lost)),
-        None => (
-            Verdict::Pass,
-            format!(
-                "all {} acknowledged spans were delivered ({} more than once)",
-                grouped(counts.acknowledged),
-                grouped(counts.duplicated)
-            ),
-        ),
+        None if counts.lost > 0 => {
+            let mut reason = reason(record, story, account, &lost);
+            if story.take_down.is_some() {
+                reason.push_str("; the tier was taken down, and each Collector that had them was seen to go");
+            }
+            if counts.stranded > 0 {
+                reason = format!("{reason}; besides, {}", stranded());
+            }
+            (Verdict::Fail, reason)
+        }
+        None if counts.stranded > 0 => (Verdict::Inconclusive, stranded()),
+        None => {
+            let late: u64 = story.hops_gone.iter().map(|hop| hop.arrived).sum();
+            let late = match late {
+                0 => String::new(),
+                late => format!("; {} of them only when the tier was taken down", grouped(late)),
+            };
+            let (all, twice) = (grouped(counts.acknowledged), grouped(counts.duplicated));
+            (
+                Verdict::Pass,
+                format!("all {all} acknowledged spans were delivered ({twice} more than once){late}"),
+            )
+        }
     };
     Some(Check::new("loss", verdict, reason, evidence))
 }
 
-fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Option<String> {
-    let untold = emitters_untold(record).or_else(|| sinks_untold(record).map(str::to_owned));
+fn assumption_broken(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<String> {
+    let untold = emitters_untold(record).or_else(|| sinks_untold(record));
     if untold.is_some() {
         return untold;
     }
@@ -48,6 +67,11 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account) -> Optio
     }
     match story.settled {
         Some((SettleEnd::Complete | SettleEnd::Quiet, ..)) => None,
+        Some((SettleEnd::TakenDown, ..)) => remains.undecided(record, story, account),
+        Some((SettleEnd::Unread, outstanding, _)) => Some(format!(
+            "{} spans had not arrived, and a queue could not be read: they may be in it",
+            grouped(outstanding)
+        )),
         Some((SettleEnd::Deadline, outstanding, _)) => Some(format!(
             "{} spans had not arrived at the deadline, and more may have been on its way",
             grouped(outstanding)
@@ -67,12 +91,22 @@ struct Lost {
 }
 
 impl Lost {
-    fn hop(&self) -> String {
+    fn hop(&self, record: &Record) -> String {
         match self.refused {
             Some(PARTIAL) => "refused by the backend (partial success)".to_owned(),
             Some(UNANSWERED) => "never answered by the backend".to_owned(),
             Some(code) => format!("refused by the backend ({:?})", tonic::Code::from_i32(code.into())),
-            None => "vanished between agent and backend".to_owned(),
+            None => {
+                // Of what a process held nothing is left.
+                let hops = record.environment.hops.iter();
+                let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
+                let memory: Vec<&str> = memory.collect();
+                let known = match memory[..] {
+                    [] => String::new(),
+                    _ => format!(" (kept in memory by: {})", memory.join(", ")),
+                };
+                format!("vanished between agent and backend{known}")
+            }
         }
     }
 
@@ -120,7 +154,12 @@ fn by_step(
     let ends = seconds.iter().skip(1).map(|next| next.unix_ms).chain([u64::MAX]);
     let mut parts: Vec<(Range, Option<f64>)> = Vec::new();
     let mut next = range.start;
-    for (second, end) in seconds.iter().zip(ends) {
+    // They are in order: those before it have none of it.
+    let before = seconds.partition_point(|second| second.emitted.end <= range.start);
+    for (second, end) in seconds.iter().zip(ends).skip(before) {
+        if next >= range.end {
+            break;
+        }
         let here = second.emitted.intersection(Range::new(next, range.end));
         if here.is_empty() {
             continue;
@@ -132,12 +171,19 @@ fn by_step(
         let lasted = end.saturating_sub(second.unix_ms).min(1_000) as f64 / 1e3;
         let each = lasted / second.emitted.count() as f64;
         let sent = |seq: u64| began + (seq - second.emitted.start) as f64 * each;
-        for seq in here.start..here.end {
+        // What goes on changes where a step begins or ends, and nowhere else.
+        let turns = story.steps.iter().flat_map(|step| [Some(step.start), step.over]).flatten();
+        let turns = turns.map(|turn| first(here, |seq| sent(seq) >= turn));
+        let mut cuts: Vec<u64> = turns.filter(|cut| *cut < here.end).chain([here.start]).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let ends = cuts.iter().skip(1).copied().chain([here.end]);
+        for (start, end) in cuts.iter().copied().zip(ends) {
             match parts.last_mut() {
-                Some((last, Some(t))) if last.end == seq && same_steps(story, *t, sent(seq)) => {
-                    last.end += 1;
+                Some((last, Some(t))) if last.end == start && same_steps(story, *t, sent(start)) => {
+                    last.end = end;
                 }
-                _ => parts.push((Range::new(seq, seq + 1), Some(sent(seq)))),
+                _ => parts.push((Range::new(start, end), Some(sent(start)))),
             }
         }
         next = here.end;
@@ -148,6 +194,20 @@ fn by_step(
     parts
 }
 
+/// The first number of a range for which something holds that holds for all behind it; its end if for none.
+fn first(range: Range, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut from, mut to) = (range.start, range.end);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if holds(middle) {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    from
+}
+
 fn same_steps(story: &Story, one: f64, other: f64) -> bool {
     let paths = |t| story.steps_at(t).into_iter().map(|step| &step.path);
     paths(one).eq(paths(other))
@@ -156,7 +216,7 @@ fn same_steps(story: &Story, one: f64, other: f64) -> bool {
 fn reason(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> String {
     let mut by_hop_and_step: BTreeMap<(String, String), u64> = BTreeMap::new();
     for part in lost {
-        *by_hop_and_step.entry((part.hop(), part.during(story))).or_default() += part.range.count();
+        *by_hop_and_step.entry((part.hop(record), part.during(story))).or_default() += part.range.count();
     }
     let parts: Vec<_> = by_hop_and_step
         .iter()
@@ -174,7 +234,7 @@ fn reason(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> S
     )
 }
 
-fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> Value {
+fn evidence(record: &Record, story: &Story, account: &Account, remains: &Remains, lost: &[Lost]) -> Value {
     let ranges: Vec<Value> = lost
         .iter()
         .take(NAMED)
@@ -186,7 +246,7 @@ fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) ->
                 "last": part.range.end - 1,
                 "sent": part.sent.map(rounded),
                 "step": part.sent.map_or_else(|| "an unknown step".to_owned(), |t| story.step_at(t)),
-                "hop": part.hop(),
+                "hop": part.hop(record),
             })
         })
         .collect();
@@ -198,6 +258,8 @@ fn evidence(record: &Record, story: &Story, account: &Account, lost: &[Lost]) ->
         "lost_ranges_not_named": lost.len().saturating_sub(NAMED),
         "latency_ms": arrival(record),
         "traces": traces(record),
+        "stranded": account.counts.stranded,
+        "may_be_kept_by": remains.evidence(),
         "settled": story.settled.map(|(end, ..)| end),
         "worst_retry_pause_s": story.settled.map(|(.., pause)| pause),
         "given_up_by_the_collectors": given_up(record, story),

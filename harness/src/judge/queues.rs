@@ -1,7 +1,7 @@
-//! Did the agents' queues grow when they had to, and were they empty again in time?
+//! Did the Collectors' queues grow when they had to, and were they empty again in time? Of every hop that has some.
 
-use super::{Check, Story, Verdict, rounded};
-use crate::record::{Record, SettleEnd};
+use super::{Check, Story, Verdict, rounded, story};
+use crate::record::{Hop, Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Metrics, Target};
 use std::collections::BTreeMap;
@@ -12,15 +12,41 @@ const FRESH_MS: u64 = 5_000;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let inconclusive = |reason: String| Some(Check::new("queues", Verdict::Inconclusive, reason, json!({})));
+    let outages = outages(record, story);
+    // Before hops were recorded, only agents had queues.
+    let hops: Vec<&Hop> = record.environment.hops.iter().filter(|hop| hop.queues).collect();
+    let known = record.environment.hops.is_empty();
+    if let Some(hop) = hops.iter().find(|hop| !hop.readable)
+        && (!outages.is_empty() || !matches!(story.settled, Some((SettleEnd::Complete, ..))))
+    {
+        return inconclusive(format!("no metric tells what is in the queues of each {}", hop.name));
+    }
+    // When all has arrived, what cannot be read holds at most what is sent once more.
+    let hops: Vec<&str> = hops.into_iter().filter(|hop| hop.readable).map(|hop| hop.name.as_str()).collect();
+    let hops = if known { vec![ENTRY] } else { hops };
+    if hops.is_empty() {
+        return None;
+    }
     let Some(metrics) = record.metrics.as_ref().filter(|metrics| metrics.sealed()) else {
-        return inconclusive("the log of the agents' metrics is missing, or not sealed".to_owned());
+        return inconclusive(
+            "the log of the Collectors' metrics, metrics.log, is missing, or not sealed".to_owned(),
+        );
     };
     let (Some((start, _)), Some(settled)) = (story.load, story.settled_at) else {
         return inconclusive("there was no load, or the rest was not waited for".to_owned());
     };
-    let queues = Queues { record, story, by_node: by_node(record, story, metrics) };
-    let unseen = record.environment.streams.values().find(|node| !queues.by_node.contains_key(node.as_str()));
-    if let Some(node) = unseen {
+    let mut places = BTreeMap::new();
+    for hop in &hops {
+        places.extend(if *hop == ENTRY {
+            by_node(record, story, metrics)
+        } else {
+            by_pod(hop, story, metrics)
+        });
+    }
+    let entry = hops.contains(&ENTRY);
+    let queues = Queues { record, story, places, entry };
+    let mut nodes = record.environment.streams.values().filter(|_| entry);
+    if let Some(node) = nodes.find(|node| queues.of_node(node).is_none()) {
         return inconclusive(format!("the agent on {node} never said how full its queue was"));
     }
     if matches!(story.settled, None | Some((SettleEnd::Interrupted, ..))) {
@@ -28,7 +54,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     }
     let mut reasons = Vec::new();
     let mut felt = Vec::new();
-    for outage in outages(record, story) {
+    for outage in outages {
         match queues.outage(&outage) {
             Ok((reason, evidence)) => {
                 reasons.push(reason);
@@ -39,13 +65,41 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             }
         }
     }
-    let evidence =
-        json!({"outages": felt, "at_the_end": queues.at(settled), "highest": queues.highest(start, settled)});
+    let evidence = json!({"outages": felt, "at_the_end": named(queues.at(settled)), "highest": named(queues.highest(start, settled))});
     let (verdict, reason) = queues.at_the_end(settled).unwrap_or_else(|| {
         reasons.push("empty at the end".to_owned());
         (Verdict::Pass, reasons.join("; "))
     });
     Some(Check::new("queues", verdict, reason, evidence))
+}
+
+/// What applications send to: of it, one on each node with an emitter.
+const ENTRY: &str = "agent";
+
+/// Where a queue is: an agent's on its node, whichever process that is; any other is its pod's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Node(String),
+    Pod { hop: String, pod: String, node: String },
+}
+
+impl Place {
+    /// As the evidence calls it.
+    fn key(&self) -> &str {
+        match self {
+            Self::Node(node) => node,
+            Self::Pod { pod, .. } => pod,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node(node) => write!(out, "the queue on {node}"),
+            Self::Pod { hop, pod, node } => write!(out, "the queue of the {hop} {pod} on {node}"),
+        }
+    }
 }
 
 /// A time in which the backend took nothing and every agent kept what it had.
@@ -76,17 +130,47 @@ pub(super) fn outages(record: &Record, story: &Story) -> Vec<Outage> {
 }
 
 /// The processes that answered, by the node whose agent each was: one that was replaced has another address.
-fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap<String, Vec<&'a Target>> {
-    let mut by_node: BTreeMap<String, Vec<&Target>> = BTreeMap::new();
+fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
+    let mut by_node: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
     let pods = || story.pods.get("agent").into_iter().flatten().flat_map(|(_, pods)| pods);
     for target in metrics.of("agent") {
         let node = pods().find(|(_, pod)| pod.ip == target.address).map(|(_, pod)| pod.node.clone());
         if let Some(node) = node.filter(|node| record.environment.streams.values().any(|other| other == node))
         {
-            by_node.entry(node).or_default().push(target);
+            by_node.entry(Place::Node(node)).or_default().push(target);
         }
     }
     by_node
+}
+
+/// The processes of another hop that answered, by pod; and the pods that never did.
+fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
+    let mut by_pod: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
+    for (name, pod) in story.pods.get(hop).into_iter().flatten().flat_map(|(_, pods)| pods) {
+        if pod.ip.is_empty() {
+            continue;
+        }
+        let place = Place::Pod { hop: hop.to_owned(), pod: name.clone(), node: pod.node.clone() };
+        let ours = || metrics.of(hop).filter(|target| target.address == pod.ip).collect();
+        by_pod.entry(place).or_insert_with(ours);
+    }
+    by_pod
+}
+
+/// What is known of a size: what is no number is not, nor is what is less than nothing.
+fn known(size: f64) -> Option<f64> {
+    (size.is_finite() && size >= 0.0).then_some(size)
+}
+
+/// What a Collector's queue held when the tier was taken down, or whenever it was read last after that.
+pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str, start: f64) -> Option<f64> {
+    let metrics = record.metrics.as_ref().filter(|metrics| metrics.sealed() && hop.queues)?;
+    let pods = story.pods.get(&hop.name).into_iter().flatten().flat_map(|(_, pods)| pods);
+    let address = pods.filter(|(name, pod_)| name == pod && !pod_.ip.is_empty()).last()?.1.ip.clone();
+    let targets: Vec<&Target> = metrics.of(&hop.name).filter(|it| it.address == address).collect();
+    let (target, answered) = latest(&targets, u64::MAX)?;
+    let start = record.unix_ms(&record.environment.sink_node, start);
+    (start.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, answered).and_then(known))?
 }
 
 /// The one of a node's processes that answered last, and when.
@@ -98,10 +182,26 @@ fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
     targets.iter().filter_map(|target| last(target)).max_by_key(|(_, at)| *at)
 }
 
+/// By the names of the places.
+fn named<T: serde::Serialize>(by_place: BTreeMap<&Place, T>) -> BTreeMap<String, T> {
+    by_place.into_iter().map(|(place, it)| (place.key().to_owned(), it)).collect()
+}
+
+/// Queues of one hop are alike, and count in one unit.
+fn of_one_hop(one: &Place, other: &Place) -> bool {
+    match (one, other) {
+        (Place::Node(_), Place::Node(_)) => true,
+        (Place::Pod { hop: one, .. }, Place::Pod { hop: other, .. }) => one == other,
+        (Place::Node(_), Place::Pod { .. }) | (Place::Pod { .. }, Place::Node(_)) => false,
+    }
+}
+
 struct Queues<'a> {
     record: &'a Record,
     story: &'a Story,
-    by_node: BTreeMap<String, Vec<&'a Target>>,
+    places: BTreeMap<Place, Vec<&'a Target>>,
+    /// Whether the agents have queues.
+    entry: bool,
 }
 
 type Finding = (Verdict, String);
@@ -111,38 +211,52 @@ impl Queues<'_> {
         self.record.unix_ms(&self.record.environment.sink_node, t)
     }
 
-    /// The highest size on each node in a window, of those that answered in it.
-    fn highest(&self, from: f64, to: f64) -> BTreeMap<&str, f64> {
+    fn of_node(&self, node: &str) -> Option<&Vec<&Target>> {
+        self.places.get(&Place::Node(node.to_owned()))
+    }
+
+    /// The highest size at each place in a window, of those that answered in it.
+    fn highest(&self, from: f64, to: f64) -> BTreeMap<&Place, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
         let highest = |targets: &[&Target]| {
             let targets =
                 targets.iter().filter(|target| target.answered.iter().any(|at| (from..=to).contains(at)));
             targets.filter_map(|target| target.highest(SIZE, from, to)).map(|(_, size)| size).reduce(f64::max)
         };
-        self.by_node.iter().filter_map(|(node, targets)| Some((node.as_str(), highest(targets)?))).collect()
+        let highest =
+            self.places.iter().filter_map(|(place, targets)| Some((place, known(highest(targets)?)?)));
+        highest.collect()
     }
 
-    /// What each node's queue held at a moment; none where it was not known.
-    fn at(&self, t: f64) -> BTreeMap<&str, Option<f64>> {
+    /// What each queue held at a moment; none where it was not known. A pod that is gone has none any more.
+    fn at(&self, t: f64) -> BTreeMap<&Place, Option<f64>> {
         let until = self.ms(t);
         let size = |targets: &[&Target]| {
             let (target, answered) = latest(targets, until)?;
-            (until.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, until))?
+            (until.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, until))?.and_then(known)
         };
-        self.by_node.iter().map(|(node, targets)| (node.as_str(), size(targets))).collect()
+        let there = self.places.iter().filter(|(place, _)| self.is_there(place, t));
+        there.map(|(place, targets)| (place, size(targets))).collect()
+    }
+
+    fn is_there(&self, place: &Place, t: f64) -> bool {
+        match place {
+            Place::Node(_) => true,
+            Place::Pod { hop, pod, .. } => {
+                let there = self.story.pods.get(hop).and_then(|series| story::at(series, t));
+                there.into_iter().flatten().any(|(name, _)| name == pod)
+            }
+        }
     }
 
     fn at_the_end(&self, settled: f64) -> Option<Finding> {
         let at_the_end = self.at(settled);
-        if let Some((node, _)) = at_the_end.iter().find(|(_, size)| size.is_none()) {
-            return Some((
-                Verdict::Inconclusive,
-                format!("nobody knows what the queue on {node} held at the end"),
-            ));
+        if let Some((place, _)) = at_the_end.iter().find(|(_, size)| size.is_none()) {
+            return Some((Verdict::Inconclusive, format!("nobody knows what {place} held at the end")));
         }
-        let (node, size) = at_the_end.iter().find(|(_, size)| size.is_some_and(|size| size >= 0.5))?;
+        let (place, size) = at_the_end.iter().find(|(_, size)| size.is_some_and(|size| size >= 0.5))?;
         let size = size.unwrap_or_default();
-        Some((Verdict::Fail, format!("the queue on {node} still held {size:.0} at the end")))
+        Some((Verdict::Fail, format!("{place} still held {size:.0} at the end")))
     }
 
     /// Every queue grew while the backend took nothing, and was as before in time.
@@ -152,31 +266,52 @@ impl Queues<'_> {
         let begin = self.story.load.map_or(start, |(begin, _)| begin);
         let first = self.story.faults.first().map_or(start, |fault| fault.start);
         let (before, during) = (self.highest(begin, first), self.highest(start, end));
-        let usual = before.values().copied().fold(0.0, f64::max);
-        for node in self.record.environment.streams.values() {
-            let grown = during.get(node.as_str()).copied().unwrap_or_default();
-            if grown <= usual {
+        let usual = |place: &Place| {
+            let alike = before.iter().filter(|(other, _)| of_one_hop(other, place));
+            alike.map(|(_, size)| *size).fold(0.0, f64::max)
+        };
+        let grew = |place: &Place| {
+            let (grown, usual) = (during.get(place).copied().unwrap_or_default(), usual(place));
+            if grown > usual { Ok(()) } else { Err((grown, usual)) }
+        };
+        // What a later hop's queues take does not come as far as the agents'.
+        let later = self.places.keys().any(|place| matches!(place, Place::Pod { .. }) && grew(place).is_ok());
+        let nodes = self.record.environment.streams.values().filter(|_| self.entry && !later);
+        for place in nodes.map(|node| Place::Node(node.clone())) {
+            if let Err((grown, usual)) = grew(&place) {
                 let reason = format!(
-                    "the queue on {node} did not grow while the backend took nothing: {grown:.0}, and {usual:.0} before"
+                    "{place} did not grow while the backend took nothing: {grown:.0}, and {usual:.0} before"
                 );
                 return Err((Verdict::Inconclusive, reason));
             }
         }
+        if !self.entry && !later {
+            let reason = "no queue grew while the backend took nothing".to_owned();
+            return Err((Verdict::Inconclusive, reason));
+        }
         let limit = self.record.scenario.expect.queues_empty_within.duration().as_secs_f64();
         let mut slowest = 0.0;
-        for (node, targets) in &self.by_node {
-            let took = self.recovered(targets, well, usual).map(|recovered| recovered - well);
+        for (place, targets) in &self.places {
+            let took = self.recovered(targets, well, usual(place)).map(|recovered| recovered - well);
+            // One that went before it had to be empty is for `loss` to judge.
+            if took.is_none() && !self.is_there(place, well + limit) {
+                continue;
+            }
             if took.is_none_or(|took| took > limit) {
-                return Err(self.too_slow(node, targets, well, took, limit));
+                return Err(self.too_slow(place, targets, well, took, limit));
             }
             slowest = f64::max(slowest, took.unwrap_or_default());
         }
-        let most: f64 = during.values().sum();
-        let reason = format!(
-            "all grew in the outage (to {:.1} MB together) and were as before {slowest:.0}s after it",
-            most / 1e6
-        );
-        Ok((reason, json!({"usual": usual, "highest": during, "recovered_s": rounded(slowest)})))
+        let most: f64 =
+            during.iter().filter(|(place, _)| matches!(place, Place::Node(_))).map(|(_, it)| it).sum();
+        let grew = if later {
+            "a later hop's queues grew in the outage and all".to_owned()
+        } else {
+            format!("all grew in the outage (to {:.1} MB together) and", most / 1e6)
+        };
+        let reason = format!("{grew} were as before {slowest:.0}s after it");
+        let usual = before.values().copied().fold(0.0, f64::max);
+        Ok((reason, json!({"usual": usual, "highest": named(during), "recovered_s": rounded(slowest)})))
     }
 
     /// When a node's queue was at most this full again, by whichever of its processes said so first.
@@ -191,7 +326,14 @@ impl Queues<'_> {
     }
 
     /// A queue was not seen to come down in time: it did not, or nobody saw it.
-    fn too_slow(&self, node: &str, targets: &[&Target], end: f64, took: Option<f64>, limit: f64) -> Finding {
+    fn too_slow(
+        &self,
+        place: &Place,
+        targets: &[&Target],
+        end: f64,
+        took: Option<f64>,
+        limit: f64,
+    ) -> Finding {
         let (from, to) = (self.ms(end), self.ms(end + took.unwrap_or(limit)));
         let mut answered: Vec<u64> =
             targets.iter().flat_map(|target| target.answered.iter().copied()).collect();
@@ -199,20 +341,16 @@ impl Queues<'_> {
         answered.sort_unstable();
         let looks: Vec<u64> = std::iter::once(from).chain(answered).chain([to]).collect();
         if looks.windows(2).any(|pair| pair[1] - pair[0] > FRESH_MS) {
-            return (
-                Verdict::Inconclusive,
-                format!("nobody saw the queue on {node} all the while after the outage"),
-            );
+            return (Verdict::Inconclusive, format!("nobody saw {place} all the while after the outage"));
         }
         match took {
             None if self.story.last - end < limit => {
-                (Verdict::Inconclusive, format!("the run ended before the queue on {node} had to be empty"))
+                (Verdict::Inconclusive, format!("the run ended before {place} had to be empty"))
             }
-            None => (Verdict::Fail, format!("the queue on {node} never came down again")),
-            Some(took) => (
-                Verdict::Fail,
-                format!("the queue on {node} took {took:.0}s to come down; the limit is {limit}s"),
-            ),
+            None => (Verdict::Fail, format!("{place} never came down again")),
+            Some(took) => {
+                (Verdict::Fail, format!("{place} took {took:.0}s to come down; the limit is {limit}s"))
+            }
         }
     }
 }

@@ -182,7 +182,7 @@ impl Bounds {
         let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
         Self {
             least_ready: workload.desired.saturating_sub(unavailable) as usize,
-            most_pods: (workload.desired + surge) as usize,
+            most_pods: workload.desired.saturating_add(surge) as usize,
         }
     }
 }

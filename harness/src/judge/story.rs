@@ -1,7 +1,7 @@
 //! The timeline, told once for all checks: windows, faults, the objects' series, gaps.
 
 use super::Fault;
-use crate::record::{Event, Record, SettleEnd};
+use crate::record::{Entry, Event, PodEnd, Record, SettleEnd};
 use crate::scenario::{Answers, Backend, Step, StepPath, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
@@ -42,9 +42,25 @@ pub(super) struct Story {
     pub(super) settled: Option<(SettleEnd, u64, f64)>,
     /// When waiting for the rest ended.
     pub(super) settled_at: Option<f64>,
+    /// For how long nothing had arrived by then, in seconds; none if nobody knows.
+    pub(super) still_s: Option<f64>,
+    /// When the tier was taken down, if it was.
+    pub(super) take_down: Option<f64>,
+    /// What was taken down of it, hop by hop.
+    pub(super) hops_gone: Vec<HopGone>,
     pub(super) interrupted: bool,
     /// The last moment on record.
     pub(super) last: f64,
+}
+
+/// A hop that was taken down.
+#[derive(Debug, Clone)]
+pub(super) struct HopGone {
+    pub(super) hop: String,
+    pub(super) pods: Vec<PodEnd>,
+    /// Spans that arrived meanwhile.
+    pub(super) arrived: u64,
+    pub(super) problem: Option<String>,
 }
 
 /// A step's window.
@@ -179,10 +195,21 @@ impl Story {
                     story.usage.entry((pod.clone(), container.clone())).or_default().push((t, used));
                 }
                 Event::HarnessUsage { cpu_s } => story.harness_usage.push((t, *cpu_s)),
-                Event::Settled { end, outstanding, worst_retry_pause } => {
+                Event::Settled { end, outstanding, worst_retry_pause, still_s } => {
                     story.settled = Some((*end, *outstanding, *worst_retry_pause));
-                    story.settled_at = Some(t);
+                    // What is said behind a take-down is about that.
+                    if story.take_down.is_none() {
+                        story.settled_at = Some(t);
+                        story.still_s = *still_s;
+                    }
                 }
+                Event::TakeDown { .. } => story.take_down = Some(t),
+                Event::HopGone { hop, pods, arrived, problem } => story.hops_gone.push(HopGone {
+                    hop: hop.clone(),
+                    pods: pods.clone(),
+                    arrived: *arrived,
+                    problem: problem.clone(),
+                }),
                 Event::Interrupted => story.interrupted = true,
                 event => story.tell_fault(t, last, event),
             }
@@ -190,7 +217,10 @@ impl Story {
         for (kind, since) in blind {
             story.gaps.entry(kind).or_default().push((since, last));
         }
-        story.load = load_start.map(|start| (start, load_end.unwrap_or(last)));
+        // Nobody goes through windows without end.
+        let within = |end: &f64| (0.0..=record.longest()).contains(end);
+        let end = Some(load_end.unwrap_or(last)).filter(within);
+        story.load = load_start.filter(within).zip(end);
         story
     }
 
@@ -442,6 +472,11 @@ fn incomplete(record: &Record) -> Option<String> {
     let numbered = (0..).zip(&record.timeline);
     if let Some((wanted, _)) = numbered.into_iter().find(|(wanted, entry)| entry.n != *wanted) {
         return Some(format!("line {wanted} of the timeline is missing"));
+    }
+    let longest = record.longest();
+    let absurd = |entry: &&Entry| !(0.0..=longest).contains(&entry.t);
+    if let Some(entry) = record.timeline.iter().find(absurd) {
+        return Some(format!("line {} of the timeline is at {}s: no run lasts that long", entry.n, entry.t));
     }
     let ended = record.timeline.last().is_some_and(|entry| entry.event == Event::Ended);
     (!ended).then(|| "the timeline breaks off: the run did not come to its end".to_owned())

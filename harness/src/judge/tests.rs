@@ -128,7 +128,15 @@ impl Plan {
             (30.0, Event::FaultEnded { fault: 0, problem: None, blind: false }),
             (30.0, Event::StepEnded { step: StepPath::top(1), problem: None }),
             (61.0, Event::LoadStopped),
-            (70.0, Event::Settled { end: SettleEnd::Complete, worst_retry_pause: 52.5, outstanding: 0 }),
+            (
+                70.0,
+                Event::Settled {
+                    end: SettleEnd::Complete,
+                    worst_retry_pause: 52.5,
+                    outstanding: 0,
+                    still_s: None,
+                },
+            ),
             (70.1, Event::Ended),
         ]);
         Self {
@@ -475,7 +483,8 @@ fn ledgers_that_are_missing_never_pass() {
 
 #[test]
 fn spans_that_may_still_come_are_not_lost() {
-    let deadline = Event::Settled { end: SettleEnd::Deadline, worst_retry_pause: 52.5, outstanding: 1 };
+    let deadline =
+        Event::Settled { end: SettleEnd::Deadline, worst_retry_pause: 52.5, outstanding: 1, still_s: None };
     let plan =
         Plan { lost: vec![17], ..Plan::healthy() }.without(|event| matches!(event, Event::Settled { .. }));
     only(&plan.with(70.0, deadline).judged(), "loss", Verdict::Inconclusive);

@@ -1,24 +1,26 @@
 //! Did anything arrive that no emitter of this run sent?
 
-use super::{Check, Verdict, grouped, sinks_untold};
+use super::{Check, Verdict, emitters_untold, grouped, sinks_untold};
 use crate::record::Record;
 use serde_json::json;
-use spanproof_ledger::Account;
+use spanproof_ledger::{Account, SinkLedger};
 
 pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
     let counts = account.counts;
-    let foreign: u64 = record.sinks.iter().map(spanproof_ledger::SinkLedger::foreign).sum();
-    let damaged: u64 = record.sinks.iter().map(spanproof_ledger::SinkLedger::damaged).sum();
+    let sum = |part: fn(&SinkLedger) -> u64| record.sinks.iter().map(part).fold(0, u64::saturating_add);
+    let (foreign, damaged) = (sum(SinkLedger::foreign), sum(SinkLedger::damaged));
     let evidence = json!({
         "unexpected": counts.unexpected,
         "foreign": foreign,
         "damaged": damaged,
-        "never_reserved": counts.unexpected - foreign - damaged,
+        "never_reserved": counts.unexpected.saturating_sub(foreign.saturating_add(damaged)),
     });
-    let sealed = sinks_untold(record).is_none();
-    let complete = record.emitters.len() == record.environment.streams.len();
-    let (verdict, reason) = if !sealed || !complete || counts.delivered == 0 {
-        (Verdict::Inconclusive, "ledgers are missing or not sealed, or nothing arrived".to_owned())
+    // What an emitter reserved is known when its ledger is whole, and not before.
+    let untold = emitters_untold(record).or_else(|| sinks_untold(record));
+    let (verdict, reason) = if let Some(untold) = untold {
+        (Verdict::Inconclusive, untold)
+    } else if counts.delivered == 0 {
+        (Verdict::Inconclusive, "nothing arrived".to_owned())
     } else if counts.unexpected > 0 {
         let unexpected = grouped(counts.unexpected);
         (Verdict::Fail, format!("{unexpected} spans arrived that no emitter of this run sent, or damaged"))

@@ -85,7 +85,7 @@ fn held(step: &Step) -> Option<Duration> {
 
 /// Whether the end is awaited for as long as a span may be on its way.
 fn settling(scenario: &Scenario, made: &Made, say: &mut Say<'_>) {
-    let (deadline, pause) = (scenario.settle.deadline.duration(), made.facts.worst_retry_pause);
+    let (deadline, pause) = (scenario.settle.deadline.duration(), made.facts.worst_retry_pause());
     if deadline <= pause {
         let why = format!(
             "waiting ends after {}, and a Collector of this tier may pause for {:.1}s between two tries: what has not \

@@ -2,10 +2,12 @@
 
 use super::extent::{Between, Takes};
 use super::steps::StepPlan;
-use crate::deploy::{Made, Manifest};
+use super::tier::Parts;
+use crate::deploy::{Made, Manifest, TAKE_DOWN_MARGIN};
 use crate::load;
 use crate::run;
 use crate::scenario::{Measure, Scenario};
+use k8s_openapi::api::core::v1::PodSpec;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -22,6 +24,18 @@ pub struct Phase {
 
 /// A kind cluster takes about so long on two cores, and is given up after the other.
 const CLUSTER: Takes = Takes { least: Duration::from_secs(30), most: Duration::from_secs(6 * 60) };
+
+/// How long it may take until the last hop is gone, with what it had.
+fn take_down(scenario: &Scenario, made: &Made) -> Takes {
+    let parts = Parts::of(&made.tier);
+    let grace = |pod: Option<&PodSpec>| {
+        let seconds = pod.and_then(|pod| pod.termination_grace_period_seconds).unwrap_or(30);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+    };
+    let hops = [parts.agent_pod(), parts.gateway_pod()].map(grace).into_iter();
+    let each = hops.map(|grace| Takes::up_to(grace + TAKE_DOWN_MARGIN + scenario.settle.tail.duration()));
+    each.fold(Takes::default(), Takes::then)
+}
 
 /// The parts of a run, in order.
 pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be_made: bool) -> Vec<Phase> {
@@ -62,7 +76,11 @@ pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be
     let (tail, deadline) = (scenario.settle.tail.duration(), scenario.settle.deadline.duration());
     let settle =
         Takes { least: tail.min(deadline), most: deadline.max(tail) }.then(Takes::up_to(load::DRAIN));
-    phase("settle", settle, "until everything has arrived, or the deadline".to_owned());
+    phase(
+        "settle",
+        settle.then(take_down(scenario, made)),
+        "until everything has arrived; where that leaves a doubt, the tier is taken down".to_owned(),
+    );
     let how = format!("pods, sweep and namespace may take {patience} each");
     phase("remove", Takes::up_to(run::PATIENCE).times(Between::exactly(3)), how);
     phases

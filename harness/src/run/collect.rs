@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) async fn environment(
     run: &Run<'_>,
     probes: &Probes,
-    facts: TierFacts,
+    facts: &TierFacts,
 ) -> Result<Environment, RunError> {
     let client = run.cluster.client();
     let nodes: Api<Node> = Api::all(client.clone());
@@ -45,7 +45,9 @@ pub(super) async fn environment(
         streams: probes.streams(),
         sink_node: probes.sink_node().await?,
         pdb_minimum: facts.pdb_minimum,
-        worst_retry_pause: facts.worst_retry_pause.as_secs_f64(),
+        worst_retry_pause: facts.worst_retry_pause().as_secs_f64(),
+        hops: facts.hops.clone(),
+        entry_of_its_node: facts.entry_of_its_node,
         clock_offsets_ms: probes.clock_offsets().await?,
     })
 }

@@ -12,7 +12,7 @@ impl Run<'_> {
         let looked = plan::look(self.cluster.client(), self.scenario, &made);
         let sight = self.unless_cancelled(looked).await??;
         let plan = Plan::of(self.scenario, &made, self.cluster.name(), Some(&sight));
-        self.recorder.write_json("plan.json", &plan)?;
+        self.recorder.write_json_vouched("plan.json", &plan)?;
         let missing = plan.missing_rights();
         if !missing.is_empty() {
             return Err(RunError::NotAllowed { missing });

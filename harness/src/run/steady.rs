@@ -46,7 +46,7 @@ impl Run<'_> {
                 let mut usual_queue: f64 = 0.0;
                 while status.changed().await.is_ok() {
                     let now = status.borrow_and_update();
-                    usual_queue = now.queues.iter().copied().fold(usual_queue, f64::max);
+                    usual_queue = now.queues.values().copied().fold(usual_queue, f64::max);
                     if now.at.saturating_duration_since(before.at) >= window {
                         break;
                     }

@@ -23,6 +23,11 @@ impl Scenario {
         filled(self).and_then(|()| check(self)).and_then(|()| controls::check(self)).err()
     }
 
+    /// Why nobody could take all of its steps, if so. One that was run could be taken.
+    pub(crate) fn too_long(&self) -> Option<Problem> {
+        length::check(self).err()
+    }
+
     /// The scenario, if it makes sense: what a file is held to, for one that is built in Rust. Relative paths in it count
     /// from the working directory.
     pub fn checked(mut self) -> Result<Self, ScenarioError> {

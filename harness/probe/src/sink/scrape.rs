@@ -21,8 +21,9 @@ use tracing::{error, info};
 const PATIENCE: Duration = Duration::from_millis(900);
 /// No answer is larger.
 const LARGEST_ANSWER: usize = 8 << 20;
-/// The metric that the harness asks for while a run goes on.
+/// The metrics that the harness asks for while a run goes on.
 const QUEUE_SIZE: &str = "otelcol_exporter_queue_size";
+const IN_FLIGHT: &str = "otelcol_exporter_in_flight_requests";
 
 /// Asks, and keeps what it hears.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ struct Inner {
 struct Known {
     id: u16,
     values: Vec<Option<f64>>,
+    in_flight: Option<f64>,
     answered_unix_ms: u64,
     silent: bool,
 }
@@ -53,6 +55,7 @@ impl Scraper {
     /// Opens the log, goes on with one that is there, and begins to ask.
     pub(super) fn open(
         path: &Path,
+        run_tag: u64,
         whom: &[control::Scrape],
         names: &[String],
     ) -> Result<Arc<Self>, ProbeError> {
@@ -74,6 +77,7 @@ impl Scraper {
             closed: false,
         };
         inner.write(&MetricsRecord::Opened { unix_ms: crate::unix_ms() });
+        inner.write(&MetricsRecord::Of { run_tag });
         for (id, name) in (0..).zip(names) {
             inner.write(&MetricsRecord::Metric { id, name: name.clone() });
         }
@@ -106,6 +110,7 @@ impl Scraper {
             address: address.ip().to_string(),
             answered_unix_ms: known.answered_unix_ms,
             queue_size: queue.and_then(|index| known.values[index]).unwrap_or(-1.0),
+            in_flight: known.in_flight,
         });
         targets.collect()
     }
@@ -125,7 +130,7 @@ impl Inner {
     }
 
     /// What one process said; what changed of it is written down.
-    fn heard(&mut self, role: &str, address: SocketAddr, values: Vec<Option<f64>>) {
+    fn heard(&mut self, role: &str, address: SocketAddr, values: Vec<Option<f64>>, in_flight: Option<f64>) {
         let unix_ms = crate::unix_ms();
         let key = (role.to_owned(), address);
         if !self.targets.contains_key(&key) {
@@ -134,7 +139,7 @@ impl Inner {
             let id = *self.numbers.entry((role.clone(), address.clone())).or_insert(next);
             self.write(&MetricsRecord::Target { id, role, address });
             let none = vec![None; self.names.len()];
-            let known = Known { id, values: none, answered_unix_ms: unix_ms, silent: false };
+            let known = Known { id, values: none, in_flight: None, answered_unix_ms: unix_ms, silent: false };
             self.targets.insert(key.clone(), known);
         }
         let Some(known) = self.targets.get_mut(&key) else { return };
@@ -142,6 +147,7 @@ impl Inner {
         let changed = changed.filter_map(|(id, (before, now))| Some((id, now.filter(|_| before != now)?)));
         let record = MetricsRecord::Scraped { unix_ms, target: known.id, values: changed.collect() };
         (known.values, known.answered_unix_ms, known.silent) = (values, unix_ms, false);
+        known.in_flight = in_flight;
         self.write(&record);
     }
 
@@ -170,15 +176,15 @@ async fn run(scraper: Arc<Scraper>, whom: Vec<control::Scrape>, names: Vec<Strin
         let asked = join_all(whom.iter().map(|scrape| ask_all(scrape, &names))).await;
         let mut inner = scraper.lock();
         let mut answered = BTreeSet::new();
-        for (role, address, values) in asked.into_iter().flatten() {
-            inner.heard(&role, address, values);
+        for (role, address, values, in_flight) in asked.into_iter().flatten() {
+            inner.heard(&role, address, values, in_flight);
             answered.insert((role, address));
         }
         inner.missed(&answered);
     }
 }
 
-type Answer = (String, SocketAddr, Vec<Option<f64>>);
+type Answer = (String, SocketAddr, Vec<Option<f64>>, Option<f64>);
 
 /// Asks every process behind a name.
 async fn ask_all(whom: &control::Scrape, names: &[String]) -> Vec<Answer> {
@@ -189,7 +195,7 @@ async fn ask_all(whom: &control::Scrape, names: &[String]) -> Vec<Answer> {
     let asked = addresses.into_iter().map(|address| async move {
         let text = tokio::time::timeout(PATIENCE, ask(address)).await.ok()?.ok()?;
         let values = names.iter().map(|name| total(&text, name)).collect();
-        Some((whom.role.clone(), address, values))
+        Some((whom.role.clone(), address, values, unqueued(&text)))
     });
     join_all(asked).await.into_iter().flatten().collect()
 }
@@ -208,18 +214,52 @@ async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + 
 }
 
 /// A metric's sum over its label sets, in Prometheus' text format, under its name or the name with
-/// `_total`; none if it is not there.
+/// `_total`; none if it is not there. What is said to be of logs or metrics is left out: only traces are counted here.
 pub fn total(text: &str, name: &str) -> Option<f64> {
-    let values = text.lines().filter_map(|line| {
+    let traces = |labels: &str| label(labels, "data_type").is_none_or(|of| of == "traces");
+    series(text, name).filter(|(labels, _)| traces(labels)).map(|(_, value)| value).reduce(|a, b| a + b)
+}
+
+/// What exporters without a queue have not been answered: a queue's size holds what it has in flight.
+fn unqueued(text: &str) -> Option<f64> {
+    let queued: BTreeSet<&str> =
+        series(text, QUEUE_SIZE).filter_map(|(labels, _)| label(labels, "exporter")).collect();
+    let without = |labels: &str| label(labels, "exporter").is_none_or(|exporter| !queued.contains(exporter));
+    let traces = |labels: &str| label(labels, "data_type").is_none_or(|of| of == "traces");
+    let found = series(text, IN_FLIGHT).filter(|(labels, _)| without(labels) && traces(labels));
+    found.map(|(_, value)| value).reduce(|a, b| a + b)
+}
+
+/// Each label set of a metric, with its value.
+fn series<'a>(text: &'a str, name: &str) -> impl Iterator<Item = (&'a str, f64)> {
+    text.lines().filter_map(move |line| {
         let rest = line.strip_prefix(name)?;
         let rest = rest.strip_prefix("_total").unwrap_or(rest);
-        let value = match rest.strip_prefix('{') {
-            Some(labels) => labels.rsplit_once('}')?.1,
-            None => rest.strip_prefix(' ')?,
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(labels) => labels.rsplit_once('}')?,
+            None => ("", rest.strip_prefix(' ')?),
         };
-        value.split_whitespace().next()?.parse::<f64>().ok()
-    });
-    values.reduce(|a, b| a + b)
+        Some((labels, value.split_whitespace().next()?.parse::<f64>().ok()?))
+    })
+}
+
+/// A label's value, as it is written.
+fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
+    let mut rest = labels;
+    loop {
+        let (key, value) = rest.trim_start_matches([',', ' ']).split_once("=\"")?;
+        // A quote within a value has a backslash before it, and so has a backslash.
+        let mut escaped = false;
+        let end = value.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        })?;
+        if key == name {
+            return Some(&value[..end]);
+        }
+        rest = &value[end + 1..];
+    }
 }
 
 #[cfg(test)]
@@ -228,7 +268,13 @@ mod tests {
 
     const TEXT: &str = "# TYPE otelcol_exporter_queue_size gauge\n\
         otelcol_exporter_queue_size{data_type=\"traces\",exporter=\"otlp_grpc\"} 12\n\
-        otelcol_exporter_queue_size{data_type=\"logs\",exporter=\"a } b\"} 3 1700000000000\n\
+        otelcol_exporter_queue_size{exporter=\"x\",data_type=\"traces\"} 3 1700000000000\n\
+        otelcol_exporter_queue_size{data_type=\"logs\",exporter=\"a } b\"} 4000 1700000000000\n\
+        otelcol_exporter_queue_size{exporter=\"only/metrics\",data_type=\"metrics\"} NaN\n\
+        otelcol_exporter_in_flight_requests{exporter=\"otlp_grpc\"} 5\n\
+        otelcol_exporter_in_flight_requests{exporter=\"only/metrics\"} 6\n\
+        otelcol_exporter_in_flight_requests{exporter=\"second\",server_address=\"a\"} 2\n\
+        otelcol_exporter_in_flight_requests{exporter=\"second\",server_address=\"b\"} 1\n\
         otelcol_exporter_queue_size_bytes{exporter=\"otlp_grpc\"} 99\n\
         otelcol_exporter_sent_spans_total{exporter=\"otlp_grpc\"} 7\n\
         otelcol_process_uptime 1.5e3\n";
@@ -240,6 +286,26 @@ mod tests {
         assert_eq!(total(TEXT, "otelcol_process_uptime"), Some(1_500.0));
         assert_eq!(total(TEXT, "otelcol_exporter_sent"), None);
         assert_eq!(total(TEXT, "otelcol_exporter_queue_capacity"), None);
+    }
+
+    #[test]
+    fn what_is_not_of_traces_does_not_count() {
+        // The logs' queue that is stuck is nobody's business here; nor are requests that are in a queue's size.
+        assert_eq!(total(TEXT, QUEUE_SIZE), Some(15.0));
+        assert_eq!(unqueued(TEXT), Some(3.0));
+        assert_eq!(total("otelcol_exporter_queue_size{data_type=\"logs\"} 4\n", QUEUE_SIZE), None);
+        assert_eq!(unqueued("otelcol_exporter_queue_size 4\n"), None);
+    }
+
+    #[test]
+    fn labels_are_read_whatever_is_in_them() {
+        let labels = r#"a="x\"",data_type="lo,gs=\"traces\"", b="\\",c="""#;
+        assert_eq!(label(labels, "data_type"), Some(r#"lo,gs=\"traces\""#));
+        assert_eq!(
+            (label(labels, "b"), label(labels, "c"), label(labels, "d")),
+            (Some(r"\\"), Some(""), None)
+        );
+        assert_eq!((label("", "a"), label("a", "a"), label("a=\"", "a")), (None, None, None));
     }
 
     #[tokio::test]
@@ -260,7 +326,7 @@ mod tests {
         let whom =
             control::Scrape { role: "agent".to_owned(), host: "127.0.0.1".to_owned(), port: port.into() };
         let names = [QUEUE_SIZE.to_owned(), "otelcol_exporter_send_failed_spans".to_owned()];
-        let scraper = Scraper::open(&path, &[whom], &names).unwrap();
+        let scraper = Scraper::open(&path, 7, &[whom], &names).unwrap();
         for _ in 0..100 {
             if !scraper.targets().is_empty() {
                 break;

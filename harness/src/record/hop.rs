@@ -1,0 +1,77 @@
+//! What is known beforehand of a hop of the tier: what keeps its Collectors, and what they may keep of what they have
+//! acknowledged.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A hop of the tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hop {
+    /// What its pods are called by their label: `agent`, `gateway`.
+    pub name: String,
+    /// Where what it has acknowledged waits.
+    pub keeps: Keeps,
+    /// Whether an exporter of its Collectors has a queue.
+    pub queues: bool,
+    /// Whether its Collectors say how much is in their queues.
+    pub readable: bool,
+    /// The longest that a span may wait in it between two signs of life, in seconds.
+    pub pause_s: f64,
+}
+
+/// Where what a hop has acknowledged waits until the next one has taken it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keeps {
+    /// Nowhere: it answers when the next hop has answered.
+    Nothing,
+    /// In the process, or in a volume that goes with the pod.
+    Memory,
+    /// Where it outlives the pod.
+    Disk,
+}
+
+impl fmt::Display for Keeps {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Memory => "in memory",
+            Self::Disk => "on disk",
+        })
+    }
+}
+
+impl Hop {
+    /// Whether spans that it has acknowledged may be in it, and nowhere else.
+    pub const fn keeps_something(&self) -> bool {
+        !matches!(self.keeps, Keeps::Nothing)
+    }
+}
+
+/// The longest that a span may be on its way through all hops without a sign of life, in seconds: in each that keeps
+/// something it may wait anew. One that answers only when the next one has waits within the time of whoever asks it;
+/// the entry is never left out.
+pub fn worst_pause_s(hops: &[Hop]) -> f64 {
+    let kept = hops.iter().filter(|hop| hop.keeps_something()).map(|hop| hop.pause_s).sum::<f64>();
+    kept.max(hops.first().map_or(0.0, |entry| entry.pause_s))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(name: &str, keeps: Keeps, pause_s: f64) -> Hop {
+        Hop { name: name.to_owned(), keeps, queues: true, readable: true, pause_s }
+    }
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "whole numbers")]
+    fn a_span_may_wait_in_each_hop_that_keeps_it() {
+        let synchronous = [hop("agent", Keeps::Disk, 50.0), hop("gateway", Keeps::Nothing, 5.0)];
+        assert_eq!(worst_pause_s(&synchronous), 50.0);
+        let queueing = [hop("agent", Keeps::Disk, 50.0), hop("gateway", Keeps::Memory, 80.0)];
+        assert_eq!(worst_pause_s(&queueing), 130.0);
+        let nothing = [hop("agent", Keeps::Nothing, 9.0), hop("gateway", Keeps::Nothing, 5.0)];
+        assert_eq!(worst_pause_s(&nothing), 9.0);
+    }
+}

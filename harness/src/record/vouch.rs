@@ -1,0 +1,382 @@
+//! The parts of a run folder vouch for one another: what contradicts another part is damage, and names its file. Pure.
+//!
+//! Nothing here says whether what was observed is true. It says whether these are the parts of one run, whole, with the
+//! scenario and the surroundings that it had.
+
+use super::{Entry, Event, Record, SettleEnd};
+use crate::scenario::{Rate, Scenario, Step, StepPath};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was found in a folder besides what a record holds of it.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// What is in `scenario.yaml`, and so on; none if it is not there.
+    pub(super) scenario: Option<Vec<u8>>,
+    pub(super) environment: Option<Vec<u8>>,
+    pub(super) plan: Option<Vec<u8>>,
+    /// The names of the ledgers, in the order in which the record has them.
+    pub(super) emitters: Vec<String>,
+    pub(super) sinks: Vec<String>,
+}
+
+/// The digest of a file of the run that began like this: its checksum and its length, of the beginning as well, so that
+/// neither can be another run's.
+pub(super) fn digest(began: Option<&Event>, bytes: &[u8]) -> String {
+    let mut crc = crc32fast::Hasher::new();
+    if let Some(Event::Began { run, tag, seed, unix_ms }) = began {
+        crc.update(run.as_bytes());
+        for number in [tag, seed, unix_ms] {
+            crc.update(&number.to_le_bytes());
+        }
+    }
+    crc.update(bytes);
+    format!("{:08x}-{}", crc.finalize(), bytes.len())
+}
+
+/// What contradicts what, each with its file.
+pub(super) fn contradictions(record: &Record, files: &Files) -> Vec<String> {
+    let mut found: Vec<String> = digests(record, files).collect();
+    // Without its beginning there is nothing that anything could be held against.
+    let Some(tag) = tag(record) else { return found };
+    found.extend(environment(record));
+    found.extend(emitters(record, files, tag));
+    found.extend(sinks(record, files, tag));
+    found.extend(metrics(record, tag));
+    found.extend(timeline(record).map(|problem| format!("timeline.jsonl: {problem}")));
+    found
+}
+
+fn tag(record: &Record) -> Option<u64> {
+    record.timeline.iter().find_map(|entry| match entry.event {
+        Event::Began { tag, .. } => Some(tag),
+        _ => None,
+    })
+}
+
+fn ended(record: &Record) -> bool {
+    record.timeline.last().is_some_and(|entry| entry.event == Event::Ended)
+}
+
+/// Files that are not as the timeline says that they were written.
+fn digests<'a>(record: &'a Record, files: &'a Files) -> impl Iterator<Item = String> + 'a {
+    let began = record.timeline.first().map(|entry| &entry.event);
+    let mut written: BTreeMap<&str, &str> = BTreeMap::new();
+    for entry in &record.timeline {
+        if let Event::File { name, digest } = &entry.event {
+            written.insert(name, digest);
+        }
+    }
+    // A plan is for people: a run is judged without it, but not with another run's.
+    let all = [
+        ("scenario.yaml", &files.scenario, true),
+        ("environment.json", &files.environment, true),
+        ("plan.json", &files.plan, false),
+    ];
+    all.into_iter().filter_map(move |(name, bytes, needed)| {
+        match (written.get(name), bytes) {
+            (Some(said), Some(bytes)) => (digest(began, bytes) != **said).then(|| {
+                format!("{name} is not as this run wrote it: its digest in timeline.jsonl is another one")
+            }),
+            (Some(_), None) => needed.then(|| format!("{name} is missing")),
+            // A run that broke off may not have come to it.
+            (None, Some(_)) if ended(record) => {
+                Some(format!("{name}: timeline.jsonl does not say that it was written"))
+            }
+            (None, None) if ended(record) && needed => Some(format!("{name} is missing")),
+            (None, _) => None,
+        }
+    })
+}
+
+fn environment(record: &Record) -> Option<String> {
+    let namespace = &record.environment.namespace;
+    let run = record.timeline.iter().find_map(|entry| match &entry.event {
+        Event::Began { run, .. } => Some(run),
+        _ => None,
+    })?;
+    let ours = namespace.is_empty() || namespace.ends_with(run.as_str());
+    (!ours).then(|| {
+        format!("environment.json: of the namespace {namespace}, and timeline.jsonl is of run {run}")
+    })
+}
+
+/// A file's ledger is of another run.
+fn alien(file: &str, found: u64, expected: u64) -> Option<String> {
+    (found != expected).then(|| {
+        format!("{file}: the ledger of another run ({found:014x}; timeline.jsonl is of {expected:014x})")
+    })
+}
+
+fn emitters(record: &Record, files: &Files, tag: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut seen: BTreeMap<u16, &String> = BTreeMap::new();
+    // One without records says nothing, not even whose it is: it is as good as missing.
+    let all = files.emitters.iter().zip(&record.emitters).filter(|(_, ledger)| ledger.records() > 0);
+    for (file, ledger) in all {
+        let stream = ledger.stream();
+        if let Some(alien) = alien(file, ledger.run_tag(), tag) {
+            found.push(alien);
+        } else if let Some(node) = record.environment.streams.get(&stream) {
+            let expected = format!("ledgers/emit-{node}.ledger");
+            if *file != expected {
+                found.push(format!("{file}: the ledger of stream {stream}, which is {expected}"));
+            } else if let Some(other) = seen.insert(stream, file) {
+                found.push(format!("{file}: the same ledger as {other}"));
+            }
+        } else {
+            found.push(format!("{file}: of stream {stream}, which environment.json does not know"));
+        }
+    }
+    found
+}
+
+fn sinks(record: &Record, files: &Files, tag: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut seen: BTreeMap<u64, &String> = BTreeMap::new();
+    let names: Vec<String> =
+        (0..record.scenario.tier.sinks).map(|number| format!("ledgers/sink-{number}.ledger")).collect();
+    let all = files.sinks.iter().zip(&record.sinks).filter(|(_, ledger)| ledger.records() > 0);
+    for (file, ledger) in all {
+        if let Some(alien) = alien(file, ledger.run_tag(), tag) {
+            found.push(alien);
+        } else if !names.contains(file) {
+            found.push(format!("{file}: scenario.yaml asks for {} sinks", names.len()));
+        } else if let Some(other) = seen.insert(ledger.source(), file) {
+            found.push(format!("{file}: the same sink's ledger as {other}"));
+        }
+    }
+    found
+}
+
+fn metrics(record: &Record, tag: u64) -> Option<String> {
+    let metrics = record.metrics.as_ref().filter(|metrics| metrics.records() > 0)?;
+    match metrics.run_tag() {
+        Some(found) => (found != tag)
+            .then(|| format!("metrics.log: of another run ({found:014x}; timeline.jsonl is of {tag:014x})")),
+        // A log that breaks off may not have come to it.
+        None => metrics.sealed().then(|| "metrics.log does not say of which run it is".to_owned()),
+    }
+}
+
+/// What in a timeline cannot have happened, by the order of things or by the scenario.
+fn timeline(record: &Record) -> Option<String> {
+    let mut told = Told {
+        record,
+        begun: false,
+        load: Load::Before,
+        steady: false,
+        down: false,
+        steps: BTreeMap::new(),
+        faults: Vec::new(),
+    };
+    let mut lines = (1..).zip(&record.timeline);
+    let wrong = lines.find_map(|(line, entry)| Some((line, told.next(entry).err()?)));
+    if let Some((line, problem)) = wrong {
+        return Some(format!("line {line}: {problem}"));
+    }
+    let early = record.timeline.iter().rev().skip(1).any(|entry| entry.event == Event::Ended);
+    early.then(|| "it goes on behind its end".to_owned())
+}
+
+/// Where the load is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Before,
+    On,
+    Over,
+}
+
+/// What has been told so far.
+struct Told<'a> {
+    record: &'a Record,
+    begun: bool,
+    load: Load,
+    /// Whether it was said if the tier was well.
+    steady: bool,
+    /// Whether the tier was taken down.
+    down: bool,
+    /// Whether each that has begun has ended.
+    steps: BTreeMap<StepPath, bool>,
+    faults: Vec<Fault<'a>>,
+}
+
+struct Fault<'a> {
+    step: &'a Step,
+    landed: bool,
+    healed: bool,
+    ended: bool,
+    /// The pods that were asked to go.
+    asked: BTreeSet<&'a str>,
+}
+
+type Telling = Result<(), String>;
+
+impl<'a> Told<'a> {
+    fn next(&mut self, entry: &'a Entry) -> Telling {
+        let scenario = &self.record.scenario;
+        match &entry.event {
+            Event::Began { run, tag, .. } => {
+                sure(!self.begun, || "the run begins a second time".to_owned())?;
+                sure(entry.n == 0, || "the run begins behind something else".to_owned())?;
+                self.begun = true;
+                sure(*run == format!("{:06x}", tag & 0xff_ffff), || format!("run {run} has another tag"))
+            }
+            Event::LoadStarted { rate, emitters } => {
+                sure(self.load == Load::Before, || "the load begins a second time".to_owned())?;
+                self.load = Load::On;
+                let asked = scenario.load.constant().map(Rate::in_a_second);
+                sure(same(*rate, asked), || "the load has another rate than in scenario.yaml".to_owned())?;
+                let streams = self.record.environment.streams.len();
+                sure(*emitters == streams, || {
+                    format!("{emitters} emitters, and environment.json knows {streams}")
+                })
+            }
+            Event::Rate { rate } => {
+                self.under_load("another rate is offered")?;
+                sure(rates(scenario).any(|known| same(Some(*rate), Some(known))), || {
+                    format!("a rate of {rate}/s, which scenario.yaml does not ask for")
+                })
+            }
+            Event::LoadStopped => {
+                sure(self.load == Load::On, || "the load ends and was not on".to_owned())?;
+                self.load = Load::Over;
+                Ok(())
+            }
+            Event::Steady | Event::NotSteady { .. } => {
+                self.under_load("the tier is looked at")?;
+                sure(!self.steady, || "the tier is steady a second time".to_owned())?;
+                self.steady = true;
+                Ok(())
+            }
+            Event::Step { step, .. } => {
+                self.under_load("a step begins")?;
+                sure(scenario.step_at(step).is_some(), || format!("step {step} is not in scenario.yaml"))?;
+                let again = self.steps.insert(step.clone(), false).is_some();
+                sure(!again, || format!("step {step} begins a second time"))
+            }
+            Event::StepEnded { step, .. } => {
+                let before = self.steps.insert(step.clone(), true);
+                sure(before == Some(false), || format!("step {step} ends and was not going on"))
+            }
+            Event::FaultStarted { fault, step, name, .. } => self.fault(*fault, step, name),
+            Event::FaultLanded { fault } => {
+                let once = self.going_on(*fault)?;
+                sure(!std::mem::replace(&mut once.landed, true), || format!("fault {fault} lands twice"))
+            }
+            Event::FaultHealed { fault } => {
+                let once = self.going_on(*fault)?;
+                sure(!std::mem::replace(&mut once.healed, true), || format!("fault {fault} is healed twice"))
+            }
+            Event::FaultEnded { fault, .. } => {
+                self.going_on(*fault)?.ended = true;
+                Ok(())
+            }
+            Event::Eviction { fault, pod, .. } => {
+                let evicting = self.going_on(*fault)?;
+                evicting.asked.insert(pod);
+                let evicts = matches!(evicting.step, Step::Drain(_) | Step::Evict(_));
+                sure(evicts, || format!("an eviction of fault {fault}, which evicts nothing"))
+            }
+            Event::PodGone { fault, pod } => {
+                let asked = self.going_on(*fault)?.asked.contains(pod.as_str());
+                sure(asked, || format!("{pod} is gone by fault {fault}, which never asked for it"))
+            }
+            Event::Resolved { step, .. } => {
+                sure(scenario.step_at(step).is_some(), || format!("step {step} is not in scenario.yaml"))
+            }
+            Event::Settled { end, outstanding, .. } => {
+                sure(self.load == Load::Over, || "the rest is waited for before the load ends".to_owned())?;
+                let whole = *end != SettleEnd::Complete || *outstanding == 0;
+                sure(whole, || format!("everything had arrived, but for {outstanding} spans"))
+            }
+            Event::TakeDown { .. } => {
+                sure(self.load == Load::Over, || "the tier is taken down before the load ends".to_owned())?;
+                sure(!self.down, || "the tier is taken down a second time".to_owned())?;
+                self.down = true;
+                Ok(())
+            }
+            Event::HopGone { hop, .. } => {
+                sure(self.down, || format!("the hop {hop} goes, and the tier is not taken down"))
+            }
+            Event::File { .. }
+            | Event::Need { .. }
+            | Event::Cordon { .. }
+            | Event::Seen { .. }
+            | Event::Gone { .. }
+            | Event::Watch { .. }
+            | Event::Kubernetes { .. }
+            | Event::Usage { .. }
+            | Event::HarnessUsage { .. }
+            | Event::Load { .. }
+            | Event::Awaited { .. }
+            | Event::Interrupted
+            | Event::Ended
+            | Event::Note { .. } => Ok(()),
+        }
+    }
+
+    fn under_load(&self, what: &str) -> Telling {
+        sure(self.load == Load::On, || format!("{what} while no load is on"))
+    }
+
+    /// A fault begins: the next one, of a step that does such a thing and is going on.
+    fn fault(&mut self, number: usize, path: &StepPath, name: &str) -> Telling {
+        self.under_load("a fault begins")?;
+        sure(number == self.faults.len(), || format!("fault {number} is not the next one"))?;
+        let step = self.record.scenario.step_at(path);
+        let step = step.ok_or_else(|| format!("step {path} is not in scenario.yaml"))?;
+        sure(self.steps.get(path) == Some(&false), || {
+            format!("a fault of step {path}, which is not going on")
+        })?;
+        sure(does(step, name), || format!("step {path} of scenario.yaml does no {name}"))?;
+        self.faults.push(Fault { step, landed: false, healed: false, ended: false, asked: BTreeSet::new() });
+        Ok(())
+    }
+
+    fn going_on(&mut self, number: usize) -> Result<&mut Fault<'a>, String> {
+        let fault = self.faults.get_mut(number).ok_or_else(|| format!("fault {number} never began"))?;
+        if fault.ended {
+            return Err(format!("fault {number} is over"));
+        }
+        Ok(fault)
+    }
+}
+
+fn sure(so: bool, problem: impl FnOnce() -> String) -> Telling {
+    if so { Ok(()) } else { Err(problem()) }
+}
+
+/// Whether two rates are the same number, or both none.
+fn same(one: Option<f64>, other: Option<f64>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() <= 1e-6 * other.abs(),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// Every rate that a scenario may have offered.
+fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
+    let spikes = scenario.all_steps().filter_map(|step| match step {
+        Step::Spike(spike) => Some(spike.rate.in_a_second()),
+        _ => None,
+    });
+    scenario.load.constant().map(Rate::in_a_second).into_iter().chain(spikes)
+}
+
+/// Whether a step does what a fault is called by.
+fn does(step: &Step, name: &str) -> bool {
+    match step {
+        Step::Drain(_) => name == "drain",
+        Step::Evict(_) => name == "evict" || name == "evict-all",
+        Step::Upgrade(_) => name == "upgrade",
+        Step::Spike(_) => name == "spike",
+        Step::Backend(backend) => name == backend.fault(),
+        Step::Wait(_)
+        | Step::Hold(_)
+        | Step::Sequence(_)
+        | Step::Parallel(_)
+        | Step::Repeat(_)
+        | Step::ForEach(_) => false,
+    }
+}
