@@ -681,10 +681,10 @@ fn a_damaged_ledger_is_named_and_decides_nothing() {
 fn a_folder_of_another_format_is_refused() {
     let copy = copied("two-drains");
     let path = copy.path().join("environment.json");
-    let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 4", "\"format\": 3");
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 5", "\"format\": 3");
     std::fs::write(&path, text).unwrap();
     let refused = Record::read(copy.path()).unwrap_err().to_string();
-    assert!(refused.contains("format 3; this program reads format 4"), "{refused}");
+    assert!(refused.contains("format 3; this program reads format 5"), "{refused}");
 }
 
 /// A check may become inconclusive; it never changes sides, and never becomes conclusive.

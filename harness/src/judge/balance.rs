@@ -1,6 +1,7 @@
 //! Does every stream reach every gateway, each with at least half of its fair share? Looked at in windows that
 //! are shorter than a connection may live, over gateways that were ready for long enough before.
 
+use super::restarts::Restarts;
 use super::{Check, Story, Verdict, rounded, sinks_untold};
 use crate::judge::story::within;
 use crate::record::Record;
@@ -36,6 +37,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     }
     if let Some(untold) = sinks_untold(record) {
         return inconclusive(untold);
+    }
+    if let Some(doubt) = Restarts::of(record, story).doubt() {
+        return inconclusive(doubt);
     }
     let spans = Spans::of(record);
     let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
