@@ -309,6 +309,11 @@ pub enum Event {
         /// Did it come about?
         came: bool,
     },
+    /// By how many milliseconds each node's clock is ahead of this machine's, once more.
+    Clocks {
+        /// By node.
+        ahead_ms: std::collections::BTreeMap<String, f64>,
+    },
     /// The run was interrupted.
     Interrupted,
     /// The record is whole: nothing follows.
@@ -377,6 +382,8 @@ pub struct Environment {
     pub nodes: Vec<String>,
     /// Each stream's node.
     pub streams: std::collections::BTreeMap<u16, String>,
+    /// The workers that have no emitter since none can be scheduled there, each with why.
+    pub nodes_without: std::collections::BTreeMap<String, String>,
     /// The sink's node.
     pub sink_node: String,
     /// How many gateways must be ready by the PDB's manifest, of as many as there are when all is well, whether or not the

@@ -168,6 +168,11 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
     StreamAccount { lost, stranded: RangeSet::new(), refused, unexpected, counts }
 }
 
+/// What came more than once of a stream, by one sink or by several.
+pub(crate) fn duplicated(stream: Stream, sinks: &[&SinkLedger]) -> RangeSet {
+    Arrived::at(stream, sinks).twice
+}
+
 /// What came of a stream, wherever it came.
 struct Arrived<'a> {
     once: Cow<'a, RangeSet>,

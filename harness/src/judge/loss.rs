@@ -1,9 +1,11 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
+use super::gateways::Gateways;
 use super::remains::Remains;
+use super::restarts::Restarts;
 use super::traces::{self, Traces};
-use super::{Check, Story, Verdict, emitters_untold, grouped, latency, rounded, sinks_untold};
+use super::{Check, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold};
 use crate::record::{Keeps, Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
@@ -20,10 +22,15 @@ pub(super) fn check(
     sampled: Option<&Traces<'_>>,
 ) -> Option<Check> {
     let lost = lost(record, story, account, sampled);
+    let restarts = Restarts::of(record, story);
     let mut evidence = evidence(record, story, account, remains, &lost);
     if let Some(sampled) = sampled {
         evidence["sampling"] = sampled.evidence();
     }
+    if !restarts.none() {
+        evidence["probes"] = restarts.evidence();
+    }
+    let doubt = restarts.doubt().filter(|_| may_have_come(record, story, &restarts, &lost));
     let counts = account.counts;
     let stranded = || {
         let (who, counted) = (remains.who(), grouped(counts.stranded));
@@ -32,9 +39,16 @@ pub(super) fn check(
     let untold = assumption_broken(record, story, account, remains);
     let untold = untold.or_else(|| traces::untold(record).map(str::to_owned));
     // What a loss is follows from what the tier keeps.
-    let by_policy = sampled.and_then(|sampled| sampled.judge(counts));
-    let (verdict, reason) = match untold {
+    let by_policy = sampled.and_then(|sampled| sampled.judge(counts)).map(|(verdict, said)| match &doubt {
+        Some(doubt) if verdict == Verdict::Fail => (Verdict::Inconclusive, format!("{doubt}; {said}")),
+        Some(_) | None => (verdict, said),
+    });
+    let (verdict, mut reason) = match untold {
         Some(reason) => (Verdict::Inconclusive, reason),
+        None if counts.lost > 0 && doubt.is_some() => {
+            let seen = reason(record, story, account, &lost);
+            (Verdict::Inconclusive, format!("{}; {seen}", doubt.unwrap_or_default()))
+        }
         None if counts.lost > 0 => {
             let mut reason = reason(record, story, account, &lost);
             reason.push_str(&sampled.map(Traces::split).unwrap_or_default());
@@ -60,7 +74,26 @@ pub(super) fn check(
             )
         }),
     };
+    reason.push_str(&restarts.said());
     Some(Check::new("loss", verdict, reason, evidence))
+}
+
+/// Whether every lost range may have arrived while a sink's ledger lost what came: it was not sent only later, nor so long before
+/// that every queue was seen empty in between, and no agent was pausing any more.
+fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lost]) -> bool {
+    let pause = record.environment.worst_retry_pause;
+    let windows: Vec<(Option<f64>, f64)> =
+        restarts.lost.iter().map(|(from, to)| (queues::seen_empty(record, story, *from), *to)).collect();
+    lost.iter().all(|part| {
+        let emitter = record.emitters.iter().find(|emitter| emitter.stream() == part.stream);
+        let last = emitter.and_then(|emitter| emitter.emitted_at(part.range.end - 1));
+        let last = last.map(|unix_ms| record.moment(record.node_of(part.stream), unix_ms));
+        windows.iter().any(|(empty, to)| {
+            let later = last.is_some_and(|last| last >= *to);
+            let over = last.zip(*empty).is_some_and(|(last, empty)| last + 1.0 + pause < empty);
+            !later && !over
+        })
+    })
 }
 
 fn assumption_broken(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<String> {
@@ -300,17 +333,22 @@ fn arrival(record: &Record) -> Value {
         .map_or(Value::Null, |sum| latency::told(&sum))
 }
 
-/// Of the traces that the sinks followed: how many came through more than one gateway.
+/// Of the traces that the sinks followed: how many came through more than one gateway; and of how many that is not
+/// known for certain, since one that delivered of it is no gateway by its name or address.
 fn traces(record: &Record) -> Value {
-    let mut gateways: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let all = Gateways::of(record);
+    let mut gateways: BTreeMap<u64, BTreeSet<Option<&str>>> = BTreeMap::new();
     for sink in &record.sinks {
         for trace in sink.traces() {
+            let t = record.moment(&record.environment.sink_node, trace.unix_ms);
             let names = trace.gateways.iter().filter_map(|number| sink.gateway_name(*number));
-            gateways.entry(trace.trace).or_default().extend(names);
+            gateways.entry(trace.trace).or_default().extend(names.map(|said| all.who(said, t)));
         }
     }
-    let several = gateways.values().filter(|names| names.len() > 1).count();
-    json!({"followed": gateways.len(), "over_several_gateways": several})
+    let known = |names: &BTreeSet<Option<&str>>| names.iter().flatten().count();
+    let several = gateways.values().filter(|names| known(names) > 1).count();
+    let unknown = gateways.values().filter(|names| names.contains(&None) && known(names) < 2).count();
+    json!({"followed": gateways.len(), "over_several_gateways": several, "not_known": unknown})
 }
 
 /// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew

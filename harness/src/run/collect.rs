@@ -43,6 +43,7 @@ pub(super) async fn environment(
         cluster_settings: run.cluster.settings().to_vec(),
         nodes: nodes.iter().map(|node| format!("{} ({})", node.name_any(), role(node))).collect(),
         streams: probes.streams(),
+        nodes_without: probes.nodes_without().clone(),
         sink_node: probes.sink_node().await?,
         pdb_minimum: facts.pdb_minimum(&run.scenario.tier),
         pdb: facts.pdb.clone(),

@@ -35,6 +35,8 @@ use support::{Shared, check, expect, run, run_control, verdict_of};
 #[case::the_backend_is_slow_and_refuses_a_half("slow-backend")]
 #[ignore = "ci/nightly: node-drain on other manifests"]
 #[case::a_tier_of_somebodys_own("tests/own-tier")]
+#[ignore = "ci/nightly"]
+#[case::gateways_that_do_not_say_who_they_are("tests/unnamed-gateways")]
 fn a_scenario_passes(#[case] name: &str) {
     let outcome = run(name);
     expect(&outcome, Pass, &[]);
