@@ -21,8 +21,10 @@ use crate::plan::{LookError, Scope};
 use crate::record::{Event, Record, RecordError, Recorder};
 use crate::report::{self, Progress};
 use crate::restore::Undo;
+use crate::sampling::{Demand, Sampling};
 use crate::scenario::{Rate, Scenario, Share, StepPath};
 use crate::world::World;
+use spanproof_ledger::Identity;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,6 +110,7 @@ pub async fn run(
     let clock = Clock::start();
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
+    let sampling = crate::deploy::sampling(&options.manifests, &scenario.tier)?;
     let name = match &scenario.control {
         Some(control) => format!("{}-{control}", scenario.name),
         None => scenario.name.clone(),
@@ -134,6 +137,7 @@ pub async fn run(
         deployment: &deployment,
         id,
         short,
+        sampling,
     };
     // Nothing has been made yet, so nothing is to be removed.
     let plan = Box::pin(going.plan()).await.inspect_err(|error| {
@@ -180,6 +184,7 @@ struct Run<'a> {
     deployment: &'a Deployment,
     id: u64,
     short: String,
+    sampling: Option<Sampling>,
 }
 
 impl Run<'_> {
@@ -193,7 +198,7 @@ impl Run<'_> {
         let end = CancellationToken::new();
         let _ends = end.clone().drop_guard();
         let client = self.cluster.client();
-        let world = Observer::start(client, namespace, self.recorder, &end);
+        let (world, watches) = Observer::start(client, namespace, self.recorder, &end);
         tokio::spawn(observe::watch_usage(
             client.clone(),
             namespace.to_owned(),
@@ -224,9 +229,18 @@ impl Run<'_> {
         // Nothing else writes the ledgers from here on.
         snapshots.abort();
         let _ = snapshots.await;
+        // What the watches tell late would be told of a time without load.
+        watches.tell_all().await;
         self.finish(&probes, &facts, &world).await?;
         showing.abort();
         Ok(())
+    }
+
+    /// What has to arrive of this run.
+    fn demand(&self) -> Demand {
+        let load = &self.scenario.load;
+        let identity = Identity::new(self.id, load.spans_per_trace, load.streams_per_trace);
+        Demand::new(identity, self.sampling.clone())
     }
 
     fn stage(
@@ -254,6 +268,7 @@ impl Run<'_> {
             rate: self.scenario.load.constant(),
             share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
             usual_queue: steady.usual_queue,
+            demand: self.demand(),
             cancel: self.cancel.clone(),
             // Where no step is taken yet, and what is done is done for all of them.
             step: StepPath::top(1),
@@ -283,6 +298,10 @@ impl Run<'_> {
         }
         if let Err(error) = self.settle(probes, facts, world).await {
             self.note(&error)?;
+        }
+        match probes.clock_offsets().await {
+            Ok(ahead_ms) => self.recorder.event(Event::Clocks { ahead_ms })?,
+            Err(error) => self.note(&error)?,
         }
         for error in probes.seal_sinks().await {
             self.note(&error)?;
@@ -323,6 +342,24 @@ impl Run<'_> {
             () = self.cancel.cancelled() => Err(RunError::Interrupted),
         }
     }
+}
+
+/// Why no run folder can be written.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("no run folder can be written into {}: {source}", path.display())]
+#[diagnostic(help("--out names a folder that you may write to; nothing was done"))]
+pub struct OutError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// Makes the folder that run folders go to, and writes to it: before anything is made that would have to be removed.
+pub fn try_out(out: &Path) -> Result<(), OutError> {
+    let tried = out.join(format!(".spanproof-{}", std::process::id()));
+    let written = std::fs::create_dir_all(out)
+        .and_then(|()| std::fs::write(&tried, "a run folder can be written here\n"))
+        .and_then(|()| std::fs::remove_file(&tried));
+    written.map_err(|source| OutError { path: out.to_owned(), source })
 }
 
 /// The manifests: where they are said to be, or those that this program was built beside.

@@ -5,9 +5,14 @@ use crate::scenario::control::NEVER_RED;
 use crate::scenario::place::ensure;
 use crate::scenario::{CHECKS, Control, Measure, Place, Problem, Scenario, Step};
 
+/// Each is tried with all of the scenario.
+const MOST: usize = 100;
+
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let all = Place::of("controls");
     let names: Vec<&str> = scenario.controls.iter().map(|control| control.name.as_str()).collect();
+    let few = scenario.controls.len() <= MOST;
+    ensure(few, &all.then(MOST), format!("a scenario has {MOST} controls at the most"))?;
     for (number, control) in scenario.controls.iter().enumerate() {
         let at = &all.then(number);
         named(&control.name, &at.then("name"))?;
@@ -102,9 +107,12 @@ fn green(check: &str, scenario: &Scenario) -> Option<&'static str> {
             (!any(|step| matches!(step, Step::Drain(_)))).then_some("the scenario drains nothing")
         }
         "faults" => (!any(Step::is_fault)).then_some("there is no fault in the scenario"),
+        "spread" => (!scenario.tier.has(Measure::Hpa) && scenario.tier.gateways < 2)
+            .then_some("one gateway is spread over nothing"),
         "hpa" => (!scenario.tier.has(Measure::Hpa)).then_some("the tier has no HPA"),
-        "intake" => (expect.refused_for.is_none() && expect.sdk_dropped.is_none())
-            .then_some("neither expect.refused_for nor expect.sdk_dropped says how much is too much"),
+        "duplicates" => {
+            expect.duplicated.is_none().then_some("expect.duplicated does not say how many are too many")
+        }
         _ => None,
     }
 }
