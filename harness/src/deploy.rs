@@ -1,5 +1,6 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
+mod autoscaler;
 mod control_plane;
 mod facts;
 mod made;
@@ -8,6 +9,7 @@ mod metrics_server;
 mod own;
 mod ready;
 mod remove;
+mod sampling;
 mod take_down;
 mod valid;
 
@@ -20,6 +22,7 @@ pub(crate) use remove::{namespace_of, sweep_namespace_of};
 pub(crate) use take_down::MARGIN as TAKE_DOWN_MARGIN;
 
 use crate::cluster::Images;
+use crate::sampling::Sampling;
 use crate::scenario::{Measure, Tier};
 use crate::yaml::meant;
 use control_plane::{anywhere, has_control_plane};
@@ -97,9 +100,20 @@ pub enum DeployError {
         /// What is wrong.
         message: String,
     },
+    /// The HPA would scale nothing.
+    #[error("{HPA} {message}")]
+    Autoscaler {
+        /// Which of the patches made it so, from 0; none if it is so as written.
+        number: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
     /// The agents' configuration is not what the harness can read.
     #[error("the agents' configuration: {0}")]
     AgentConfiguration(String),
+    /// What a scenario says of the tier's sampling does not go with its configuration.
+    #[error("{0}")]
+    Sampling(String),
 }
 
 /// What is deployed for a run.
@@ -130,7 +144,7 @@ impl Deployment {
         patience: Duration,
     ) -> Result<TierFacts, DeployError> {
         let made = Made::by_run(&self.manifests, tier, &self.run)?;
-        let facts = made.facts;
+        let facts = made.facts.clone();
         let mut objects = [made.tier, made.probes].concat();
         let control_plane = has_control_plane(&self.client).await?;
         for object in &mut objects {
@@ -205,9 +219,21 @@ fn patch_objects(objects: &mut [Manifest], tier: &Tier) -> Result<(), DeployErro
 pub fn check(manifests: &Path, tier: &Tier) -> Result<Vec<Measure>, DeployError> {
     let objects = patched_tier(manifests, tier)?;
     tier_facts(&objects)?;
+    if tier.has(Measure::Hpa)
+        && let Some(message) = autoscaler::refusal(&objects)
+    {
+        let number = tier.patches.iter().rposition(|patch| patch.of == HPA);
+        return Err(DeployError::Autoscaler { number, message });
+    }
+    sampling::sampling(&objects, tier)?;
     let there = |name: &str| objects.iter().any(|object| object.called() == name);
     let measures = [(Measure::Hpa, HPA), (Measure::Pdb, PDB)];
     Ok(measures.into_iter().filter(|(_, name)| !there(name)).map(|(measure, _)| measure).collect())
+}
+
+/// How a scenario's tier samples; none if it keeps everything, and at once.
+pub fn sampling(manifests: &Path, tier: &Tier) -> Result<Option<Sampling>, DeployError> {
+    sampling::sampling(&patched_tier(manifests, tier)?, tier)
 }
 
 /// Whether a folder holds this project's manifests, or some in their place.

@@ -23,6 +23,7 @@ use crate::journal::{Journal, JournalError};
 use crate::load::{LinkError, LoadStatus, Probes};
 use crate::plan::{OutOfScope, Scope};
 use crate::record::{Event, RecordError, Recorder};
+use crate::sampling::Demand;
 use crate::scenario::{Rate, StepPath};
 use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
@@ -167,6 +168,8 @@ pub struct Stage<'a> {
     pub share: f64,
     /// What a queue held at most before anything was done to the tier.
     pub usual_queue: f64,
+    /// What has to arrive.
+    pub demand: Demand,
     /// Ends what is going on; what must be undone is undone all the same.
     pub cancel: CancellationToken,
     /// Where in the scenario this is.
@@ -296,7 +299,11 @@ impl Stage<'_> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let labels = ListParams::default().labels("app.kubernetes.io/name=gateway");
         let listed = pods.list(&labels).await.map_err(FaultError::api("list", "gateways"))?;
-        Ok(listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+        // One that has finished is left behind by the kubelet, and is a gateway no more.
+        let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+        let finished = |pod: &Pod| matches!(phase(pod).as_deref(), Some("Failed" | "Succeeded"));
+        let there = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !finished(pod);
+        Ok(listed.items.into_iter().filter(there).collect())
     }
 }
 

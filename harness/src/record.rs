@@ -20,8 +20,9 @@ pub use hop::{Hop, Keeps, worst_pause_s};
 pub use read::Record;
 
 use crate::clock::Clock;
+use crate::sampling::Sampling;
 use crate::scenario::StepPath;
-use crate::world::{Kind, Object};
+use crate::world::{Demand, Kind, Object};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -193,6 +194,9 @@ pub enum Event {
         outcome: String,
         /// The HTTP status.
         code: u16,
+        /// When it was asked, in seconds since the run began; none if that is not on record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<f64>,
     },
     /// A pod that was evicted is gone.
     PodGone {
@@ -305,6 +309,11 @@ pub enum Event {
         /// Did it come about?
         came: bool,
     },
+    /// By how many milliseconds each node's clock is ahead of this machine's, once more.
+    Clocks {
+        /// By node.
+        ahead_ms: std::collections::BTreeMap<String, f64>,
+    },
     /// The run was interrupted.
     Interrupted,
     /// The record is whole: nothing follows.
@@ -373,16 +382,25 @@ pub struct Environment {
     pub nodes: Vec<String>,
     /// Each stream's node.
     pub streams: std::collections::BTreeMap<u16, String>,
+    /// The workers that have no emitter since none can be scheduled there, each with why.
+    pub nodes_without: std::collections::BTreeMap<String, String>,
     /// The sink's node.
     pub sink_node: String,
-    /// The minimum that the PDB's manifest asks for, whether or not the PDB is there.
+    /// How many gateways must be ready by the PDB's manifest, of as many as there are when all is well, whether or not the
+    /// PDB is there.
     pub pdb_minimum: u32,
+    /// What that manifest asks for, as written; none if there is none, or if it is not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pdb: Option<Demand>,
     /// The longest that a span may be on its way through the tier without a sign of life, in seconds.
     pub worst_retry_pause: f64,
     /// The tier's hops, the entry first.
     pub hops: Vec<Hop>,
     /// Whether an agent has the spans of its own node's emitter and no others.
     pub entry_of_its_node: bool,
+    /// How the tier samples; none if it keeps everything, and at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// By how many milliseconds each node's clock is ahead of this machine's.
     pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
 }

@@ -153,6 +153,15 @@ pub(crate) struct Duplicates {
     pub(crate) copies: u64,
 }
 
+/// What arrived of a stream through a gateway in a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// Spans, copies included.
+    pub spans: u64,
+    /// The requests that they were in.
+    pub requests: u64,
+}
+
 /// The sum of a sink's records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkLedger {
@@ -166,8 +175,8 @@ pub struct SinkLedger {
     gateways: BTreeMap<u16, String>,
     delivered: BTreeMap<Stream, RangeSet>,
     duplicates: BTreeMap<Stream, Duplicates>,
-    /// (second of Unix time, stream, gateway) → spans, copies included.
-    counts: BTreeMap<(u64, Stream, u16), u64>,
+    /// By second of Unix time, stream and gateway.
+    counts: BTreeMap<(u64, Stream, u16), Arrivals>,
     last_delivery_ms: u64,
     /// (from, to) of pauses between two deliveries, of whatever stream, Unix time in milliseconds.
     pauses: Vec<(u64, u64)>,
@@ -312,8 +321,9 @@ impl SinkLedger {
             spans = spans.saturating_add(range.count());
         }
         let key = (delivery.unix_ms / 1000, delivery.stream, delivery.gateway);
-        let counted = self.counts.entry(key).or_default();
-        *counted = counted.saturating_add(spans);
+        let arrivals = self.counts.entry(key).or_default();
+        arrivals.spans = arrivals.spans.saturating_add(spans);
+        arrivals.requests += 1;
         if self.last_delivery_ms > 0 && delivery.unix_ms >= self.last_delivery_ms + PAUSE_MS {
             self.pauses.push((self.last_delivery_ms, delivery.unix_ms));
         }
@@ -340,7 +350,9 @@ impl SinkLedger {
             && each_grew(&self.duplicates, &longer.duplicates, |these, longer| {
                 these.copies <= longer.copies && these.spans.is_subset(&longer.spans)
             })
-            && each_grew(&self.counts, &longer.counts, |spans, longer| spans <= longer)
+            && each_grew(&self.counts, &longer.counts, |these, longer| {
+                these.spans <= longer.spans && these.requests <= longer.requests
+            })
             && each_grew(&self.refused, &longer.refused, RangeSet::is_subset)
     }
 
@@ -442,6 +454,12 @@ impl SinkLedger {
         self.delivered.values().map(RangeSet::count).sum()
     }
 
+    /// The numbers of a stream that arrived more than once.
+    pub fn duplicated(&self, stream: Stream) -> &RangeSet {
+        static NONE: RangeSet = RangeSet::new();
+        self.duplicates.get(&stream).map_or(&NONE, |duplicates| &duplicates.spans)
+    }
+
     pub(crate) fn duplicates(&self, stream: Stream) -> Option<&Duplicates> {
         self.duplicates.get(&stream)
     }
@@ -453,8 +471,13 @@ impl SinkLedger {
 
     /// (second of Unix time, stream, gateway's name, spans), in order of time; copies are included.
     pub fn by_second(&self) -> impl Iterator<Item = (u64, Stream, &str, u64)> + '_ {
-        self.counts.iter().map(|((second, stream, gateway), spans)| {
-            (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *spans)
+        self.arrivals().map(|(second, stream, gateway, arrivals)| (second, stream, gateway, arrivals.spans))
+    }
+
+    /// The same, with the requests.
+    pub fn arrivals(&self) -> impl Iterator<Item = (u64, Stream, &str, Arrivals)> + '_ {
+        self.counts.iter().map(|((second, stream, gateway), arrivals)| {
+            (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *arrivals)
         })
     }
 }
