@@ -89,7 +89,9 @@ fn patched(number: usize, message: &str) -> Place {
 fn offered(scenario: &Scenario) -> Result<(), Problem> {
     load::check(scenario).map_err(|error| {
         let at = match &error {
-            PlanError::Read { .. } => Place::of("load.tls"),
+            PlanError::Read { field, .. } | PlanError::Empty { field, .. } => {
+                Place::of("load.tls").then(field)
+            }
             PlanError::Refused(_) => Place::of("load"),
         };
         Problem::new(at, error.to_string())
