@@ -1,8 +1,9 @@
 //! All that can be known of a scenario without a cluster.
 
-use crate::deploy::{self, DeployError, ManifestError};
+use crate::deploy::{self, DeployError, Made, ManifestError};
 use crate::judge::balance_foreseen;
 use crate::load::{self, PlanError};
+use crate::plan;
 use crate::scenario::{Measure, Place, Problem, Scenario, ScenarioError};
 use std::path::Path;
 
@@ -52,9 +53,13 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
     Ok(scenario)
 }
 
-/// What of a good scenario a run could not judge, as far as that is known without a cluster.
-pub fn foreseen(scenario: &Scenario) -> Vec<String> {
-    balance_foreseen(scenario, None, None)
+/// What is known beforehand of checks that will fail or come to nothing: what the manifests of a scenario that was tried tell
+/// of them, and what its spikes do.
+pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
+    let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
+    let mut found = made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default();
+    found.extend(balance_foreseen(scenario, None, None));
+    found
 }
 
 /// Whether the tier can be made of its manifests; and which measures they do not have.
@@ -62,6 +67,7 @@ fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> 
     deploy::check(manifests, &scenario.tier).map_err(|error| {
         let at = match &error {
             DeployError::Patch { number, message, .. } => patched(*number, message),
+            DeployError::Autoscaler { number: Some(number), .. } => Place::of("tier.patches").then(*number),
             _ => Place::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())

@@ -6,6 +6,7 @@ mod clocks;
 mod control;
 mod duplicates;
 mod faults;
+mod floor;
 mod gateways;
 mod gateways_moved;
 mod hpa;
@@ -17,6 +18,7 @@ mod pdb;
 mod queues;
 mod remains;
 mod rollout;
+mod spread;
 mod steady_state;
 mod story;
 mod unexpected;
@@ -119,6 +121,7 @@ pub fn judge(record: &Record) -> Judgement {
         duplicates::check(record, &story, &account),
         availability::check(record, &story, &clocks),
         pdb::check(record, &story),
+        spread::check(record, &story),
         gateways_moved::check(record, &story),
         rollout::check(record, &story),
         hpa::check(record, &story),

@@ -7,6 +7,7 @@ mod drains;
 mod extent;
 mod findings;
 mod ground;
+mod known;
 mod look;
 mod rights;
 mod room;
@@ -118,7 +119,7 @@ impl Plan {
         let mut walk = Walk::new(&ground);
         let steps = walk.all(&scenario.steps);
         let nodes = drains::nodes(sight, &walk.drains, &made.namespace);
-        let tier = TierPlan::of(scenario, made);
+        let tier = TierPlan::of(scenario, made, ground.count_workers());
         let answer = |right: &Right| match &sight.answers {
             Some(answers) => answers.get(right).cloned().or_else(|| Some(Answer::not_asked())),
             None => None,
@@ -179,6 +180,11 @@ impl Site {
             metrics: sight.metrics,
         }
     }
+}
+
+/// What a scenario's manifests alone tell of checks that will fail or come to nothing.
+pub fn foreseen(scenario: &Scenario, made: &Made) -> Vec<String> {
+    known::known(scenario, made, None)
 }
 
 /// What a scenario's emitters offer.
