@@ -68,6 +68,8 @@ fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> 
         let at = match &error {
             DeployError::Patch { number, message, .. } => patched(*number, message),
             DeployError::Autoscaler { number: Some(number), .. } => Place::of("tier.patches").then(*number),
+            DeployError::Sampling(_) if scenario.tier.samples.is_some() => Place::of("tier.samples"),
+            DeployError::Sampling(_) => Place::of("tier"),
             _ => Place::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())

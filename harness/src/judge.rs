@@ -17,10 +17,12 @@ mod loss;
 mod pdb;
 mod queues;
 mod remains;
+mod restarts;
 mod rollout;
 mod spread;
 mod steady_state;
 mod story;
+mod traces;
 mod unexpected;
 mod usage;
 
@@ -109,12 +111,13 @@ pub struct Judgement {
 pub fn judge(record: &Record) -> Judgement {
     let story = Story::of(record);
     let mut account = Account::of(&record.emitters, &record.sinks);
+    let traces = traces::of(record, &story, &mut account);
     let remains = remains::of(record, &story);
     account.strand(remains.streams(record));
     let clocks = Clocks::of(record);
     let checks = vec![
         steady_state::check(&story),
-        loss::check(record, &story, &account, &remains),
+        loss::check(record, &story, &account, &remains, traces.as_ref()),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
         intake::check(record, &account),

@@ -360,12 +360,3 @@ fn sum(answers: &[Status]) -> LoadStatus {
     }
     load
 }
-
-/// What is acknowledged and has not arrived: how many spans.
-pub fn outstanding(acknowledged: &Streams, delivered: &Streams) -> u64 {
-    let none = RangeSet::new();
-    acknowledged
-        .iter()
-        .map(|(stream, taken)| taken.difference(delivered.get(stream).unwrap_or(&none)).count())
-        .sum()
-}

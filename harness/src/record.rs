@@ -20,6 +20,7 @@ pub use hop::{Hop, Keeps, worst_pause_s};
 pub use read::Record;
 
 use crate::clock::Clock;
+use crate::sampling::Sampling;
 use crate::scenario::StepPath;
 use crate::world::{Demand, Kind, Object};
 use serde::{Deserialize, Serialize};
@@ -397,6 +398,9 @@ pub struct Environment {
     pub hops: Vec<Hop>,
     /// Whether an agent has the spans of its own node's emitter and no others.
     pub entry_of_its_node: bool,
+    /// How the tier samples; none if it keeps everything, and at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// By how many milliseconds each node's clock is ahead of this machine's.
     pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
 }

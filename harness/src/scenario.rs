@@ -35,7 +35,7 @@ pub use schema::schema;
 pub use source::Source;
 pub use step::{Condition, Drain, Evict, ForEach, Part, Repeat, Spike, Step, Upgrade, Wait};
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
-pub use tier::{Measure, Tier, TierPatch};
+pub use tier::{Measure, Samples, Tier, TierPatch};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

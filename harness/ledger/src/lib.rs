@@ -52,6 +52,7 @@ mod metrics;
 mod ranges;
 mod sink;
 mod sound;
+mod traces;
 
 pub use account::{Account, Counts, StreamAccount};
 pub use copies::Copies;
@@ -62,8 +63,9 @@ pub use ledgers::{Ledgers, MergeError};
 pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};
 pub use sink::{
-    Arrivals, Delivery, PARTIAL, PAUSE_MS, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED,
+    Arrivals, Delivery, PARTIAL, PAUSE_MS, Restart, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED,
 };
+pub use traces::{TraceSets, Traces, spans_of};
 
 /// A stream's number: 1 to 65,535; 0 is no stream.
 pub type Stream = u16;

@@ -67,6 +67,17 @@ pub enum SinkRecord {
     },
     /// The end: nothing is taken after it.
     Sealed(SinkSeal),
+    /// Follows [`Self::Opened`]: which start of the machine's kernel the process runs under. As long as it is the same
+    /// one, nothing that any process of the sink wrote is lost.
+    Booted {
+        /// A number that stands for the kernel's boot ID.
+        boot: u64,
+    },
+    /// Whatever was written by that moment is on the disk, and survives a loss of power.
+    Synced {
+        /// When the writing to the disk began, Unix time in milliseconds.
+        unix_ms: u64,
+    },
 }
 
 /// In place of a gRPC code: refused by a partial success.
@@ -100,6 +111,26 @@ pub struct SinkSeal {
     pub incarnations: u32,
     /// How many records are before this one.
     pub records: u64,
+}
+
+/// A process of the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Opening {
+    unix_ms: u64,
+    boot: Option<u64>,
+    /// The last moment of it of which everything is known to survive whatever happens.
+    safe_ms: u64,
+    sealed: bool,
+}
+
+/// A process of the sink took over from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restart {
+    /// When, Unix time in milliseconds.
+    pub unix_ms: u64,
+    /// From when on what the one before had written may be lost, since the machine was started anew or it is not known that
+    /// it was not; none if nothing is.
+    pub lost_since: Option<u64>,
 }
 
 /// A trace of the sample: see [`SinkRecord::Trace`].
@@ -140,6 +171,7 @@ pub struct SinkLedger {
     latency: Vec<(u64, Vec<u8>)>,
     traces: Vec<TraceSeen>,
     incarnations: u32,
+    openings: Vec<Opening>,
     gateways: BTreeMap<u16, String>,
     delivered: BTreeMap<Stream, RangeSet>,
     duplicates: BTreeMap<Stream, Duplicates>,
@@ -175,7 +207,7 @@ impl SinkLedger {
         }
         self.require_sound(index, record)?;
         match record {
-            SinkRecord::Opened { run_tag, source, .. } => {
+            SinkRecord::Opened { run_tag, source, unix_ms } => {
                 if self.incarnations > 0 && self.run_tag != *run_tag {
                     return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
@@ -184,6 +216,8 @@ impl SinkLedger {
                 }
                 (self.run_tag, self.source) = (*run_tag, *source);
                 self.incarnations += 1;
+                let (unix_ms, safe_ms) = (*unix_ms, *unix_ms);
+                self.openings.push(Opening { unix_ms, boot: None, safe_ms, sealed: false });
                 self.seal = None;
             }
             SinkRecord::Gateway { id, name } => {
@@ -222,6 +256,21 @@ impl SinkLedger {
                     return Err(LedgerError::SealDisagrees { what: "delivered spans", sealed, counted });
                 }
                 self.seal = Some(*seal);
+                self.openings.iter_mut().next_back().into_iter().for_each(|opening| opening.sealed = true);
+            }
+            SinkRecord::Booted { boot } => {
+                self.openings
+                    .iter_mut()
+                    .next_back()
+                    .into_iter()
+                    .for_each(|opening| opening.boot = Some(*boot));
+            }
+            SinkRecord::Synced { unix_ms } => {
+                self.openings
+                    .iter_mut()
+                    .next_back()
+                    .into_iter()
+                    .for_each(|opening| opening.safe_ms = *unix_ms);
             }
         }
         self.records += 1;
@@ -236,6 +285,7 @@ impl SinkLedger {
         match record {
             SinkRecord::Opened { unix_ms, .. }
             | SinkRecord::Latency { unix_ms, .. }
+            | SinkRecord::Synced { unix_ms }
             | SinkRecord::Trace { unix_ms, .. } => sound::moment(index, *unix_ms),
             SinkRecord::Gateway { id, name } => match self.gateways.get(id) {
                 // Whoever comes when every number is given shares the last one.
@@ -253,7 +303,7 @@ impl SinkLedger {
                 sound::ranges(index, ranges)
             }
             SinkRecord::Unexpected { foreign, damaged } => sound::counts(index, &[*foreign, *damaged]),
-            SinkRecord::Sealed(_) => Ok(()),
+            SinkRecord::Sealed(_) | SinkRecord::Booted { .. } => Ok(()),
         }
     }
 
@@ -291,6 +341,7 @@ impl SinkLedger {
             && self.last_delivery_ms <= longer.last_delivery_ms
             && (self.foreign <= longer.foreign && self.damaged <= longer.damaged)
             && self.refused_requests <= longer.refused_requests
+            && longer.openings.len() >= self.openings.len()
             && longer.latency.starts_with(&self.latency)
             && longer.traces.starts_with(&self.traces)
             && longer.pauses.starts_with(&self.pauses)
@@ -341,6 +392,19 @@ impl SinkLedger {
     /// How many processes wrote it.
     pub const fn incarnations(&self) -> u32 {
         self.incarnations
+    }
+    /// When its first process began, Unix time in milliseconds.
+    pub fn opened_ms(&self) -> Option<u64> {
+        self.openings.first().map(|opening| opening.unix_ms)
+    }
+    /// Each process after the first.
+    pub fn restarts(&self) -> impl Iterator<Item = Restart> + '_ {
+        self.openings.windows(2).map(|pair| {
+            let [before, after] = [pair[0], pair[1]];
+            let same_start = before.boot.is_some() && before.boot == after.boot;
+            let safe = before.sealed || same_start;
+            Restart { unix_ms: after.unix_ms, lost_since: (!safe).then_some(before.safe_ms) }
+        })
     }
     /// The seal; none if it was never closed.
     pub const fn seal(&self) -> Option<SinkSeal> {

@@ -2,6 +2,7 @@
 //! are shorter than a connection may live, over gateways that were ready for long enough before.
 
 use super::gateways::Gateways;
+use super::restarts::Restarts;
 use super::{Check, Story, Verdict, rounded, sinks_untold};
 use crate::judge::story::within;
 use crate::record::Record;
@@ -32,7 +33,8 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let windows = windows(record, story, start, end);
     // Without a spike nothing in the scenario asks for it: what there is to say is said, and no more.
     let asked_for = !spikes.is_empty();
-    if let Some(untold) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record)) {
+    let untold = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record));
+    if let Some(untold) = untold.or_else(|| Restarts::of(record, story).doubt()) {
         return inconclusive(untold).filter(|_| asked_for);
     }
     let gateways = Gateways::of(record);

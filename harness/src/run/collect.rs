@@ -50,6 +50,7 @@ pub(super) async fn environment(
         worst_retry_pause: facts.worst_retry_pause().as_secs_f64(),
         hops: facts.hops.clone(),
         entry_of_its_node: facts.entry_of_its_node,
+        sampling: run.sampling.clone(),
         clock_offsets_ms: probes.clock_offsets().await?,
     })
 }
