@@ -53,8 +53,7 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
     Ok(scenario)
 }
 
-/// What is known beforehand of checks that will fail or come to nothing: what the manifests of a scenario that was tried tell
-/// of them, and what its spikes do.
+/// What is known beforehand of checks that will fail or come to nothing, without a cluster.
 pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
     let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
     let mut found = made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default();
@@ -90,7 +89,9 @@ fn patched(number: usize, message: &str) -> Place {
 fn offered(scenario: &Scenario) -> Result<(), Problem> {
     load::check(scenario).map_err(|error| {
         let at = match &error {
-            PlanError::Read { .. } => Place::of("load.tls"),
+            PlanError::Read { field, .. } | PlanError::Empty { field, .. } => {
+                Place::of("load.tls").then(field)
+            }
             PlanError::Refused(_) => Place::of("load"),
         };
         Problem::new(at, error.to_string())

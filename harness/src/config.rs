@@ -1,5 +1,7 @@
 //! The user's configuration: which clusters a run may work on, and what looks like production.
 
+use crate::given::{self, Unreadable};
+use crate::scenario::empty_in;
 use crate::yaml::{self, Wrong};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -83,18 +85,25 @@ impl Glob {
     }
 }
 
+/// The variable that names the file.
+const NAMES_IT: &str = "SPANPROOF_CONFIG";
+
 /// Why the configuration cannot be used. All of these are the user's to mend.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {why}", path.display())]
     #[diagnostic(help("this file is named by SPANPROOF_CONFIG, or is where the configuration usually is"))]
     Read {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        why: Unreadable,
     },
+    /// The variable that names the file is there, and empty.
+    #[error("{NAMES_IT} is set, and names no file")]
+    #[diagnostic(help("name the configuration's file in it, or unset it"))]
+    Unnamed,
     /// It is no configuration: unknown field, wrong type, not YAML.
     #[error("{}:{line}:{column}: {message}", path.display())]
     #[diagnostic(help("every field is described in docs/clusters.md"))]
@@ -120,40 +129,51 @@ impl Config {
     /// Reads the file that `SPANPROOF_CONFIG` names, which must be there; else the one in the user's
     /// configuration folder, if there is one.
     pub fn load() -> Result<Self, ConfigError> {
-        let Some((path, named)) = file(&|variable| std::env::var_os(variable)) else {
+        let Some((path, named)) = file(&|variable| std::env::var_os(variable))? else {
             return Ok(Self::default());
         };
-        match std::fs::read_to_string(&path) {
+        // How one says that there is none.
+        if path == Path::new("/dev/null") {
+            return Ok(Self::default());
+        }
+        match given::short_text(&path) {
             Ok(text) => Self::parse(&path, &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path, source }),
+            Err(error) if error.is_missing() && !named => Ok(Self::default()),
+            Err(why) => Err(ConfigError::Read { path, why }),
         }
     }
 
     /// Reads a configuration's text; `path` is what messages name.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         // A file of comments says nothing, which is no mistake.
-        let config: Result<Option<Self>, _> = yaml::parse(text);
-        let config = config.map_err(|Wrong { line, column, message, at }| ConfigError::Invalid {
+        let invalid = |Wrong { line, column, message, at }| ConfigError::Invalid {
             path: path.to_owned(),
             line,
             column,
             message,
             at: at.into(),
             text: Arc::new(miette::NamedSource::new(path.display().to_string(), text.to_owned())),
-        })?;
+        };
+        // A list of what may be used that is lost would allow everything.
+        if let Some((at, message)) = empty_in(text) {
+            let (line, column) = yaml::line_and_column(text, at);
+            return Err(invalid(Wrong { line, column, message, at }));
+        }
+        let config: Option<Self> = yaml::parse(text).map_err(invalid)?;
         Ok(config.unwrap_or_default())
     }
 }
 
 /// Where the configuration is, and whether the user named that file.
-fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<(PathBuf, bool)> {
-    let of = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = of("SPANPROOF_CONFIG") {
-        return Some((path, true));
+fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(PathBuf, bool)>, ConfigError> {
+    match variable(NAMES_IT) {
+        Some(path) if path.is_empty() => return Err(ConfigError::Unnamed),
+        Some(path) => return Ok(Some((path.into(), true))),
+        None => {}
     }
-    let folder = of("XDG_CONFIG_HOME").or_else(|| of("HOME").map(|home| home.join(".config")))?;
-    Some((folder.join("spanproof").join("config.yaml"), false))
+    let of = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = of("XDG_CONFIG_HOME").or_else(|| of("HOME").map(|home| home.join(".config")));
+    Ok(folder.map(|folder| (folder.join("spanproof").join("config.yaml"), false)))
 }
 
 #[cfg(test)]
@@ -189,6 +209,9 @@ mod tests {
             ("production:\n  nodes: many\n", "config.yaml:2:10: ", ["whole number", ""]),
             ("contexts:\n  allow: [a, '']\n", "config.yaml:2:", ["empty", ""]),
             ("production: {label: {}}\n", "config.yaml:1:14: ", ["label", "labels"]),
+            ("contexts:\n  allow:\n", "config.yaml:2:3: ", ["`allow` has no value", "leave the field out"]),
+            ("contexts: ~\n", "config.yaml:1:1: ", ["`contexts` has no value", ""]),
+            ("production:\n  labels: {team: }\n", "config.yaml:2:12: ", ["`team` has no value", ""]),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(place), "{error}");
@@ -202,7 +225,7 @@ mod tests {
             let variable = move |name: &str| {
                 set.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
             };
-            file(&variable).map(|(path, named)| (path.display().to_string(), named))
+            file(&variable).unwrap().map(|(path, named)| (path.display().to_string(), named))
         };
         assert_eq!(with(&[]), None);
         let home = with(&[("HOME", "/home/u")]);
@@ -211,6 +234,11 @@ mod tests {
         assert_eq!(xdg, Some(("/x/spanproof/config.yaml".to_owned(), false)));
         let named = with(&[("SPANPROOF_CONFIG", "/c.yaml"), ("XDG_CONFIG_HOME", "/x")]);
         assert_eq!(named, Some(("/c.yaml".to_owned(), true)));
+        let empty = file(&|name| (name == NAMES_IT).then(OsString::new));
+        assert!(
+            matches!(empty, Err(ConfigError::Unnamed)),
+            "what the user allows is not lost with a variable"
+        );
     }
 
     #[test]

@@ -238,7 +238,9 @@ pub fn sampling(manifests: &Path, tier: &Tier) -> Result<Option<Sampling>, Deplo
 
 /// Whether a folder holds this project's manifests, or some in their place.
 pub fn readable(manifests: &Path) -> Result<(), ManifestError> {
-    ["", "probe"].iter().try_for_each(|part| manifest::read(&manifests.join(part)).map(|_| ()))
+    ["", "probe", "sweep", "metrics-server"]
+        .iter()
+        .try_for_each(|part| manifest::read(&manifests.join(part)).map(|_| ()))
 }
 
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>

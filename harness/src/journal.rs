@@ -15,11 +15,12 @@ mod tests;
 pub use format::{Header, Open, Place};
 pub use process::Process;
 
+use crate::given::{self, Unreadable};
 use crate::restore::Undo;
 use format::{Line, What};
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self as std_io, ErrorKind, Write};
+use std::io::{self as std_io, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -147,10 +148,11 @@ impl Journal {
 
     fn reopen_beside(pointers: &Path, folder: &Path) -> Result<Option<Self>, JournalError> {
         let path = folder.join(FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match given::bytes(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io(&path)(error)),
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(Unreadable::Io(error)) => return Err(io(&path)(error)),
+            Err(other) => return Err(JournalError::damaged(&path, 1, &other)),
         };
         let content = format::read(&bytes)
             .map_err(|damage| JournalError::damaged(&path, damage.line, &damage.message))?;

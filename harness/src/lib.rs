@@ -43,6 +43,7 @@ pub mod cluster;
 pub mod config;
 pub mod deploy;
 pub mod fault;
+pub mod given;
 pub mod guard;
 pub mod journal;
 pub mod judge;

@@ -2,6 +2,7 @@
 //! every change is a line of the timeline, and so is every gap.
 
 mod project;
+mod told;
 mod usage;
 
 pub(crate) use project::quantity_value;
@@ -15,6 +16,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{self, Node, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{ListParams, ObjectMeta};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use project::Recorded;
@@ -23,14 +25,22 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use told::{Due, Versions};
 
 /// How long a watch lives before it is asked for anew, in seconds.
 const WATCH_SECONDS: u32 = 30;
 /// A watch that failed may have been dead for as long as that before, and as its connection may hang.
 const MAY_HAVE_BEEN_DEAD: f64 = 35.0;
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often it is looked whether a watch has told all that happened.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long a list may take.
+const LIST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a watch may take to tell what a list has.
+const TELL_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the API server is asked whether it is there: a watch by itself does not say that it is dead.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long it may take to say so.
@@ -46,6 +56,38 @@ pub struct Observer {
     end: CancellationToken,
 }
 
+/// Is told when a watch has told all.
+type Waiter = oneshot::Sender<()>;
+
+/// Asks the watches whether they have told all.
+pub struct Watches {
+    recorder: Recorder,
+    each: Vec<(Kind, mpsc::Sender<Waiter>)>,
+}
+
+impl Watches {
+    /// Waits until each watch has told all that has happened by now. One that cannot is on record with a gap, from when
+    /// it last had.
+    pub async fn tell_all(&self) {
+        let ask = async |sender: &mpsc::Sender<Waiter>| {
+            let (waiter, told) = oneshot::channel();
+            sender.send(waiter).await.is_ok() && told.await.is_ok()
+        };
+        // A list, and what it waits for, and as much again for a list that was going on already.
+        let patience = (LIST_PATIENCE + TELL_PATIENCE) * 2;
+        let all = self.each.iter().map(async |(kind, sender)| {
+            (*kind, tokio::time::timeout(patience, ask(sender)).await.is_ok_and(|told| told))
+        });
+        for (kind, told) in futures::future::join_all(all).await {
+            if !told {
+                let since = Some((self.recorder.clock().now() - MAY_HAVE_BEEN_DEAD).max(0.0));
+                let problem = Some("it does not answer".to_owned());
+                let _ = self.recorder.event(Event::Watch { kind, synced: false, since, problem });
+            }
+        }
+    }
+}
+
 impl Observer {
     /// Watches everything until `end`; what is seen can be awaited at the receiver.
     pub fn start(
@@ -53,7 +95,7 @@ impl Observer {
         namespace: &str,
         recorder: &Recorder,
         end: &CancellationToken,
-    ) -> watch::Receiver<World> {
+    ) -> (watch::Receiver<World>, Watches) {
         let (world, seen) = watch::channel(World::default());
         let observer = Self {
             client: client.clone(),
@@ -62,21 +104,29 @@ impl Observer {
             world: Arc::new(world),
             end: end.clone(),
         };
-        tokio::spawn(observer.clone().watch::<Node>(Api::all(client.clone()), Kind::Node));
-        tokio::spawn(observer.clone().watch::<Pod>(observer.here(), Kind::Pod));
-        tokio::spawn(observer.clone().watch::<Deployment>(observer.here(), Kind::Deployment));
-        tokio::spawn(observer.clone().watch::<ReplicaSet>(observer.here(), Kind::ReplicaSet));
-        tokio::spawn(observer.clone().watch::<DaemonSet>(observer.here(), Kind::DaemonSet));
-        tokio::spawn(observer.clone().watch::<EndpointSlice>(observer.here(), Kind::EndpointSlice));
+        let mut each = Vec::new();
+        let mut asked = |kind: Kind| {
+            let (sender, asks) = mpsc::channel(1);
+            each.push((kind, sender));
+            (kind, asks)
+        };
+        tokio::spawn(observer.clone().watch::<Node>(Api::all(client.clone()), asked(Kind::Node)));
+        tokio::spawn(observer.clone().watch::<Pod>(observer.here(), asked(Kind::Pod)));
+        tokio::spawn(observer.clone().watch::<Deployment>(observer.here(), asked(Kind::Deployment)));
+        tokio::spawn(observer.clone().watch::<ReplicaSet>(observer.here(), asked(Kind::ReplicaSet)));
+        tokio::spawn(observer.clone().watch::<DaemonSet>(observer.here(), asked(Kind::DaemonSet)));
+        tokio::spawn(observer.clone().watch::<EndpointSlice>(observer.here(), asked(Kind::EndpointSlice)));
         tokio::spawn(
-            observer.clone().watch::<PodDisruptionBudget>(observer.here(), Kind::PodDisruptionBudget),
+            observer.clone().watch::<PodDisruptionBudget>(observer.here(), asked(Kind::PodDisruptionBudget)),
         );
         tokio::spawn(
-            observer.clone().watch::<HorizontalPodAutoscaler>(observer.here(), Kind::HorizontalPodAutoscaler),
+            observer
+                .clone()
+                .watch::<HorizontalPodAutoscaler>(observer.here(), asked(Kind::HorizontalPodAutoscaler)),
         );
         tokio::spawn(observer.clone().heartbeat());
         tokio::spawn(observer.events());
-        seen
+        (seen, Watches { recorder: recorder.clone(), each })
     }
 
     fn here<K>(&self) -> Api<K>
@@ -99,30 +149,87 @@ impl Observer {
         }
     }
 
-    /// Watches one kind. A connection that breaks is taken up again, and both are recorded.
-    async fn watch<K>(self, objects: Api<K>, kind: Kind)
+    /// Watches one kind. A connection that breaks is taken up again, and both are recorded; so is a watch that says
+    /// nothing of what is there: see [`told`].
+    async fn watch<K>(self, objects: Api<K>, (kind, mut asks): (Kind, mpsc::Receiver<Waiter>))
     where
         K: Resource<DynamicType = ()> + Recorded + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let wanted = watcher::Config::default().timeout(WATCH_SECONDS);
         let mut said = watcher(objects.clone(), wanted.clone()).boxed();
         let mut view = View::new(kind);
-        let mut alive = self.recorder.clock().now();
+        let now = || self.recorder.clock().now();
+        // The last sign of life, and the last moment up to which all is told.
+        let (mut alive, mut told_until) = (now(), now());
+        let (mut due, mut waiters) = (None::<Due>, Vec::<Waiter>::new());
+        let mut until = Instant::now();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let next = tokio::select! {
-                next = said.next() => next,
+            // Why the watch is not to be believed.
+            let mut problem = None;
+            let look = tokio::select! {
+                next = said.next() => {
+                    let Some(next) = next else { return };
+                    match next {
+                        Ok(event) => {
+                            let news = trimmed(&event);
+                            if let (Some(due), Said::Gone(name)) = (&mut due, &news) {
+                                due.ended(name);
+                            }
+                            self.saw(view.take(Ok(news), alive));
+                            alive = now();
+                        }
+                        Err(error) => problem = Some((error.to_string(), alive.max(now() - MAY_HAVE_BEEN_DEAD))),
+                    }
+                    false
+                }
+                _ = looks.tick() => due.is_none() && view.synced,
+                Some(waiter) = asks.recv() => {
+                    waiters.push(waiter);
+                    true
+                }
+                () = tokio::time::sleep_until(until), if due.is_some() => {
+                    let missing = due.as_ref().map(Due::missing).unwrap_or_default();
+                    let seconds = TELL_PATIENCE.as_secs();
+                    problem = Some((format!("it did not tell of {missing} within {seconds}s"), told_until));
+                    false
+                }
                 () = self.end.cancelled() => return,
             };
-            let Some(next) = next else { return };
-            let now = self.recorder.clock().now();
-            let failed = next.is_err();
-            let news = next.map(|event| trimmed(&event)).map_err(|error| error.to_string());
-            self.saw(view.take(news, alive.max(now - MAY_HAVE_BEEN_DEAD)));
-            alive = now;
-            if failed {
+            if look && view.synced {
+                let asked = now();
+                let all = ListParams::default();
+                match tokio::time::timeout(LIST_PATIENCE, objects.list_metadata(&all)).await {
+                    Ok(Ok(listed)) => {
+                        let listed = listed
+                            .items
+                            .iter()
+                            .map(|it| (project::name(&it.metadata), version(&it.metadata)));
+                        due = Some(Due::of(asked, listed.collect(), &view.told));
+                        until = Instant::now() + TELL_PATIENCE;
+                    }
+                    // That the API server does not answer is noticed elsewhere; but who asks now must know now.
+                    _ if waiters.is_empty() => {}
+                    _ => problem = Some(("what there is could not be listed".to_owned(), told_until)),
+                }
+            }
+            if let Some((why, since)) = problem {
+                self.saw(view.take(Err(why), since));
                 // Begun anew, with a list: a watch that is resumed does not say what it missed.
                 tokio::time::sleep(PAUSE).await;
                 said = watcher(objects.clone(), wanted.clone()).boxed();
+                (alive, due) = (now(), None);
+            }
+            if due.as_mut().is_some_and(|due| due.tell(&view.told)) {
+                told_until = due.take().map_or(told_until, |due| due.asked);
+            }
+            // While there is a gap on record, nothing is to be waited for.
+            if due.is_none() {
+                for waiter in waiters.drain(..) {
+                    // Who asked may have gone.
+                    let _ = waiter.send(());
+                }
             }
         }
     }
@@ -191,9 +298,9 @@ impl Observer {
 #[derive(Debug, Clone)]
 enum Said {
     ListBegins,
-    Listed(String, Object),
+    Listed(String, Object, String),
     ListEnds,
-    Is(String, Object),
+    Is(String, Object, String),
     Gone(String),
 }
 
@@ -201,11 +308,17 @@ fn trimmed<K: Recorded + Resource<DynamicType = ()>>(event: &watcher::Event<K>) 
     let name = |object: &K| project::name(object.meta());
     match event {
         watcher::Event::Init => Said::ListBegins,
-        watcher::Event::InitApply(object) => Said::Listed(name(object), object.recorded()),
+        watcher::Event::InitApply(object) => {
+            Said::Listed(name(object), object.recorded(), version(object.meta()))
+        }
         watcher::Event::InitDone => Said::ListEnds,
-        watcher::Event::Apply(object) => Said::Is(name(object), object.recorded()),
+        watcher::Event::Apply(object) => Said::Is(name(object), object.recorded(), version(object.meta())),
         watcher::Event::Delete(object) => Said::Gone(name(object)),
     }
+}
+
+fn version(metadata: &ObjectMeta) -> String {
+    metadata.resource_version.clone().unwrap_or_default()
 }
 
 /// The objects of a kind as far as the watch has told. No I/O.
@@ -213,27 +326,29 @@ fn trimmed<K: Recorded + Resource<DynamicType = ()>>(event: &watcher::Event<K>) 
 struct View {
     kind: Kind,
     objects: BTreeMap<String, Object>,
+    /// The versions of them.
+    told: Versions,
     /// What a re-list has told so far; it takes the place of `objects` when it is complete.
-    listed: Option<BTreeMap<String, Object>>,
+    listed: Option<BTreeMap<String, (Object, String)>>,
     synced: bool,
 }
 
 impl View {
     const fn new(kind: Kind) -> Self {
-        Self { kind, objects: BTreeMap::new(), listed: None, synced: false }
+        Self { kind, objects: BTreeMap::new(), told: Versions::new(), listed: None, synced: false }
     }
 
     /// Takes in what the watch says; the events to be recorded. `alive` is its last sign of life before this one.
     fn take(&mut self, said: Result<Said, String>, alive: f64) -> Vec<Event> {
         match said {
-            Ok(Said::Is(name, object)) => self.is(name, object).into_iter().collect(),
+            Ok(Said::Is(name, object, version)) => self.is(name, object, version).into_iter().collect(),
             Ok(Said::Gone(name)) => self.gone(name).into_iter().collect(),
             Ok(Said::ListBegins) => {
                 self.listed = Some(BTreeMap::new());
                 Vec::new()
             }
-            Ok(Said::Listed(name, object)) => {
-                self.listed.get_or_insert_default().insert(name, object);
+            Ok(Said::Listed(name, object, version)) => {
+                self.listed.get_or_insert_default().insert(name, (object, version));
                 Vec::new()
             }
             Ok(Said::ListEnds) => {
@@ -241,7 +356,9 @@ impl View {
                 let lost: Vec<_> =
                     self.objects.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
                 let mut events: Vec<_> = lost.into_iter().filter_map(|name| self.gone(name)).collect();
-                events.extend(listed.into_iter().filter_map(|(name, object)| self.is(name, object)));
+                events.extend(
+                    listed.into_iter().filter_map(|(name, (object, version))| self.is(name, object, version)),
+                );
                 if !self.synced {
                     self.synced = true;
                     events.push(Event::Watch { kind: self.kind, synced: true, since: None, problem: None });
@@ -261,12 +378,14 @@ impl View {
         }
     }
 
-    fn is(&mut self, name: String, object: Object) -> Option<Event> {
+    fn is(&mut self, name: String, object: Object, version: String) -> Option<Event> {
+        self.told.insert(name.clone(), version);
         let before = self.objects.insert(name.clone(), object.clone());
         (before.as_ref() != Some(&object)).then_some(Event::Seen { name, object })
     }
 
     fn gone(&mut self, name: String) -> Option<Event> {
+        self.told.remove(&name);
         self.objects.remove(&name)?;
         Some(Event::Gone { kind: self.kind, name })
     }
@@ -293,15 +412,24 @@ mod tests {
     #[test]
     fn a_relist_replaces_what_was_known_only_when_it_is_complete() {
         let mut view = View::new(Kind::Pod);
-        let listed = |(name, object)| Said::Listed(name, object);
+        let listed = |(name, object)| Said::Listed(name, object, "1".to_owned());
         for said in [Said::ListBegins, listed(pod("a", true)), listed(pod("b", true))] {
             assert!(view.take(Ok(said), 7.0).is_empty(), "half a list is nothing");
         }
         let whole = view.take(Ok(Said::ListEnds), 7.0);
         assert_eq!(whole, [seen(pod("a", true)), seen(pod("b", true)), synced(true)]);
         let (name, object) = pod("a", false);
-        assert_eq!(view.take(Ok(Said::Is(name.clone(), object.clone())), 7.0), [seen(pod("a", false))]);
-        assert!(view.take(Ok(Said::Is(name, object)), 7.0).is_empty(), "nothing changed");
+        assert_eq!(
+            view.take(Ok(Said::Is(name.clone(), object.clone(), "2".to_owned())), 7.0),
+            [seen(pod("a", false))]
+        );
+        assert!(view.take(Ok(Said::Is(name, object, "3".to_owned())), 7.0).is_empty(), "nothing changed");
+
+        assert_eq!(
+            view.told.get("a").map(String::as_str),
+            Some("3"),
+            "also where nothing that is recorded changed"
+        );
 
         assert_eq!(view.take(Err("connection lost".to_owned()), 7.0), [synced(false)]);
         assert!(view.take(Err("again".to_owned()), 7.0).is_empty());

@@ -6,6 +6,7 @@ mod budget;
 mod drains;
 mod extent;
 mod findings;
+mod foresee;
 mod ground;
 mod known;
 mod look;
@@ -21,6 +22,7 @@ mod time;
 pub use budget::HeadRoom;
 pub use drains::{Bystander, How, NodePlan, Stop};
 pub use extent::{Between, Takes};
+pub use foresee::{Foreseen, foresee};
 pub use look::{LookError, look};
 pub use rights::{Right, RightPlan, Use};
 pub use scope::{OutOfScope, Scope};
@@ -131,7 +133,8 @@ impl Plan {
         let together = walk.together;
         let draft =
             Draft { scenario, ground: &ground, tier: &tier, nodes: &nodes, rights: &rights, together };
-        let (obstacles, warnings) = (draft.obstacles(), draft.warnings());
+        let (obstacles, mut warnings) = (draft.obstacles(), draft.warnings());
+        warnings.extend(foresee(scenario, made).iter().map(ToString::to_string));
         let phases = time::phases(scenario, made, &steps, to_be_made);
         let controls = scenario.controls.iter().map(|control| ControlPlan {
             name: control.name.clone(),
@@ -184,7 +187,9 @@ impl Site {
 
 /// What a scenario's manifests alone tell of checks that will fail or come to nothing.
 pub fn foreseen(scenario: &Scenario, made: &Made) -> Vec<String> {
-    known::known(scenario, made, None)
+    let mut found = known::known(scenario, made, None);
+    found.extend(foresee(scenario, made).iter().map(ToString::to_string));
+    found
 }
 
 /// What a scenario's emitters offer.

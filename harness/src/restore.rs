@@ -54,6 +54,14 @@ pub(crate) enum UndoError {
 }
 
 impl UndoError {
+    /// Whether it was waited for as long as it may take: to try that again at once is to wait for the same once more.
+    const fn has_waited(&self) -> bool {
+        match self {
+            Self::Deadline(_) | Self::Deploy(DeployError::NotReady { .. }) => true,
+            Self::Api { .. } | Self::Deploy(_) | Self::Link(_) => false,
+        }
+    }
+
     fn api(action: &'static str, object: &dyn fmt::Display) -> impl FnOnce(kube::Error) -> Self + use<> {
         let object = object.to_string();
         move |source| Self::Api { action, object, source: Box::new(source) }

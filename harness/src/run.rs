@@ -198,7 +198,7 @@ impl Run<'_> {
         let end = CancellationToken::new();
         let _ends = end.clone().drop_guard();
         let client = self.cluster.client();
-        let world = Observer::start(client, namespace, self.recorder, &end);
+        let (world, watches) = Observer::start(client, namespace, self.recorder, &end);
         tokio::spawn(observe::watch_usage(
             client.clone(),
             namespace.to_owned(),
@@ -229,6 +229,8 @@ impl Run<'_> {
         // Nothing else writes the ledgers from here on.
         snapshots.abort();
         let _ = snapshots.await;
+        // What the watches tell late would be told of a time without load.
+        watches.tell_all().await;
         self.finish(&probes, &facts, &world).await?;
         showing.abort();
         Ok(())
@@ -340,6 +342,24 @@ impl Run<'_> {
             () = self.cancel.cancelled() => Err(RunError::Interrupted),
         }
     }
+}
+
+/// Why no run folder can be written.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("no run folder can be written into {}: {source}", path.display())]
+#[diagnostic(help("--out names a folder that you may write to; nothing was done"))]
+pub struct OutError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// Makes the folder that run folders go to, and writes to it: before anything is made that would have to be removed.
+pub fn try_out(out: &Path) -> Result<(), OutError> {
+    let tried = out.join(format!(".spanproof-{}", std::process::id()));
+    let written = std::fs::create_dir_all(out)
+        .and_then(|()| std::fs::write(&tried, "a run folder can be written here\n"))
+        .and_then(|()| std::fs::remove_file(&tried));
+    written.map_err(|source| OutError { path: out.to_owned(), source })
 }
 
 /// The manifests: where they are said to be, or those that this program was built beside.

@@ -3,6 +3,7 @@
 mod backend;
 mod build;
 mod control;
+mod empty;
 mod error;
 mod expect;
 mod load;
@@ -23,6 +24,7 @@ mod tree;
 
 pub use backend::{Answers, Backend, OneIn, Slow};
 pub use control::{CHECKS, Control, Need, Spoiler};
+pub(crate) use empty::empty_in;
 pub use error::ScenarioError;
 pub use expect::{Expect, Sabotage, Settle};
 pub use load::{Load, Protocol, Tls};
@@ -37,6 +39,7 @@ pub use step::{Condition, Drain, Evict, ForEach, Part, Repeat, Spike, Step, Upgr
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 pub use tier::{Measure, Samples, Tier, TierPatch};
 
+use crate::given;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,7 +53,7 @@ pub struct Scenario {
     #[schemars(regex(pattern = "^[A-Za-z0-9-]{1,63}$"))]
     pub name: String,
     /// What it is for, in a sentence or two.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
     /// What `${name}` in this file stands for; `--set name=value` sets it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -96,8 +99,8 @@ impl Scenario {
 
     /// Reads a scenario file as [`Self::load`] does; and what says where in it something is.
     pub fn located(path: &Path, sets: &[(String, String)]) -> Result<(Self, Source), ScenarioError> {
-        let unread = |source| ScenarioError::Read { path: path.to_owned(), source };
-        let text = std::fs::read_to_string(path).map_err(unread)?;
+        let unread = |why| ScenarioError::Read { path: path.to_owned(), why };
+        let text = given::short_text(path).map_err(unread)?;
         let (mut scenario, source) = Self::sensible(path, &text, sets)?;
         scenario.resolve(&folder(path)?);
         Ok((scenario, source))
@@ -152,8 +155,8 @@ impl Scenario {
 
 /// The folder of a scenario's file, from which the files that it names are found.
 fn folder(path: &Path) -> Result<PathBuf, ScenarioError> {
-    let path =
-        std::path::absolute(path).map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+    let path = std::path::absolute(path)
+        .map_err(|why| ScenarioError::Read { path: path.to_owned(), why: why.into() })?;
     Ok(path.parent().unwrap_or(&path).to_owned())
 }
 

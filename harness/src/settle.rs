@@ -79,7 +79,7 @@ impl Settling {
             since.is_some_and(|since| now.saturating_sub(since) >= long)
         };
         // A queue may still hold what has arrived: an agent that was not answered sends it once more.
-        let longer_than_any = self.worst_retry_pause + Duration::from_secs(1);
+        let longer_than_any = self.worst_retry_pause.saturating_add(Duration::from_secs(1));
         let known_empty = empty || lasted(self.complete_since, longer_than_any);
         let complete = self.complete_since.is_some();
         if lasted(self.complete_since, self.tail) && known_empty {

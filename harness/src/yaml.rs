@@ -64,6 +64,10 @@ pub(crate) fn told(error: &YamlError) -> (String, Option<String>) {
         other => {
             // The place is said in front, and the library says it again.
             let text = other.to_string();
+            // Wherever it is noticed: in a value, or behind an alias.
+            if ["recursion limit", "budget breached"].iter().any(|word| text.contains(word)) {
+                return ("this is nested too deep, or too long".to_owned(), None);
+            }
             let text = text.split(" at line ").next().unwrap_or(&text).split(", set DuplicateKey").next();
             return (text.unwrap_or_default().trim_end_matches([',', ' ']).to_owned(), None);
         }

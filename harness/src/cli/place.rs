@@ -15,13 +15,13 @@ pub(super) struct Where {
     #[arg(long, value_name = "NAME", default_value = "spanproof", value_parser = cluster_name, conflicts_with = "context")]
     cluster: String,
     /// A cluster that is there, by the name of its context in your kubeconfig; it stays
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = some)]
     context: Option<String>,
     /// The kubeconfig of --context [default: KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "PATH", requires = "context")]
     kubeconfig: Option<PathBuf>,
     /// The context's name again: you mean it, though its cluster looks like production
-    #[arg(long, value_name = "NAME", requires = "context")]
+    #[arg(long, value_name = "NAME", requires = "context", value_parser = some)]
     yes_really: Option<String>,
 }
 
@@ -48,6 +48,14 @@ impl Where {
 pub(super) fn complain_of(error: ClusterError) -> Complaint {
     let end = if error.is_usage() { End::BadInput } else { End::HarnessFailed };
     (Report::new(error), end)
+}
+
+/// A value that is one. A variable that is not set is none.
+pub(super) fn some(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("there is no value: write one, or leave the option out".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn cluster_name(text: &str) -> Result<String, String> {

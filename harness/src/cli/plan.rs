@@ -1,6 +1,6 @@
 //! `spanproof plan`: says what a run would do, and changes nothing.
 
-use super::place::{Where, complain_of};
+use super::place::{Where, complain_of, some};
 use super::run::assignment;
 use super::{Complaint, End, print};
 use clap::Args;
@@ -25,7 +25,7 @@ pub(super) struct Options {
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
     /// Plan a control of the scenario in its place
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = some)]
     control: Option<String>,
     /// The folder of the manifests
     #[arg(long, value_name = "DIR")]

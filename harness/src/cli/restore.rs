@@ -1,5 +1,6 @@
 //! `spanproof restore`: undoes what runs that died left.
 
+use super::place::some;
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub(super) struct Options {
     /// A run's folder, or its name; every run that died and left something, if it is not given
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = some)]
     run: Option<String>,
     /// The folder of the manifests
     #[arg(long, value_name = "DIR")]

@@ -1,6 +1,6 @@
 //! `spanproof run`: runs scenarios, and judges each.
 
-use super::place::{Where, complain_of};
+use super::place::{Where, complain_of, some};
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
@@ -41,7 +41,7 @@ pub(super) struct Options {
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
     /// Run a control of the scenario instead: the same with one thing broken on purpose
-    #[arg(long = "control", value_name = "NAME", conflicts_with = "controls")]
+    #[arg(long = "control", value_name = "NAME", conflicts_with = "controls", value_parser = some)]
     control: Vec<String>,
     /// Run the scenario, and then each of its controls: passes if the scenario does and each control is red by the
     /// checks that it names
@@ -54,12 +54,16 @@ pub(super) struct Options {
 
 pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    if key.trim().is_empty() {
+        return Err("write what is set in front of the `=`: KEY=VALUE".to_owned());
+    }
     Ok((key.to_owned(), value.to_owned()))
 }
 
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     let manifests = run::manifests_dir(options.manifests.as_deref());
     let scenarios = scenarios(options, &manifests).map_err(|error| (Report::new(error), End::BadInput))?;
+    run::try_out(&options.out).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();

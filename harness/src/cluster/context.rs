@@ -2,6 +2,7 @@
 
 use super::{ClusterError, connect};
 use crate::config::Config;
+use crate::given;
 use crate::guard::{Label, Sight};
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::ListParams;
@@ -193,11 +194,19 @@ fn read(listed: &[PathBuf]) -> Result<(Kubeconfig, String), ContextError> {
         paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     };
     // As kubectl does it, those that are not there are passed over.
-    let there: Vec<_> = listed.iter().filter(|path| path.exists()).cloned().collect();
+    let there: Vec<_> = listed
+        .iter()
+        .filter(|path| given::readable(path).err().is_none_or(|error| !error.is_missing()))
+        .cloned()
+        .collect();
     if there.is_empty() {
         return Err(ContextError::NoKubeconfig { tried: named(listed) });
     }
     let merged = there.iter().try_fold(Kubeconfig::default(), |merged, path| {
+        given::readable(path).map_err(|error| ContextError::Kubeconfig {
+            path: path.display().to_string(),
+            message: error.to_string(),
+        })?;
         let next = Kubeconfig::read_from(path).and_then(|next| merged.merge(next));
         next.map_err(|error| ContextError::Kubeconfig {
             path: path.display().to_string(),

@@ -4,6 +4,7 @@ mod patch;
 mod rename;
 
 use super::{DeployError, ready, server_side_apply};
+use crate::given::Tree;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Secret, Service, ServiceAccount};
@@ -27,6 +28,10 @@ pub struct ManifestError {
     path: PathBuf,
     message: String,
 }
+
+/// Folders within folders, at most: one that lists itself has no end.
+pub(super) const DEEPEST: usize = 16;
+pub(super) const ENDLESS: &str = "folders list each other without an end";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,24 +212,32 @@ where
 
 /// Reads what a folder's kustomization lists: files, and other folders with one.
 pub(super) fn read(dir: &Path) -> Result<Vec<Manifest>, ManifestError> {
-    let path = dir.join("kustomization.yaml");
-    let kustomization: Kustomization =
-        serde_saphyr::from_str(&text(&path)?).map_err(|e| error(&path, e.without_snippet().to_string()))?;
     let mut objects = Vec::new();
-    for resource in kustomization.resources {
-        let path = dir.join(resource);
-        if path.is_dir() {
-            objects.extend(read(&path)?);
-            continue;
-        }
-        objects.extend(objects_in(&path)?);
-    }
+    add(dir, DEEPEST, &mut Tree::default(), &mut objects)?;
     Ok(objects)
 }
 
+fn add(dir: &Path, deep: usize, tree: &mut Tree, objects: &mut Vec<Manifest>) -> Result<(), ManifestError> {
+    let path = dir.join("kustomization.yaml");
+    if deep == 0 {
+        return Err(error(&path, ENDLESS));
+    }
+    let kustomization: Kustomization = serde_saphyr::from_str(&text(&path, tree)?)
+        .map_err(|e| error(&path, e.without_snippet().to_string()))?;
+    for resource in kustomization.resources {
+        let path = dir.join(resource);
+        if path.is_dir() {
+            add(&path, deep - 1, tree, objects)?;
+        } else {
+            objects.extend(objects_in(&path, tree)?);
+        }
+    }
+    Ok(())
+}
+
 /// Reads the objects of one file.
-pub(super) fn objects_in(path: &Path) -> Result<Vec<Manifest>, ManifestError> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text(path)?)
+pub(super) fn objects_in(path: &Path, tree: &mut Tree) -> Result<Vec<Manifest>, ManifestError> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text(path, tree)?)
         .map_err(|e| error(path, e.without_snippet().to_string()))?;
     // Nothing between two `---` is nothing.
     let documents = documents.iter().filter(|document| !document.is_null());
@@ -235,8 +248,8 @@ pub(super) fn objects_in(path: &Path) -> Result<Vec<Manifest>, ManifestError> {
     typed.collect()
 }
 
-pub(super) fn text(path: &Path) -> Result<String, ManifestError> {
-    std::fs::read_to_string(path).map_err(|e| error(path, e.to_string()))
+pub(super) fn text(path: &Path, tree: &mut Tree) -> Result<String, ManifestError> {
+    tree.text(path).map_err(|e| error(path, e.to_string()))
 }
 
 pub(super) fn error(path: &Path, message: impl Into<String>) -> ManifestError {

@@ -1,7 +1,8 @@
 //! A tier of the user's own: their files, and what the harness must find in them.
 
-use super::manifest::{ManifestError, error, objects_in, read as read_ours, text};
+use super::manifest::{DEEPEST, ENDLESS, ManifestError, error, objects_in, read as read_ours, text};
 use super::{HPA, Manifest, PDB, WRITTEN_FOR, valid};
+use crate::given::Tree;
 use crate::scenario::Tier;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Deserialize;
@@ -10,8 +11,6 @@ use std::path::{Path, PathBuf};
 
 /// What a kustomization may be called.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-/// Folders within folders, at most: one that lists itself has no end.
-const DEEPEST: usize = 16;
 /// What the harness looks for by its name.
 const NEEDED: [&str; 4] = ["Deployment/gateway", "DaemonSet/agent", "ConfigMap/agent", "Service/agent"];
 /// The Collector's container, in gateways and agents.
@@ -35,32 +34,39 @@ struct Kustomization {
 /// The user's objects, each with the file that it is in.
 pub(super) fn read(path: &Path) -> Result<(Vec<PathBuf>, Vec<Manifest>), ManifestError> {
     let mut found = Vec::new();
-    add(path, DEEPEST, &mut found)?;
+    add(path, DEEPEST, &mut Tree::default(), &mut found)?;
     Ok(found.into_iter().unzip())
 }
 
-fn add(path: &Path, deep: usize, found: &mut Vec<(PathBuf, Manifest)>) -> Result<(), ManifestError> {
+fn add(
+    path: &Path,
+    deep: usize,
+    tree: &mut Tree,
+    found: &mut Vec<(PathBuf, Manifest)>,
+) -> Result<(), ManifestError> {
     if !path.is_dir() {
-        found.extend(objects_in(path)?.into_iter().map(|object| (path.to_owned(), object)));
+        found.extend(objects_in(path, tree)?.into_iter().map(|object| (path.to_owned(), object)));
         return Ok(());
     }
-    let Some(file) = KUSTOMIZATIONS.iter().map(|name| path.join(name)).find(|file| file.exists()) else {
+    let Some(file) =
+        KUSTOMIZATIONS.iter().map(|name| path.join(name)).find(|file| file.symlink_metadata().is_ok())
+    else {
         return Err(error(
             path,
             "there is no kustomization.yaml in it: add one, or name one file of objects",
         ));
     };
     if deep == 0 {
-        return Err(error(&file, "folders list each other without an end"));
+        return Err(error(&file, ENDLESS));
     }
-    let read: Kustomization = serde_saphyr::from_str(&text(&file)?).map_err(|e| {
+    let read: Kustomization = serde_saphyr::from_str(&text(&file, tree)?).map_err(|e| {
         let said = e.without_snippet();
         error(
             &file,
             format!("only `resources` is read here ({said}): run `kustomize build` and name the file"),
         )
     })?;
-    read.resources.iter().try_for_each(|resource| add(&path.join(resource), deep - 1, found))
+    read.resources.iter().try_for_each(|resource| add(&path.join(resource), deep - 1, tree, found))
 }
 
 /// The objects as the harness deploys them: all that it must find is there, and nothing is anywhere but in the run's

@@ -13,6 +13,9 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::time::Duration;
 
+/// How long a look at a namespace that stays may take.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// The namespace of a run's own.
 pub(crate) fn namespace_of(run: &str) -> String {
     format!("spanproof-{run}")
@@ -38,7 +41,7 @@ impl Deployment {
             return remove_namespace(&self.client, &sweep_namespace_of(&self.run), patience).await;
         }
         // When it is gone, nothing in it writes any more.
-        ready::await_gone(namespaces, &self.namespace, patience).await?;
+        await_gone(namespaces, &self.namespace, patience).await?;
         let sweep = sweep_namespace_of(&self.run);
         remove_namespace(&self.client, &sweep, patience).await?;
         self.make_namespace(&sweep).await?;
@@ -116,14 +119,38 @@ impl Deployment {
 async fn remove_namespace(client: &Client, name: &str, patience: Duration) -> Result<(), DeployError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     match namespaces.delete(name, &DeleteParams::default()).await {
-        Ok(_) => ready::await_gone(namespaces, name, patience).await,
+        Ok(_) => await_gone(namespaces, name, patience).await,
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         // It is on its way out already.
-        Err(kube::Error::Api(status)) if status.is_conflict() => {
-            ready::await_gone(namespaces, name, patience).await
-        }
+        Err(kube::Error::Api(status)) if status.is_conflict() => await_gone(namespaces, name, patience).await,
         Err(source) => Err(api("delete", format!("namespace {name}"))(source)),
     }
+}
+
+/// Waits until a namespace is gone; if it stays, with what Kubernetes says is in its way.
+async fn await_gone(namespaces: Api<Namespace>, name: &str, patience: Duration) -> Result<(), DeployError> {
+    match ready::await_gone(namespaces.clone(), name, patience).await {
+        Err(DeployError::NotReady { awaited, waited, state }) => {
+            let found = tokio::time::timeout(LOOK, namespaces.get_opt(name)).await;
+            let said = found.ok().and_then(Result::ok).flatten().and_then(|found| in_its_way(&found));
+            let state = said.map_or(state, |said| format!("it is still there: {said}"));
+            Err(DeployError::NotReady { awaited, waited, state })
+        }
+        ended => ended,
+    }
+}
+
+/// What is in the way of a namespace that is to go, as its status has it.
+fn in_its_way(namespace: &Namespace) -> Option<String> {
+    let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let true_ones = conditions.filter(|condition| condition.status == "True").map(|condition| {
+        let message = condition.message.as_deref().filter(|message| !message.is_empty());
+        format!("{} ({})", message.unwrap_or("no message"), condition.type_)
+    });
+    let own = namespace.metadata.finalizers.as_deref().filter(|names| !names.is_empty());
+    let own = own.map(|names| format!("it waits for its own finalizers: {}", names.join(", ")));
+    let said: Vec<_> = true_ones.chain(own).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn api(action: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> DeployError {
@@ -151,4 +178,30 @@ where
 /// The pods with these labels.
 pub(super) async fn list(pods: &Api<Pod>, labels: &ListParams) -> Result<Vec<Pod>, DeployError> {
     pods.list(labels).await.map(|listed| listed.items).map_err(api("list", "the tier's pods"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_stays_says_what_is_in_its_way() {
+        let namespace = |status: serde_json::Value, finalizers: &[&str]| -> Namespace {
+            let metadata = serde_json::json!({"name": "x", "finalizers": finalizers});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "status": status})).unwrap()
+        };
+        let condition = |kind: &str, status: &str, message: &str| serde_json::json!({"type": kind, "status": status, "message": message, "reason": "x"});
+        let conditions = serde_json::json!({"phase": "Terminating", "conditions": [
+            condition("NamespaceDeletionDiscoveryFailure", "False", "All resources successfully discovered"),
+            condition("NamespaceContentRemaining", "True", "configmaps. has 1 resource instances"),
+            condition("NamespaceFinalizersRemaining", "True", "example.com/held in 1 resource instances"),
+        ]});
+        let said = in_its_way(&namespace(conditions, &[])).unwrap();
+        let (first, second) = said.split_once("; ").unwrap();
+        assert_eq!(first, "configmaps. has 1 resource instances (NamespaceContentRemaining)");
+        assert_eq!(second, "example.com/held in 1 resource instances (NamespaceFinalizersRemaining)");
+        assert_eq!(in_its_way(&namespace(serde_json::json!({}), &[])), None);
+        let own = in_its_way(&namespace(serde_json::json!({}), &["example.com/held"])).unwrap();
+        assert!(own.contains("own finalizers: example.com/held"), "{own}");
+    }
 }

@@ -190,14 +190,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn tail(policies: Value) -> Value {
+    fn tail(policies: &Value) -> Value {
         json!({
             "processors": {"tail_sampling": {"decision_wait": "10s", "policies": policies}, "tail_sampling/unused": {}},
             "service": {"pipelines": {"traces/a": {"processors": ["memory_limiter", "tail_sampling"]}}},
         })
     }
 
-    fn told(said: Option<Samples>, policies: Value) -> Result<Option<Sampling>, String> {
+    fn told(said: Option<Samples>, policies: &Value) -> Result<Option<Sampling>, String> {
         resolve(said.as_ref(), &samplers("ConfigMap/gateway", &tail(policies)))
     }
 
@@ -208,25 +208,25 @@ mod tests {
     #[test]
     fn what_is_kept_follows_from_the_configuration() {
         let always = json!([{"name": "a", "type": "always_sample"}, {"name": "b", "type": "latency"}]);
-        let found = told(None, always).unwrap().unwrap();
+        let found = told(None, &always).unwrap().unwrap();
         assert_eq!((found.keeps, found.decision_wait_s), (Keeps::All, 10.0));
         assert_eq!(found.by, "tail_sampling in ConfigMap/gateway");
         let quarter =
             json!([{"name": "a", "type": "probabilistic", "probabilistic": {"sampling_percentage": 25}}]);
-        let found = told(by_configuration(), quarter.clone()).unwrap().unwrap();
+        let found = told(by_configuration(), &quarter).unwrap().unwrap();
         let draw = Draw { salt: "default-hash-seed".to_owned(), share: 0.25 };
         assert_eq!(found.keeps, Keeps::Drawn(vec![draw]));
         // A share that is left out unsaid is no pass.
-        let refused = told(None, quarter.clone()).unwrap_err();
+        let refused = told(None, &quarter).unwrap_err();
         assert!(
             refused.contains("tail_sampling in ConfigMap/gateway") && refused.contains("samples"),
             "{refused}"
         );
         let half = Samples { share: Some(Share::percent(50.0)), ..Samples::default() };
-        let refused = told(Some(half), quarter.clone()).unwrap_err();
+        let refused = told(Some(half), &quarter).unwrap_err();
         assert!(refused.contains("50% here, and 25%"), "{refused}");
         let soon = Samples { decision_wait: Some(Span::seconds(5)), ..Samples::default() };
-        let refused = told(Some(soon), quarter).unwrap_err();
+        let refused = told(Some(soon), &quarter).unwrap_err();
         assert!(refused.contains("5s here, and 10s"), "{refused}");
     }
 
@@ -238,12 +238,12 @@ mod tests {
             json!([{"type": "probabilistic", "probabilistic": {"sampling_percentage": "${env:X}"}}]),
             json!([]),
         ] {
-            let refused = told(by_configuration(), policy.clone()).unwrap_err();
+            let refused = told(by_configuration(), &policy).unwrap_err();
             assert!(refused.contains("say the `share`"), "{refused}");
             let said = |percent| Some(Samples { share: Some(Share::percent(percent)), ..Samples::default() });
-            let keeps = told(said(40.0), policy.clone()).unwrap().unwrap().keeps;
+            let keeps = told(said(40.0), &policy).unwrap().unwrap().keeps;
             assert_eq!(keeps, Keeps::Share(0.4));
-            assert_eq!(told(said(100.0), policy).unwrap().unwrap().keeps, Keeps::All);
+            assert_eq!(told(said(100.0), &policy).unwrap().unwrap().keeps, Keeps::All);
         }
         assert!(
             resolve(by_configuration().as_ref(), &[]).unwrap_err().contains("nothing in the tier samples")

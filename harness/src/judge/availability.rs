@@ -33,10 +33,10 @@ pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks) -> Option<C
     let restarts = Restarts::of(record, story);
     // Where its clock is not the run's, what the sink calls a pause may be none.
     let told = clocks.sink.is_none();
-    let gap = told.then(|| delivery_gap(record, story, |_| true)).flatten();
+    let gap = delivery_gap(record, story, |_| true).filter(|_| told);
     // While a sink was away nothing could be delivered: that is no doing of the tier's.
     let excused = gap.filter(|gap| restarts.reach_into(*gap));
-    let real = told.then(|| delivery_gap(record, story, |pause| !restarts.reach_into(pause))).flatten();
+    let real = delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told);
     let longest = gap.map_or_else(
         || "how long deliveries paused is not known".to_owned(),
         |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),

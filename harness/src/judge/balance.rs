@@ -33,8 +33,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let windows = windows(record, story, start, end);
     // Without a spike nothing in the scenario asks for it: what there is to say is said, and no more.
     let asked_for = !spikes.is_empty();
-    let untold = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record));
-    if let Some(untold) = untold.or_else(|| Restarts::of(record, story).doubt()) {
+    if let Some(untold) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record)) {
         return inconclusive(untold).filter(|_| asked_for);
     }
     let gateways = Gateways::of(record);
@@ -42,6 +41,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
     if shares.is_empty() && !asked_for {
         return None;
+    }
+    if let Some(doubt) = Restarts::of(record, story).doubt() {
+        return inconclusive(doubt).filter(|_| asked_for);
     }
     // After a spike it is the gateways that the HPA added that this is about: each stream must tell of one.
     let added = |spike: &f64, stream: &Stream| {

@@ -1,5 +1,6 @@
 //! What the probes are told, from what a scenario says. Of its files certificates are read, nothing else.
 
+use crate::given::{self, Unreadable};
 use crate::scenario::profile::{Stretch, afterwards};
 use crate::scenario::{Answers, Backend, LONGEST_LOAD, Load, Protocol, Rate, Scenario, Share, Span};
 use spanproof_probe::OTLP_PORT;
@@ -64,12 +65,22 @@ fn plan(load: &Load, run: Run, role: Role) -> Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A file cannot be read.
-    #[error("load.tls: {}: {source}", path.display())]
+    #[error("{}: {source}", path.display())]
     Read {
+        /// The field of `load.tls` that names it.
+        field: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: Unreadable,
+    },
+    /// A file has nothing in it: without it there would be no TLS, or another one than was asked for.
+    #[error("{}: there is no {} in it, in PEM", path.display(), if *field == "key" { "key" } else { "certificate" })]
+    Empty {
+        /// The field of `load.tls` that names it.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
     },
     /// An emitter would not do it.
     #[error("load: {0}")]
@@ -85,14 +96,20 @@ pub fn check(scenario: &Scenario) -> Result<(), PlanError> {
 /// The certificates that a load names.
 pub(super) fn tls(load: &Load) -> Result<Option<control::Tls>, PlanError> {
     let Some(tls) = &load.tls else { return Ok(None) };
-    let read =
-        |path: &PathBuf| std::fs::read(path).map_err(|source| PlanError::Read { path: path.clone(), source });
-    let optional =
-        |path: &Option<PathBuf>| path.as_ref().map(read).transpose().map(Option::unwrap_or_default);
+    let read = |field: &'static str, path: &PathBuf| {
+        let bytes = given::bytes(path);
+        let bytes = bytes.map_err(|source| PlanError::Read { field, path: path.clone(), source })?;
+        // What is in them is looked at by the emitter; of one that is empty it takes that there is none.
+        let some = bytes.iter().any(|byte| !byte.is_ascii_whitespace());
+        if some { Ok(bytes) } else { Err(PlanError::Empty { field, path: path.clone() }) }
+    };
+    let optional = |field: &'static str, path: &Option<PathBuf>| {
+        path.as_ref().map(|path| read(field, path)).transpose().map(Option::unwrap_or_default)
+    };
     Ok(Some(control::Tls {
-        ca: read(&tls.ca)?,
-        certificate: optional(&tls.certificate)?,
-        key: optional(&tls.key)?,
+        ca: read("ca", &tls.ca)?,
+        certificate: optional("certificate", &tls.certificate)?,
+        key: optional("key", &tls.key)?,
         server_name: tls.server_name.clone().unwrap_or_default(),
     }))
 }

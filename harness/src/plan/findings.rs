@@ -127,13 +127,13 @@ impl Draft<'_> {
             found.push(sinks.to_owned());
         }
         found.extend(blind::warnings(&self.ground.parts));
+        found.extend(known::known(self.scenario, self.ground.made(), Some(self.ground.count_workers())));
         let (workers, most) = (self.ground.count_workers(), self.ground.gateways.most);
         found.extend(balance_foreseen(
             self.scenario,
             Some(workers).filter(|workers| *workers > 0),
             Some(most),
         ));
-        found.extend(known::known(self.scenario, self.ground.made(), Some(self.ground.count_workers())));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {

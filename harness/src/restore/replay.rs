@@ -33,7 +33,8 @@ async fn attempt(undo: &Undo, hands: &Hands<'_>) -> Result<Did, UndoError> {
     loop {
         let tried = tokio::time::timeout_at(until, undo.undo(hands)).await;
         let tried = tried.unwrap_or_else(|_| Err(UndoError::Deadline(undo.patience())));
-        if tried.is_ok() || attempt == TRIES || Instant::now() + PAUSE > until {
+        let waited = tried.as_ref().is_err_and(UndoError::has_waited);
+        if tried.is_ok() || waited || attempt == TRIES || Instant::now() + PAUSE > until {
             return tried;
         }
         attempt += 1;

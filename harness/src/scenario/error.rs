@@ -1,6 +1,7 @@
 //! What is wrong with a scenario, where, and what to do.
 
 use super::Problem;
+use crate::given::Unreadable;
 use crate::yaml::line_and_column;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ScenarioError {
     /// The file cannot be read.
-    #[error("{} cannot be read", path.display())]
+    #[error("{} cannot be read: {why}", path.display())]
+    #[diagnostic(help("name a scenario's file; they are described in scenarios/README.md"))]
     Read {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        why: Unreadable,
     },
     /// It is not a scenario, or one that makes no sense.
     #[error("{}:{line}:{column}: {message}", path.display())]

@@ -4,6 +4,7 @@
 mod text;
 
 use super::ScenarioError;
+use super::empty;
 use super::error::Page;
 use super::set::Set;
 use super::tree::{Node, What};
@@ -36,6 +37,9 @@ impl Parameter {
         Self { about: about.into(), default: default.into(), resolved: false }
     }
 }
+
+/// How many there can be.
+const MOST: usize = 1_000;
 
 /// What is read first; the rest of the text is read when the values are in it.
 #[derive(Deserialize)]
@@ -156,7 +160,8 @@ fn bare(page: &Page, tree: &Node) -> Result<(), ScenarioError> {
         _ => None,
     });
     let Some((value, name, text)) = bare else { return Ok(()) };
-    let help = format!("write `{name}: {{default: {text}}}`, and with `about` what it is for");
+    let default = if ["", "~", "null"].contains(&text.trim()) { "VALUE" } else { text };
+    let help = format!("write `{name}: {{default: {default}}}`, and with `about` what it is for");
     Err(page.invalid(value.range.start, format!("the parameter `{name}` has no fields"), Some(help)))
 }
 
@@ -170,7 +175,19 @@ struct Declared<'a> {
 impl Declared<'_> {
     /// Whether each has a name and a default that can be put in somewhere.
     fn check(&self, references: &[Reference<'_>]) -> Result<(), ScenarioError> {
-        for name in self.parameters.keys() {
+        if let Some(name) = self.parameters.keys().nth(MOST) {
+            let message = format!("there are more than {MOST} parameters");
+            return Err(self.wrong(name, &message, "write the values where they belong"));
+        }
+        for (name, parameter) in self.parameters {
+            if empty::is_none(&parameter.default) {
+                let help = "write a default, or write the value where the parameter stands";
+                return Err(self.wrong(
+                    name,
+                    &format!("the default of the parameter `{name}` is empty"),
+                    help,
+                ));
+            }
             if !text::is_name(name) {
                 let help = "a lower-case letter, then lower-case letters, digits, `_` and `-`";
                 return Err(self.wrong(name, &format!("`{name}` is no parameter's name"), help));

@@ -7,6 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
+/// More steps than this are a ramp.
+const MOST_STEPS: u32 = 10_000;
+/// More stretches than this nobody writes.
+const MOST_STRETCHES: usize = 1_000;
+
 /// A stretch of load. Rates are over all emitters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -104,6 +109,17 @@ impl Stretch {
         }
     }
 
+    /// What it is called in scenarios.
+    pub(super) const fn key(&self) -> &'static str {
+        match self {
+            Self::Constant(_) => "constant",
+            Self::Ramp(_) => "ramp",
+            Self::Step(_) => "step",
+            Self::Spike(_) => "spike",
+            Self::Sine(_) => "sine",
+        }
+    }
+
     /// The rate at its end, at which the load goes on if nothing follows, in spans per second.
     fn last_rate(&self) -> f64 {
         let end = self.lasts().map_or(0.0, seconds);
@@ -150,20 +166,17 @@ impl Stretch {
         let some = |span: Span, at: &Place, name: &str| {
             ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
         };
-        let at = &at.then(match self {
-            Self::Constant(_) => "constant",
-            Self::Ramp(_) => "ramp",
-            Self::Step(_) => "step",
-            Self::Spike(_) => "spike",
-            Self::Sine(_) => "sine",
-        });
+        let at = &at.then(self.key());
         self.lasts().map_or(Ok(()), |lasts| some(lasts, at, "for"))?;
         match self {
             Self::Constant(_) | Self::Ramp(_) => Ok(()),
-            Self::Step(steps) => ensure(steps.count >= 2, &at.then("count"), "`count` must be 2 or more"),
+            Self::Step(steps) => {
+                let some = (2..=MOST_STEPS).contains(&steps.count);
+                ensure(some, &at.then("count"), format!("`count` must be 2 to {MOST_STEPS}"))
+            }
             Self::Spike(peak) => {
                 some(peak.lasts, at, "lasts")?;
-                let ends = peak.after.duration() + peak.lasts.duration();
+                let ends = peak.after.duration().saturating_add(peak.lasts.duration());
                 let fits = peak.all.is_none_or(|all| ends <= all.duration());
                 ensure(fits, &at.then("for"), "`after` and `lasts` are longer than `for`")
             }
@@ -178,6 +191,8 @@ impl Stretch {
 
 /// Whether a profile makes sense.
 pub(super) fn check(profile: &[Stretch], at: &Place) -> Result<(), Problem> {
+    let few = profile.len() <= MOST_STRETCHES;
+    ensure(few, &at.then(MOST_STRETCHES), format!("a profile has {MOST_STRETCHES} stretches at the most"))?;
     for (number, stretch) in profile.iter().enumerate() {
         stretch.check(&at.then(number))?;
         let ends = number + 1 == profile.len() || stretch.lasts().is_some();

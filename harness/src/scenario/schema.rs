@@ -12,6 +12,7 @@ pub fn schema() -> String {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Scenario>().to_value();
     describe(&mut schema);
+    demand_values(&mut schema);
     admit_parameters(&mut schema);
     schema["title"] = "A scenario of spanproof".into();
     schema["$defs"]["parameter"] = json!({
@@ -37,6 +38,33 @@ fn describe(schema: &mut Value) {
         }
     }
     inner(schema).for_each(describe);
+}
+
+/// A field that is not said is left out: it is not null, and no text is empty.
+fn demand_values(schema: &mut Value) {
+    inner(schema).for_each(demand_values);
+    let Some(fields) = schema.as_object_mut() else { return };
+    if let Some(Value::Array(kinds)) = fields.get_mut("type") {
+        kinds.retain(|kind| kind != "null");
+        if let [one] = &kinds[..] {
+            let one = one.clone();
+            fields.insert("type".to_owned(), one);
+        }
+    }
+    if let Some(Value::Array(variants)) = fields.get_mut("anyOf") {
+        variants.retain(|variant| variant.get("type") != Some(&json!("null")));
+        if let [Value::Object(one)] = &variants[..] {
+            let one = one.clone();
+            fields.remove("anyOf");
+            for (key, value) in one {
+                fields.entry(key).or_insert(value);
+            }
+        }
+    }
+    let free = ["pattern", "const", "enum"].iter().all(|key| !fields.contains_key(*key));
+    if fields.get("type") == Some(&json!("string")) && free {
+        fields.insert("pattern".to_owned(), r"\S".into());
+    }
 }
 
 /// Where a scalar or a list is expected a parameter may stand as well.

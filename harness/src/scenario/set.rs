@@ -1,12 +1,15 @@
 //! A field that is set by its path, from the command line or by a control.
 
 use super::tree::Node;
-use super::{Scenario, ScenarioError, shape};
+use super::{Place, Scenario, ScenarioError, empty, shape};
 use crate::yaml::{nearest, told};
 use serde_json::Value;
 
 /// A `--set`: a parameter's name or a field's path, and what is written behind the `=`.
 pub(super) type Set = (String, String);
+
+/// How many parts a path has at most.
+const DEEPEST: usize = 64;
 
 /// Why a field cannot be set.
 #[derive(Debug)]
@@ -26,12 +29,30 @@ impl Unset {
     }
 }
 
-/// What is written behind the `=` of a `--set`.
+/// What is written behind the `=` of a `--set`. There must be something: a variable that is not set is easily written there.
 pub(super) fn value(key: &str, text: &str) -> Result<Value, ScenarioError> {
-    serde_saphyr::from_str(text).map_err(|error| {
+    let nothing = || {
+        let help = "write a value behind the `=`, or leave this `--set` out: then it is as the file has it";
+        Unset::of("there is no value in it", Some(help.to_owned())).set(key, text)
+    };
+    if text.trim().is_empty() {
+        return Err(nothing());
+    }
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| {
         let (message, help) = told(&error);
         Unset { message, help }.set(key, text)
-    })
+    })?;
+    let at = Place::of(key);
+    // `null` removes a field, but only one of somebody else's object.
+    if empty::is_none(&value) && !empty::is_foreign(&at) {
+        return Err(nothing());
+    }
+    match empty::check(&value, &at) {
+        Err(problem) if !empty::is_foreign(&at) => {
+            Err(Unset { message: problem.to_string(), help: problem.help }.set(key, text))
+        }
+        _ => Ok(value),
+    }
 }
 
 impl Scenario {
@@ -85,6 +106,9 @@ impl Scenario {
 
 /// Puts a value in its place. Where a field is added that looks like another one, that one is what comes back.
 fn place(root: &mut Value, key: &str, value: &Value) -> Result<Option<String>, Unset> {
+    if key.split('.').nth(DEEPEST).is_some() {
+        return Err(Unset::of("no field is as deep as this", None));
+    }
     let (mut here, mut near) = (root, None);
     let mut parts = key.split('.').peekable();
     while let Some(part) = parts.next() {

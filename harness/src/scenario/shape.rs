@@ -55,7 +55,7 @@ fn bare(list: &Node) -> Option<Misshapen> {
 }
 
 /// How something that has fields is written at its shortest.
-fn example(name: &str) -> Option<&'static str> {
+pub(super) fn example(name: &str) -> Option<&'static str> {
     Some(match name {
         "drain" => "drain: {}",
         "evict" => "evict: {}",

@@ -3,8 +3,9 @@
 use super::error::Page;
 use super::parameters::Written;
 use super::tree::Node;
-use super::{Problem, Scenario, ScenarioError, shape};
+use super::{Place, Problem, Scenario, ScenarioError, empty, shape};
 use crate::yaml::{byte, told};
+use serde_json::Value;
 use serde_saphyr::Error as YamlError;
 use std::path::Path;
 
@@ -27,6 +28,7 @@ impl Source {
         let (written, of_fields) = Written::of(&page, sets)?;
         let tree = Node::read(&written.text);
         let source = Self { page, written, tree };
+        source.filled()?;
         if let Some(shape) = source.tree.as_ref().and_then(shape::check) {
             return Err(source.wrong(shape.at, shape.message, Some(shape.help)));
         }
@@ -44,10 +46,23 @@ impl Source {
         Ok((scenario, source))
     }
 
+    /// Whether every value that is written is one.
+    fn filled(&self) -> Result<(), ScenarioError> {
+        // What is not YAML is said by the types. What an alias stands for is in its place here.
+        let Ok(root) = serde_saphyr::from_str::<Value>(&self.written.text) else { return Ok(()) };
+        empty::check(&root, &Place::root()).map_err(|Problem { at, message, help }| {
+            self.wrong(self.tree.as_ref().map_or(0, |tree| tree.key(&at)), message, help)
+        })
+    }
+
     /// A problem, with its place in the file.
     pub fn invalid(&self, problem: Problem) -> ScenarioError {
         let at = self.tree.as_ref().map_or(0, |tree| tree.find(&problem.at));
-        self.wrong(at, problem.message, problem.help)
+        // What is set from outside, or has its default, has no place in the file.
+        let first = problem.at.parts().first();
+        let there = first.is_none_or(|first| self.tree.iter().any(|tree| tree.inner(first).is_some()));
+        let message = if there { problem.message } else { problem.to_string() };
+        self.wrong(at, message, problem.help)
     }
 
     fn unread(&self, error: &serde_saphyr::Error) -> ScenarioError {

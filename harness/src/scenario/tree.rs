@@ -33,7 +33,7 @@ impl Node {
             );
             something.then_some((event, span.byte_range()?))
         });
-        let root = node(&mut events)?;
+        let root = node(&mut events, DEEPEST)?;
         // Whoever broke off did not come to the end.
         matches!(events.next(), Some((Event::StreamEnd, _))).then_some(root)
     }
@@ -48,6 +48,16 @@ impl Node {
             }
         }
         here.range.start
+    }
+
+    /// Where a field begins: its key. There may be nothing behind that.
+    pub(super) fn key(&self, place: &Place) -> usize {
+        let (mut here, mut at) = (self, self.range.start);
+        for part in place.parts() {
+            let Some((key, inner)) = here.inner(part) else { break };
+            (here, at) = (inner, key.range.start);
+        }
+        at
     }
 
     /// What is in it: a field with its key, or the item of a list.
@@ -105,7 +115,11 @@ impl Node {
     }
 }
 
-fn node<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>)>) -> Option<Node> {
+/// Deeper than this nothing is that anybody wrote; it is not walked into, for that takes a stack.
+const DEEPEST: usize = 128;
+
+fn node<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>)>, deep: usize) -> Option<Node> {
+    let deep = deep.checked_sub(1)?;
     let (event, range) = events.next()?;
     // `!!str` and the like are YAML's own.
     let is_tagged = event.tag().is_some_and(Tag::is_custom);
@@ -114,15 +128,15 @@ fn node<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>)>) -> Opt
         Event::Alias(_) => What::Alias,
         Event::SequenceStart(..) => {
             let mut items = Vec::new();
-            while let Some(item) = node(events) {
+            while let Some(item) = node(events, deep) {
                 items.push(item);
             }
             What::List(items)
         }
         Event::MappingStart(..) => {
             let mut fields = Vec::new();
-            while let Some(key) = node(events) {
-                fields.push((key, node(events)?));
+            while let Some(key) = node(events, deep) {
+                fields.push((key, node(events, deep)?));
             }
             What::Map(fields)
         }

@@ -13,6 +13,9 @@ pub(super) struct Reference<'a> {
     pub(super) name: &'a str,
 }
 
+/// How long a name is at most, with blanks around it.
+const LONGEST: usize = 256;
+
 /// A lower-case letter, then lower-case letters, digits, `_` and `-`.
 pub(super) fn is_name(text: &str) -> bool {
     let rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
@@ -22,17 +25,24 @@ pub(super) fn is_name(text: &str) -> bool {
 /// Every reference in a text. `${env:X}` and `${X}` are the Collector's own, and `$${x}` is how it is told to leave it.
 pub(super) fn references(text: &str) -> Vec<Reference<'_>> {
     let found = text.match_indices("${").filter_map(|(start, _)| {
-        let (name, _) = text[start + 2..].split_once('}')?;
+        let name = braced(text, start)?;
         let escaped = text[..start].ends_with('$');
         (is_name(name) && !escaped).then(|| Reference { at: start..start + name.len() + 3, name })
     });
     found.collect()
 }
 
+/// What is between `${` and `}`, if that is no longer than a name may be.
+fn braced(text: &str, start: usize) -> Option<&str> {
+    let rest = &text[start + 2..];
+    let end = rest.bytes().take(LONGEST).position(|byte| byte == b'}')?;
+    rest.get(..end)
+}
+
 /// The first `${ name }` of something that is known: with blanks in it, it is no reference.
 pub(super) fn spaced(text: &str, known: impl Fn(&str) -> bool) -> Option<(usize, &str)> {
     text.match_indices("${").find_map(|(start, _)| {
-        let (inner, _) = text[start + 2..].split_once('}')?;
+        let inner = braced(text, start)?;
         let name = inner.trim();
         (name != inner && known(name)).then_some((start, name))
     })

@@ -5,9 +5,14 @@ use crate::scenario::control::NEVER_RED;
 use crate::scenario::place::ensure;
 use crate::scenario::{CHECKS, Control, Measure, Place, Problem, Scenario, Step};
 
+/// Each is tried with all of the scenario.
+const MOST: usize = 100;
+
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let all = Place::of("controls");
     let names: Vec<&str> = scenario.controls.iter().map(|control| control.name.as_str()).collect();
+    let few = scenario.controls.len() <= MOST;
+    ensure(few, &all.then(MOST), format!("a scenario has {MOST} controls at the most"))?;
     for (number, control) in scenario.controls.iter().enumerate() {
         let at = &all.then(number);
         named(&control.name, &at.then("name"))?;

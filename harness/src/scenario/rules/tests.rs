@@ -24,7 +24,7 @@ fn names_and_numbers() {
 
 #[test]
 fn a_version_that_changes_nothing_or_is_none() {
-    refused("name: x\ntier: {collector: §''}", &["is no version"]);
+    refused("name: x\ntier: {§collector: ''}", &["`collector` has no value", "leave the field out"]);
     refused("name: x\ntier: {collector: §0.161.0 --x}", &["is no version", "like 0.161.0"]);
     steps("{upgrade: {what: agents, to: §../x}}", &["is no version"]);
     steps("{upgrade: {what: gateways, to: §0.161.0}}", &["of 0.161.0 by then"]);
@@ -68,7 +68,7 @@ fn a_load_that_cannot_be_offered() {
     profile("{sine: {mean: 10/s, amplitude: §20/s, period: 1m}}", "less than `mean`");
     profile("{sine: {mean: 10/s, amplitude: 2/s, period: §0s}}", "`period` must be above 0");
     profile("§{constant: {rate: 1/s}}, {constant: {rate: 2/s}}", "only the last stretch");
-    profile("{step: {from: 1/s, to: 2/s, count: §1, for: 5s}}", "2 or more");
+    profile("{step: {from: 1/s, to: 2/s, count: §1, for: 5s}}", "2 to 10000");
     profile("{spike: {base: 1/s, peak: 2/s, after: 5s, lasts: 5s, for: §6s}}", "longer than `for`");
     profile("{ramp: {from: 1/s, to: 2/s, for: §0s}}", "`for` must be above 0");
 }
@@ -148,7 +148,8 @@ fn control(marked: &str, words: &[&str]) {
 
 #[test]
 fn a_control_that_shows_nothing() {
-    control("{name: §'', why: w, red: [pdb], set: {steady: 1s}}", &["letters, digits"]);
+    control("{§name: '', why: w, red: [pdb], set: {steady: 1s}}", &["`name` has no value"]);
+    control("{name: §_, why: w, red: [pdb], set: {steady: 1s}}", &["letters, digits"]);
     let good = "{name: a, why: w, red: [pdb], set: {tier.without: [pdb]}}";
     control(&format!("{good}, {{name: §a, why: w, red: [pdb], set: {{steady: 1s}}}}"), &["another control"]);
     control("§{name: a, why: w, red: [pdb]}", &["changes nothing"]);

@@ -27,6 +27,7 @@ fn text() -> impl Strategy<Value = String> {
         ])
         .prop_map(str::to_owned),
     ]
+    .prop_filter("who has nothing to say leaves the field out", |text| !text.trim().is_empty())
 }
 
 fn value() -> impl Strategy<Value = Value> {
