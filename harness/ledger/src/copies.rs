@@ -34,6 +34,8 @@ impl Copies {
     pub fn look(&mut self, record: &SinkRecord) {
         match record {
             SinkRecord::Opened { .. }
+            | SinkRecord::Synced { .. }
+            | SinkRecord::Booted { .. }
             | SinkRecord::Refused { .. }
             | SinkRecord::Unexpected { .. }
             | SinkRecord::Latency { .. }
