@@ -1,7 +1,8 @@
 //! All that can be known of a scenario without a cluster.
 
-use crate::deploy::{self, DeployError, ManifestError};
+use crate::deploy::{self, DeployError, Made, ManifestError};
 use crate::load::{self, PlanError};
+use crate::plan;
 use crate::scenario::{Measure, Place, Problem, Scenario, ScenarioError};
 use std::path::Path;
 
@@ -51,11 +52,18 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
     Ok(scenario)
 }
 
+/// What the manifests of a scenario that was tried tell of checks that will fail or come to nothing.
+pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
+    let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
+    made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default()
+}
+
 /// Whether the tier can be made of its manifests; and which measures they do not have.
 fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> {
     deploy::check(manifests, &scenario.tier).map_err(|error| {
         let at = match &error {
             DeployError::Patch { number, message, .. } => patched(*number, message),
+            DeployError::Autoscaler { number: Some(number), .. } => Place::of("tier.patches").then(*number),
             _ => Place::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())

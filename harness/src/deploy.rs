@@ -1,5 +1,6 @@
 //! The tier and the probes: plain manifests, patched with types, applied server-side, awaited.
 
+mod autoscaler;
 mod control_plane;
 mod facts;
 mod made;
@@ -97,6 +98,14 @@ pub enum DeployError {
         /// What is wrong.
         message: String,
     },
+    /// The HPA would scale nothing.
+    #[error("{HPA} {message}")]
+    Autoscaler {
+        /// Which of the patches made it so, from 0; none if it is so as written.
+        number: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
     /// The agents' configuration is not what the harness can read.
     #[error("the agents' configuration: {0}")]
     AgentConfiguration(String),
@@ -130,7 +139,7 @@ impl Deployment {
         patience: Duration,
     ) -> Result<TierFacts, DeployError> {
         let made = Made::by_run(&self.manifests, tier, &self.run)?;
-        let facts = made.facts;
+        let facts = made.facts.clone();
         let mut objects = [made.tier, made.probes].concat();
         let control_plane = has_control_plane(&self.client).await?;
         for object in &mut objects {
@@ -205,6 +214,12 @@ fn patch_objects(objects: &mut [Manifest], tier: &Tier) -> Result<(), DeployErro
 pub fn check(manifests: &Path, tier: &Tier) -> Result<Vec<Measure>, DeployError> {
     let objects = patched_tier(manifests, tier)?;
     tier_facts(&objects)?;
+    if tier.has(Measure::Hpa)
+        && let Some(message) = autoscaler::refusal(&objects)
+    {
+        let number = tier.patches.iter().rposition(|patch| patch.of == HPA);
+        return Err(DeployError::Autoscaler { number, message });
+    }
     let there = |name: &str| objects.iter().any(|object| object.called() == name);
     let measures = [(Measure::Hpa, HPA), (Measure::Pdb, PDB)];
     Ok(measures.into_iter().filter(|(_, name)| !there(name)).map(|(measure, _)| measure).collect())

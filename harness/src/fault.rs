@@ -296,7 +296,11 @@ impl Stage<'_> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let labels = ListParams::default().labels("app.kubernetes.io/name=gateway");
         let listed = pods.list(&labels).await.map_err(FaultError::api("list", "gateways"))?;
-        Ok(listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+        // One that has finished is left behind by the kubelet, and is a gateway no more.
+        let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+        let finished = |pod: &Pod| matches!(phase(pod).as_deref(), Some("Failed" | "Succeeded"));
+        let there = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !finished(pod);
+        Ok(listed.items.into_iter().filter(there).collect())
     }
 }
 

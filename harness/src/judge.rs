@@ -4,6 +4,7 @@ mod availability;
 mod balance;
 mod control;
 mod faults;
+mod floor;
 mod gateways_moved;
 mod hpa;
 mod intake;
@@ -14,6 +15,7 @@ mod pdb;
 mod queues;
 mod remains;
 mod rollout;
+mod spread;
 mod steady_state;
 mod story;
 mod unexpected;
@@ -112,6 +114,7 @@ pub fn judge(record: &Record) -> Judgement {
         intake::check(record),
         availability::check(record, &story),
         pdb::check(record, &story),
+        spread::check(record, &story),
         gateways_moved::check(record, &story),
         rollout::check(record, &story),
         hpa::check(record, &story),

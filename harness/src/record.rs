@@ -21,7 +21,7 @@ pub use read::Record;
 
 use crate::clock::Clock;
 use crate::scenario::StepPath;
-use crate::world::{Kind, Object};
+use crate::world::{Demand, Kind, Object};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -193,6 +193,9 @@ pub enum Event {
         outcome: String,
         /// The HTTP status.
         code: u16,
+        /// When it was asked, in seconds since the run began; none if that is not on record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<f64>,
     },
     /// A pod that was evicted is gone.
     PodGone {
@@ -375,8 +378,12 @@ pub struct Environment {
     pub streams: std::collections::BTreeMap<u16, String>,
     /// The sink's node.
     pub sink_node: String,
-    /// The minimum that the PDB's manifest asks for, whether or not the PDB is there.
+    /// How many gateways must be ready by the PDB's manifest, of as many as there are when all is well, whether or not the
+    /// PDB is there.
     pub pdb_minimum: u32,
+    /// What that manifest asks for, as written; none if there is none, or if it is not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pdb: Option<Demand>,
     /// The longest that a span may be on its way through the tier without a sign of life, in seconds.
     pub worst_retry_pause: f64,
     /// The tier's hops, the entry first.

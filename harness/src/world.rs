@@ -1,6 +1,14 @@
 //! The objects of a run, trimmed to what is recorded of them: as watches show them while a run goes on, and
 //! again when it is judged. No I/O.
 
+mod demand;
+mod placement;
+
+pub use demand::{Demand, selects};
+pub(crate) use demand::{nothing, written};
+pub use placement::{counts, selected, tolerated};
+
+use k8s_openapi::api::core::v1::{NodeSelector, Taint, Toleration, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,17 +68,41 @@ impl Object {
 }
 
 /// A node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Node {
     /// Condition Ready.
     pub ready: bool,
     /// Cordoned.
     pub unschedulable: bool,
+    /// Its labels; none if they are not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Its taints; none if they are not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taints: Option<Vec<Taint>>,
+}
+
+/// Where a pod may be placed, as its specification has it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    /// Its `topologySpreadConstraints`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<TopologySpreadConstraint>,
+    /// Its `nodeSelector`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Its required node affinity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_affinity: Option<NodeSelector>,
+    /// Its tolerations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
 }
 
 /// A pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pod {
     /// Label `app.kubernetes.io/name`: `gateway`, `agent`, `emit`, `sink`.
@@ -93,6 +125,20 @@ pub struct Pod {
     pub revision: String,
     /// All of its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its phase; empty if it is not on record.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// Where it may be placed; none if that is not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+}
+
+impl Pod {
+    /// Whether all of its containers have ended for good. The kubelet leaves such a pod behind (evicted for want of memory,
+    /// a node that was shut down): it is no longer one of its workload's.
+    pub fn finished(&self) -> bool {
+        matches!(self.phase.as_str(), "Failed" | "Succeeded")
+    }
 }
 
 /// What keeps pods: a Deployment, `ReplicaSet` or `DaemonSet`.
@@ -159,6 +205,17 @@ pub struct Budget {
     pub desired: u32,
     /// How many pods it counts.
     pub expected: u32,
+}
+
+impl Budget {
+    /// What it asks for.
+    pub fn demand(&self) -> Demand {
+        Demand {
+            min_available: self.min_available.clone(),
+            max_unavailable: self.max_unavailable.clone(),
+            selector: self.selector.clone(),
+        }
+    }
 }
 
 /// A `HorizontalPodAutoscaler`.
@@ -240,10 +297,10 @@ impl World {
         all.map(|((_, name), object)| (name.as_str(), object))
     }
 
-    /// An application's pods, by name.
+    /// An application's pods, by name, but for those that have finished.
     pub fn pods<'a>(&'a self, app: &'a str) -> impl Iterator<Item = (&'a str, &'a Pod)> {
         self.of(Kind::Pod).filter_map(move |(name, object)| match object {
-            Object::Pod(pod) if pod.app == app => Some((name, pod)),
+            Object::Pod(pod) if pod.app == app && !pod.finished() => Some((name, pod)),
             _ => None,
         })
     }
@@ -259,6 +316,14 @@ impl World {
             Object::Deployment(it) | Object::ReplicaSet(it) | Object::DaemonSet(it) => Some(it),
             _ => None,
         }
+    }
+
+    /// The nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.of(Kind::Node).filter_map(|(name, object)| match object {
+            Object::Node(node) => Some((name, node)),
+            _ => None,
+        })
     }
 
     /// The budgets, by name.
@@ -297,6 +362,19 @@ mod tests {
         assert!(!Workload { observed: 2, ..done.clone() }.complete());
         assert!(!Workload { total: 3, ..done.clone() }.complete());
         assert!(!Workload { available: 1, ..done }.complete());
+    }
+
+    #[test]
+    fn a_pod_that_has_finished_is_no_longer_counted() {
+        let mut world = World::default();
+        for (name, phase) in
+            [("a", "Running"), ("b", "Failed"), ("c", "Succeeded"), ("d", ""), ("e", "Pending")]
+        {
+            let (app, phase) = ("gateway".to_owned(), phase.to_owned());
+            world.see(name, Object::Pod(Pod { app, phase, ready: true, ..Pod::default() }));
+        }
+        assert_eq!(world.pods("gateway").map(|(name, _)| name).collect::<Vec<_>>(), ["a", "d", "e"]);
+        assert_eq!(world.ready("gateway"), 3);
     }
 
     #[test]

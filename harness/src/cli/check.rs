@@ -4,8 +4,6 @@ use super::run::assignment;
 use super::{Complaint, End, print, show};
 use clap::Args;
 use miette::Report;
-use spanproof::deploy::Made;
-use spanproof::plan::{SOME_RUN, foresee};
 use spanproof::{check, run};
 use std::path::PathBuf;
 
@@ -32,10 +30,8 @@ pub(super) fn main(options: &Options) -> Result<End, Complaint> {
                 let steps = scenario.all_steps().filter(|step| step.inner().is_empty()).count();
                 let (steps, controls) = (counted(steps, "step"), counted(scenario.controls.len(), "control"));
                 print(&format!("{}: ok ({steps}, {controls})\n", path.display()));
-                // What runs a scenario can make its tier, which was tried.
-                let made = Made::by_run(&manifests, &scenario.tier, SOME_RUN);
-                for foreseen in made.iter().flat_map(|made| foresee(&scenario, made)) {
-                    print(&format!("  note: {foreseen}\n"));
+                for warning in check::foreseen(&scenario, &manifests) {
+                    print(&format!("{}: warning: {warning}\n", path.display()));
                 }
             }
             Err(error) => {

@@ -5,16 +5,16 @@ mod hops;
 use super::{DeployError, HPA, Manifest, PDB};
 use crate::record::{Hop, worst_pause_s};
 use crate::scenario::{Measure, Tier};
+use crate::world::Demand;
 use k8s_openapi::api::core::v1::PodSpec;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 use std::time::Duration;
 
 /// What the harness has to know of the tier that it deployed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TierFacts {
-    /// The minimum of ready gateways that the PDB's manifest asks for, whether or not it is applied.
-    pub pdb_minimum: u32,
+    /// What the PDB's manifest asks for, whether or not it is applied; none if there is no manifest of one.
+    pub pdb: Option<Demand>,
     /// Its hops, the entry first.
     pub hops: Vec<Hop>,
     /// Whether an agent has the spans of its own node's applications and no others.
@@ -40,14 +40,18 @@ impl TierFacts {
         let scaled = tier.has(Measure::Hpa) && self.hpa_minimum > 0;
         if scaled { self.hpa_minimum } else { usize::from(tier.gateways) }
     }
+
+    /// How many of them must be ready, by what the PDB's manifest asks for.
+    pub fn pdb_minimum(&self, tier: &Tier) -> u32 {
+        let scale = u32::try_from(self.gateways(tier)).unwrap_or(u32::MAX);
+        self.pdb.as_ref().map_or(0, |demand| demand.healthy(scale))
+    }
 }
 
 /// What the objects of a tier say of it.
 pub(super) fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
-    let minimum = objects.iter().find_map(|object| match object {
-        Manifest::PodDisruptionBudget(pdb) if object.called() == PDB => {
-            pdb.spec.as_ref()?.min_available.as_ref()
-        }
+    let pdb = objects.iter().find_map(|object| match object {
+        Manifest::PodDisruptionBudget(pdb) if object.called() == PDB => pdb.spec.as_ref().map(Demand::from),
         _ => None,
     });
     let replicas = objects.iter().find_map(|object| match object {
@@ -58,10 +62,7 @@ pub(super) fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError>
         _ => None,
     });
     Ok(TierFacts {
-        pdb_minimum: match minimum {
-            Some(IntOrString::Int(number)) => u32::try_from(*number).unwrap_or_default(),
-            _ => 0,
-        },
+        pdb,
         hops: hops(objects)?,
         entry_of_its_node: of_its_node(objects),
         hpa_minimum: replicas.and_then(|replicas| usize::try_from(replicas).ok()).unwrap_or_default(),
@@ -139,7 +140,7 @@ mod tests {
         let objects =
             manifest::read(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests")).unwrap();
         let facts = tier_facts(&objects).unwrap();
-        assert_eq!((facts.pdb_minimum, facts.entry_of_its_node), (1, true));
+        assert_eq!((facts.pdb_minimum(&Tier::default()), facts.entry_of_its_node), (1, true));
         assert_eq!(facts.worst_retry_pause(), Duration::from_millis(15_000 + 200 + 7_500 + 30_000));
         let kept: Vec<_> =
             facts.hops.iter().map(|hop| (hop.name.as_str(), hop.keeps, hop.readable)).collect();

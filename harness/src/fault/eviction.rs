@@ -109,6 +109,7 @@ pub(super) async fn evict(
     let eviction = eviction_of(pod);
     for attempt in 1u32.. {
         let params = PostParams::default();
+        let asked = (stage.recorder.clock().now() * 1e3).floor() / 1e3;
         let asking = pods.create_subresource("eviction", &name, &params, &eviction);
         let result: Result<Status, _> = match tokio::time::timeout_at(until, asking).await {
             Ok(result) => result,
@@ -126,6 +127,7 @@ pub(super) async fn evict(
                 Err(kube::Error::Api(status)) => status.code,
                 Err(_) => 0,
             },
+            asked: Some(asked),
         })?;
         let pause = match answer {
             Answer::Accepted | Answer::Gone => break,

@@ -1,32 +1,33 @@
 //! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
 
+use super::floor::{self, Held};
+use super::story::at;
 use super::{Check, Story, Verdict, rounded, sinks_untold};
 use crate::record::Record;
 use crate::world::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 use spanproof_ledger::SinkLedger;
 
 pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let minimum = record.environment.pdb_minimum as usize;
     let inconclusive =
         |reason: &str| Some(Check::new("availability", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
         return inconclusive("there was no load");
     };
-    if minimum == 0 {
-        return inconclusive("the PDB's manifest asks for no minimum");
-    }
     if Story::was_to_do_something(record) && story.faults.is_empty() {
         return inconclusive("no fault was carried out");
     }
     if let Some(gap) = story.gap(&[Kind::Pod], start, end) {
         return inconclusive(&gap);
     }
-    let Some(ready) = story.ready_within("gateway", start, end) else {
+    let held = match floor::held(record, story, start, end) {
+        Ok(held) => held,
+        Err(why) => return inconclusive(&why),
+    };
+    let Some(worst) = Held::worst(&held) else {
         return inconclusive("the gateways were not watched from the beginning of the load");
     };
-    let fewest = ready.iter().min_by_key(|(_, ready)| *ready).copied();
-    let (since, fewest) = fewest.unwrap_or_default();
+    let (since, fewest, minimum, asked) = (worst.t, worst.ready, worst.floor.minimum, &worst.floor.asked);
     let gap = delivery_gap(record, story);
     let longest = gap.map_or_else(
         || "how long deliveries paused is not known".to_owned(),
@@ -34,20 +35,31 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     );
     let remembered = pauses(record).into_iter().filter(|(from, to)| from.is_finite() && to.is_finite());
     let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64());
+    let shared = shared_nodes(story);
     let evidence = json!({
         "minimum": minimum,
+        "asked": asked,
         "fewest": fewest,
         "since": since,
         "step": story.step_at(since),
-        "ready": ready,
+        "ready": held.iter().map(|held| (held.t, held.ready)).collect::<Vec<_>>(),
+        "minima": minima(&held),
+        "shared_nodes": shared.iter().map(Shared::evidence).collect::<Vec<_>>(),
         "delivery_gap_s": gap.map(|(from, to)| rounded(to - from)),
         "delivery_gap": gap.map(|(from, to)| [rounded(from), rounded(to)]),
         "delivery_gap_limit_s": limit,
         "pauses": remembered.take(200).map(|(from, to)| [rounded(from), rounded(to)]).collect::<Vec<_>>(),
     });
-    let (verdict, reason) = if fewest < minimum {
+    let (verdict, reason) = if worst.missing() > 0 {
         let during = story.during(since);
-        (Verdict::Fail, format!("{fewest} ready gateways at {since:.1}s, {during}; the minimum is {minimum}"))
+        let why = shared.iter().rfind(|shared| shared.at <= since && since <= shared.until);
+        let why = why.map_or_else(String::new, |shared| format!("; {}", shared.said()));
+        (
+            Verdict::Fail,
+            format!(
+                "{fewest} ready gateways at {since:.1}s, {during}; the minimum is {minimum} ({asked}){why}"
+            ),
+        )
     } else if let (Some(limit), None) = (limit, gap) {
         (Verdict::Inconclusive, format!("no delivery is on record, so not whether one came every {limit}s"))
     } else if let (Some(limit), Some((from, to))) = (limit, gap)
@@ -56,10 +68,70 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         let during = story.during(from);
         (Verdict::Fail, format!("no delivery from {from:.1}s to {to:.1}s, {during}: longer than {limit}s"))
     } else {
-        let never = format!("never fewer than {fewest} ready gateways; the minimum is {minimum}");
+        let never = format!("never fewer than {fewest} ready gateways; the minimum is {minimum} ({asked})");
         (Verdict::Pass, format!("{never}; {longest}"))
     };
     Some(Check::new("availability", verdict, reason, evidence))
+}
+
+/// What had to be ready, at each change.
+fn minima(held: &[Held]) -> Vec<(f64, u32)> {
+    let mut minima: Vec<(f64, u32)> = held.iter().map(|held| (held.t, held.floor.minimum)).collect();
+    minima.dedup_by_key(|(_, minimum)| *minimum);
+    minima
+}
+
+/// A node that was drained or lost while more than one gateway was on it.
+struct Shared {
+    node: String,
+    gateways: Vec<String>,
+    lost: bool,
+    at: f64,
+    until: f64,
+}
+
+impl Shared {
+    fn said(&self) -> String {
+        let (gateways, node) = (self.gateways.join(" and "), &self.node);
+        let how = if self.lost { "was lost" } else { "was drained" };
+        format!("{gateways} were on the same node, {node}, which {how} at {:.1}s", self.at)
+    }
+
+    fn evidence(&self) -> Value {
+        json!({
+            "node": self.node,
+            "gateways": self.gateways,
+            "at": rounded(self.at),
+            "until": rounded(self.until),
+            "how": if self.lost { "lost" } else { "drained" },
+        })
+    }
+}
+
+/// Every node that was drained, or was not ready any more, while it held more than one gateway.
+fn shared_nodes(story: &Story) -> Vec<Shared> {
+    let drained = story.faults_called("drain").map(|fault| (fault.start, fault.over(), &fault.target, false));
+    let mut gone: Vec<(f64, f64, &String, bool)> = drained.collect();
+    for (index, (t, nodes)) in story.nodes.iter().enumerate() {
+        let before = index.checked_sub(1).map_or(&[][..], |index| story.nodes[index].1.as_slice());
+        let was_ready = |name: &String| before.iter().any(|(other, node)| other == name && node.ready);
+        let is_ready = |name: &String| nodes.iter().any(|(other, node)| other == name && node.ready);
+        let lost = before.iter().map(|(name, _)| name).filter(|name| was_ready(name) && !is_ready(name));
+        gone.extend(lost.map(|name| {
+            let back = story.nodes[index..]
+                .iter()
+                .find(|(_, nodes)| nodes.iter().any(|(other, node)| other == name && node.ready));
+            (*t, back.map_or(story.last, |(t, _)| *t), name, true)
+        }));
+    }
+    gone.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let shared = gone.into_iter().filter_map(|(t, until, node, lost)| {
+        let pods = at(story.pods.get("gateway")?, t)?;
+        let here = pods.iter().filter(|(_, pod)| pod.node == *node);
+        let gateways: Vec<String> = here.map(|(name, _)| name.clone()).collect();
+        (gateways.len() > 1).then(|| Shared { node: node.clone(), gateways, lost, at: t, until })
+    });
+    shared.collect()
 }
 
 /// From when to when, in seconds on the run's clock.

@@ -1,5 +1,6 @@
 //! Did each roll-out finish in time, within its bounds, and with enough ready gateways all the while?
 
+use super::floor::{self, Held};
 use super::{Check, Story, Verdict, rounded};
 use crate::judge::story::{FaultStory, at, within};
 use crate::record::Record;
@@ -68,10 +69,16 @@ fn rollout(
     let (fewest_at, fewest, _) =
         counted.iter().min_by_key(|(_, ready, _)| *ready).copied().unwrap_or_default();
     let (most_at, _, most) = counted.iter().max_by_key(|(_, _, all)| *all).copied().unwrap_or_default();
-    let floor = match upgrade.what {
-        Part::Gateways => record.environment.pdb_minimum as usize,
-        Part::Agents => 0,
+    let held = match upgrade.what {
+        Part::Gateways => floor::held(record, story, start, end),
+        Part::Agents => Ok(Vec::new()),
     };
+    let held = match held {
+        Ok(held) => held,
+        Err(why) => return inconclusive(why),
+    };
+    let worst = Held::worst(&held);
+    let short = worst.filter(|worst| worst.missing() > 0);
     // What else took gateways away at the same time: maxUnavailable says nothing about that.
     let others: Vec<String> = story
         .faults
@@ -88,16 +95,18 @@ fn rollout(
         "least_ready": bounds.least_ready,
         "beside": others,
         "most": bounds.most_pods,
-        "floor": floor,
+        "floor": worst.map_or(0, |worst| worst.floor.minimum),
+        "floor_asked": worst.map(|worst| &worst.floor.asked),
         "fewest_ready": fewest,
         "most_pods": most,
         "ready_and_pods": counted,
     });
     let (verdict, reason) = if story.interrupted {
         (Verdict::Inconclusive, "the run was interrupted".to_owned())
-    } else if fewest < floor {
+    } else if let Some(short) = short {
         let why = "a PDB does not guard roll-outs: maxUnavailable does";
-        (Verdict::Fail, format!("{target}: {fewest} ready at {fewest_at:.1}s, the floor is {floor} ({why})"))
+        let (ready, t, floor) = (short.ready, short.t, short.floor.minimum);
+        (Verdict::Fail, format!("{target}: {ready} ready at {t:.1}s, the floor is {floor} ({why})"))
     } else if !fault.healed && (fault.blind || !asked) {
         let problem = fault.problem.as_deref().unwrap_or("its specification was not seen to change");
         (Verdict::Inconclusive, format!("{target}: it was not seen what became of it: {problem}"))
@@ -206,5 +215,10 @@ mod tests {
         assert_eq!(bounds(4, "50%", "0"), (2, 4));
         assert_eq!(bounds(2, "100%", "1"), (0, 3));
         assert_eq!(bounds(2, "0", "0"), (1, 2));
+        // Whatever a record says, there are bounds.
+        let most = u32::MAX as usize;
+        assert_eq!(bounds(u32::MAX, "0", "25%"), (most, most));
+        assert_eq!(bounds(2, "1e400%", "4294967295"), (0, most));
+        assert_eq!(bounds(2, "NaN%", "-7"), (1, 2));
     }
 }

@@ -3,7 +3,7 @@
 use super::Fault;
 use crate::record::{Entry, Event, PodEnd, Record, SettleEnd};
 use crate::scenario::{Answers, Backend, Step, StepPath, Upgrade};
-use crate::world::{Autoscaler, Budget, Kind, Object, Pod, Workload, World};
+use crate::world::{Autoscaler, Budget, Kind, Node, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
 
 /// What was so, and since when: each entry holds until the next.
@@ -27,11 +27,12 @@ pub(super) struct Story {
     pub(super) needs: Vec<(String, StepPath, bool)>,
     pub(super) faults: Vec<FaultStory>,
     pub(super) evictions: Vec<EvictionStory>,
-    /// By application: all of its pods, at each change.
+    /// By application: all of its pods that have not finished, at each change.
     pub(super) pods: BTreeMap<String, Series<Vec<(String, Pod)>>>,
     /// Deployments and `DaemonSets`, by kind and name.
     pub(super) workloads: BTreeMap<(Kind, String), Series<Workload>>,
     pub(super) budgets: Series<Vec<(String, Budget)>>,
+    pub(super) nodes: Series<Vec<(String, Node)>>,
     /// The gateways'.
     pub(super) autoscaler: Series<Option<Autoscaler>>,
     /// When nobody saw the objects of a kind.
@@ -79,6 +80,8 @@ pub(super) struct StepStory {
 #[derive(Debug, Clone)]
 pub(super) struct EvictionStory {
     pub(super) t: f64,
+    /// When it was asked, if that is on record.
+    pub(super) asked: Option<f64>,
     pub(super) pod: String,
     pub(super) code: u16,
     pub(super) outcome: String,
@@ -232,6 +235,8 @@ impl Story {
             Object::Pod(pod) => {
                 let pods = world.pods(&pod.app).map(|(name, pod)| (name.to_owned(), pod.clone()));
                 self.pods.entry(pod.app.clone()).or_default().push((t, pods.collect()));
+                // One whose label was changed is another application's no more.
+                self.tell_gone(t, Kind::Pod, world);
             }
             _ => self.tell_gone(t, object.kind(), world),
         }
@@ -251,6 +256,10 @@ impl Story {
             Kind::PodDisruptionBudget => {
                 let budgets = world.budgets().map(|(name, budget)| (name.to_owned(), budget.clone()));
                 self.budgets.push((t, budgets.collect()));
+            }
+            Kind::Node => {
+                let nodes = world.nodes().map(|(name, node)| (name.to_owned(), node.clone()));
+                self.nodes.push((t, nodes.collect()));
             }
             Kind::HorizontalPodAutoscaler => {
                 self.autoscaler.push((t, world.autoscaler("gateway").cloned()));
@@ -300,12 +309,12 @@ impl Story {
                 story.problem.clone_from(problem);
                 story.blind = *blind;
             }
-            Event::Eviction { code, pod, outcome, .. } => {
+            Event::Eviction { code, pod, outcome, asked, .. } => {
                 story.tries += 1;
                 story.answered += u32::from((200..500).contains(code) || outcome.starts_with("refused"));
                 story.refused += u32::from(*code == 429);
                 let (pod, outcome) = (pod.clone(), outcome.clone());
-                self.evictions.push(EvictionStory { t, pod, code: *code, outcome });
+                self.evictions.push(EvictionStory { t, asked: *asked, pod, code: *code, outcome });
             }
             Event::PodGone { pod, .. } => story.gone.push(pod.clone()),
             _ => {}
@@ -380,6 +389,13 @@ impl Story {
         })
     }
 
+    /// When all the objects of these kinds had been seen for the first time.
+    pub(super) fn first_seen(&self, kinds: &[Kind]) -> Option<f64> {
+        let kinds = kinds.iter().chain([&Kind::ApiServer]);
+        let ends = kinds.map(|kind| self.gaps.get(kind)?.first().map(|(_, end)| *end));
+        ends.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
+    }
+
     /// An application's pods at each moment of a window, beginning with what they were at its start; none if
     /// nobody had looked before it.
     pub(super) fn pods_within(
@@ -389,6 +405,14 @@ impl Story {
         to: f64,
     ) -> Option<impl Iterator<Item = (f64, &[(String, Pod)])>> {
         within(self.pods.get(app)?, from, to).map(|all| all.map(|(t, pods)| (t, pods.as_slice())))
+    }
+
+    /// Every pod at a moment that is no gateway, and has not finished.
+    pub(super) fn others_at(&self, t: f64) -> impl Iterator<Item = (&str, &Pod)> {
+        let others = self.pods.iter().filter(|(app, _)| *app != "gateway");
+        others
+            .filter_map(move |(_, series)| at(series, t))
+            .flat_map(|pods| pods.iter().map(|(name, pod)| (name.as_str(), pod)))
     }
 
     /// How many gateways are ready, at each moment of a window.
@@ -452,6 +476,15 @@ pub(super) fn within<T>(series: &Series<T>, from: f64, to: f64) -> Option<impl I
     let first = series.partition_point(|(t, _)| *t <= from).checked_sub(1)?;
     let behind = series.partition_point(|(t, _)| *t <= to).max(first + 1);
     Some(series[first..behind].iter().map(move |(t, value)| (t.max(from), value)))
+}
+
+/// When anything changed in some of these series within a window: its start, and each change, in order.
+pub(super) fn moments(changes: impl IntoIterator<Item = f64>, from: f64, to: f64) -> Vec<f64> {
+    let within = changes.into_iter().filter(|t| *t > from && *t <= to);
+    let mut moments: Vec<f64> = std::iter::once(from).chain(within).collect();
+    moments.sort_by(f64::total_cmp);
+    moments.dedup();
+    moments
 }
 
 /// How many of these pods are ready.

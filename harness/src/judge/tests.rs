@@ -1,5 +1,7 @@
 //! Each check on a record made by hand, healthy and with faults planted: exactly the verdict it must give.
 
+mod taken_down;
+
 use super::*;
 use crate::record::{Entry, Environment, Event, SettleEnd};
 use crate::scenario::{Scenario, StepPath};
@@ -52,9 +54,18 @@ fn pod(app: &str, index: usize, ready: bool) -> Event {
         ready,
         terminating: !ready,
         labels,
+        phase: "Running".to_owned(),
+        placement: Some(world::Placement::default()),
         ..world::Pod::default()
     });
     Event::Seen { name, object }
+}
+
+fn node(index: usize) -> Event {
+    let name = format!("worker{index}");
+    let labels = Some([("kubernetes.io/hostname".to_owned(), name.clone())].into());
+    let node = world::Node { ready: true, labels, taints: Some(Vec::new()), ..world::Node::default() };
+    Event::Seen { name, object: Object::Node(node) }
 }
 
 fn gateway(index: usize, ready: bool) -> Event {
@@ -87,7 +98,7 @@ fn synced(kind: Kind, synced: bool) -> Event {
 
 fn eviction_of(index: usize, code: u16) -> Event {
     let (pod, uid, outcome) = (format!("gateway-{index}"), "0".to_owned(), String::new());
-    Event::Eviction { fault: 0, pod, uid, attempt: 1, outcome, code }
+    Event::Eviction { fault: 0, pod, uid, attempt: 1, outcome, code, asked: None }
 }
 
 fn eviction(code: u16) -> Event {
@@ -98,6 +109,7 @@ impl Plan {
     fn healthy() -> Self {
         let mut timeline =
             vec![(0.0, Event::Began { run: "test".to_owned(), tag: 7, seed: 42, unix_ms: BEGAN })];
+        timeline.extend([node(0), node(1), node(2)].map(|event| (0.1, event)));
         timeline.extend([pod("agent", 0, true), pod("agent", 1, true)].map(|event| (0.1, event)));
         timeline.extend([gateway(0, true), gateway(1, true), budget(|_| ())].map(|event| (0.1, event)));
         timeline.extend(story::WATCHED.map(|kind| (0.1, synced(kind, true))));
@@ -751,7 +763,7 @@ proptest! {
 
     /// A timeline that lost its end is never a pass.
     #[test]
-    fn a_run_that_broke_off_does_not_pass(cut in 0usize..27) {
+    fn a_run_that_broke_off_does_not_pass(cut in 0usize..30) {
         let mut record = Plan::healthy().record();
         record.timeline.truncate(cut);
         prop_assert_ne!(judge(&record).verdict, Verdict::Pass);

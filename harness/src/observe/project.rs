@@ -1,6 +1,8 @@
 //! Kubernetes' objects, trimmed to what is recorded.
 
-use crate::world::{Autoscaler, Budget, Endpoints, Node, Object, Pod, Reading, Workload};
+use crate::world::{
+    Autoscaler, Budget, Endpoints, Node, Object, Placement, Pod, Reading, Workload, nothing, written,
+};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscaler, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus,
@@ -8,8 +10,7 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::api::core::v1::{self, PodTemplateSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 /// Something that is recorded.
@@ -25,13 +26,6 @@ fn version(number: Option<i64>) -> u64 {
     number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
 }
 
-fn written(value: Option<&IntOrString>) -> Option<String> {
-    value.map(|value| match value {
-        IntOrString::Int(number) => number.to_string(),
-        IntOrString::String(text) => text.clone(),
-    })
-}
-
 fn first_image(template: Option<&PodTemplateSpec>) -> String {
     let spec = template.and_then(|template| template.spec.as_ref());
     spec.and_then(|spec| spec.containers.first()?.image.clone()).unwrap_or_default()
@@ -42,7 +36,10 @@ impl Recorded for v1::Node {
         let conditions = self.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let ready = conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True");
         let unschedulable = self.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
-        Object::Node(Node { ready, unschedulable })
+        // When a taint was added is of no matter: the controllers write it anew.
+        let taints = self.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+        let taints = taints.map(|taint| v1::Taint { time_added: None, ..taint.clone() }).collect();
+        Object::Node(Node { ready, unschedulable, labels: Some(self.labels().clone()), taints: Some(taints) })
     }
 }
 
@@ -52,8 +49,10 @@ impl Recorded for v1::Pod {
         let status = self.status.as_ref();
         let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
         let ready = conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        let phase = status.and_then(|status| status.phase.clone()).unwrap_or_default();
         let containers = status.into_iter().flat_map(|status| status.container_statuses.iter().flatten());
-        let restarts = containers.map(|container| count(Some(container.restart_count))).sum();
+        let restarts = containers.map(|container| count(Some(container.restart_count)));
+        let restarts = restarts.fold(0, u32::saturating_add);
         let labels = self.labels().clone();
         let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
         let revision = match label("pod-template-hash") {
@@ -66,13 +65,26 @@ impl Recorded for v1::Pod {
             uid: self.uid().unwrap_or_default(),
             node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
             ip: status.and_then(|status| status.pod_ip.clone()).unwrap_or_default(),
-            ready: ready && !terminating,
+            // What the kubelet leaves of a pod that has finished is not ready, whatever its conditions say.
+            ready: ready && !terminating && !matches!(phase.as_str(), "Failed" | "Succeeded"),
             terminating,
             image: spec.and_then(|spec| spec.containers.first()?.image.clone()).unwrap_or_default(),
             restarts,
             revision,
             labels,
+            phase,
+            placement: spec.map(placement),
         })
+    }
+}
+
+fn placement(spec: &v1::PodSpec) -> Placement {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    Placement {
+        spread: spec.topology_spread_constraints.clone().unwrap_or_default(),
+        node_selector: spec.node_selector.clone().unwrap_or_default(),
+        node_affinity: affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.clone()),
+        tolerations: spec.tolerations.clone().unwrap_or_default(),
     }
 }
 
@@ -153,7 +165,6 @@ impl Recorded for PodDisruptionBudget {
         Object::PodDisruptionBudget(Budget {
             min_available: written(spec.min_available.as_ref()),
             max_unavailable: written(spec.max_unavailable.as_ref()),
-            // Without a selector it selects nothing: an impossible one says the same.
             selector: spec.selector.unwrap_or_else(nothing),
             allowed: count(Some(status.disruptions_allowed)),
             healthy: count(Some(status.current_healthy)),
@@ -161,11 +172,6 @@ impl Recorded for PodDisruptionBudget {
             expected: count(Some(status.expected_pods)),
         })
     }
-}
-
-fn nothing() -> LabelSelector {
-    let impossible = [("spanproof/none".to_owned(), "none".to_owned())];
-    LabelSelector { match_labels: Some(impossible.into()), ..LabelSelector::default() }
 }
 
 impl Recorded for HorizontalPodAutoscaler {

@@ -40,7 +40,8 @@ pub(super) fn warnings(parts: &Parts<'_>) -> Vec<String> {
     }
     let agents = parts.agents();
     let exporters = agents.as_ref().and_then(|agents| agents["exporters"].as_object());
-    if !exporters.is_some_and(|exporters| exporters.keys().any(|name| name.starts_with("otlp"))) {
+    let known = |name: &String| name.starts_with("otlp") || name.starts_with("load");
+    if !exporters.is_some_and(|exporters| exporters.keys().any(known)) {
         found.push(
             "the agents' configuration has no exporter called `otlp…`: how long they may pause between two tries is \
              taken from the Collector's defaults"

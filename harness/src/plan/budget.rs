@@ -1,11 +1,10 @@
 //! What a `PodDisruptionBudget` grants, by the rules of Kubernetes' disruption controller and Eviction API.
 
 use super::Seen;
+use crate::world::{Demand, nothing};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
-use kube::core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -65,32 +64,9 @@ impl fmt::Display for HeadRoom {
     }
 }
 
-/// How many pods must be healthy, of so many.
-///
-/// A share of `minAvailable` and one of `maxUnavailable` are both rounded up.
-pub(super) fn demanded(spec: &PodDisruptionBudgetSpec, pods: u32) -> u32 {
-    match (&spec.max_unavailable, &spec.min_available) {
-        (Some(most), _) => pods.saturating_sub(scaled(most, pods)),
-        (None, Some(least)) => scaled(least, pods),
-        (None, None) => 0,
-    }
-}
-
-/// How many evictions it grants when all of so many pods are healthy.
-pub(super) fn granted(spec: &PodDisruptionBudgetSpec, pods: u32) -> u32 {
-    pods.saturating_sub(demanded(spec, pods))
-}
-
-fn scaled(value: &IntOrString, of: u32) -> u32 {
-    match value {
-        IntOrString::Int(number) => u32::try_from(*number).unwrap_or_default(),
-        IntOrString::String(text) => {
-            let percent: u64 =
-                text.strip_suffix('%').and_then(|number| number.parse().ok()).unwrap_or_default();
-            let share = percent.saturating_mul(of.into()).div_ceil(100);
-            u32::try_from(share).unwrap_or(u32::MAX)
-        }
-    }
+/// What a budget asks for.
+pub(super) fn demand(budget: &PodDisruptionBudget) -> Demand {
+    budget.spec.as_ref().map_or_else(|| Demand { selector: nothing(), ..Demand::default() }, Demand::from)
 }
 
 /// Whether a budget selects a pod with these labels: without a selector none, with an empty one every pod of its
@@ -99,9 +75,7 @@ pub(super) fn selects(
     budget: &PodDisruptionBudget,
     labels: &std::collections::BTreeMap<String, String>,
 ) -> bool {
-    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
-    let selector = selector.and_then(|selector| Selector::try_from(selector).ok());
-    selector.is_some_and(|selector| selector.matches(labels))
+    demand(budget).selects(labels)
 }
 
 /// How far the budgets let a pod be evicted now.
@@ -144,60 +118,7 @@ pub(super) fn head_room(pod: &Pod, budgets: &Seen<PodDisruptionBudget>) -> HeadR
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use serde_json::json;
-
-    fn spec(field: &str, value: &str) -> PodDisruptionBudgetSpec {
-        let value: serde_json::Value =
-            value.parse::<i32>().map_or_else(|_| json!(value), |number| json!(number));
-        serde_json::from_value(json!({field: value})).unwrap()
-    }
-
-    /// As the disruption controller's own tests, and its documentation, have it.
-    #[test]
-    fn what_is_granted_is_rounded_as_kubernetes_rounds() {
-        for (field, value, pods, expected) in [
-            ("minAvailable", "1", 2, 1),
-            ("minAvailable", "2", 2, 0),
-            ("minAvailable", "3", 2, 0),
-            ("minAvailable", "0", 2, 2),
-            ("minAvailable", "50%", 7, 3),
-            ("minAvailable", "28%", 5, 3),
-            ("minAvailable", "100%", 5, 0),
-            ("minAvailable", "0%", 5, 5),
-            ("maxUnavailable", "1", 2, 1),
-            ("maxUnavailable", "0", 2, 0),
-            ("maxUnavailable", "5", 2, 2),
-            ("maxUnavailable", "30%", 7, 3),
-            ("maxUnavailable", "1%", 2, 1),
-            ("maxUnavailable", "0%", 2, 0),
-        ] {
-            assert_eq!(granted(&spec(field, value), pods), expected, "{field}: {value} of {pods}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_share_never_grants_more_than_it_says(percent in 0u32..=100, pods in 0u32..500) {
-            let (least, most) = (format!("{percent}%"), format!("{percent}%"));
-            let left = pods - granted(&spec("minAvailable", &least), pods);
-            prop_assert!(left * 100 >= percent * pods, "{left} are left of {pods}");
-            prop_assert!(left == 0 || (left - 1) * 100 < percent * pods, "one fewer would do");
-            let gone = granted(&spec("maxUnavailable", &most), pods);
-            prop_assert!(gone <= pods && gone * 100 >= percent * pods, "{gone} of {pods} may go");
-            prop_assert!(gone == 0 || (gone - 1) * 100 < percent * pods, "one more than is said");
-        }
-
-        #[test]
-        fn more_pods_never_grant_less(number in 0i32..20, pods in 0u32..100, percent in any::<bool>()) {
-            let value = if percent { format!("{}%", number * 5) } else { number.to_string() };
-            for field in ["minAvailable", "maxUnavailable"] {
-                let spec = spec(field, &value);
-                prop_assert!(granted(&spec, pods) <= granted(&spec, pods + 1));
-                prop_assert!(granted(&spec, pods) <= pods);
-            }
-        }
-    }
 
     fn pod(labels: &serde_json::Value, phase: &str, ready: bool) -> Pod {
         let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);

@@ -5,6 +5,7 @@ use super::budget::{self, HeadRoom};
 use super::drains::NodePlan;
 use super::extent::Between;
 use super::ground::Ground;
+use super::known::{self, Covering};
 use super::rights::RightPlan;
 use super::sight::Seen;
 use super::tier::TierPlan;
@@ -74,15 +75,22 @@ impl Draft<'_> {
     /// Whether the tier's own budget lets what is to be evicted go.
     fn own_budget(&self) -> Option<String> {
         let evicts = |step: &Step| matches!(step, Step::Drain(_) | Step::Evict(_));
-        let spec = self.ground.parts.pdb?.spec.as_ref()?;
+        let pdb = self.ground.parts.pdb?;
         if !self.scenario.all_steps().any(evicts) {
             return None;
         }
         let number = self.ground.gateways.least;
-        let demanded = budget::demanded(spec, number);
+        let demanded = budget::demand(pdb).healthy(number);
         if self.tier.evictions == Some(0) {
-            return Some(format!(
-                "the tier's PDB demands {demanded} of {number} gateways, so it grants no eviction: no drain can finish"
+            let covering =
+                Covering::of(&self.ground.parts, self.ground.made(), Some(self.ground.count_workers()));
+            return Some(covering.warning().map_or_else(
+                || {
+                    format!(
+                        "the tier's PDB demands {demanded} of {number} gateways, so it grants no eviction: no drain can finish"
+                    )
+                },
+                |warning| format!("{warning}: no drain can finish"),
             ));
         }
         let room = self.ground.room().unlimited().placed(number, self.together);
@@ -118,6 +126,7 @@ impl Draft<'_> {
             found.push(sinks.to_owned());
         }
         found.extend(blind::warnings(&self.ground.parts));
+        found.extend(known::known(self.scenario, self.ground.made(), Some(self.ground.count_workers())));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {
@@ -141,10 +150,6 @@ impl Draft<'_> {
     }
 
     fn budgets(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        if self.tier.evictions.is_none() {
-            found.push("the tier has no PDB: nothing refuses the eviction of its last gateway".to_owned());
-        }
         let moved = self.nodes.iter().flat_map(|node| &node.moves);
         let refusing: BTreeSet<String> = moved
             .filter_map(|moved| match &moved.budget {
@@ -154,12 +159,12 @@ impl Draft<'_> {
                 _ => None,
             })
             .collect();
-        found.extend(refusing.iter().map(|budget| {
+        let said = refusing.iter().map(|budget| {
             format!(
                 "PDB {budget} refuses evictions now: a drain that moves its pods waits, up to its deadline"
             )
-        }));
-        found
+        });
+        said.collect()
     }
 
     /// Whether the gateways find room, with every node there and while some are drained.

@@ -66,6 +66,11 @@ impl<'a> Ground<'a> {
         Between::exactly(self.count_workers())
     }
 
+    /// All that would be made.
+    pub(super) const fn made(&self) -> &'a Made {
+        self.made
+    }
+
     pub(super) const fn has_hpa(&self) -> bool {
         self.hpa
     }

@@ -104,20 +104,12 @@ impl Room {
         let left = free.len().saturating_sub(usize::try_from(drained).unwrap_or(usize::MAX));
         let empty = self.empty_domain || (self.cordoned_count && left < free.len());
         free.truncate(left);
-        let mut held = vec![0_u32; left];
-        for placed in 0..wanted {
-            let fewest = if empty { 0 } else { held.iter().copied().min().unwrap_or_default() };
-            let fits = |(index, held): &(usize, u32)| {
-                let skewed = self.skew.is_some_and(|skew| *held + 1 > fewest.saturating_add(skew));
-                *held < free[*index] && !skewed
-            };
-            let next = held.iter().copied().enumerate().filter(fits).min_by_key(|(_, held)| *held);
-            let Some((index, _)) = next else {
-                return placed;
-            };
-            held[index] += 1;
-        }
-        wanted
+        // Each is given to the node that holds the fewest, so the one with the least room is full before any other holds
+        // more than that and the skew.
+        let fewest = if empty { 0 } else { free.iter().copied().min().unwrap_or_default() };
+        let most = self.skew.map(|skew| fewest.saturating_add(skew));
+        let holds = free.into_iter().map(|free| most.map_or(free, |most| free.min(most)));
+        wanted.min(holds.fold(0, u32::saturating_add))
     }
 }
 
@@ -159,7 +151,43 @@ mod tests {
         assert_eq!((times(0.3, 0.1), times(-1.0, 0.1), times(0.29, 0.1)), (3, 0, 2));
     }
 
+    /// One after the other, as the scheduler does it.
+    fn in_turn(room: &Room, wanted: u32) -> u32 {
+        let free: Vec<u32> = room.hosts.iter().filter_map(|host| host.fits).collect();
+        let mut held = vec![0_u32; free.len()];
+        for placed in 0..wanted {
+            let fewest = if room.empty_domain { 0 } else { held.iter().copied().min().unwrap_or_default() };
+            let fits = |(index, held): &(usize, u32)| {
+                let skewed = room.skew.is_some_and(|skew| *held + 1 > fewest.saturating_add(skew));
+                *held < free[*index] && !skewed
+            };
+            let next = held.iter().copied().enumerate().filter(fits).min_by_key(|(_, held)| *held);
+            let Some((index, _)) = next else {
+                return placed;
+            };
+            held[index] += 1;
+        }
+        wanted
+    }
+
+    #[test]
+    fn an_absurd_number_of_gateways_is_placed_at_once() {
+        assert_eq!(room(&[u32::MAX, u32::MAX], None, true).placed(u32::MAX, 0), u32::MAX);
+        assert_eq!(room(&[u32::MAX, 3], Some(u32::MAX), true).placed(u32::MAX, 0), u32::MAX);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_placed_at_once_is_what_is_placed_in_turn(
+            fits in proptest::collection::vec(0u32..5, 0..6),
+            skew in proptest::option::of(1u32..4),
+            empty_domain: bool,
+            wanted in 0u32..30,
+        ) {
+            let room = Room { empty_domain, ..room(&fits, skew, true) };
+            prop_assert_eq!(room.placed(wanted, 0), in_turn(&room, wanted));
+        }
+
         #[test]
         fn more_drained_is_never_more_placed(
             fits in proptest::collection::vec(0u32..5, 0..6),

@@ -2,9 +2,8 @@
 
 use super::rights::Right;
 use crate::fault::CORDONED_BY;
-use k8s_openapi::api::core::v1::{
-    Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
-};
+use crate::world;
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use serde_json::json;
@@ -133,36 +132,10 @@ pub(super) fn admits(node: &Node, pod: &PodSpec) -> bool {
 
 /// Whether a pod's node selector and required affinity are met.
 pub(super) fn selected(node: &Node, pod: &PodSpec) -> bool {
-    let labels = node.labels();
-    let by_labels = pod.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
-    by_labels && required.is_none_or(|it| it.node_selector_terms.iter().any(|term| meets(node, term)))
-}
-
-fn meets(node: &Node, term: &NodeSelectorTerm) -> bool {
-    let (labels, fields) = (term.match_expressions.iter().flatten(), term.match_fields.iter().flatten());
-    let name = BTreeMap::from([("metadata.name".to_owned(), node.name_any())]);
-    let empty = term.match_expressions.is_none() && term.match_fields.is_none();
-    !empty
-        && labels.into_iter().all(|one| holds(one, node.labels()))
-        && fields.into_iter().all(|one| holds(one, &name))
-}
-
-fn holds(one: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let value = labels.get(&one.key);
-    let values = one.values.as_deref().unwrap_or_default();
-    let number = |text: &String| text.parse::<i64>().ok();
-    let than = || Some((number(value?)?, number(values.first()?)?));
-    match one.operator.as_str() {
-        "In" => value.is_some_and(|value| values.contains(value)),
-        "NotIn" => value.is_none_or(|value| !values.contains(value)),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => than().is_some_and(|(value, bound)| value > bound),
-        "Lt" => than().is_some_and(|(value, bound)| value < bound),
-        _ => false,
-    }
+    let selector = pod.node_selector.clone().unwrap_or_default();
+    world::selected(&node.name_any(), node.labels(), &selector, required)
 }
 
 /// A taint that stays, and that a pod does not tolerate.
@@ -171,20 +144,7 @@ pub(super) fn repels<'a>(node: &'a Node, pod: &PodSpec) -> Option<&'a Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     let mut taints =
         taints.filter(|taint| taint.effect != "PreferNoSchedule" && !taint.key.starts_with(PASSING));
-    taints.find(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.as_deref().filter(|effect| !effect.is_empty());
-    let key = toleration.key.as_deref().filter(|key| !key.is_empty());
-    let exists = toleration.operator.as_deref() == Some("Exists");
-    let same_value =
-        toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
-    effect.is_none_or(|effect| effect == taint.effect)
-        && match key {
-            Some(key) => key == taint.key && (exists || same_value),
-            None => exists,
-        }
+    taints.find(|taint| !world::tolerated(tolerations, taint))
 }
 
 #[cfg(test)]

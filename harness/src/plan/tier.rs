@@ -2,13 +2,13 @@
 
 use super::budget;
 use super::extent::Between;
+use super::known::Covering;
 use crate::deploy::{Made, Manifest};
 use crate::scenario::Scenario;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{PodSpec, Service, Volume};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -102,9 +102,17 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn gateway_labels(&self) -> BTreeMap<String, String> {
+    /// The gateways' labels, with the one that their ReplicaSet adds.
+    pub(super) fn gateway_labels(&self) -> BTreeMap<String, String> {
         let template = self.gateway.and_then(|gateway| Some(&gateway.spec.as_ref()?.template));
-        template.and_then(|template| template.metadata.as_ref()?.labels.clone()).unwrap_or_default()
+        let labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone());
+        let revision = ("pod-template-hash".to_owned(), "of-this-run".to_owned());
+        labels.unwrap_or_default().into_iter().chain([revision]).collect()
+    }
+
+    /// The gateways' HPA.
+    pub(super) const fn autoscaler(&self) -> Option<&'a HorizontalPodAutoscaler> {
+        self.hpa
     }
 
     /// How many gateways there are: as the HPA has it, or else the Deployment.
@@ -117,12 +125,7 @@ impl<'a> Parts<'a> {
         Between::exactly(count(replicas.unwrap_or(1)))
     }
 
-    /// How many evictions the tier's budget grants when all gateways are ready.
-    pub(super) fn evictions(&self) -> Option<u32> {
-        Some(budget::granted(self.pdb?.spec.as_ref()?, self.gateways().least))
-    }
-
-    fn measures(&self, scenario: &Scenario) -> Vec<Measured> {
+    fn measures(&self, scenario: &Scenario, covering: &Covering) -> Vec<Measured> {
         let left_out = |measure| !scenario.tier.has(measure);
         let why = |out: bool, else_why: &str| if out { "left out" } else { else_why }.to_owned();
         let measured = |name: &str, found: Option<String>, missing: String| Measured {
@@ -142,7 +145,10 @@ impl<'a> Parts<'a> {
                 "not on every container of the gateways".to_owned(),
             ),
             measured("HPA", self.autoscaling(), format!("{no_hpa}: always {number}")),
-            measured("PDB", self.budget(), format!("{no_pdb}: nothing refuses an eviction")),
+            match covering.warning().filter(|_| self.pdb.is_some()) {
+                Some(warning) => measured("PDB", None, warning),
+                None => measured("PDB", self.budget(), format!("{no_pdb}: nothing refuses an eviction")),
+            },
             measured("persistent queues", self.queues(), "the agents' queues go with their pods".to_owned()),
         ]
     }
@@ -201,17 +207,11 @@ impl<'a> Parts<'a> {
     }
 
     fn budget(&self) -> Option<String> {
-        let spec = self.pdb?.spec.as_ref()?;
-        let said = |name: &str, value: &IntOrString| match value {
-            IntOrString::Int(number) => format!("{name} {number}"),
-            IntOrString::String(text) => format!("{name} {text}"),
-        };
-        let asked = spec.min_available.as_ref().map(|value| said("minAvailable", value));
-        let asked = asked.or_else(|| Some(said("maxUnavailable", spec.max_unavailable.as_ref()?)));
+        let demand = budget::demand(self.pdb?);
         let number = self.gateways().least;
-        let granted = budget::granted(spec, number);
+        let granted = demand.grants(number);
         let evictions = if granted == 1 { "eviction" } else { "evictions" };
-        let asked = asked.unwrap_or_else(|| "no number".to_owned());
+        let asked = demand.said();
         Some(format!("{asked}: grants {granted} {evictions} when all {number} gateways are ready"))
     }
 
@@ -245,7 +245,7 @@ fn lasting(volume: &Volume) -> Option<String> {
 
 impl TierPlan {
     /// What a scenario's run makes.
-    pub(super) fn of(scenario: &Scenario, made: &Made) -> Self {
+    pub(super) fn of(scenario: &Scenario, made: &Made, workers: u32) -> Self {
         let parts = Parts::of(&made.tier);
         let mut collectors: Vec<String> = Vec::new();
         for version in scenario.collectors() {
@@ -253,6 +253,7 @@ impl TierPlan {
                 collectors.push(version.to_owned());
             }
         }
+        let covering = Covering::of(&parts, made, Some(workers));
         let outside = made.all().filter(|object| {
             let metadata = object.metadata();
             metadata.namespace.as_ref().or(metadata.name.as_ref()) != Some(&made.namespace)
@@ -264,8 +265,8 @@ impl TierPlan {
             sinks: scenario.tier.sinks.into(),
             outside: outside.map(Manifest::called).collect(),
             objects: made.all().map(Manifest::called).collect(),
-            measures: parts.measures(scenario),
-            evictions: parts.evictions(),
+            measures: parts.measures(scenario, &covering),
+            evictions: covering.evictions(),
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be
     phase(
         "settle",
         settle.then(take_down(scenario, made)),
-        "until everything has arrived; where that leaves a doubt, the tier is taken down".to_owned(),
+        "until everything has arrived, or the tier was taken down".to_owned(),
     );
     let how = format!("pods, sweep and namespace may take {patience} each");
     phase("remove", Takes::up_to(run::PATIENCE).times(Between::exactly(3)), how);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// All checks, and what each says.
-pub const CHECKS: [(&str, &str); 13] = [
+pub const CHECKS: [(&str, &str); 14] = [
     ("steady-state", "The tier was well, under load, before the first step."),
     ("loss", "Every acknowledged span was delivered."),
     ("unexpected", "Every delivered span was sent by this run, and is undamaged."),
@@ -17,6 +17,7 @@ pub const CHECKS: [(&str, &str); 13] = [
     ("intake", "No agent refused spans for longer, and no application lost more, than is allowed."),
     ("availability", "There were never fewer ready gateways than the PDB's minimum."),
     ("pdb", "The PDB guards the gateways, and no eviction was granted that it should have refused."),
+    ("spread", "No gateway was put beside another, though a node without one could take it."),
     ("gateways-moved", "Each drain of a gateway's node moved the gateway."),
     ("rollout", "Each roll-out finished, within what maxUnavailable and maxSurge allow."),
     ("hpa", "The HPA went out and came in again, each in time, and did not flap."),

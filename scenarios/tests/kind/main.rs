@@ -73,6 +73,7 @@ fn without_a_budget_the_gateways_are_gone_at_once() {
 #[ignore = "ci/nightly: the same as no-pdb by another way"]
 #[case::two_drains_without_a_budget("two-drains", "no-pdb")]
 #[case::a_rollout_of_all_at_once("gateway-upgrade", "all-at-once")]
+#[case::both_gateways_on_one_node("node-drain", "packed")]
 #[case::a_queue_in_the_pod("agent-upgrade", "queue-in-pod")]
 #[ignore = "ci/nightly: five minutes"]
 #[case::connections_that_live_for_ever("load-spike", "no-connection-age")]
@@ -84,6 +85,8 @@ fn a_control_is_red(#[case] scenario: &str, #[case] control: &str) {
     match control {
         // A PDB guards evictions, not roll-outs: it is there, and both gateways go all the same.
         "all-at-once" => assert_eq!(verdict_of(&outcome, "pdb"), Pass),
+        // Nothing is lost, and each drain goes on: that both are on one node is all that is wrong.
+        "packed" => assert_eq!(outcome.judgement.spans.lost, 0, "{:?}", outcome.judgement.spans),
         // What was on its way when the outage began is lost, too; nothing that was sent before that, or behind it.
         "queue-in-pod" => {
             let outage = &outcome.judgement.faults[0];
@@ -119,6 +122,37 @@ fn what_a_reset_stream_held_is_lost() {
     let ranges = loss.evidence["lost_ranges"].as_array().unwrap();
     let sent = ranges.iter().map(|range| range["sent"].as_f64().unwrap());
     assert!(sent.into_iter().all(|sent| (resets.start - 2.0..resets.end).contains(&sent)), "{ranges:#?}");
+}
+
+/// A loss that is well known upstream: what the queues for a gateway held goes with it, and no metric tells how much
+/// that was. The end of the tier leaves no doubt.
+#[test]
+#[ignore = "ci/nightly: three minutes"]
+fn what_a_load_balancing_exporter_throws_away_is_lost() {
+    let outcome = run("tests/load-balancing");
+    assert_eq!(outcome.judgement.verdict, Fail, "{:#?}", outcome.judgement.checks);
+    let (loss, spans) = (check(&outcome, "loss"), &outcome.judgement.spans);
+    assert_eq!(loss.verdict, Fail, "{}", loss.reason);
+    assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
+    assert!(loss.reason.contains("(kept in memory by: agent)"), "{}", loss.reason);
+    assert!(loss.reason.contains("each Collector that had them was seen to go"), "{}", loss.reason);
+    assert_eq!(loss.evidence["settled"], "taken-down");
+}
+
+/// Gateways that queue by themselves: what they hold is waited for, and what went with them is lost, and named so.
+#[test]
+#[ignore = "ci/nightly: four minutes"]
+fn what_a_rolled_gateway_had_queued_is_lost() {
+    let outcome = run("tests/gateway-queue");
+    let (loss, spans) = (check(&outcome, "loss"), &outcome.judgement.spans);
+    assert_eq!(loss.verdict, Fail, "{}", loss.reason);
+    assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
+    assert!(loss.reason.contains("(kept in memory by: gateway)"), "{}", loss.reason);
+    // Only what the old gateways could have had: not what was sent when they were gone.
+    let rollout = outcome.judgement.faults.iter().find(|fault| fault.name.contains("upgrade")).unwrap();
+    let ranges = loss.evidence["lost_ranges"].as_array().unwrap();
+    let sent = ranges.iter().map(|range| range["sent"].as_f64().unwrap());
+    assert!(sent.into_iter().all(|sent| sent < rollout.end), "{ranges:#?}");
 }
 
 /// With half of the load nothing has been shown, and nothing is done to the tier.

@@ -77,7 +77,7 @@ fn what_it_does_not_have_is_said_and_the_gateways_are_as_many_as_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let unguarded = changed(dir.path(), "minAvailable: 1", "maxUnavailable: 1");
     let facts = crate::deploy::facts::tier_facts(&made(&unguarded).unwrap()).unwrap();
-    assert_eq!((facts.pdb_minimum, facts.gateways(&tier(&unguarded))), (0, 3));
+    assert_eq!((facts.pdb_minimum(&tier(&unguarded)), facts.gateways(&tier(&unguarded))), (2, 3));
     assert_eq!(facts.worst_retry_pause().as_secs(), 10 + 6 + 30);
 }
 

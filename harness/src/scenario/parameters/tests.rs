@@ -131,7 +131,9 @@ fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         any::<i32>().prop_map(Value::from),
         any::<bool>().prop_map(Value::from),
-        "[ -~äé→]{0,12}".prop_filter("nothing is no default", |text| !text.trim().is_empty()).prop_map(Value::from),
+        "[ -~äé→]{0,12}"
+            .prop_filter("nothing is no default", |text| !text.trim().is_empty())
+            .prop_map(Value::from),
         prop::collection::vec("[a-z:#{}\\[\\], ]{0,5}", 0..3).prop_map(Value::from),
     ]
 }

@@ -107,6 +107,8 @@ fn green(check: &str, scenario: &Scenario) -> Option<&'static str> {
             (!any(|step| matches!(step, Step::Drain(_)))).then_some("the scenario drains nothing")
         }
         "faults" => (!any(Step::is_fault)).then_some("there is no fault in the scenario"),
+        "spread" => (!scenario.tier.has(Measure::Hpa) && scenario.tier.gateways < 2)
+            .then_some("one gateway is spread over nothing"),
         "hpa" => (!scenario.tier.has(Measure::Hpa)).then_some("the tier has no HPA"),
         "intake" => (expect.refused_for.is_none() && expect.sdk_dropped.is_none())
             .then_some("neither expect.refused_for nor expect.sdk_dropped says how much is too much"),
