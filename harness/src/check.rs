@@ -1,6 +1,7 @@
 //! All that can be known of a scenario without a cluster.
 
 use crate::deploy::{self, DeployError, Made, ManifestError};
+use crate::judge::balance_foreseen;
 use crate::load::{self, PlanError};
 use crate::plan;
 use crate::scenario::{Measure, Place, Problem, Scenario, ScenarioError};
@@ -52,10 +53,12 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
     Ok(scenario)
 }
 
-/// What the manifests of a scenario that was tried tell of checks that will fail or come to nothing.
+/// What is known beforehand of checks that will fail or come to nothing, without a cluster.
 pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
     let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
-    made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default()
+    let mut found = made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default();
+    found.extend(balance_foreseen(scenario, None, None));
+    found
 }
 
 /// Whether the tier can be made of its manifests; and which measures they do not have.
@@ -64,6 +67,8 @@ fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> 
         let at = match &error {
             DeployError::Patch { number, message, .. } => patched(*number, message),
             DeployError::Autoscaler { number: Some(number), .. } => Place::of("tier.patches").then(*number),
+            DeployError::Sampling(_) if scenario.tier.samples.is_some() => Place::of("tier.samples"),
+            DeployError::Sampling(_) => Place::of("tier"),
             _ => Place::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())

@@ -9,6 +9,7 @@ mod metrics_server;
 mod own;
 mod ready;
 mod remove;
+mod sampling;
 mod take_down;
 mod valid;
 
@@ -21,6 +22,7 @@ pub(crate) use remove::{namespace_of, sweep_namespace_of};
 pub(crate) use take_down::MARGIN as TAKE_DOWN_MARGIN;
 
 use crate::cluster::Images;
+use crate::sampling::Sampling;
 use crate::scenario::{Measure, Tier};
 use crate::yaml::meant;
 use control_plane::{anywhere, has_control_plane};
@@ -109,6 +111,9 @@ pub enum DeployError {
     /// The agents' configuration is not what the harness can read.
     #[error("the agents' configuration: {0}")]
     AgentConfiguration(String),
+    /// What a scenario says of the tier's sampling does not go with its configuration.
+    #[error("{0}")]
+    Sampling(String),
 }
 
 /// What is deployed for a run.
@@ -220,9 +225,15 @@ pub fn check(manifests: &Path, tier: &Tier) -> Result<Vec<Measure>, DeployError>
         let number = tier.patches.iter().rposition(|patch| patch.of == HPA);
         return Err(DeployError::Autoscaler { number, message });
     }
+    sampling::sampling(&objects, tier)?;
     let there = |name: &str| objects.iter().any(|object| object.called() == name);
     let measures = [(Measure::Hpa, HPA), (Measure::Pdb, PDB)];
     Ok(measures.into_iter().filter(|(_, name)| !there(name)).map(|(measure, _)| measure).collect())
+}
+
+/// How a scenario's tier samples; none if it keeps everything, and at once.
+pub fn sampling(manifests: &Path, tier: &Tier) -> Result<Option<Sampling>, DeployError> {
+    sampling::sampling(&patched_tier(manifests, tier)?, tier)
 }
 
 /// Whether a folder holds this project's manifests, or some in their place.

@@ -23,6 +23,7 @@ use crate::journal::{Journal, JournalError};
 use crate::load::{LinkError, LoadStatus, Probes};
 use crate::plan::{OutOfScope, Scope};
 use crate::record::{Event, RecordError, Recorder};
+use crate::sampling::Demand;
 use crate::scenario::{Rate, StepPath};
 use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
@@ -167,6 +168,8 @@ pub struct Stage<'a> {
     pub share: f64,
     /// What a queue held at most before anything was done to the tier.
     pub usual_queue: f64,
+    /// What has to arrive.
+    pub demand: Demand,
     /// Ends what is going on; what must be undone is undone all the same.
     pub cancel: CancellationToken,
     /// Where in the scenario this is.

@@ -2,9 +2,12 @@
 
 mod availability;
 mod balance;
+mod clocks;
 mod control;
+mod duplicates;
 mod faults;
 mod floor;
+mod gateways;
 mod gateways_moved;
 mod hpa;
 mod intake;
@@ -14,18 +17,22 @@ mod loss;
 mod pdb;
 mod queues;
 mod remains;
+mod restarts;
 mod rollout;
 mod spread;
 mod steady_state;
 mod story;
+mod traces;
 mod unexpected;
 mod usage;
 
+pub(crate) use balance::foreseen as balance_foreseen;
 pub use control::ControlJudgement;
 pub use usage::Usage;
 
 use crate::record::{FORMAT, Record};
 use crate::scenario::StepPath;
+use clocks::Clocks;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spanproof_ledger::{Account, Counts, EmitterLedger, SinkLedger};
@@ -104,15 +111,18 @@ pub struct Judgement {
 pub fn judge(record: &Record) -> Judgement {
     let story = Story::of(record);
     let mut account = Account::of(&record.emitters, &record.sinks);
+    let traces = traces::of(record, &story, &mut account);
     let remains = remains::of(record, &story);
     account.strand(remains.streams(record));
+    let clocks = Clocks::of(record);
     let checks = vec![
         steady_state::check(&story),
-        loss::check(record, &story, &account, &remains),
+        loss::check(record, &story, &account, &remains, traces.as_ref()),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
-        intake::check(record),
-        availability::check(record, &story),
+        intake::check(record, &account),
+        duplicates::check(record, &story, &account),
+        availability::check(record, &story, &clocks),
         pdb::check(record, &story),
         spread::check(record, &story),
         gateways_moved::check(record, &story),
@@ -124,6 +134,7 @@ pub fn judge(record: &Record) -> Judgement {
     ];
     // A check that a scenario gives no cause for is left out, not passed.
     let mut checks: Vec<Check> = checks.into_iter().flatten().collect();
+    clocks.doubt(&mut checks, record.scenario.expect.refused_for.is_some());
     // What is missing may be what would have changed any of them.
     if let Some(missing) = &story.incomplete {
         for check in &mut checks {

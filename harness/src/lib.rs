@@ -54,6 +54,7 @@ pub mod record;
 pub mod report;
 pub mod restore;
 pub mod run;
+pub mod sampling;
 pub mod scenario;
 pub mod settle;
 pub mod world;

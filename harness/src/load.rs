@@ -12,13 +12,13 @@ use crate::record::{Event, Hop, Recorder};
 use crate::scenario::{Backend, Rate, Scenario};
 use crate::world::World;
 use futures::future::{join_all, try_join_all};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use plan::{lease, millis};
 use spanproof_ledger::{RangeSet, SinkLedger, Stream};
 use spanproof_probe::control::{State, Status, change_request::Change};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +26,27 @@ use tokio_util::sync::CancellationToken;
 /// How long the emitters wait for what is in flight when the load ends.
 pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 
+/// How often a clock is asked for the time.
+const CLOCK_TRIES: u32 = 3;
+
 /// The probes of a run.
 #[derive(Debug, Clone)]
 pub struct Probes {
     emitters: Vec<Link>,
     sinks: Vec<Link>,
+    without: BTreeMap<String, String>,
+}
+
+/// Taints that every DaemonSet's pods tolerate.
+const TOLERATED: &str = "node.kubernetes.io/";
+
+/// Why a node takes no emitter; none if it should.
+fn taken_out(node: &Node) -> Option<String> {
+    let taints = node.spec.as_ref()?.taints.as_ref()?;
+    let mut against = taints.iter().filter(|taint| {
+        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !taint.key.starts_with(TOLERATED)
+    });
+    against.next().map(|taint| format!("its taint {}:{}", taint.key, taint.effect))
 }
 
 /// How the load stands, all emitters added up.
@@ -111,20 +127,35 @@ impl LoadStatus {
 pub type Streams = BTreeMap<Stream, RangeSet>;
 
 impl Probes {
-    /// Finds the probes, asks each who it is, and gives each emitter its stream.
+    /// Finds the probes, asks each who it is, and gives each emitter its stream. A worker that takes no emitter is
+    /// remembered with why.
     pub async fn connect(client: &Client, namespace: &str, sinks: u16) -> Result<Self, LinkError> {
+        let find = |source| LinkError::find("emit", source);
         let nodes: Api<Node> = Api::all(client.clone());
         let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
-        let listed = nodes.list(&workers).await.map_err(|source| LinkError::find("emit", source))?;
-        let mut names: Vec<_> = listed.iter().map(ResourceExt::name_any).collect();
+        let listed = nodes.list(&workers).await.map_err(find)?;
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let emitting = ListParams::default().labels("app.kubernetes.io/name=emit");
+        let pods = pods.list(&emitting).await.map_err(find)?;
+        let hosts: BTreeSet<&String> =
+            pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.as_ref()).collect();
+        let (with, without): (Vec<&Node>, Vec<&Node>) =
+            listed.iter().partition(|node| hosts.contains(&node.name_any()));
+        let without = without.into_iter().filter_map(|node| Some((node.name_any(), taken_out(node)?)));
+        let mut names: Vec<_> = with.into_iter().map(ResourceExt::name_any).collect();
         names.sort();
         let emitters = names.iter().map(|node| Link::on_node(client, namespace, "emit", node)).collect();
         let sinks = (0..sinks).map(|sink| Link::to_pod(client, namespace, &format!("sink-{sink}")));
-        let probes = Self { emitters, sinks: sinks.collect() };
+        let probes = Self { emitters, sinks: sinks.collect(), without: without.collect() };
         for link in probes.all() {
             link.describe().await?;
         }
         Ok(probes)
+    }
+
+    /// The workers that take no emitter, each with why.
+    pub fn nodes_without(&self) -> &BTreeMap<String, String> {
+        &self.without
     }
 
     fn all(&self) -> impl Iterator<Item = &Link> {
@@ -147,15 +178,23 @@ impl Probes {
         numbered.map(|(stream, link)| (stream, link.node().to_owned())).collect()
     }
 
-    /// By how many milliseconds each probe's clock is ahead of this machine's.
+    /// By how many milliseconds each probe's clock is ahead of this machine's: of a few answers the quickest one tells.
     pub async fn clock_offsets(&self) -> Result<BTreeMap<String, f64>, LinkError> {
         let asked = self.all().map(|link| async move {
-            let before = crate::clock::unix_ms();
-            let description = link.describe().await?;
-            let between = u64::midpoint(before, crate::clock::unix_ms());
-            Ok::<_, LinkError>((description.node, description.unix_ms as f64 - between as f64))
+            let mut quickest: Option<(u64, String, f64)> = None;
+            for _ in 0..CLOCK_TRIES {
+                let before = crate::clock::unix_ms();
+                let description = link.describe().await?;
+                let after = crate::clock::unix_ms();
+                let (took, between) = (after.saturating_sub(before), u64::midpoint(before, after));
+                let ahead = description.unix_ms as f64 - between as f64;
+                if quickest.as_ref().is_none_or(|(least, ..)| took < *least) {
+                    quickest = Some((took, description.node, ahead));
+                }
+            }
+            Ok::<_, LinkError>(quickest.map(|(_, node, ahead)| (node, ahead)))
         });
-        Ok(try_join_all(asked).await?.into_iter().collect())
+        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
     }
 
     /// Gives every probe its whole plan, the sinks first.
@@ -320,13 +359,4 @@ fn sum(answers: &[Status]) -> LoadStatus {
         }
     }
     load
-}
-
-/// What is acknowledged and has not arrived: how many spans.
-pub fn outstanding(acknowledged: &Streams, delivered: &Streams) -> u64 {
-    let none = RangeSet::new();
-    acknowledged
-        .iter()
-        .map(|(stream, taken)| taken.difference(delivered.get(stream).unwrap_or(&none)).count())
-        .sum()
 }

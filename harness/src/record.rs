@@ -20,6 +20,7 @@ pub use hop::{Hop, Keeps, worst_pause_s};
 pub use read::Record;
 
 use crate::clock::Clock;
+use crate::sampling::Sampling;
 use crate::scenario::StepPath;
 use crate::world::{Demand, Kind, Object};
 use serde::{Deserialize, Serialize};
@@ -308,6 +309,11 @@ pub enum Event {
         /// Did it come about?
         came: bool,
     },
+    /// By how many milliseconds each node's clock is ahead of this machine's, once more.
+    Clocks {
+        /// By node.
+        ahead_ms: std::collections::BTreeMap<String, f64>,
+    },
     /// The run was interrupted.
     Interrupted,
     /// The record is whole: nothing follows.
@@ -376,6 +382,8 @@ pub struct Environment {
     pub nodes: Vec<String>,
     /// Each stream's node.
     pub streams: std::collections::BTreeMap<u16, String>,
+    /// The workers that have no emitter since none can be scheduled there, each with why.
+    pub nodes_without: std::collections::BTreeMap<String, String>,
     /// The sink's node.
     pub sink_node: String,
     /// How many gateways must be ready by the PDB's manifest, of as many as there are when all is well, whether or not the
@@ -390,6 +398,9 @@ pub struct Environment {
     pub hops: Vec<Hop>,
     /// Whether an agent has the spans of its own node's emitter and no others.
     pub entry_of_its_node: bool,
+    /// How the tier samples; none if it keeps everything, and at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// By how many milliseconds each node's clock is ahead of this machine's.
     pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
 }

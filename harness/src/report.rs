@@ -95,9 +95,13 @@ pub fn verdict(judgement: &Judgement) -> String {
     let which = control.map_or_else(String::new, |control| format!(", control {}", control.name));
     let (verdict, seed) = (word(judgement.verdict), judgement.seed);
     let _ = writeln!(text, "{}{which}: {verdict}  (seed {seed})", judgement.scenario);
+    let left_out = match spans.not_sampled {
+        0 => String::new(),
+        spans => format!(" · not sampled {}", grouped(spans)),
+    };
     let _ = writeln!(
         text,
-        "acknowledged {} · lost {} · duplicated {}",
+        "acknowledged {} · lost {} · duplicated {}{left_out}",
         grouped(spans.acknowledged),
         grouped(spans.lost),
         grouped(spans.duplicated)

@@ -21,8 +21,10 @@ use crate::plan::{LookError, Scope};
 use crate::record::{Event, Record, RecordError, Recorder};
 use crate::report::{self, Progress};
 use crate::restore::Undo;
+use crate::sampling::{Demand, Sampling};
 use crate::scenario::{Rate, Scenario, Share, StepPath};
 use crate::world::World;
+use spanproof_ledger::Identity;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,6 +110,7 @@ pub async fn run(
     let clock = Clock::start();
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
+    let sampling = crate::deploy::sampling(&options.manifests, &scenario.tier)?;
     let name = match &scenario.control {
         Some(control) => format!("{}-{control}", scenario.name),
         None => scenario.name.clone(),
@@ -134,6 +137,7 @@ pub async fn run(
         deployment: &deployment,
         id,
         short,
+        sampling,
     };
     // Nothing has been made yet, so nothing is to be removed.
     let plan = Box::pin(going.plan()).await.inspect_err(|error| {
@@ -180,6 +184,7 @@ struct Run<'a> {
     deployment: &'a Deployment,
     id: u64,
     short: String,
+    sampling: Option<Sampling>,
 }
 
 impl Run<'_> {
@@ -231,6 +236,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What has to arrive of this run.
+    fn demand(&self) -> Demand {
+        let load = &self.scenario.load;
+        let identity = Identity::new(self.id, load.spans_per_trace, load.streams_per_trace);
+        Demand::new(identity, self.sampling.clone())
+    }
+
     fn stage(
         &self,
         probes: &Probes,
@@ -256,6 +268,7 @@ impl Run<'_> {
             rate: self.scenario.load.constant(),
             share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
             usual_queue: steady.usual_queue,
+            demand: self.demand(),
             cancel: self.cancel.clone(),
             // Where no step is taken yet, and what is done is done for all of them.
             step: StepPath::top(1),
@@ -285,6 +298,10 @@ impl Run<'_> {
         }
         if let Err(error) = self.settle(probes, facts, world).await {
             self.note(&error)?;
+        }
+        match probes.clock_offsets().await {
+            Ok(ahead_ms) => self.recorder.event(Event::Clocks { ahead_ms })?,
+            Err(error) => self.note(&error)?,
         }
         for error in probes.seal_sinks().await {
             self.note(&error)?;

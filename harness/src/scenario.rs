@@ -31,13 +31,13 @@ pub use load::{Load, Protocol, Tls};
 pub use parameters::Parameter;
 pub use path::StepPath;
 pub use place::{Place, Problem};
-pub use quantity::{Bytes, Rate, Share, Span};
+pub use quantity::{Allowance, Bytes, Rate, Share, Span};
 pub use rules::LONGEST_LOAD;
 pub use schema::schema;
 pub use source::Source;
 pub use step::{Condition, Drain, Evict, ForEach, Part, Repeat, Spike, Step, Upgrade, Wait};
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
-pub use tier::{Measure, Tier, TierPatch};
+pub use tier::{Measure, Samples, Tier, TierPatch};
 
 use crate::given;
 use schemars::JsonSchema;

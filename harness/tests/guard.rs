@@ -388,7 +388,7 @@ mod rollout {
                 pod.ready = false;
             }
         });
-        says(&record, "rollout", Verdict::Fail, "1 ready at 29.0s, the floor is 2");
+        says(&record, "rollout", Verdict::Fail, "1 ready at 40.2s, the floor is 2");
     }
 
     /// The kubelet evicted them for want of memory: they are there, and are no gateways any more.

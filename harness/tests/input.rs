@@ -123,14 +123,14 @@ fn a_size_that_nothing_can_do_is_refused_at_its_place() {
         ("load.profile=[{step: {from: 1/s, to: 5/s, count: 4294967295, for: 1m}}]", "2 to 10000"),
         ("load.rate=1e30/s", "no machine sends"),
         ("load.rate=1e-30/s", "not one span"),
-        ("load.connections=4294967295", "1024 at the most"),
+        ("load.connections=4294967295", "1,024 at the most"),
         ("load.deadline=1ns", "shorter than 1ms"),
         ("expect.delivery_gap=0s", "must be above 0"),
         ("steady=0s", "1s at the least"),
         ("settle.deadline=0s", "must be above 0"),
         ("steps=[{hold: 0s}]", "it does nothing"),
         ("tier.gateways=0", "must be above 0"),
-        ("tier.gateways=65535", "5000 at the most"),
+        ("tier.gateways=65535", "5,000 at the most"),
     ] {
         refused(folder.path(), &["check", "ok.yaml", "--set", set], &[words]);
     }

@@ -36,6 +36,14 @@ pub struct Counts {
     pub extra_copies: u64,
     /// Of the duplicated, those that the emitter itself had sent more than once.
     pub duplicated_by_resend: u64,
+    /// Acknowledged, and not delivered since a sampler leaves their traces out by design: none of the lost.
+    #[serde(default, skip_serializing_if = "none")]
+    pub not_sampled: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl AddAssign for Counts {
@@ -53,6 +61,7 @@ impl AddAssign for Counts {
         self.unknown = self.unknown.saturating_add(other.unknown);
         self.extra_copies = self.extra_copies.saturating_add(other.extra_copies);
         self.duplicated_by_resend = self.duplicated_by_resend.saturating_add(other.duplicated_by_resend);
+        self.not_sampled = self.not_sampled.saturating_add(other.not_sampled);
     }
 }
 
@@ -153,9 +162,15 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
         unknown: attempted.difference(&acknowledged).difference(&rejected).count(),
         extra_copies: arrived.copies,
         duplicated_by_resend: arrived.twice.intersection_count(&resent),
+        not_sampled: 0,
     };
     let unexpected = arrived.once.difference(&reserved);
     StreamAccount { lost, stranded: RangeSet::new(), refused, unexpected, counts }
+}
+
+/// What came more than once of a stream, by one sink or by several.
+pub(crate) fn duplicated(stream: Stream, sinks: &[&SinkLedger]) -> RangeSet {
+    Arrived::at(stream, sinks).twice
 }
 
 /// What came of a stream, wherever it came.

@@ -114,6 +114,7 @@ pub struct EmitterLedger {
     run_tag: u64,
     stream: Stream,
     incarnations: u32,
+    openings: Vec<u64>,
     reserved: RangeSet,
     acknowledged: RangeSet,
     rejected: BTreeMap<i32, RangeSet>,
@@ -149,6 +150,7 @@ impl EmitterLedger {
                 }
                 (self.run_tag, self.stream) = (*run_tag, *stream);
                 self.incarnations += 1;
+                self.openings.push(*unix_ms);
                 self.seal = None;
             }
             EmitterRecord::Reserved { range } => {
@@ -283,6 +285,10 @@ impl EmitterLedger {
     /// How many processes wrote it.
     pub const fn incarnations(&self) -> u32 {
         self.incarnations
+    }
+    /// When each process after the first began, Unix time in milliseconds.
+    pub fn restarts(&self) -> impl Iterator<Item = u64> + '_ {
+        self.openings.iter().skip(1).copied()
     }
     /// The numbers that were ever reserved.
     pub const fn reserved(&self) -> &RangeSet {

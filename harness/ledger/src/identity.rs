@@ -79,12 +79,20 @@ impl Identity {
         }
     }
 
+    /// Which streams have their traces together, from 0: streams 1 to n, n + 1 to 2n, and so on.
+    pub const fn together(&self, stream: Stream) -> u16 {
+        stream.saturating_sub(1) / self.streams_per_trace
+    }
+
     /// The trace ID.
     pub fn trace_id(&self, span: SpanIdentity) -> u128 {
+        self.trace(self.together(span.stream), span.seq / self.spans_per_trace)
+    }
+
+    /// The ID of a trace of streams that have theirs together, by its number.
+    pub fn trace(&self, together: u16, number: u64) -> u128 {
         let high = u64::from(VERSION) << TAG_BITS | self.tag;
-        // Streams 1 to n have their traces together, n + 1 to 2n theirs, and so on.
-        let together = span.stream.saturating_sub(1) / self.streams_per_trace;
-        let number = pack(together, span.seq / self.spans_per_trace);
+        let number = u64::from(together) << 48 | (number & (SEQ_LIMIT - 1));
         u128::from(high) << 64 | u128::from(mix(number ^ self.trace_key))
     }
 

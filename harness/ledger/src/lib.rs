@@ -42,6 +42,7 @@
 //! unknown. `tests/story.rs` holds all of it.
 
 mod account;
+mod copies;
 mod emitter;
 mod identity;
 mod latency;
@@ -51,15 +52,20 @@ mod metrics;
 mod ranges;
 mod sink;
 mod sound;
+mod traces;
 
 pub use account::{Account, Counts, StreamAccount};
+pub use copies::Copies;
 pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
 pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten, hash};
 pub use latency::{Latency, LatencyError};
 pub use ledgers::{Ledgers, MergeError};
 pub use metrics::{Metrics, MetricsRecord, Target};
 pub use ranges::{Range, RangeSet};
-pub use sink::{Delivery, PARTIAL, PAUSE_MS, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED};
+pub use sink::{
+    Arrivals, Delivery, PARTIAL, PAUSE_MS, Restart, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED,
+};
+pub use traces::{TraceSets, Traces, spans_of};
 
 /// A stream's number: 1 to 65,535; 0 is no stream.
 pub type Stream = u16;

@@ -67,6 +67,17 @@ pub enum SinkRecord {
     },
     /// The end: nothing is taken after it.
     Sealed(SinkSeal),
+    /// Follows [`Self::Opened`]: which start of the machine's kernel the process runs under. As long as it is the same
+    /// one, nothing that any process of the sink wrote is lost.
+    Booted {
+        /// A number that stands for the kernel's boot ID.
+        boot: u64,
+    },
+    /// Whatever was written by that moment is on the disk, and survives a loss of power.
+    Synced {
+        /// When the writing to the disk began, Unix time in milliseconds.
+        unix_ms: u64,
+    },
 }
 
 /// In place of a gRPC code: refused by a partial success.
@@ -102,6 +113,26 @@ pub struct SinkSeal {
     pub records: u64,
 }
 
+/// A process of the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Opening {
+    unix_ms: u64,
+    boot: Option<u64>,
+    /// The last moment of it of which everything is known to survive whatever happens.
+    safe_ms: u64,
+    sealed: bool,
+}
+
+/// A process of the sink took over from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restart {
+    /// When, Unix time in milliseconds.
+    pub unix_ms: u64,
+    /// From when on what the one before had written may be lost, since the machine was started anew or it is not known that
+    /// it was not; none if nothing is.
+    pub lost_since: Option<u64>,
+}
+
 /// A trace of the sample: see [`SinkRecord::Trace`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSeen {
@@ -122,6 +153,15 @@ pub(crate) struct Duplicates {
     pub(crate) copies: u64,
 }
 
+/// What arrived of a stream through a gateway in a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// Spans, copies included.
+    pub spans: u64,
+    /// The requests that they were in.
+    pub requests: u64,
+}
+
 /// The sum of a sink's records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkLedger {
@@ -131,11 +171,12 @@ pub struct SinkLedger {
     latency: Vec<(u64, Vec<u8>)>,
     traces: Vec<TraceSeen>,
     incarnations: u32,
+    openings: Vec<Opening>,
     gateways: BTreeMap<u16, String>,
     delivered: BTreeMap<Stream, RangeSet>,
     duplicates: BTreeMap<Stream, Duplicates>,
-    /// (second of Unix time, stream, gateway) → spans, copies included.
-    counts: BTreeMap<(u64, Stream, u16), u64>,
+    /// By second of Unix time, stream and gateway.
+    counts: BTreeMap<(u64, Stream, u16), Arrivals>,
     last_delivery_ms: u64,
     /// (from, to) of pauses between two deliveries, of whatever stream, Unix time in milliseconds.
     pauses: Vec<(u64, u64)>,
@@ -166,7 +207,7 @@ impl SinkLedger {
         }
         self.require_sound(index, record)?;
         match record {
-            SinkRecord::Opened { run_tag, source, .. } => {
+            SinkRecord::Opened { run_tag, source, unix_ms } => {
                 if self.incarnations > 0 && self.run_tag != *run_tag {
                     return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
@@ -175,6 +216,8 @@ impl SinkLedger {
                 }
                 (self.run_tag, self.source) = (*run_tag, *source);
                 self.incarnations += 1;
+                let (unix_ms, safe_ms) = (*unix_ms, *unix_ms);
+                self.openings.push(Opening { unix_ms, boot: None, safe_ms, sealed: false });
                 self.seal = None;
             }
             SinkRecord::Gateway { id, name } => {
@@ -213,6 +256,21 @@ impl SinkLedger {
                     return Err(LedgerError::SealDisagrees { what: "delivered spans", sealed, counted });
                 }
                 self.seal = Some(*seal);
+                self.openings.iter_mut().next_back().into_iter().for_each(|opening| opening.sealed = true);
+            }
+            SinkRecord::Booted { boot } => {
+                self.openings
+                    .iter_mut()
+                    .next_back()
+                    .into_iter()
+                    .for_each(|opening| opening.boot = Some(*boot));
+            }
+            SinkRecord::Synced { unix_ms } => {
+                self.openings
+                    .iter_mut()
+                    .next_back()
+                    .into_iter()
+                    .for_each(|opening| opening.safe_ms = *unix_ms);
             }
         }
         self.records += 1;
@@ -227,6 +285,7 @@ impl SinkLedger {
         match record {
             SinkRecord::Opened { unix_ms, .. }
             | SinkRecord::Latency { unix_ms, .. }
+            | SinkRecord::Synced { unix_ms }
             | SinkRecord::Trace { unix_ms, .. } => sound::moment(index, *unix_ms),
             SinkRecord::Gateway { id, name } => match self.gateways.get(id) {
                 // Whoever comes when every number is given shares the last one.
@@ -244,7 +303,7 @@ impl SinkLedger {
                 sound::ranges(index, ranges)
             }
             SinkRecord::Unexpected { foreign, damaged } => sound::counts(index, &[*foreign, *damaged]),
-            SinkRecord::Sealed(_) => Ok(()),
+            SinkRecord::Sealed(_) | SinkRecord::Booted { .. } => Ok(()),
         }
     }
 
@@ -262,8 +321,9 @@ impl SinkLedger {
             spans = spans.saturating_add(range.count());
         }
         let key = (delivery.unix_ms / 1000, delivery.stream, delivery.gateway);
-        let counted = self.counts.entry(key).or_default();
-        *counted = counted.saturating_add(spans);
+        let arrivals = self.counts.entry(key).or_default();
+        arrivals.spans = arrivals.spans.saturating_add(spans);
+        arrivals.requests += 1;
         if self.last_delivery_ms > 0 && delivery.unix_ms >= self.last_delivery_ms + PAUSE_MS {
             self.pauses.push((self.last_delivery_ms, delivery.unix_ms));
         }
@@ -281,6 +341,7 @@ impl SinkLedger {
             && self.last_delivery_ms <= longer.last_delivery_ms
             && (self.foreign <= longer.foreign && self.damaged <= longer.damaged)
             && self.refused_requests <= longer.refused_requests
+            && longer.openings.len() >= self.openings.len()
             && longer.latency.starts_with(&self.latency)
             && longer.traces.starts_with(&self.traces)
             && longer.pauses.starts_with(&self.pauses)
@@ -289,7 +350,9 @@ impl SinkLedger {
             && each_grew(&self.duplicates, &longer.duplicates, |these, longer| {
                 these.copies <= longer.copies && these.spans.is_subset(&longer.spans)
             })
-            && each_grew(&self.counts, &longer.counts, |spans, longer| spans <= longer)
+            && each_grew(&self.counts, &longer.counts, |these, longer| {
+                these.spans <= longer.spans && these.requests <= longer.requests
+            })
             && each_grew(&self.refused, &longer.refused, RangeSet::is_subset)
     }
 
@@ -329,6 +392,19 @@ impl SinkLedger {
     /// How many processes wrote it.
     pub const fn incarnations(&self) -> u32 {
         self.incarnations
+    }
+    /// When its first process began, Unix time in milliseconds.
+    pub fn opened_ms(&self) -> Option<u64> {
+        self.openings.first().map(|opening| opening.unix_ms)
+    }
+    /// Each process after the first.
+    pub fn restarts(&self) -> impl Iterator<Item = Restart> + '_ {
+        self.openings.windows(2).map(|pair| {
+            let [before, after] = [pair[0], pair[1]];
+            let same_start = before.boot.is_some() && before.boot == after.boot;
+            let safe = before.sealed || same_start;
+            Restart { unix_ms: after.unix_ms, lost_since: (!safe).then_some(before.safe_ms) }
+        })
     }
     /// The seal; none if it was never closed.
     pub const fn seal(&self) -> Option<SinkSeal> {
@@ -378,6 +454,12 @@ impl SinkLedger {
         self.delivered.values().map(RangeSet::count).sum()
     }
 
+    /// The numbers of a stream that arrived more than once.
+    pub fn duplicated(&self, stream: Stream) -> &RangeSet {
+        static NONE: RangeSet = RangeSet::new();
+        self.duplicates.get(&stream).map_or(&NONE, |duplicates| &duplicates.spans)
+    }
+
     pub(crate) fn duplicates(&self, stream: Stream) -> Option<&Duplicates> {
         self.duplicates.get(&stream)
     }
@@ -389,8 +471,13 @@ impl SinkLedger {
 
     /// (second of Unix time, stream, gateway's name, spans), in order of time; copies are included.
     pub fn by_second(&self) -> impl Iterator<Item = (u64, Stream, &str, u64)> + '_ {
-        self.counts.iter().map(|((second, stream, gateway), spans)| {
-            (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *spans)
+        self.arrivals().map(|(second, stream, gateway, arrivals)| (second, stream, gateway, arrivals.spans))
+    }
+
+    /// The same, with the requests.
+    pub fn arrivals(&self) -> impl Iterator<Item = (u64, Stream, &str, Arrivals)> + '_ {
+        self.counts.iter().map(|((second, stream, gateway), arrivals)| {
+            (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *arrivals)
         })
     }
 }

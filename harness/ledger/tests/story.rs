@@ -150,6 +150,7 @@ fn model(emitter: &[EmitterRecord], arrivals: &[Arrival]) -> (Counts, Numbers) {
         unknown: count(&unknown),
         extra_copies: times.values().map(|times| times - 1).sum(),
         duplicated_by_resend: count(&(&twice & &resent)),
+        not_sampled: 0,
     };
     (counts, lost)
 }

@@ -114,6 +114,11 @@ impl<R: Record> LedgerFile<R> {
         Ok(ledger)
     }
 
+    /// The file, to be synced by somebody else while this one goes on writing.
+    pub fn handle(&self) -> io::Result<File> {
+        self.disk.try_clone()
+    }
+
     /// As [`Self::open_with`], with all records at once.
     pub fn open(path: &Path) -> Result<(Self, Vec<R>), LedgerFileError> {
         let mut records = Vec::new();

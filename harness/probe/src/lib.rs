@@ -3,6 +3,7 @@
 //! Both are autonomous: they are given the whole plan before the start, keep their ledgers on the
 //! node's disk, and stop by themselves. The harness reads them through [`control`].
 
+pub mod clock;
 pub mod control;
 pub mod directory;
 pub mod emit;
@@ -10,6 +11,9 @@ pub mod ledger_file;
 mod otlp;
 pub mod sink;
 pub mod tls;
+
+pub use clock::unix_ms;
+pub(crate) use clock::unix_ns;
 
 /// Fingerprint of the sources that this crate was built from.
 pub const SOURCES: &str = env!("SPANPROOF_PROBE_SOURCES");
@@ -25,14 +29,3 @@ pub const OTLP_HTTP_PORT: u16 = 4318;
 
 /// The metadata key by which a gateway's exporter says which pod it is.
 pub const GATEWAY_HEADER: &str = "x-spanproof-gateway";
-
-/// Unix time in nanoseconds.
-pub(crate) fn unix_ns() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// Unix time in milliseconds.
-pub fn unix_ms() -> u64 {
-    unix_ns() / 1_000_000
-}

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use spanproof_probe::control::{ProbeError, probe_server::Probe, probe_server::ProbeServer};
 use spanproof_probe::{
-    CONTROL_PORT, OTLP_HTTP_PORT, OTLP_PORT, SOURCES, directory, emit::Emitter, sink::Sink, tls,
+    CONTROL_PORT, OTLP_HTTP_PORT, OTLP_PORT, SOURCES, clock, directory, emit::Emitter, sink::Sink, tls,
 };
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -144,7 +144,8 @@ async fn run_sink(options: &SinkOptions) -> Result<(), ProbeError> {
 }
 
 fn writable(data: &Path) -> Result<(), ProbeError> {
-    directory::writable(data).map_err(|source| ProbeError::Directory { path: data.to_owned(), source })
+    let kept = directory::writable(data).and_then(|()| clock::keep(data));
+    kept.map_err(|source| ProbeError::Directory { path: data.to_owned(), source })
 }
 
 async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ProbeError> {

@@ -91,6 +91,7 @@ impl Sink {
             sink.begin(&started.plan, terms, conduct)?;
         }
         tokio::spawn(tick(Arc::downgrade(&sink)));
+        tokio::spawn(keep_safe(Arc::downgrade(&sink)));
         Ok(sink)
     }
 
@@ -225,6 +226,29 @@ async fn tick(sink: Weak<Sink>) {
         let _ = sink.with_books(|books| books.tick(crate::unix_ms()));
         drop(sink);
         seconds.tick().await;
+    }
+}
+
+/// Once a second what was written is brought to the disk, beside the way of the requests: a loss of power takes no more than
+/// what came since, and the ledger says since when.
+async fn keep_safe(sink: Weak<Sink>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        let Some(sink) = sink.upgrade() else { return };
+        let unix_ms = crate::unix_ms();
+        let Some((file, records)) = sink.lock().as_ref().and_then(Books::unsynced) else { continue };
+        let done = match file {
+            Ok(file) => {
+                let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
+                synced.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+            Err(error) => Err(error),
+        };
+        if let Some(books) = &mut *sink.lock() {
+            books.synced(unix_ms, records, done);
+        }
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) fn main(options: &Options) -> Result<End, Complaint> {
                 let steps = scenario.all_steps().filter(|step| step.inner().is_empty()).count();
                 let (steps, controls) = (counted(steps, "step"), counted(scenario.controls.len(), "control"));
                 print(&format!("{}: ok ({steps}, {controls})\n", path.display()));
-                for warning in check::foreseen(&scenario, &manifests) {
-                    print(&format!("{}: warning: {warning}\n", path.display()));
+                for foreseen in check::foreseen(&scenario, &manifests) {
+                    print(&format!("  note: {foreseen}\n"));
                 }
             }
             Err(error) => {

@@ -2,6 +2,8 @@
 
 mod hops;
 
+pub(super) use hops::duration;
+
 use super::{DeployError, HPA, Manifest, PDB};
 use crate::record::{Hop, worst_pause_s};
 use crate::scenario::{Measure, Tier};

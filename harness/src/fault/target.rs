@@ -9,6 +9,8 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use spanproof_ledger::{SinkLedger, hash};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// For how long back deliveries are counted, in seconds.
 const WINDOW_S: u64 = 10;
@@ -134,21 +136,56 @@ fn node_of(pod: &Pod) -> Option<String> {
 /// Of these gateways, the one that delivered most of late, as the sinks' books have it.
 async fn busiest_of(stage: &Stage<'_>, pods: &[Pod]) -> Result<Option<String>, FaultError> {
     let here: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+    let addresses: BTreeMap<IpAddr, String> =
+        pods.iter().flat_map(|pod| addresses(pod).map(|address| (address, pod.name_any()))).collect();
     let ledgers = stage.probes.sink_ledgers().await?;
     let deliveries = ledgers.iter().flat_map(SinkLedger::by_second);
-    let deliveries: Vec<_> = deliveries.map(|(second, _, gateway, spans)| (second, gateway, spans)).collect();
+    // A gateway that does not say who it is goes by its address.
+    let deliveries: Vec<_> =
+        deliveries.map(|(second, _, said, spans)| (second, named(said, &addresses), spans)).collect();
+    if strangers(&here, &deliveries) {
+        let what = "which gateway is the busiest is not known: the sinks are delivered from addresses that are no \
+                    gateway's";
+        return Err(FaultError::NoTarget(what.to_owned()));
+    }
     Ok(busiest(&here, &deliveries))
+}
+
+fn addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> {
+    let status = pod.status.iter();
+    let ips =
+        status.flat_map(|status| status.pod_ips.iter().flatten().map(|ip| &ip.ip).chain(&status.pod_ip));
+    ips.filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical()))
+}
+
+fn named<'a>(said: &'a str, addresses: &'a BTreeMap<IpAddr, String>) -> &'a str {
+    let address = said.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    address.and_then(|address| addresses.get(&address)).map_or(said, String::as_str)
+}
+
+/// Whether most of what was delivered of late came from addresses of which nobody knows whose they are.
+fn strangers(here: &[String], deliveries: &[(u64, &str, u64)]) -> bool {
+    let of_late = of_late(deliveries);
+    let sum = |wanted: &dyn Fn(&str) -> bool| -> u64 {
+        let its = deliveries.iter().filter(|(second, who, _)| *second >= of_late && wanted(who));
+        its.map(|(.., spans)| spans).sum()
+    };
+    sum(&|who| who.parse::<IpAddr>().is_ok()) > sum(&|who| here.iter().any(|name| name == who))
+}
+
+fn of_late(deliveries: &[(u64, &str, u64)]) -> u64 {
+    let last = deliveries.iter().map(|(second, ..)| *second).max().unwrap_or_default();
+    (last + 1).saturating_sub(WINDOW_S)
 }
 
 /// Of the gateways that are here, the one with the most spans in the last seconds that are told of; of several, the one
 /// with the most spans ever, and of several the first by name; none if none is here.
 fn busiest(here: &[String], deliveries: &[(u64, &str, u64)]) -> Option<String> {
-    let last = deliveries.iter().map(|(second, ..)| *second).max().unwrap_or_default();
     let spans = |name: &str, since: u64| -> u64 {
         let its = deliveries.iter().filter(|(second, gateway, _)| *gateway == name && *second >= since);
         its.map(|(.., spans)| spans).sum()
     };
-    let of_late = (last + 1).saturating_sub(WINDOW_S);
+    let of_late = of_late(deliveries);
     here.iter().max_by_key(|name| (spans(name, of_late), spans(name, 0), Reverse(*name))).cloned()
 }
 
@@ -176,6 +213,18 @@ mod tests {
         assert_eq!(of(&[(1, "c", 5), (90, "gone", 5)]).as_deref(), Some("c"), "rather long ago than never");
         assert_eq!(of(&[]).as_deref(), Some("a"));
         assert_eq!(busiest(&[], &[(1, "a", 5)]), None);
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_say_who_it_is_goes_by_its_address() {
+        let addresses = [("10.0.0.1".parse().unwrap(), "a".to_owned())].into();
+        assert_eq!(named("10.0.0.1", &addresses), "a");
+        assert_eq!(named("::ffff:10.0.0.1", &addresses), "a");
+        assert_eq!((named("10.0.0.2", &addresses), named("b", &addresses)), ("10.0.0.2", "b"));
+        let here = ["a".to_owned()];
+        assert!(strangers(&here, &[(5, "a", 10), (5, "10.0.0.2", 11)]));
+        assert!(!strangers(&here, &[(5, "a", 10), (5, "10.0.0.2", 9), (5, "gone", 50)]));
+        assert!(!strangers(&here, &[(5, "10.0.0.2", 90), (50, "a", 1)]), "that was long ago");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Waits until something has come about, and says whether it did.
 
 use super::{FaultError, Stage, pods_state};
-use crate::load::{self, LoadStatus};
+use crate::load::LoadStatus;
 use crate::record::Event;
 use crate::scenario::{Condition, Need, Wait};
 use crate::world::World;
@@ -67,11 +67,13 @@ async fn await_condition(stage: &Stage<'_>, what: Condition, patience: Duration)
 
 /// Waits until what is acknowledged by now is delivered.
 async fn await_delivered(stage: &Stage<'_>, patience: Duration) -> Result<(), FaultError> {
-    let until = Instant::now() + patience;
+    let began = Instant::now();
+    let until = began + patience;
     let acknowledged = stage.probes.acknowledged().await?;
     loop {
-        let missing = load::outstanding(&acknowledged, &stage.probes.delivered().await?);
-        if missing == 0 {
+        let missing = stage.demand.outstanding(&acknowledged, &stage.probes.delivered().await?);
+        // Where only a share is known, what waits for a decision is not missed before it is made.
+        if missing == 0 && began.elapsed() >= stage.demand.least_wait() {
             return Ok(());
         }
         if Instant::now() > until {

@@ -1,6 +1,8 @@
 //! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
 
+use super::clocks::Clocks;
 use super::floor::{self, Held};
+use super::restarts::Restarts;
 use super::story::at;
 use super::{Check, Story, Verdict, rounded, sinks_untold};
 use crate::record::Record;
@@ -8,7 +10,7 @@ use crate::world::Kind;
 use serde_json::{Value, json};
 use spanproof_ledger::SinkLedger;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks) -> Option<Check> {
     let inconclusive =
         |reason: &str| Some(Check::new("availability", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
@@ -28,15 +30,28 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         return inconclusive("the gateways were not watched from the beginning of the load");
     };
     let (since, fewest, minimum, asked) = (worst.t, worst.ready, worst.floor.minimum, &worst.floor.asked);
-    let gap = delivery_gap(record, story);
+    let restarts = Restarts::of(record, story);
+    // Where its clock is not the run's, what the sink calls a pause may be none.
+    let told = clocks.sink.is_none();
+    let gap = delivery_gap(record, story, |_| true).filter(|_| told);
+    // While a sink was away nothing could be delivered: that is no doing of the tier's.
+    let excused = gap.filter(|gap| restarts.reach_into(*gap));
+    let real = delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told);
     let longest = gap.map_or_else(
         || "how long deliveries paused is not known".to_owned(),
         |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
     );
+    let longest = match excused {
+        Some((from, _)) => format!("{longest}, from {from:.1}s on, when a sink was away{}", restarts.said()),
+        None => format!("{longest}{}", restarts.said()),
+    };
     let remembered = pauses(record).into_iter().filter(|(from, to)| from.is_finite() && to.is_finite());
-    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64());
+    // What waits for a sampler's decision is on its way.
+    let waits =
+        record.environment.sampling.as_ref().map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
+    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64() + waits);
     let shared = shared_nodes(story);
-    let evidence = json!({
+    let mut evidence = json!({
         "minimum": minimum,
         "asked": asked,
         "fewest": fewest,
@@ -50,6 +65,9 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         "delivery_gap_limit_s": limit,
         "pauses": remembered.take(200).map(|(from, to)| [rounded(from), rounded(to)]).collect::<Vec<_>>(),
     });
+    if !restarts.none() {
+        evidence["probes"] = restarts.evidence();
+    }
     let (verdict, reason) = if worst.missing() > 0 {
         let during = story.during(since);
         let why = shared.iter().rfind(|shared| shared.at <= since && since <= shared.until);
@@ -61,12 +79,23 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             ),
         )
     } else if let (Some(limit), None) = (limit, gap) {
-        (Verdict::Inconclusive, format!("no delivery is on record, so not whether one came every {limit}s"))
-    } else if let (Some(limit), Some((from, to))) = (limit, gap)
+        let why = clocks.sink.as_deref().unwrap_or("no delivery is on record");
+        (Verdict::Inconclusive, format!("{why}, so it is not known whether one came every {limit}s"))
+    } else if let (Some(limit), Some((from, to))) = (limit, real)
         && to - from > limit
     {
         let during = story.during(from);
         (Verdict::Fail, format!("no delivery from {from:.1}s to {to:.1}s, {during}: longer than {limit}s"))
+    } else if let (Some(limit), Some((from, to))) = (limit, excused)
+        && to - from > limit
+    {
+        let away = restarts.said();
+        (
+            Verdict::Inconclusive,
+            format!(
+                "no delivery from {from:.1}s to {to:.1}s, longer than {limit}s, but a sink was away then{away}"
+            ),
+        )
     } else {
         let never = format!("never fewer than {fewest} ready gateways; the minimum is {minimum} ({asked})");
         (Verdict::Pass, format!("{never}; {longest}"))
@@ -178,14 +207,14 @@ fn common(left: &[Stretch], right: &[Stretch]) -> Vec<Stretch> {
 
 /// The longest time without a delivery while the tier was steady and load was offered, on the run's clock;
 /// none if a sink's ledger, which tells, is missing or not sealed.
-fn delivery_gap(record: &Record, story: &Story) -> Option<Stretch> {
+fn delivery_gap(record: &Record, story: &Story, counts: impl Fn(Stretch) -> bool) -> Option<Stretch> {
     if sinks_untold(record).is_some() {
         return None;
     }
     let (start, end) = story.load?;
     let start = story.steady_at().unwrap_or(start);
     let clipped = pauses(record).into_iter().map(|(from, to)| (from.max(start), to.min(end)));
-    let real = clipped.filter(|(from, to)| from < to);
+    let real = clipped.filter(|(from, to)| from < to).filter(|pause| counts(*pause));
     // Without a pause that was long enough to be remembered, none was longer than that.
     let none = (start, start + spanproof_ledger::PAUSE_MS as f64 / 1e3);
     Some(real.max_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0))).unwrap_or(none))

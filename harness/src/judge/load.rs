@@ -1,10 +1,11 @@
-//! Was there as much load as the scenario asks for? Without it no other check says much.
+//! Was there as much load as the scenario asks for, of every stream? Without it no other check says much.
 
 use super::{Check, Story, Verdict, emitters_untold, grouped};
-use crate::record::Record;
+use crate::record::{Event, Record};
 use crate::scenario::Part;
-use serde_json::{Map, json};
-use spanproof_ledger::{Account, EmitSecond, EmitterLedger};
+use crate::world::Object;
+use serde_json::{Map, Value, json};
+use spanproof_ledger::{Account, Counts, EmitSecond, EmitterLedger, Stream};
 
 pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
     let counts = account.counts;
@@ -32,51 +33,118 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
     if quiet_since > start && end - quiet_since >= SHORTEST {
         windows.push(("after the last fault".to_owned(), quiet_since, end));
     }
-    let rates = windows.into_iter().map(|(name, from, to)| {
-        // While agents are rolled, what is acknowledged is what that leaves of it; it is sent all the same, and
-        // over all it must be acknowledged in the end.
-        let what = if (from, to) != (start, end) && agents_were_rolled(record, story, from, to) {
-            Counted::Sent
-        } else {
-            Counted::SentAndAcknowledged
-        };
-        Rates { name, asked: asked(record, story, from, to), achieved: achieved(record, from, to, what) }
-    });
-    let rates: Vec<Rates> = rates.collect();
+    let rates: Vec<Rates> = windows.into_iter().map(|window| rates(record, story, window)).collect();
+    let streams: Vec<StreamStory> = record.emitters.iter().map(|it| stream(record, account, it)).collect();
     let evidence = json!({
         "floor": floor,
         "asked_per_s": rates.iter().map(|it| (it.name.clone(), it.asked.round().into())).collect::<Map<_, _>>(),
-        "achieved_per_s": rates.iter().map(|it| (it.name.clone(), it.achieved.map(f64::round).into())).collect::<Map<_, _>>(),
+        "achieved_per_s": rates.iter().map(|it| (it.name.clone(), it.achieved().map(f64::round).into())).collect::<Map<_, _>>(),
         "never_acknowledged": counts.rejected.saturating_add(counts.unknown),
+        "streams": streams.iter().map(StreamStory::evidence).collect::<Vec<_>>(),
+        "nodes_without": record.environment.nodes_without,
     });
-    let never = counts.rejected.saturating_add(counts.unknown) as f64;
-    let unasked = no_rate(record, story, &rates);
-    let unseen = rates.iter().find(|it| it.achieved.is_none());
-    let too_low = rates.iter().find(|it| it.achieved.is_some_and(|achieved| achieved < it.asked * floor));
-    let (verdict, reason) = if let Some(unasked) = unasked {
-        (Verdict::Inconclusive, unasked)
-    } else if let Some(Rates { name, .. }) = unseen {
-        (
-            Verdict::Inconclusive,
-            format!("no rate is on record for every emitter {name}: one ended early, or it was too short"),
-        )
-    } else if let Some(Rates { name, asked, achieved }) = too_low {
-        let achieved = achieved.unwrap_or_default();
-        (
-            Verdict::Inconclusive,
-            format!("only {achieved:.0}/s of {asked:.0}/s asked for {name}: under the floor"),
-        )
-    } else if never > counts.attempted as f64 * (1.0 - floor) {
-        let never = grouped(counts.rejected.saturating_add(counts.unknown));
-        (
-            Verdict::Inconclusive,
-            format!("{never} of {} spans were never acknowledged", grouped(counts.attempted)),
-        )
-    } else {
-        let whole = rates[0].achieved.unwrap_or_default();
-        (Verdict::Pass, format!("{whole:.0}/s of {:.0}/s asked for", rates[0].asked))
+    let broken = missing(record)
+        .or_else(|| no_rate(record, story, &rates))
+        .or_else(|| rates.iter().find_map(Rates::unseen))
+        .or_else(|| rates.iter().find_map(|it| it.too_low(floor)))
+        .or_else(|| streams.iter().find_map(|it| it.took_no_part(floor)))
+        .or_else(|| rates.iter().find_map(|it| it.stream_too_low(record, floor)));
+    let (verdict, reason) = match broken {
+        Some(reason) => (Verdict::Inconclusive, reason),
+        None => (Verdict::Pass, passed(record, &rates[0], counts.rejected, counts.unknown)),
     };
     Some(Check::new("load", verdict, reason, evidence))
+}
+
+/// What there is to say of a load that was as it must be.
+fn passed(record: &Record, whole: &Rates, rejected: u64, unknown: u64) -> String {
+    let mut said = format!("{:.0}/s of {:.0}/s asked for", whole.achieved().unwrap_or_default(), whole.asked);
+    let never = rejected.saturating_add(unknown);
+    if never > 0 {
+        let (never, rejected) = (grouped(never), grouped(rejected));
+        said.push_str(&format!(
+            "; {never} spans were never acknowledged, {rejected} of them refused for good"
+        ));
+    }
+    for (node, why) in &record.environment.nodes_without {
+        said.push_str(&format!("; {node} has no emitter: {why}"));
+    }
+    said
+}
+
+/// A worker on which an emitter should have been and was not.
+fn missing(record: &Record) -> Option<String> {
+    let environment = &record.environment;
+    let begun = record.timeline.iter().find_map(|entry| match entry.event {
+        Event::LoadStarted { emitters, .. } => Some(emitters),
+        _ => None,
+    });
+    if begun.is_some_and(|begun| begun != environment.streams.len()) {
+        let (begun, streams) = (begun.unwrap_or_default(), environment.streams.len());
+        return Some(format!("{begun} emitters were started, and {streams} streams are on record"));
+    }
+    let workers = environment.nodes.iter().filter_map(|node| node.strip_suffix(" (worker)"));
+    let mut without = workers.filter(|worker| {
+        let has = environment.streams.values().any(|node| node == worker);
+        !has && !environment.nodes_without.contains_key(*worker)
+    });
+    without.next().map(|worker| format!("there was no emitter on {worker}"))
+}
+
+/// What became of a stream as a whole.
+struct StreamStory {
+    stream: Stream,
+    node: String,
+    attempted: u64,
+    acknowledged: u64,
+    rejected: u64,
+    unknown: u64,
+    /// Whether an agent was ever seen ready on its node: none is why nothing was taken.
+    agent: bool,
+}
+
+fn stream(record: &Record, account: &Account, emitter: &EmitterLedger) -> StreamStory {
+    let stream = emitter.stream();
+    let counts = account.streams.get(&stream).map(|account| account.counts).unwrap_or_default();
+    let node = record.node_of(stream).to_owned();
+    let agent = record.timeline.iter().any(|entry| match &entry.event {
+        Event::Seen { object: Object::Pod(pod), .. } => pod.app == "agent" && pod.ready && pod.node == node,
+        _ => false,
+    });
+    let Counts { attempted, acknowledged, rejected, unknown, .. } = counts;
+    StreamStory { stream, node, attempted, acknowledged, rejected, unknown, agent }
+}
+
+impl StreamStory {
+    /// Why it says too little of its agent: (most of) what it attempted was not taken.
+    fn took_no_part(&self, floor: f64) -> Option<String> {
+        let Self { stream, node, attempted, rejected, unknown, .. } = self;
+        let agent = if self.agent { "" } else { ": no agent was ready on it" };
+        if self.acknowledged == 0 {
+            return Some(format!("no span of stream {stream} ({node}) was acknowledged{agent}"));
+        }
+        let never = rejected.saturating_add(*unknown);
+        (never as f64 > *attempted as f64 * (1.0 - floor)).then(|| {
+            let (never, attempted) = (grouped(never), grouped(*attempted));
+            let good = grouped(*rejected);
+            format!(
+                "{never} of {attempted} spans of stream {stream} ({node}) were never acknowledged, {good} of them \
+                 refused for good{agent}"
+            )
+        })
+    }
+
+    fn evidence(&self) -> Value {
+        json!({
+            "stream": self.stream,
+            "node": self.node,
+            "attempted": self.attempted,
+            "acknowledged": self.acknowledged,
+            "rejected": self.rejected,
+            "unknown": self.unknown,
+            "agent_was_ready": self.agent,
+        })
+    }
 }
 
 /// Why it is not known what was asked for, if so: whatever there was would be enough for a rate that is none. A profile may
@@ -114,7 +182,84 @@ const SHORTEST: f64 = 8.0;
 struct Rates {
     name: String,
     asked: f64,
-    achieved: Option<f64>,
+    what: Counted,
+    /// Each stream's; none of one that has no record of all of the window.
+    streams: Vec<(Stream, Option<Rate>)>,
+    /// How many spans one request has: so many more or less in a window are chance.
+    request: f64,
+}
+
+/// What one stream sent, and what was acknowledged of it, per second, over so many seconds.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    sent: f64,
+    acknowledged: f64,
+    seconds: f64,
+}
+
+fn rates(record: &Record, story: &Story, (name, from, to): (String, f64, f64)) -> Rates {
+    let whole = story.load == Some((from, to));
+    // While agents are rolled, what is acknowledged is what that leaves of it; it is sent all the same, and
+    // over all it must be acknowledged in the end.
+    let what = if !whole && agents_were_rolled(record, story, from, to) {
+        Counted::Sent
+    } else {
+        Counted::SentAndAcknowledged
+    };
+    let of_stream = |emitter: &EmitterLedger| {
+        let ms = |t| record.unix_ms(record.node_of(emitter.stream()), t) as f64;
+        (emitter.stream(), rate(emitter, ms(from), ms(to), whole))
+    };
+    let streams = record.emitters.iter().map(of_stream).collect();
+    let request = f64::from(record.scenario.load.spans_per_request);
+    Rates { name, asked: asked(record, story, from, to), what, streams, request }
+}
+
+impl Rates {
+    /// Of all emitters together; none if one of them has no record of all of the window.
+    fn achieved(&self) -> Option<f64> {
+        let rates: Vec<Rate> = self.streams.iter().map(|(_, rate)| *rate).collect::<Option<_>>()?;
+        let sent = rates.iter().map(|rate| rate.sent).sum::<f64>();
+        let acknowledged = rates.iter().map(|rate| rate.acknowledged).sum::<f64>();
+        Some(match self.what {
+            Counted::Sent => sent,
+            Counted::SentAndAcknowledged => sent.min(acknowledged),
+        })
+    }
+
+    fn unseen(&self) -> Option<String> {
+        let Self { name, .. } = self;
+        self.achieved().is_none().then(|| {
+            format!("no rate is on record for every emitter {name}: one ended early, or it was too short")
+        })
+    }
+
+    fn too_low(&self, floor: f64) -> Option<String> {
+        let Self { name, asked, .. } = self;
+        let achieved = self.achieved().filter(|achieved| *achieved < asked * floor)?;
+        Some(format!("only {achieved:.0}/s of {asked:.0}/s asked for {name}: under the floor"))
+    }
+
+    /// The first stream that was under the floor by itself: all of them have the same share.
+    fn stream_too_low(&self, record: &Record, floor: f64) -> Option<String> {
+        let Self { name, .. } = self;
+        let share = self.asked / self.streams.len().max(1) as f64;
+        self.streams.iter().find_map(|(stream, rate)| {
+            let rate = (*rate)?;
+            let achieved = match self.what {
+                Counted::Sent => rate.sent,
+                Counted::SentAndAcknowledged => rate.sent.min(rate.acknowledged),
+            };
+            // A request more or less at either end of the window is no matter of the load.
+            let chance = 2.0 * self.request / rate.seconds.max(f64::EPSILON);
+            (achieved + chance < share * floor).then(|| {
+                let node = record.node_of(*stream);
+                format!(
+                    "only {achieved:.0}/s of {share:.0}/s asked for {name} of stream {stream} ({node}): under the floor"
+                )
+            })
+        })
+    }
 }
 
 /// What the scenario asked for in a window, on average.
@@ -148,33 +293,30 @@ fn agents_were_rolled(record: &Record, story: &Story, from: f64, to: f64) -> boo
     agents.any(|(_, fault)| fault.start < to && fault.over() > from)
 }
 
-/// Spans per second of all emitters in a window of the run's clock; none if one of them has no record of all of
-/// the window.
-fn achieved(record: &Record, from: f64, to: f64, what: Counted) -> Option<f64> {
-    let rates = record.emitters.iter().map(|emitter| {
-        let ms = |t| record.unix_ms(record.node_of(emitter.stream()), t) as f64;
-        rate(emitter, ms(from), ms(to))
-    });
-    let rates: Vec<(f64, f64)> = rates.collect::<Option<_>>()?;
-    let sum = |part: fn(&(f64, f64)) -> f64| rates.iter().map(part).sum::<f64>();
-    let (sent, acknowledged) = (sum(|rate| rate.0), sum(|rate| rate.1));
-    Some(if what == Counted::Sent { sent } else { sent.min(acknowledged) })
-}
-
-/// (sent, acknowledged) per second, from the first to the last second that begins in the window: one that
-/// is missing between them counts as idle.
-fn rate(emitter: &EmitterLedger, from_ms: f64, to_ms: f64) -> Option<(f64, f64)> {
+/// A stream's rates, from the first to the last second that begins in the window: one that is missing between them
+/// counts as idle. Of the whole load, what was acknowledged after its end counts as well: it was late, and taken.
+fn rate(emitter: &EmitterLedger, from_ms: f64, to_ms: f64, whole: bool) -> Option<Rate> {
     let within = |second: &&EmitSecond| (from_ms - 1e3..to_ms).contains(&(second.unix_ms as f64));
     let seconds: Vec<&EmitSecond> = emitter.seconds().iter().filter(within).collect();
     let (first, last) = (seconds.first()?.unix_ms as f64, seconds.last()?.unix_ms as f64);
     if first > from_ms + SLACK_MS || last < to_ms - SLACK_MS || last <= first {
         return None;
     }
-    let whole = &seconds[..seconds.len() - 1];
+    let counted = &seconds[..seconds.len() - 1];
     let per_second = |spans: u64| spans as f64 / (last - first) * 1e3;
-    let sent = whole.iter().map(|second| second.emitted.count()).sum();
-    let acknowledged = whole.iter().map(|second| second.acknowledged).fold(0, u64::saturating_add);
-    Some((per_second(sent), per_second(acknowledged)))
+    let sent = counted.iter().map(|second| second.emitted.count()).fold(0, u64::saturating_add);
+    let taken = |seconds: &mut dyn Iterator<Item = u64>| seconds.fold(0, u64::saturating_add);
+    let acknowledged = if whole {
+        let later = emitter.seconds().iter().filter(|second| second.unix_ms as f64 >= first);
+        taken(&mut later.map(|second| second.acknowledged))
+    } else {
+        taken(&mut counted.iter().map(|second| second.acknowledged))
+    };
+    Some(Rate {
+        sent: per_second(sent),
+        acknowledged: per_second(acknowledged),
+        seconds: (last - first) / 1e3,
+    })
 }
 
 #[cfg(test)]

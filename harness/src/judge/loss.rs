@@ -1,8 +1,11 @@
 //! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
 //! and the hop that it was lost at.
 
+use super::gateways::Gateways;
 use super::remains::Remains;
-use super::{Check, Story, Verdict, emitters_untold, grouped, latency, rounded, sinks_untold};
+use super::restarts::Restarts;
+use super::traces::{self, Traces};
+use super::{Check, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold};
 use crate::record::{Keeps, Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
@@ -11,18 +14,44 @@ use std::collections::{BTreeMap, BTreeSet};
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
 const NAMED: usize = 10_000;
 
-pub(super) fn check(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<Check> {
-    let lost = lost(record, story, account);
-    let evidence = evidence(record, story, account, remains, &lost);
+pub(super) fn check(
+    record: &Record,
+    story: &Story,
+    account: &Account,
+    remains: &Remains,
+    sampled: Option<&Traces<'_>>,
+) -> Option<Check> {
+    let lost = lost(record, story, account, sampled);
+    let restarts = Restarts::of(record, story);
+    let mut evidence = evidence(record, story, account, remains, &lost);
+    if let Some(sampled) = sampled {
+        evidence["sampling"] = sampled.evidence();
+    }
+    if !restarts.none() {
+        evidence["probes"] = restarts.evidence();
+    }
+    let doubt = restarts.doubt().filter(|_| may_have_come(record, story, &restarts, &lost));
     let counts = account.counts;
     let stranded = || {
         let (who, counted) = (remains.who(), grouped(counts.stranded));
         format!("{counted} acknowledged spans are stranded: they did not arrive, and {who}")
     };
-    let (verdict, reason) = match assumption_broken(record, story, account, remains) {
+    let untold = assumption_broken(record, story, account, remains);
+    let untold = untold.or_else(|| traces::untold(record).map(str::to_owned));
+    // What a loss is follows from what the tier keeps.
+    let by_policy = sampled.and_then(|sampled| sampled.judge(counts)).map(|(verdict, said)| match &doubt {
+        Some(doubt) if verdict == Verdict::Fail => (Verdict::Inconclusive, format!("{doubt}; {said}")),
+        Some(_) | None => (verdict, said),
+    });
+    let (verdict, mut reason) = match untold {
         Some(reason) => (Verdict::Inconclusive, reason),
+        None if counts.lost > 0 && doubt.is_some() => {
+            let seen = reason(record, story, account, &lost);
+            (Verdict::Inconclusive, format!("{}; {seen}", doubt.unwrap_or_default()))
+        }
         None if counts.lost > 0 => {
             let mut reason = reason(record, story, account, &lost);
+            reason.push_str(&sampled.map(Traces::split).unwrap_or_default());
             if story.take_down.is_some() {
                 reason.push_str("; the tier was taken down, and each Collector that had them was seen to go");
             }
@@ -32,7 +61,7 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account, remains: 
             (Verdict::Fail, reason)
         }
         None if counts.stranded > 0 => (Verdict::Inconclusive, stranded()),
-        None => {
+        None => by_policy.unwrap_or_else(|| {
             let late: u64 = story.hops_gone.iter().map(|hop| hop.arrived).sum();
             let late = match late {
                 0 => String::new(),
@@ -43,9 +72,28 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account, remains: 
                 Verdict::Pass,
                 format!("all {all} acknowledged spans were delivered ({twice} more than once){late}"),
             )
-        }
+        }),
     };
+    reason.push_str(&restarts.said());
     Some(Check::new("loss", verdict, reason, evidence))
+}
+
+/// Whether every lost range may have arrived while a sink's ledger lost what came: it was not sent only later, nor so long before
+/// that every queue was seen empty in between, and no agent was pausing any more.
+fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lost]) -> bool {
+    let pause = record.environment.worst_retry_pause;
+    let windows: Vec<(Option<f64>, f64)> =
+        restarts.lost.iter().map(|(from, to)| (queues::seen_empty(record, story, *from), *to)).collect();
+    lost.iter().all(|part| {
+        let emitter = record.emitters.iter().find(|emitter| emitter.stream() == part.stream);
+        let last = emitter.and_then(|emitter| emitter.emitted_at(part.range.end - 1));
+        let last = last.map(|unix_ms| record.moment(record.node_of(part.stream), unix_ms));
+        windows.iter().any(|(empty, to)| {
+            let later = last.is_some_and(|last| last >= *to);
+            let over = last.zip(*empty).is_some_and(|(last, empty)| last + 1.0 + pause < empty);
+            !later && !over
+        })
+    })
 }
 
 fn assumption_broken(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<String> {
@@ -88,6 +136,8 @@ struct Lost {
     sent: Option<f64>,
     /// The gRPC code that the backend refused it with, or what stands in its place; none if it vanished.
     refused: Option<u8>,
+    /// Where in a tier that samples it vanished, as far as that is known.
+    sampler: Option<String>,
 }
 
 impl Lost {
@@ -97,6 +147,9 @@ impl Lost {
             Some(UNANSWERED) => "never answered by the backend".to_owned(),
             Some(code) => format!("refused by the backend ({:?})", tonic::Code::from_i32(code.into())),
             None => {
+                if let Some(sampler) = &self.sampler {
+                    return sampler.clone();
+                }
                 // Of what a process held nothing is left.
                 let hops = record.environment.hops.iter();
                 let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
@@ -116,7 +169,7 @@ impl Lost {
 }
 
 /// Every lost range, in order.
-fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
+fn lost(record: &Record, story: &Story, account: &Account, sampled: Option<&Traces<'_>>) -> Vec<Lost> {
     let mut all = Vec::new();
     for (stream, account) in &account.streams {
         let mut vanished = account.lost.clone();
@@ -124,16 +177,22 @@ fn lost(record: &Record, story: &Story, account: &Account) -> Vec<Lost> {
         for (code, refused) in &account.refused {
             let here = vanished.intersection(refused);
             vanished = vanished.difference(refused);
-            hops.push((Some(*code), here));
+            hops.push((Some(*code), false, here));
         }
-        hops.push((None, vanished));
+        let in_part = sampled.map(|sampled| sampled.in_part(*stream)).unwrap_or_default();
+        hops.push((None, true, vanished.intersection(&in_part)));
+        hops.push((None, false, vanished.difference(&in_part)));
         let emitter = record.emitters.iter().find(|emitter| emitter.stream() == *stream);
-        for (refused, ranges) in hops {
+        for (refused, in_part, ranges) in hops {
             for range in ranges.iter() {
                 let parts = emitter
                     .map_or_else(|| vec![(range, None)], |emitter| by_step(record, story, emitter, range));
                 let parts = parts.into_iter();
-                all.extend(parts.map(|(range, sent)| Lost { stream: *stream, range, sent, refused }));
+                let hop = |sent| sampled.filter(|_| refused.is_none())?.hop(sent, in_part);
+                all.extend(parts.map(|(range, sent)| {
+                    let sampler = hop(sent);
+                    Lost { stream: *stream, range, sent, refused, sampler }
+                }));
             }
         }
     }
@@ -274,17 +333,22 @@ fn arrival(record: &Record) -> Value {
         .map_or(Value::Null, |sum| latency::told(&sum))
 }
 
-/// Of the traces that the sinks followed: how many came through more than one gateway.
+/// Of the traces that the sinks followed: how many came through more than one gateway; and of how many that is not
+/// known for certain, since one that delivered of it is no gateway by its name or address.
 fn traces(record: &Record) -> Value {
-    let mut gateways: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let all = Gateways::of(record);
+    let mut gateways: BTreeMap<u64, BTreeSet<Option<&str>>> = BTreeMap::new();
     for sink in &record.sinks {
         for trace in sink.traces() {
+            let t = record.moment(&record.environment.sink_node, trace.unix_ms);
             let names = trace.gateways.iter().filter_map(|number| sink.gateway_name(*number));
-            gateways.entry(trace.trace).or_default().extend(names);
+            gateways.entry(trace.trace).or_default().extend(names.map(|said| all.who(said, t)));
         }
     }
-    let several = gateways.values().filter(|names| names.len() > 1).count();
-    json!({"followed": gateways.len(), "over_several_gateways": several})
+    let known = |names: &BTreeSet<Option<&str>>| names.iter().flatten().count();
+    let several = gateways.values().filter(|names| known(names) > 1).count();
+    let unknown = gateways.values().filter(|names| names.contains(&None) && known(names) < 2).count();
+    json!({"followed": gateways.len(), "over_several_gateways": several, "not_known": unknown})
 }
 
 /// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew

@@ -129,6 +129,25 @@ pub(super) fn outages(record: &Record, story: &Story) -> Vec<Outage> {
     outages
 }
 
+/// The last moment up to another one at which every queue was seen to be empty.
+pub(super) fn seen_empty(record: &Record, story: &Story, until: f64) -> Option<f64> {
+    let metrics = record.metrics.as_ref()?;
+    let (start, _) = story.load?;
+    let mut places = by_node(record, story, metrics);
+    for hop in record.environment.hops.iter().filter(|hop| hop.queues && hop.name != ENTRY) {
+        places.extend(by_pod(&hop.name, story, metrics));
+    }
+    let queues = Queues { record, story, places, entry: true };
+    let readable = record.environment.hops.iter().all(|hop| hop.readable || !hop.queues);
+    let known = record.environment.streams.values().all(|node| queues.of_node(node).is_some());
+    let empty = |t: &f64| queues.at(*t).values().all(|size| size.is_some_and(|size| size < 0.5));
+    let seconds = std::iter::successors(Some(until), |t| Some(t - 1.0)).take_while(|t| *t >= start);
+    if known && readable { seconds.take(LOOKS).find(empty) } else { None }
+}
+
+/// So many seconds are looked through for an empty queue.
+const LOOKS: usize = 600;
+
 /// The processes that answered, by the node whose agent each was: one that was replaced has another address.
 fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
     let mut by_node: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();

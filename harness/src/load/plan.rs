@@ -18,7 +18,7 @@ const OTLP_HTTP_PORT: u16 = 4318;
 /// The Collectors' port of metrics.
 const METRICS_PORT: u32 = 8888;
 /// What is read of the Collectors' own metrics; each also goes by its name with `_total`.
-const METRICS: [&str; 13] = [
+const METRICS: [&str; 17] = [
     "otelcol_exporter_queue_size",
     "otelcol_exporter_queue_capacity",
     "otelcol_exporter_in_flight_requests",
@@ -30,6 +30,10 @@ const METRICS: [&str; 13] = [
     // Renamed in v0.155; older ones say it without `memory_limiter`.
     "otelcol_processor_memory_limiter_refused_spans",
     "otelcol_processor_refused_spans",
+    "otelcol_processor_tail_sampling_global_count_traces_sampled{sampled=\"true\"}",
+    "otelcol_processor_tail_sampling_global_count_traces_sampled{sampled=\"false\"}",
+    "otelcol_processor_tail_sampling_new_trace_id_received",
+    "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early",
     "otelcol_process_uptime",
     "otelcol_process_memory_rss",
     "otelcol_process_cpu_seconds",
@@ -61,7 +65,7 @@ fn plan(load: &Load, run: Run, role: Role) -> Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("load.tls.{field}: {}: {source}", path.display())]
     Read {
         /// The field of `load.tls` that names it.
         field: &'static str,
@@ -71,7 +75,7 @@ pub enum PlanError {
         source: Unreadable,
     },
     /// A file has nothing in it: without it there would be no TLS, or another one than was asked for.
-    #[error("{}: there is no {} in it, in PEM", path.display(), if *field == "key" { "key" } else { "certificate" })]
+    #[error("load.tls.{field}: {}: there is no {} in it, in PEM", path.display(), if *field == "key" { "key" } else { "certificate" })]
     Empty {
         /// The field of `load.tls` that names it.
         field: &'static str,

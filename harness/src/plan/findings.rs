@@ -9,6 +9,7 @@ use super::known::{self, Covering};
 use super::rights::RightPlan;
 use super::sight::Seen;
 use super::tier::TierPlan;
+use crate::judge::balance_foreseen;
 use crate::scenario::{NodeRole, Scenario, Step};
 use std::collections::BTreeSet;
 
@@ -127,6 +128,12 @@ impl Draft<'_> {
         }
         found.extend(blind::warnings(&self.ground.parts));
         found.extend(known::known(self.scenario, self.ground.made(), Some(self.ground.count_workers())));
+        let (workers, most) = (self.ground.count_workers(), self.ground.gateways.most);
+        found.extend(balance_foreseen(
+            self.scenario,
+            Some(workers).filter(|workers| *workers > 0),
+            Some(most),
+        ));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {

@@ -57,8 +57,8 @@ impl Covering {
         let of_gateways: Vec<_> =
             budgets.iter().filter(|(_, demand)| demand.selects(&labels)).cloned().collect();
         let first = of_gateways.first().map(|(_, demand)| demand.clone());
-        let beside = made.all().filter(|object| object.called() != "Deployment/gateway");
-        let beside = beside.filter(|object| object.metadata().namespace.as_ref() == Some(&made.namespace));
+        let beside = made.tier.iter().chain(&made.probes);
+        let beside = beside.filter(|object| object.called() != "Deployment/gateway");
         let others = beside.filter_map(|object| {
             let (labels, number) = pods_of(object, workers)?;
             let covered = first.as_ref().is_some_and(|demand| demand.selects(&labels));

@@ -4,7 +4,7 @@
 use super::vouch::{self, Files};
 use super::{Entry, Environment, Event, FORMAT, RecordError};
 use crate::scenario::{LONGEST_LOAD, Scenario};
-use spanproof_ledger::{EmitterLedger, LedgerError, Metrics, SinkLedger, log};
+use spanproof_ledger::{Copies, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord, log};
 use spanproof_probe::ledger_file::{self, LedgerFileError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub struct Record {
     pub emitters: Vec<EmitterLedger>,
     /// The sinks' ledgers.
     pub sinks: Vec<SinkLedger>,
+    /// Who delivered what came more than once.
+    pub copies: Copies,
     /// What was read of the Collectors' metrics; none if there is no log of it.
     pub metrics: Option<Metrics>,
     /// What is damaged in the folder: with any of these nothing can be concluded.
@@ -47,6 +49,7 @@ impl Record {
             timeline,
             emitters: Vec::new(),
             sinks: Vec::new(),
+            copies: Copies::default(),
             metrics: None,
             damage: broken_line.into_iter().collect(),
         };
@@ -73,9 +76,11 @@ impl Record {
             plan: optional(&dir.join("plan.json"), LARGEST)?,
             ..Files::default()
         };
-        for path in ledgers(&dir.join("ledgers"))? {
-            record.add_ledger(&path, &mut files)?;
+        let ledgers = ledgers(&dir.join("ledgers"))?;
+        for path in &ledgers {
+            record.add_ledger(path, &mut files)?;
         }
+        record.copies = copies(&ledgers, &record.sinks)?;
         match summed(&dir.join("metrics.log"), Metrics::apply) {
             Ok(metrics) => record.metrics = Some(metrics),
             Err(Unread::Damage(problem)) => record.damage.push(format!("metrics.log: {problem}")),
@@ -259,6 +264,25 @@ impl From<LedgerFileError> for Unread {
             LedgerFileError::Content { source, .. } => Self::Damage(source.to_string()),
         }
     }
+}
+
+/// Who delivered what came more than once: a second look, and only if there is such a thing.
+fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<Copies, RecordError> {
+    let mut copies = Copies::of(sinks);
+    let named =
+        |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sink"));
+    for path in ledgers.iter().filter(named).filter(|_| !copies.is_empty()).collect::<Vec<_>>() {
+        let looked = ledger_file::read(path, |record: SinkRecord| {
+            copies.look(&record);
+            Ok::<(), Unread>(())
+        });
+        match looked {
+            // What is damaged was found so before.
+            Ok(_) | Err(Unread::Damage(_)) => {}
+            Err(Unread::Io(error)) => return Err(error),
+        }
+    }
+    Ok(copies)
 }
 
 /// A log's records, added up one by one.

@@ -298,6 +298,9 @@ impl<'a> Told<'a> {
             Event::HopGone { hop, .. } => {
                 sure(self.down, || format!("the hop {hop} goes, and the tier is not taken down"))
             }
+            Event::Clocks { .. } => {
+                sure(self.load == Load::Over, || "the clocks are looked at before the load ends".to_owned())
+            }
             Event::File { .. }
             | Event::Need { .. }
             | Event::Cordon { .. }

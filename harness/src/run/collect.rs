@@ -43,12 +43,14 @@ pub(super) async fn environment(
         cluster_settings: run.cluster.settings().to_vec(),
         nodes: nodes.iter().map(|node| format!("{} ({})", node.name_any(), role(node))).collect(),
         streams: probes.streams(),
+        nodes_without: probes.nodes_without().clone(),
         sink_node: probes.sink_node().await?,
         pdb_minimum: facts.pdb_minimum(&run.scenario.tier),
         pdb: facts.pdb.clone(),
         worst_retry_pause: facts.worst_retry_pause().as_secs_f64(),
         hops: facts.hops.clone(),
         entry_of_its_node: facts.entry_of_its_node,
+        sampling: run.sampling.clone(),
         clock_offsets_ms: probes.clock_offsets().await?,
     })
 }

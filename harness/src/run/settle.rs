@@ -2,7 +2,7 @@
 
 use super::{Run, RunError};
 use crate::deploy::TierFacts;
-use crate::load::{self, LoadStatus, Probes, Streams};
+use crate::load::{LoadStatus, Probes, Streams};
 use crate::record::{Event, SettleEnd};
 use crate::settle::{Settling, Sight};
 use crate::world::World;
@@ -57,7 +57,8 @@ impl Run<'_> {
             self.recorder.event(settled(SettleEnd::Interrupted, Some(left), None))?;
             return Ok(());
         }
-        let (left, arrived) = seen(&probes.delivered().await?, &acknowledged);
+        let delivered = probes.delivered().await?;
+        let (left, arrived) = (self.demand().outstanding(&acknowledged, &delivered), count(&delivered));
         self.progress.say(&format!(
             "the tier is gone: {} spans arrived while it went, {left} did not",
             arrived.saturating_sub(waited.arrived)
@@ -76,16 +77,13 @@ impl Run<'_> {
         let wanted = self.scenario.settle;
         let pause = facts.worst_retry_pause();
         let mut settling = Settling::new(wanted.tail.duration(), pause, wanted.deadline.duration());
-        let began = Instant::now();
+        let (demand, began) = (self.demand(), Instant::now());
         let mut said = false;
         loop {
             let delivered = probes.delivered().await.ok();
             let load = probes.seen_by_sinks(&facts.hops, world).await;
             let (outstanding, there) = match &delivered {
-                Some(delivered) => {
-                    let (outstanding, there) = seen(delivered, acknowledged);
-                    (Some(outstanding), there)
-                }
+                Some(delivered) => (Some(demand.not_yet(acknowledged, delivered)), count(delivered)),
                 None => (None, 0),
             };
             let held = load.as_ref().map_or_else(
@@ -145,7 +143,7 @@ impl Run<'_> {
             {
                 return Ok(false);
             }
-            let there: u64 = probes.delivered().await?.values().map(RangeSet::count).sum();
+            let there = count(&probes.delivered().await?);
             self.recorder.event(Event::HopGone {
                 hop: hop.name.clone(),
                 pods: taken.unwrap_or_default(),
@@ -158,7 +156,6 @@ impl Run<'_> {
     }
 }
 
-/// How many acknowledged spans have not arrived, and how many have.
-fn seen(delivered: &Streams, acknowledged: &Streams) -> (u64, u64) {
-    (load::outstanding(acknowledged, delivered), delivered.values().map(RangeSet::count).sum())
+fn count(streams: &Streams) -> u64 {
+    streams.values().map(RangeSet::count).sum()
 }

@@ -1,7 +1,7 @@
 //! The steady state: the tier is seen to be well under load before anything is done to it.
 
 use super::{PATIENCE, Run, RunError};
-use crate::load::{self, LoadStatus, Probes};
+use crate::load::{LoadStatus, Probes};
 use crate::record::Event;
 use crate::scenario::{Measure, Rate};
 use crate::world::World;
@@ -85,8 +85,8 @@ impl Run<'_> {
                     return Ok(Some(Steady { usual_queue }));
                 }
                 missing => {
-                    reason =
-                        format!("{missing} acknowledged spans did not arrive within {}s", TRANSIT.as_secs());
+                    let within = self.transit().as_secs();
+                    reason = format!("{missing} acknowledged spans did not arrive within {within}s");
                 }
             }
             break; // what is lost stays lost
@@ -125,12 +125,17 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// How many of the spans that are acknowledged by now have not arrived in good time.
+    /// How long what is acknowledged may be on its way when all is well.
+    fn transit(&self) -> Duration {
+        TRANSIT.saturating_add(self.demand().decision_wait())
+    }
+
+    /// How many of the spans that are acknowledged by now, and have to arrive, have not in good time.
     async fn all_arrives(&self, probes: &Probes) -> Result<u64, RunError> {
         let acknowledged = probes.acknowledged().await?;
-        let until = Instant::now() + TRANSIT;
+        let (demand, until) = (self.demand(), Instant::now() + self.transit());
         loop {
-            let missing = load::outstanding(&acknowledged, &probes.delivered().await?);
+            let missing = demand.outstanding(&acknowledged, &probes.delivered().await?);
             if missing == 0 || Instant::now() > until || self.cancel.is_cancelled() {
                 return Ok(missing);
             }

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// All checks, and what each says.
-pub const CHECKS: [(&str, &str); 14] = [
+pub const CHECKS: [(&str, &str); 15] = [
     ("steady-state", "The tier was well, under load, before the first step."),
     ("loss", "Every acknowledged span was delivered."),
     ("unexpected", "Every delivered span was sent by this run, and is undamaged."),
     ("load", "As much load was offered as is asked for."),
     ("intake", "No agent refused spans for longer, and no application lost more, than is allowed."),
+    ("duplicates", "No more spans were delivered more than once than is allowed."),
     ("availability", "There were never fewer ready gateways than the PDB's minimum."),
     ("pdb", "The PDB guards the gateways, and no eviction was granted that it should have refused."),
     ("spread", "No gateway was put beside another, though a node without one could take it."),

@@ -1,11 +1,11 @@
 //! What the checks demand, how the end is awaited, and what is broken on purpose.
 
-use super::{Share, Span};
+use super::{Allowance, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the checks demand beyond what always holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
     /// The longest time without any delivery while load is offered; not judged if it is not given.
@@ -22,9 +22,12 @@ pub struct Expect {
     /// The longest time for which an agent may refuse spans; not judged if it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_for: Option<Span>,
-    /// How many spans applications with a default SDK may lose to that; not judged if it is not given.
+    /// How many spans applications with a default SDK may lose, all of them together.
+    pub sdk_dropped: u64,
+    /// How many spans may be delivered more than once: a share of what was delivered, or a number; not judged if it
+    /// is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sdk_dropped: Option<u64>,
+    pub duplicated: Option<Allowance>,
 }
 
 /// How the end of a run is awaited.
@@ -67,7 +70,8 @@ impl Default for Expect {
             share_within: Span::seconds(100),
             queues_empty_within: Span::seconds(60),
             refused_for: None,
-            sdk_dropped: None,
+            sdk_dropped: 0,
+            duplicated: None,
         }
     }
 }

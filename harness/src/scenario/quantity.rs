@@ -1,7 +1,8 @@
 //! Times, rates, shares and sizes as people write them: `30s`, `2000/s`, `90%`, `64KiB`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,87 @@ pub struct Share(f64);
 /// A number of bytes: `64KiB`, `4MiB`, `1000B`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(u32);
+
+/// How many of a whole may be so: a share of it, `1%`, or a number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Allowance {
+    /// So many.
+    Count(u64),
+    /// This part.
+    Share(Share),
+}
+
+impl Allowance {
+    /// How many that is of a whole.
+    pub fn of(self, whole: u64) -> f64 {
+        match self {
+            Self::Count(count) => count as f64,
+            Self::Share(share) => whole as f64 * share.fraction(),
+        }
+    }
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::Share(share) => share.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Allowance {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Count(count) => count.serialize(serializer),
+            Self::Share(share) => share.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Allowance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Allowed)
+    }
+}
+
+/// What an [`Allowance`] is read from.
+struct Allowed;
+
+impl Visitor<'_> for Allowed {
+    type Value = Allowance;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of spans, or a share like 1%")
+    }
+    fn visit_u64<E: Error>(self, count: u64) -> Result<Allowance, E> {
+        Ok(Allowance::Count(count))
+    }
+    fn visit_i64<E: Error>(self, count: i64) -> Result<Allowance, E> {
+        let wrong = |_| E::custom(format!("{count} is not a number of spans: it is below 0"));
+        u64::try_from(count).map(Allowance::Count).map_err(wrong)
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Allowance, E> {
+        match text.trim().parse() {
+            Ok(count) => Ok(Allowance::Count(count)),
+            Err(_) => text.parse().map(Allowance::Share).map_err(E::custom),
+        }
+    }
+}
+
+impl JsonSchema for Allowance {
+    fn schema_name() -> Cow<'static, str> {
+        "Allowance".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "How many: a number, or a part of a whole.",
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": SHARE, "examples": ["1%", "0.5%"]},
+            ],
+        })
+    }
+}
 
 impl Bytes {
     /// How many.
@@ -223,6 +305,13 @@ mod tests {
         }
         for text in ["2000", "x/s", "0/s", "-1/s", "inf/s", "5/h"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+        let allowed = |text: &str| serde_saphyr::from_str::<Allowance>(text);
+        for text in ["0", "12", "1%", "0.5%"] {
+            assert_eq!(allowed(text).unwrap().to_string(), text);
+        }
+        for text in ["-1", "0%", "1.5", "many", "", "~"] {
+            assert!(allowed(text).is_err(), "{text}");
         }
         for text in ["90", "0%", "101%", "NaN%"] {
             assert!(text.parse::<Share>().is_err(), "{text}");

@@ -1,13 +1,13 @@
 //! The tier under test: where its manifests are, and what is changed in them.
 
 use super::place::ensure;
-use super::{Place, Problem};
+use super::{Place, Problem, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The tier under test: the manifests of this project, and what is changed in them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tier {
     /// A folder with a kustomization, or a file of objects, in place of this project's manifests; from the scenario's
@@ -24,9 +24,25 @@ pub struct Tier {
     pub sinks: u16,
     /// Measures that are left out.
     pub without: Vec<Measure>,
+    /// The tier keeps a part of the traces by design: then traces must come whole or not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Samples>,
     /// What is changed in the manifests, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub patches: Vec<TierPatch>,
+}
+
+/// How the tier samples. What is not said is worked out from the Collectors' configurations, `tail_sampling` and
+/// `probabilistic_sampler`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Samples {
+    /// What share of the traces is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+    /// How long a trace waits for the decision: that much longer it may be on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision_wait: Option<Span>,
 }
 
 /// A change of one of the manifests' objects, merged into it: `null` removes a field; of two lists of named things
@@ -81,6 +97,7 @@ impl Default for Tier {
             gateways: 2,
             sinks: 1,
             without: Vec::new(),
+            samples: None,
             patches: Vec::new(),
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Books {
     latency: Latency,
     second: u64,
     traces: Traces,
+    /// How many records are on the disk for certain.
+    synced: u64,
 }
 
 /// Why nothing is taken.
@@ -53,10 +55,15 @@ impl Books {
             latency: Latency::new(),
             second: 0,
             traces: Traces::default(),
+            synced: 0,
         };
         let run_tag = terms.identity.tag();
         // This also breaks the seal of a process before this one.
-        books.put(&[SinkRecord::Opened { run_tag, source, unix_ms: crate::unix_ms() }], true);
+        let opened = SinkRecord::Opened { run_tag, source, unix_ms: crate::unix_ms() };
+        let records: Vec<_> =
+            std::iter::once(opened).chain(boot().map(|boot| SinkRecord::Booted { boot })).collect();
+        books.put(&records, true);
+        books.synced = books.ledger.records();
         Ok(books)
     }
 
@@ -108,6 +115,29 @@ impl Books {
     pub(super) fn tick(&mut self, unix_ms: u64) -> Result<(), Closed> {
         let records = self.over(unix_ms);
         self.write(&records)
+    }
+
+    /// The file, if something was written to it that may not be on the disk yet, and how many records there are.
+    pub(super) fn unsynced(&self) -> Option<(std::io::Result<std::fs::File>, u64)> {
+        let records = self.ledger.records();
+        let writable = self.writable().is_ok() && records > self.synced;
+        writable.then(|| (self.file.handle(), records))
+    }
+
+    /// Everything that was written by a moment is on the disk, or is not: then nothing can be vouched for any more.
+    pub(super) fn synced(&mut self, unix_ms: u64, records: u64, done: std::io::Result<()>) {
+        match done {
+            Ok(()) => {
+                let _ = self.write(&[SinkRecord::Synced { unix_ms }]);
+                // That it is so need not be on the disk as well: nothing is written when nothing came.
+                let mine = u64::from(self.ledger.records() == records + 1);
+                self.synced = records + mine;
+            }
+            Err(problem) => {
+                error!(%problem, "the ledger cannot be kept");
+                self.problem = format!("sync: {problem}");
+            }
+        }
     }
 
     /// Writes down all that is kept in memory: the process is about to end.
@@ -184,6 +214,15 @@ impl Books {
             self.problem = problem;
         }
     }
+}
+
+/// A number that stands for this start of the machine's kernel; none if it does not say.
+fn boot() -> Option<u64> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16).ok()?;
+    // Random in both halves.
+    u64::try_from(number & u128::from(u64::MAX)).ok()
 }
 
 /// A number that no other sink has drawn.

@@ -215,9 +215,16 @@ async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + 
 
 /// A metric's sum over its label sets, in Prometheus' text format, under its name or the name with
 /// `_total`; none if it is not there. What is said to be of logs or metrics is left out: only traces are counted here.
+/// `name{label="value"}` is the sum over those with that label.
 pub fn total(text: &str, name: &str) -> Option<f64> {
+    let (name, wanted) = name.split_once('{').unwrap_or((name, ""));
+    let wanted = wanted.strip_suffix("\"}").and_then(|wanted| wanted.split_once("=\""));
+    let asked = |labels: &str| wanted.is_none_or(|(key, value)| label(labels, key) == Some(value));
     let traces = |labels: &str| label(labels, "data_type").is_none_or(|of| of == "traces");
-    series(text, name).filter(|(labels, _)| traces(labels)).map(|(_, value)| value).reduce(|a, b| a + b)
+    series(text, name)
+        .filter(|(labels, _)| traces(labels) && asked(labels))
+        .map(|(_, value)| value)
+        .reduce(|a, b| a + b)
 }
 
 /// What exporters without a queue have not been answered: a queue's size holds what it has in flight.
@@ -286,6 +293,8 @@ mod tests {
         assert_eq!(total(TEXT, "otelcol_process_uptime"), Some(1_500.0));
         assert_eq!(total(TEXT, "otelcol_exporter_sent"), None);
         assert_eq!(total(TEXT, "otelcol_exporter_queue_capacity"), None);
+        assert_eq!(total(TEXT, "otelcol_exporter_queue_size{data_type=\"traces\"}"), Some(12.0));
+        assert_eq!(total(TEXT, "otelcol_exporter_queue_size{data_type=\"trace\"}"), None);
     }
 
     #[test]

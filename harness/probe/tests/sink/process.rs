@@ -196,3 +196,29 @@ async fn a_process_that_is_asked_to_end_writes_down_what_it_has() {
     let ledger = books(dir.path());
     assert_eq!((ledger.traces().len(), ledger.seal()), (1, None));
 }
+
+/// What was written is on the disk soon, and the ledger says so; a process that takes over on the same machine lost nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_brought_to_the_disk_and_a_restart_on_the_same_machine_lost_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::of(sink(dir.path(), &[]));
+    process.probe().await.start(plan()).await.unwrap();
+    process.client().await.export(request(0..5)).await.unwrap();
+    let synced = || {
+        let bytes = std::fs::read(dir.path().join("sink.ledger")).unwrap();
+        let records = log::decode::<SinkRecord>(&bytes).unwrap().records;
+        records.iter().any(|record| matches!(record, SinkRecord::Synced { .. }))
+    };
+    let patience = tokio::time::timeout(Duration::from_secs(30), async {
+        while !synced() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    patience.await.unwrap();
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    drop(Process::of(sink(dir.path(), &[])));
+    let restarts: Vec<_> = books(dir.path()).restarts().collect();
+    assert_eq!(restarts.len(), 1);
+    assert_eq!(restarts[0].lost_since, None, "under the same start of the kernel");
+}

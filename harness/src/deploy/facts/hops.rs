@@ -154,7 +154,7 @@ fn outlives_the_pod(storage: &Value, pod: Option<&PodSpec>) -> bool {
 }
 
 /// As Go writes them: `1m30s`, `1.5s`. A number is in nanoseconds.
-fn duration(value: &Value, default: Duration) -> Result<Duration, String> {
+pub(in crate::deploy) fn duration(value: &Value, default: Duration) -> Result<Duration, String> {
     if let Some(number) = value.as_u64() {
         return Ok(Duration::from_nanos(number));
     }

@@ -160,8 +160,8 @@ fn a_control_that_shows_nothing() {
         &["`rollout` cannot fail", "rolls nothing"],
     );
     control(
-        "{name: a, why: w, red: [§intake], set: {steady: 2s}}",
-        &["`intake` cannot fail", "expect.refused_for"],
+        "{name: a, why: w, red: [§duplicates], set: {steady: 2s}}",
+        &["`duplicates` cannot fail", "expect.duplicated"],
     );
     control("{name: a, why: w, red: [§hpa], set: {tier.without: [hpa]}}", &["`hpa` cannot fail"]);
     control("{name: a, why: w, red: [§gateways-moved], set: {steps: []}}", &["drains nothing"]);

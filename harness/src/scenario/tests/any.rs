@@ -122,20 +122,32 @@ fn control() -> impl Strategy<Value = Control> {
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    let tier = (text(), 1u16..9, vec(select(vec![Measure::Hpa, Measure::Pdb]), 0..2), option::of(fields()));
+    let samples = (option::of(share()), option::of(span()));
+    let samples = samples.prop_map(|(share, decision_wait)| Samples { share, decision_wait });
+    let measures = vec(select(vec![Measure::Hpa, Measure::Pdb]), 0..2);
+    let tier = (text(), 1u16..9, measures, option::of(samples), option::of(fields()));
     let load = (rate(), option::of(share()), any::<bool>(), 0u32..99);
-    let expect = (option::of(span()), option::of(any::<u32>()));
+    let allowance = prop_oneof![
+        any::<u32>().prop_map(|count| Allowance::Count(count.into())),
+        share().prop_map(Allowance::Share)
+    ];
+    let expect = (option::of(span()), any::<u32>(), option::of(allowance));
     ((name(), text()), tier, load, expect, span(), vec(step(), 0..4), vec(control(), 0..2)).prop_map(
         |((name, about), tier, load, expect, steady, steps, controls)| {
-            let (collector, gateways, without, merge) = tier;
+            let (collector, gateways, without, samples, merge) = tier;
             let patches =
                 merge.map(|merge| TierPatch::merge("Deployment/gateway", merge)).into_iter().collect();
             let (rate, jitter, gzip, attributes) = load;
-            let (delivery_gap, sdk_dropped) = expect;
+            let (delivery_gap, sdk_dropped, duplicated) = expect;
             let load = Load { rate: Some(rate), jitter, gzip, attributes, ..Load::default() };
             let built = Scenario {
-                tier: Tier { collector, gateways, without, patches, ..Tier::default() },
-                expect: Expect { delivery_gap, sdk_dropped: sdk_dropped.map(u64::from), ..Expect::default() },
+                tier: Tier { collector, gateways, without, samples, patches, ..Tier::default() },
+                expect: Expect {
+                    delivery_gap,
+                    sdk_dropped: sdk_dropped.into(),
+                    duplicated,
+                    ..Expect::default()
+                },
                 steps,
                 controls,
                 ..Scenario::new(name)
