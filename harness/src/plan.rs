@@ -22,7 +22,6 @@ mod time;
 pub use budget::HeadRoom;
 pub use drains::{Bystander, How, NodePlan, Stop};
 pub use extent::{Between, Takes};
-pub use foresee::{Foreseen, foresee};
 pub use look::{LookError, look};
 pub use rights::{Right, RightPlan, Use};
 pub use scope::{OutOfScope, Scope};
@@ -134,7 +133,7 @@ impl Plan {
         let draft =
             Draft { scenario, ground: &ground, tier: &tier, nodes: &nodes, rights: &rights, together };
         let (obstacles, mut warnings) = (draft.obstacles(), draft.warnings());
-        warnings.extend(foresee(scenario, made).iter().map(ToString::to_string));
+        warnings.extend(foresee::foresee(scenario).iter().map(ToString::to_string));
         let phases = time::phases(scenario, made, &steps, to_be_made);
         let controls = scenario.controls.iter().map(|control| ControlPlan {
             name: control.name.clone(),
@@ -188,7 +187,7 @@ impl Site {
 /// What a scenario's manifests alone tell of checks that will fail or come to nothing.
 pub fn foreseen(scenario: &Scenario, made: &Made) -> Vec<String> {
     let mut found = known::known(scenario, made, None);
-    found.extend(foresee(scenario, made).iter().map(ToString::to_string));
+    found.extend(foresee::foresee(scenario).iter().map(ToString::to_string));
     found
 }
 

@@ -65,7 +65,7 @@ fn plan(load: &Load, run: Run, role: Role) -> Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("load.tls.{field}: {}: {source}", path.display())]
     Read {
         /// The field of `load.tls` that names it.
         field: &'static str,
@@ -75,7 +75,7 @@ pub enum PlanError {
         source: Unreadable,
     },
     /// A file has nothing in it: without it there would be no TLS, or another one than was asked for.
-    #[error("{}: there is no {} in it, in PEM", path.display(), if *field == "key" { "key" } else { "certificate" })]
+    #[error("load.tls.{field}: {}: there is no {} in it, in PEM", path.display(), if *field == "key" { "key" } else { "certificate" })]
     Empty {
         /// The field of `load.tls` that names it.
         field: &'static str,

@@ -134,7 +134,7 @@ fn scalar() -> impl Strategy<Value = Value> {
         "[ -~äé→]{0,12}"
             .prop_filter("nothing is no default", |text| !text.trim().is_empty())
             .prop_map(Value::from),
-        prop::collection::vec("[a-z:#{}\\[\\], ]{0,5}", 0..3).prop_map(Value::from),
+        prop::collection::vec("[a-z:#{}\\[\\],][a-z:#{}\\[\\], ]{0,4}", 0..3).prop_map(Value::from),
     ]
 }
 

@@ -24,7 +24,6 @@ const MOST_IN_FLIGHT: u32 = 65_536;
 const MOST_HELD: u32 = 1 << 20;
 /// The largest request of OTLP that is sent, in bytes; a span has some without attributes, and each of these some more.
 const LARGEST_REQUEST: u64 = 64 << 20;
-const MOST_PAYLOAD: u32 = 64 << 20;
 /// A stream's number has 16 bits.
 const MOST_STREAMS: u32 = 0xffff;
 
@@ -76,7 +75,6 @@ fn load(scenario: &Scenario) -> Result<(), Problem> {
         ("in_flight", load.in_flight, MOST_IN_FLIGHT),
         ("held_requests", load.held_requests, MOST_HELD),
         ("streams_per_trace", load.streams_per_trace, MOST_STREAMS),
-        ("payload_bytes", load.payload_bytes, MOST_PAYLOAD),
     ] {
         at_most(number, most, at, name)?;
     }
@@ -203,5 +201,13 @@ fn share(share: Share, at: &Place) -> Result<(), Problem> {
 }
 
 fn at_most(number: u32, most: u32, at: &Place, name: &str) -> Result<(), Problem> {
-    ensure(number <= most, &at.then(name), format!("`{name}` is {most} at the most"))
+    ensure(number <= most, &at.then(name), format!("`{name}` is {} at the most", grouped(most)))
+}
+
+/// `1048576` as `1,048,576`.
+fn grouped(number: u32) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),
+    }
 }
