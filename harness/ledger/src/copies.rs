@@ -34,8 +34,6 @@ impl Copies {
     pub fn look(&mut self, record: &SinkRecord) {
         match record {
             SinkRecord::Opened { .. }
-            | SinkRecord::Synced { .. }
-            | SinkRecord::Booted { .. }
             | SinkRecord::Refused { .. }
             | SinkRecord::Unexpected { .. }
             | SinkRecord::Latency { .. }
