@@ -130,7 +130,7 @@ pub struct Pod {
     pub phase: String,
     /// Where it may be placed; none if that is not on record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub placement: Option<Placement>,
+    pub placement: Option<Box<Placement>>,
 }
 
 impl Pod {

@@ -34,12 +34,12 @@ impl Copies {
     pub fn look(&mut self, record: &SinkRecord) {
         match record {
             SinkRecord::Opened { .. }
+            | SinkRecord::Synced { .. }
+            | SinkRecord::Booted { .. }
             | SinkRecord::Refused { .. }
             | SinkRecord::Unexpected { .. }
             | SinkRecord::Latency { .. }
             | SinkRecord::Trace { .. }
-            | SinkRecord::Booted { .. }
-            | SinkRecord::Synced { .. }
             | SinkRecord::Sealed(_) => {}
             SinkRecord::Gateway { id, name } => {
                 self.names.insert(*id, name.clone());

@@ -58,18 +58,16 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
 
 /// What there is to say of a load that was as it must be.
 fn passed(record: &Record, whole: &Rates, rejected: u64, unknown: u64) -> String {
-    let mut said = format!("{:.0}/s of {:.0}/s asked for", whole.achieved().unwrap_or_default(), whole.asked);
+    let mut said =
+        vec![format!("{:.0}/s of {:.0}/s asked for", whole.achieved().unwrap_or_default(), whole.asked)];
     let never = rejected.saturating_add(unknown);
     if never > 0 {
         let (never, rejected) = (grouped(never), grouped(rejected));
-        said.push_str(&format!(
-            "; {never} spans were never acknowledged, {rejected} of them refused for good"
-        ));
+        said.push(format!("{never} spans were never acknowledged, {rejected} of them refused for good"));
     }
-    for (node, why) in &record.environment.nodes_without {
-        said.push_str(&format!("; {node} has no emitter: {why}"));
-    }
-    said
+    let without = record.environment.nodes_without.iter();
+    said.extend(without.map(|(node, why)| format!("{node} has no emitter: {why}")));
+    said.join("; ")
 }
 
 /// A worker on which an emitter should have been and was not.

@@ -142,25 +142,20 @@ struct Lost {
 
 impl Lost {
     fn hop(&self, record: &Record) -> String {
-        match self.refused {
+        let what = match self.refused {
             Some(PARTIAL) => "refused by the backend (partial success)".to_owned(),
             Some(UNANSWERED) => "never answered by the backend".to_owned(),
             Some(code) => format!("refused by the backend ({:?})", tonic::Code::from_i32(code.into())),
-            None => {
-                if let Some(sampler) = &self.sampler {
-                    return sampler.clone();
-                }
-                // Of what a process held nothing is left.
-                let hops = record.environment.hops.iter();
-                let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
-                let memory: Vec<&str> = memory.collect();
-                let known = match memory[..] {
-                    [] => String::new(),
-                    _ => format!(" (kept in memory by: {})", memory.join(", ")),
-                };
-                format!("vanished between agent and backend{known}")
-            }
-        }
+            None => match &self.sampler {
+                Some(sampler) => return sampler.clone(),
+                None => "vanished between agent and backend".to_owned(),
+            },
+        };
+        // Of what a process held, to try it again or at all, nothing is left when it has ended.
+        let hops = record.environment.hops.iter();
+        let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
+        let memory = memory.collect::<Vec<_>>().join(", ");
+        if memory.is_empty() { what } else { format!("{what} (kept in memory by: {memory})") }
     }
 
     fn during(&self, story: &Story) -> String {

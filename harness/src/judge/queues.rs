@@ -185,8 +185,9 @@ fn known(size: f64) -> Option<f64> {
 pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str, start: f64) -> Option<f64> {
     let metrics = record.metrics.as_ref().filter(|metrics| metrics.sealed() && hop.queues)?;
     let pods = story.pods.get(&hop.name).into_iter().flatten().flat_map(|(_, pods)| pods);
-    let address = pods.filter(|(name, pod_)| name == pod && !pod_.ip.is_empty()).last()?.1.ip.clone();
-    let targets: Vec<&Target> = metrics.of(&hop.name).filter(|it| it.address == address).collect();
+    let mut addresses = pods.filter(|(name, _)| name == pod).map(|(_, pod)| &pod.ip);
+    let address = addresses.rfind(|ip| !ip.is_empty())?;
+    let targets: Vec<&Target> = metrics.of(&hop.name).filter(|it| it.address == *address).collect();
     let (target, answered) = latest(&targets, u64::MAX)?;
     let start = record.unix_ms(&record.environment.sink_node, start);
     (start.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, answered).and_then(known))?

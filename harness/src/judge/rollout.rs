@@ -69,11 +69,7 @@ fn rollout(
     let (fewest_at, fewest, _) =
         counted.iter().min_by_key(|(_, ready, _)| *ready).copied().unwrap_or_default();
     let (most_at, _, most) = counted.iter().max_by_key(|(_, _, all)| *all).copied().unwrap_or_default();
-    let held = match upgrade.what {
-        Part::Gateways => floor::held(record, story, start, end),
-        Part::Agents => Ok(Vec::new()),
-    };
-    let held = match held {
+    let held = match held(record, story, upgrade.what, start, end) {
         Ok(held) => held,
         Err(why) => return inconclusive(why),
     };
@@ -142,6 +138,14 @@ fn rollout(
         )
     };
     (verdict, reason, evidence)
+}
+
+/// What had to be ready meanwhile, and was: nothing is asked of agents.
+fn held(record: &Record, story: &Story, what: Part, start: f64, end: f64) -> Result<Vec<Held>, String> {
+    match what {
+        Part::Gateways => floor::held(record, story, start, end),
+        Part::Agents => Ok(Vec::new()),
+    }
 }
 
 /// Whether every pod that there was has given way to another one.

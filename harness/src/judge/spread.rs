@@ -127,7 +127,7 @@ struct Rule<'a> {
 impl Decision {
     /// None if the record does not tell.
     fn of(story: &Story, t: f64, initial: bool, name: &str, pod: &Pod) -> Option<Self> {
-        let placement = pod.placement.as_ref()?;
+        let placement = pod.placement.as_deref()?;
         let look = Look::at(story, t, initial, placement)?;
         let implied = implied(pod);
         let written = placement.spread.iter().filter(|one| one.when_unsatisfiable == "DoNotSchedule");

@@ -55,7 +55,7 @@ fn pod(app: &str, index: usize, ready: bool) -> Event {
         terminating: !ready,
         labels,
         phase: "Running".to_owned(),
-        placement: Some(world::Placement::default()),
+        placement: Some(Box::default()),
         ..world::Pod::default()
     });
     Event::Seen { name, object }

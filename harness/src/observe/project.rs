@@ -73,7 +73,7 @@ impl Recorded for v1::Pod {
             revision,
             labels,
             phase,
-            placement: spec.map(placement),
+            placement: spec.map(|spec| Box::new(placement(spec))),
         })
     }
 }

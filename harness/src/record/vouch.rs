@@ -212,6 +212,7 @@ struct Fault<'a> {
 type Telling = Result<(), String>;
 
 impl<'a> Told<'a> {
+    #[expect(clippy::too_many_lines, reason = "one arm an event")]
     fn next(&mut self, entry: &'a Entry) -> Telling {
         let scenario = &self.record.scenario;
         match &entry.event {
@@ -221,16 +222,7 @@ impl<'a> Told<'a> {
                 self.begun = true;
                 sure(*run == format!("{:06x}", tag & 0xff_ffff), || format!("run {run} has another tag"))
             }
-            Event::LoadStarted { rate, emitters } => {
-                sure(self.load == Load::Before, || "the load begins a second time".to_owned())?;
-                self.load = Load::On;
-                let asked = scenario.load.constant().map(Rate::in_a_second);
-                sure(same(*rate, asked), || "the load has another rate than in scenario.yaml".to_owned())?;
-                let streams = self.record.environment.streams.len();
-                sure(*emitters == streams, || {
-                    format!("{emitters} emitters, and environment.json knows {streams}")
-                })
-            }
+            Event::LoadStarted { rate, emitters } => self.load_started(*rate, *emitters),
             Event::Rate { rate } => {
                 self.under_load("another rate is offered")?;
                 sure(rates(scenario).any(|known| same(Some(*rate), Some(known))), || {
@@ -316,6 +308,15 @@ impl<'a> Told<'a> {
             | Event::Ended
             | Event::Note { .. } => Ok(()),
         }
+    }
+
+    fn load_started(&mut self, rate: Option<f64>, emitters: usize) -> Telling {
+        sure(self.load == Load::Before, || "the load begins a second time".to_owned())?;
+        self.load = Load::On;
+        let asked = self.record.scenario.load.constant().map(Rate::in_a_second);
+        sure(same(rate, asked), || "the load has another rate than in scenario.yaml".to_owned())?;
+        let streams = self.record.environment.streams.len();
+        sure(emitters == streams, || format!("{emitters} emitters, and environment.json knows {streams}"))
     }
 
     fn under_load(&self, what: &str) -> Telling {

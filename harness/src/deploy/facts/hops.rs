@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn of_several_exporters_the_slowest_counts() {
         let two = "exporters: {otlp/a: {timeout: 1s, retry_on_failure: {max_interval: 2s}}, otlphttp: {}, debug: {}}";
-        assert_eq!(of(two).pause_s, 80.0);
+        assert_eq!(told(two), (Keeps::Memory, true, 80.0));
     }
 
     #[test]
