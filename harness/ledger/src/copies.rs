@@ -38,8 +38,6 @@ impl Copies {
             | SinkRecord::Unexpected { .. }
             | SinkRecord::Latency { .. }
             | SinkRecord::Trace { .. }
-            | SinkRecord::Booted { .. }
-            | SinkRecord::Synced { .. }
             | SinkRecord::Sealed(_) => {}
             SinkRecord::Gateway { id, name } => {
                 self.names.insert(*id, name.clone());
