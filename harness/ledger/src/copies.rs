@@ -38,6 +38,8 @@ impl Copies {
             | SinkRecord::Unexpected { .. }
             | SinkRecord::Latency { .. }
             | SinkRecord::Trace { .. }
+            | SinkRecord::Booted { .. }
+            | SinkRecord::Synced { .. }
             | SinkRecord::Sealed(_) => {}
             SinkRecord::Gateway { id, name } => {
                 self.names.insert(*id, name.clone());
@@ -92,7 +94,9 @@ mod tests {
         ];
         let sinks = [SinkLedger::from_records(&records).unwrap()];
         let mut copies = Copies::of(&sinks);
-        records.iter().for_each(|record| copies.look(record));
+        for record in &records {
+            copies.look(record);
+        }
         assert_eq!(copies.twice(1).count(), 3);
         let by: Vec<_> = copies.delivered_by(1).map(|(who, _, spans)| (who, spans.count())).collect();
         assert_eq!(by, [("a", 2), ("b", 3)]);

@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(total(TEXT, "otelcol_process_uptime"), Some(1_500.0));
         assert_eq!(total(TEXT, "otelcol_exporter_sent"), None);
         assert_eq!(total(TEXT, "otelcol_exporter_queue_capacity"), None);
-        assert_eq!(total(TEXT, "otelcol_exporter_queue_size{data_type=\"traces\"}"), Some(12.0));
+        assert_eq!(total(TEXT, "otelcol_exporter_queue_size{data_type=\"traces\"}"), Some(15.0));
         assert_eq!(total(TEXT, "otelcol_exporter_queue_size{data_type=\"trace\"}"), None);
     }
 

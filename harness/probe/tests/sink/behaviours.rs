@@ -231,13 +231,14 @@ async fn behaviour_and_books_outlive_the_process() {
     let kind = Some(refuse(Code::Aborted, None));
     served.told(vec![Behaviour { kind, window_ms: 1_500, ..Behaviour::default() }]).await;
     served.client().await.export(request(5..6)).await.unwrap_err();
-    let before = books(served.dir.path());
+    let dir = served.gone().await;
+    let before = books(dir.path());
 
-    let again = Sink::open(served.dir.path()).unwrap();
+    let again = Sink::open(dir.path()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(Arc::clone(&again).serve(listener, None, pending()));
-    let served = Served { sink: again, address, dir: served.dir };
+    let serving = tokio::spawn(Arc::clone(&again).serve(listener, None, pending())).abort_handle();
+    let served = Served { sink: again, address, dir, serving };
     let mut client = served.client().await;
     assert_eq!(client.export(request(6..7)).await.unwrap_err().code(), Code::Aborted);
     eventually("the window ends", async || client.export(request(7..8)).await.is_ok()).await;

@@ -218,8 +218,8 @@ async fn a_sink_without_a_plan_asks_to_come_again() {
     let sink = Sink::open(dir.path()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(Arc::clone(&sink).serve(listener, None, pending()));
-    let served = Served { sink, address, dir };
+    let serving = tokio::spawn(Arc::clone(&sink).serve(listener, None, pending())).abort_handle();
+    let served = Served { sink, address, dir, serving };
     let refused = served.client().await.export(request(0..1)).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable);
 }

@@ -37,6 +37,7 @@ struct Served {
     sink: Arc<Sink>,
     address: SocketAddr,
     dir: TempDir,
+    serving: tokio::task::AbortHandle,
 }
 
 impl Served {
@@ -51,8 +52,8 @@ impl Served {
         sink.start(Request::new(plan)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(Arc::clone(&sink).serve(listener, None, pending()));
-        Self { sink, address, dir }
+        let serving = tokio::spawn(Arc::clone(&sink).serve(listener, None, pending())).abort_handle();
+        Self { sink, address, dir, serving }
     }
 
     /// From now on it does this.
@@ -76,6 +77,16 @@ impl Served {
 
     async fn status(&self) -> SinkStatus {
         self.state().await.sink.unwrap()
+    }
+
+    /// As if its process had ended: nobody writes its books any more. What is left of it is where they are.
+    async fn gone(self) -> tempfile::TempDir {
+        let Self { sink, dir, serving, .. } = self;
+        serving.abort();
+        let left = Arc::downgrade(&sink);
+        drop(sink);
+        eventually("the first sink is gone", async || left.strong_count() == 0).await;
+        dir
     }
 
     /// Ends the run, and reads the books.
