@@ -212,7 +212,6 @@ struct Fault<'a> {
 type Telling = Result<(), String>;
 
 impl<'a> Told<'a> {
-    #[expect(clippy::too_many_lines, reason = "one arm an event")]
     fn next(&mut self, entry: &'a Entry) -> Telling {
         let scenario = &self.record.scenario;
         match &entry.event {
