@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(text(&path("link")).unwrap(), "a: 1", "a link is what it leads to");
 
         std::fs::write(path("binary"), [b'a', 0xff]).unwrap();
-        std::fs::write(path("large"), vec![b' '; (LARGEST + 1) as usize]).unwrap();
+        std::fs::write(path("large"), vec![b' '; usize::try_from(LARGEST).unwrap() + 1]).unwrap();
         std::os::unix::fs::symlink("loop", path("loop")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());

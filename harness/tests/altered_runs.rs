@@ -1,6 +1,12 @@
 //! Recorded runs, altered: one field, one line, one record, one file at a time. Whatever is altered, a verdict comes in
 //! seconds, and it changes sides only where the alteration itself says so (`docs/run-folder.md`).
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod folders;
 

@@ -51,7 +51,7 @@ fn a_scenario_that_was_cut_is_noticed() {
         let folder = Folder::recorded(run);
         let text = folder.text("scenario.yaml");
         for cut in ["steps:", "expect:", "settle:"] {
-            let cut = &text[..text.find(&format!("\n{cut}")).unwrap() + 1];
+            let cut = &text[..=text.find(&format!("\n{cut}")).unwrap()];
             damaged(&folder.clone().with("scenario.yaml", cut), "scenario.yaml is not as this run wrote it");
         }
         let eased = text.replace("floor: 90%", "floor: 10%");
@@ -62,7 +62,7 @@ fn a_scenario_that_was_cut_is_noticed() {
 #[test]
 fn without_digests_the_timeline_tells_what_the_scenario_lacks() {
     let text = drains().text("scenario.yaml");
-    let cut = &text[..text.find("\nsteps:").unwrap() + 1];
+    let cut = &text[..=text.find("\nsteps:").unwrap()];
     let folder = drains().with("scenario.yaml", cut);
     let judgement = judged(&folder);
     assert!(judgement.checks[0].reason.contains("scenario.yaml"));
@@ -169,7 +169,7 @@ fn what_no_probe_writes_is_damage_and_adds_up_to_no_panic() {
     damaged(&reserved(Range::new(9, 3)), "ledgers/emit-dev-worker.ledger: record 1");
     let sink = |record: SinkRecord| {
         drains().rewritten::<SinkRecord>("ledgers/sink-0.ledger", move |records| {
-            records.insert(1, record.clone())
+            records.insert(1, record.clone());
         })
     };
     let delivery = |unix_ms, range| {

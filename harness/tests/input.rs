@@ -1,6 +1,8 @@
 //! What users give: values that are none, files that do not end, sizes that nothing can do. Each is refused with its place,
 //! in seconds, by the program itself.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

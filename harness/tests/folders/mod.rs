@@ -70,7 +70,7 @@ impl Folder {
     }
 
     pub(crate) fn tell(&mut self, lines: &[Value]) {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = lines.iter().fold(String::new(), |text, line| text + &line.to_string() + "\n");
         self.0.insert("timeline.jsonl".to_owned(), text.into_bytes());
     }
 
