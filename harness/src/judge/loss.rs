@@ -155,7 +155,7 @@ impl Lost {
         let hops = record.environment.hops.iter();
         let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
         let memory = memory.collect::<Vec<_>>().join(", ");
-        if memory.is_empty() { what } else { format!("{what} (kept in memory by: {memory})") }
+        if memory.is_empty() { what } else { format!("{what} (kept only in its pod by: {memory})") }
     }
 
     fn during(&self, story: &Story) -> String {

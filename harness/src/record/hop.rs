@@ -35,7 +35,7 @@ impl fmt::Display for Keeps {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Nothing => "nothing",
-            Self::Memory => "in memory",
+            Self::Memory => "in its pod",
             Self::Disk => "on disk",
         })
     }

@@ -148,7 +148,7 @@ fn what_a_load_balancing_exporter_throws_away_is_lost() {
     let (loss, spans) = (check(&outcome, "loss"), &outcome.judgement.spans);
     assert_eq!(loss.verdict, Fail, "{}", loss.reason);
     assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
-    assert!(loss.reason.contains("(kept in memory by: agent)"), "{}", loss.reason);
+    assert!(loss.reason.contains("(kept only in its pod by: agent)"), "{}", loss.reason);
     assert!(loss.reason.contains("each Collector that had them was seen to go"), "{}", loss.reason);
     assert_eq!(loss.evidence["settled"], "taken-down");
 }
@@ -161,7 +161,7 @@ fn what_a_rolled_gateway_had_queued_is_lost() {
     let (loss, spans) = (check(&outcome, "loss"), &outcome.judgement.spans);
     assert_eq!(loss.verdict, Fail, "{}", loss.reason);
     assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
-    assert!(loss.reason.contains("(kept in memory by: gateway)"), "{}", loss.reason);
+    assert!(loss.reason.contains("(kept only in its pod by: gateway)"), "{}", loss.reason);
     // Only what the old gateways could have had: not what was sent when they were gone.
     let rollout = outcome.judgement.faults.iter().find(|fault| fault.name.contains("upgrade")).unwrap();
     let ranges = loss.evidence["lost_ranges"].as_array().unwrap();

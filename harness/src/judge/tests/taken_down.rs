@@ -81,7 +81,7 @@ fn loss(record: &Record) -> (Judgement, Check) {
 #[test]
 fn what_is_nowhere_when_the_last_collector_is_gone_is_lost() {
     for (keeps, says) in
-        [(Keeps::Memory, "(kept in memory by: agent)"), (Keeps::Disk, "between agent and backend;")]
+        [(Keeps::Memory, "(kept only in its pod by: agent)"), (Keeps::Disk, "between agent and backend;")]
     {
         let (judgement, loss) = loss(&taken_down(keeps));
         assert_eq!((loss.verdict, judgement.spans.lost), (Verdict::Fail, 3), "{}", loss.reason);
