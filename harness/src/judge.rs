@@ -33,6 +33,7 @@ pub use usage::Usage;
 use crate::record::{FORMAT, Record};
 use crate::scenario::StepPath;
 use clocks::Clocks;
+use restarts::Restarts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spanproof_ledger::{Account, Counts, EmitterLedger, SinkLedger};
@@ -115,20 +116,21 @@ pub fn judge(record: &Record) -> Judgement {
     let remains = remains::of(record, &story);
     account.strand(remains.streams(record));
     let clocks = Clocks::of(record);
+    let restarts = Restarts::of(record, &story);
     let checks = vec![
         steady_state::check(&story),
-        loss::check(record, &story, &account, &remains, traces.as_ref()),
+        loss::check(record, &story, &account, (&remains, &restarts), traces.as_ref()),
         unexpected::check(record, &account),
         load::check(record, &story, &account),
         intake::check(record, &account),
         duplicates::check(record, &story, &account),
-        availability::check(record, &story, &clocks),
+        availability::check(record, &story, &clocks, &restarts),
         pdb::check(record, &story),
         spread::check(record, &story),
         gateways_moved::check(record, &story),
         rollout::check(record, &story),
         hpa::check(record, &story),
-        balance::check(record, &story),
+        balance::check(record, &story, &restarts),
         queues::check(record, &story),
         faults::check(record, &story),
     ];

@@ -232,6 +232,10 @@ fn changed(tree: &mut Value, at: Index, change: &Change) {
     };
 }
 
+/// What a line of the timeline may be evidence of, when it cannot be told which event it became.
+const ANY_EVENT: &[&str] =
+    &["availability", "pdb", "rollout", "hpa", "balance", "queues", "gateways-moved", "faults", "loss"];
+
 /// The folder altered, and the checks that the alteration may say something else to.
 fn altered(folder: &Folder, alteration: &Alteration) -> (Folder, &'static [&'static str]) {
     let mut folder = folder.clone();
@@ -269,17 +273,7 @@ fn altered(folder: &Folder, alteration: &Alteration) -> (Folder, &'static [&'sta
             says = evidence_of(&before);
             if evidence_of(&lines[line]) != says {
                 // It became something else altogether: what it was is missing, and what it is was never seen.
-                says = &[
-                    "availability",
-                    "pdb",
-                    "rollout",
-                    "hpa",
-                    "balance",
-                    "queues",
-                    "gateways-moved",
-                    "faults",
-                    "loss",
-                ];
+                says = ANY_EVENT;
             }
             folder.tell(&lines);
         }
@@ -337,17 +331,7 @@ fn altered(folder: &Folder, alteration: &Alteration) -> (Folder, &'static [&'sta
             }
             // A digit of a line is a value of it.
             if name == "timeline.jsonl" {
-                says = &[
-                    "availability",
-                    "pdb",
-                    "rollout",
-                    "hpa",
-                    "balance",
-                    "queues",
-                    "gateways-moved",
-                    "faults",
-                    "loss",
-                ];
+                says = ANY_EVENT;
             }
         }
     }

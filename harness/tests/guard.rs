@@ -2,18 +2,17 @@
 //! nodes that they are on.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod planted;
+
+use planted::{altered, budgets, check, renumber, seen, with};
 use serde_json::json;
 use spanproof::judge::{Check, Judgement, Verdict, judge};
-use spanproof::record::{Entry, Event, Record};
+use spanproof::record::{Event, Record};
 use spanproof::world::{Budget, Kind, Object, Pod, Workload};
 use std::path::Path;
 
 fn recorded(name: &str) -> Record {
     Record::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runs").join(name)).unwrap()
-}
-
-fn check<'a>(judgement: &'a Judgement, name: &str) -> &'a Check {
-    judgement.checks.iter().find(|check| check.name == name).unwrap()
 }
 
 /// The check of that name comes to this, and says that.
@@ -23,44 +22,6 @@ fn says(record: &Record, name: &str, verdict: Verdict, says: &str) -> Check {
     assert_eq!(check.verdict, verdict, "{check:#?}");
     assert!(check.reason.contains(says), "{}", check.reason);
     check
-}
-
-fn renumber(record: &mut Record) {
-    record.timeline.sort_by(|a, b| a.t.total_cmp(&b.t));
-    for (n, entry) in (0..).zip(&mut record.timeline) {
-        entry.n = n;
-    }
-}
-
-fn with(record: &Record, t: f64, events: impl IntoIterator<Item = Event>) -> Record {
-    let mut record = record.clone();
-    let behind = record.timeline.partition_point(|entry| entry.t <= t);
-    let entries = events.into_iter().map(|event| Entry { n: 0, t, event });
-    record.timeline.splice(behind..behind, entries);
-    renumber(&mut record);
-    record
-}
-
-fn seen(name: &str, object: Object) -> Event {
-    Event::Seen { name: name.to_owned(), object }
-}
-
-fn altered(record: &Record, mut change: impl FnMut(f64, &str, &mut Object)) -> Record {
-    let mut record = record.clone();
-    for entry in &mut record.timeline {
-        if let Event::Seen { name, object } = &mut entry.event {
-            change(entry.t, name, object);
-        }
-    }
-    record
-}
-
-fn budgets(record: &Record, change: impl Fn(f64, &mut Budget)) -> Record {
-    altered(record, |t, _, object| {
-        if let Object::PodDisruptionBudget(budget) = object {
-            change(t, budget);
-        }
-    })
 }
 
 fn gateways(record: &Record, change: impl Fn(f64, &str, &mut Pod)) -> Record {

@@ -2,10 +2,13 @@
 //! must come to exactly the verdict that it must.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod planted;
+
+use planted::{altered, budgets, check, renumber, seen, with};
 use proptest::prelude::*;
-use spanproof::judge::{Check, Judgement, Verdict, judge};
+use spanproof::judge::{Judgement, Verdict, judge};
 use spanproof::record::{Event, Record};
-use spanproof::world::{Autoscaler, Budget, Kind, Object, Pod};
+use spanproof::world::{Autoscaler, Kind, Object, Pod};
 use spanproof_ledger::{
     Account, EmitterLedger, EmitterRecord, Metrics, MetricsRecord, Range, SinkLedger, SinkRecord, log,
 };
@@ -24,10 +27,6 @@ fn recorded(name: &str) -> Record {
     all.iter().find(|(other, _)| *other == name).unwrap().1.clone()
 }
 
-fn check<'a>(judgement: &'a Judgement, name: &str) -> &'a Check {
-    judgement.checks.iter().find(|check| check.name == name).unwrap()
-}
-
 /// The checks that are not passed are these, and the first of them says this.
 #[track_caller]
 fn only(record: &Record, names: &[&str], verdict: Verdict, says: &str) {
@@ -41,47 +40,11 @@ fn only(record: &Record, names: &[&str], verdict: Verdict, says: &str) {
     assert!(first.reason.contains(says), "{}", first.reason);
 }
 
-/// Numbers the lines anew, as if the record had been so from the beginning.
-fn renumber(record: &mut Record) {
-    record.timeline.sort_by(|a, b| a.t.total_cmp(&b.t));
-    for (n, entry) in (0..).zip(&mut record.timeline) {
-        entry.n = n;
-    }
-}
-
 fn without(record: &Record, unwanted: impl Fn(&Event) -> bool) -> Record {
     let mut record = record.clone();
     record.timeline.retain(|entry| !unwanted(&entry.event));
     renumber(&mut record);
     record
-}
-
-fn with(record: &Record, t: f64, events: impl IntoIterator<Item = Event>) -> Record {
-    let mut record = record.clone();
-    let behind = record.timeline.partition_point(|entry| entry.t <= t);
-    let entries = events.into_iter().map(|event| spanproof::record::Entry { n: 0, t, event });
-    record.timeline.splice(behind..behind, entries);
-    renumber(&mut record);
-    record
-}
-
-/// Changes every pod, budget or autoscaler as it was seen.
-fn altered(record: &Record, mut change: impl FnMut(f64, &str, &mut Object)) -> Record {
-    let mut record = record.clone();
-    for entry in &mut record.timeline {
-        if let Event::Seen { name, object } = &mut entry.event {
-            change(entry.t, name, object);
-        }
-    }
-    record
-}
-
-fn budgets(record: &Record, change: impl Fn(f64, &mut Budget)) -> Record {
-    altered(record, |t, _, object| {
-        if let Object::PodDisruptionBudget(budget) = object {
-            change(t, budget);
-        }
-    })
 }
 
 fn autoscalers(record: &Record, change: impl Fn(f64, &mut Autoscaler)) -> Record {
@@ -103,10 +66,6 @@ fn gateway_at(record: &Record, t: f64, wanted: impl Fn(&Pod) -> bool) -> (String
     last.extend(seen);
     let found = last.into_iter().find(|(_, pod)| wanted(pod));
     found.map(|(name, pod)| (name.clone(), pod.clone())).unwrap()
-}
-
-fn seen(name: &str, object: Object) -> Event {
-    Event::Seen { name: name.to_owned(), object }
 }
 
 /// The moment of the first event like this.

@@ -10,7 +10,7 @@ use crate::world::Kind;
 use serde_json::{Value, json};
 use spanproof_ledger::SinkLedger;
 
-pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks, restarts: &Restarts) -> Option<Check> {
     let inconclusive =
         |reason: &str| Some(Check::new("availability", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
@@ -30,7 +30,6 @@ pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks) -> Option<C
         return inconclusive("the gateways were not watched from the beginning of the load");
     };
     let (since, fewest, minimum, asked) = (worst.t, worst.ready, worst.floor.minimum, &worst.floor.asked);
-    let restarts = Restarts::of(record, story);
     // Where its clock is not the run's, what the sink calls a pause may be none.
     let told = clocks.sink.is_none();
     let gap = delivery_gap(record, story, |_| true).filter(|_| told);

@@ -23,7 +23,7 @@ const ENOUGH: f64 = 0.5;
 /// few requests in a window that even none at all for a gateway might be chance says nothing.
 const CHANCE: f64 = 1e-6;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(record: &Record, story: &Story, restarts: &Restarts) -> Option<Check> {
     // Without an HPA a spike adds no gateway.
     let has_hpa = record.scenario.tier.has(Measure::Hpa);
     let spikes: Vec<f64> =
@@ -42,7 +42,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     if shares.is_empty() && !asked_for {
         return None;
     }
-    if let Some(doubt) = Restarts::of(record, story).doubt() {
+    if let Some(doubt) = restarts.doubt() {
         return inconclusive(doubt).filter(|_| asked_for);
     }
     // After a spike it is the gateways that the HPA added that this is about: each stream must tell of one.

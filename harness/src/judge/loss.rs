@@ -18,11 +18,10 @@ pub(super) fn check(
     record: &Record,
     story: &Story,
     account: &Account,
-    remains: &Remains,
+    (remains, restarts): (&Remains, &Restarts),
     sampled: Option<&Traces<'_>>,
 ) -> Option<Check> {
     let lost = lost(record, story, account, sampled);
-    let restarts = Restarts::of(record, story);
     let mut evidence = evidence(record, story, account, remains, &lost);
     if let Some(sampled) = sampled {
         evidence["sampling"] = sampled.evidence();
@@ -30,7 +29,7 @@ pub(super) fn check(
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let doubt = restarts.doubt().filter(|_| may_have_come(record, story, &restarts, &lost));
+    let doubt = restarts.doubt().filter(|_| may_have_come(record, story, restarts, &lost));
     let counts = account.counts;
     let stranded = || {
         let (who, counted) = (remains.who(), grouped(counts.stranded));
