@@ -88,8 +88,8 @@ stage_metrics_server() {
 stage_probe() {
   local program name
   have cargo || { echo "Rust is needed: install it with rustup"; return 4; }
-  (cd "$ROOT" && cargo build --release --workspace --bins)
-  program=$(cd "$ROOT" && cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/$(host_target)/release/spanproof-probe
+  (cd "$ROOT" && cargo build --workspace --bins)
+  program=$(cd "$ROOT" && cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/$(host_target)/debug/spanproof-probe
   name=spanproof/probe:$(content_hash "$program")
   if [[ -z $(image_id "$name") ]]; then
     program_image "$program" "$name" --change 'ENTRYPOINT ["/spanproof-probe"]' --change 'USER 10001:10001' \

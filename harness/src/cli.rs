@@ -1,6 +1,7 @@
 //! What the command line has in common: options, exit codes, how an error is shown.
 
 mod analyze;
+mod assignment;
 mod check;
 mod place;
 mod plan;

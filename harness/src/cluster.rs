@@ -1,11 +1,9 @@
 //! Where: a kind cluster of the harness's own, which is gone when the run is; or one that the user names, which
 //! stays. Held by one process at a time.
 
-mod command;
 pub mod context;
 mod error;
 mod foreign;
-mod images;
 mod kind;
 pub mod lease;
 mod lock;
@@ -15,17 +13,17 @@ mod reach;
 mod reaper;
 mod up;
 
-pub use command::CommandError;
 pub use context::{Context, ContextError};
 pub use error::ClusterError;
-pub use images::{Image, Images, ImagesError};
 pub use lease::LeaseError;
 pub use lock::LockError;
 pub use owner::Owner;
 pub(crate) use reach::reach;
 
 use crate::guard::{self, Reason};
-use crate::journal;
+use crate::host::cache_dir;
+use crate::images::{Image, Images};
+use crate::location::Location;
 use foreign::Foreign;
 use kube::{Client, Config};
 use lease::Lease;
@@ -110,18 +108,9 @@ enum Home {
     Foreign(Foreign),
 }
 
-/// Where everything that is kept between runs is.
-pub fn cache_dir() -> PathBuf {
-    let of = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    of("SPANPROOF_CACHE").unwrap_or_else(|| {
-        let base = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
-        base.unwrap_or_else(std::env::temp_dir).join("spanproof")
-    })
-}
-
 impl Cluster {
-    /// Takes lock and lease, and makes the cluster ready for a run. On one of the harness's own, what a run that died
-    /// left is undone. `say` is told what happens.
+    /// Takes lock and lease, and makes the cluster if it is to be made. It is not ready for a run before
+    /// [`Self::prepare`]: in between, what runs that died left in it can be undone. `say` is told what happens.
     pub async fn acquire(
         request: &Request,
         say: &(dyn Fn(&str) + Sync),
@@ -131,21 +120,44 @@ impl Cluster {
             Place::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request, say)).await,
             Place::Context(context) => unless(cancel, foreign::hold(context, request, say)).await,
         }?;
-        let prepared = match &cluster.home {
-            Home::Own(own) => unless(cancel, own.prepare(&cluster, request, say)).await,
-            Home::Foreign(foreign) => unless(cancel, foreign.prepare(&cluster, request, say)).await,
+        let loaded = match &cluster.home {
+            Home::Own(own) => unless(cancel, own.load(&cluster, request)).await,
+            Home::Foreign(_) => Ok(()),
+        };
+        match loaded {
+            Ok(()) => Ok(cluster),
+            Err(error) => Err(cluster.abandon(error, say).await),
+        }
+    }
+
+    /// Puts on it what a run needs, and waits until it is up.
+    pub async fn prepare(
+        mut self,
+        request: &Request,
+        say: &(dyn Fn(&str) + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Self, ClusterError> {
+        let prepared = match &self.home {
+            Home::Own(own) => unless(cancel, own.prepare(&self, request)).await,
+            Home::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request, say)).await,
         };
         match prepared {
-            Ok(settings) => Ok(Self { settings, ..cluster }),
-            // Half-made, it is dropped: its reaper removes it.
-            Err(error) if !cluster.stays() => Err(error),
-            Err(error) => {
-                if let Err(error) = cluster.release().await {
-                    say(&error.to_string());
-                }
-                Err(error)
+            Ok(settings) => {
+                self.settings = settings;
+                Ok(self)
             }
+            Err(error) => Err(self.abandon(error, say).await),
         }
+    }
+
+    /// Lets go of a cluster that cannot be made ready. Half-made, it is dropped: its reaper removes it.
+    pub(crate) async fn abandon(self, error: ClusterError, say: &(dyn Fn(&str) + Sync)) -> ClusterError {
+        if self.stays()
+            && let Err(error) = self.release().await
+        {
+            say(&error.to_string());
+        }
+        error
     }
 
     /// Its name, or the context's that leads to it.
@@ -153,10 +165,10 @@ impl Cluster {
         &self.name
     }
     /// Where it is, for a journal.
-    pub fn place(&self) -> journal::Place {
+    pub fn location(&self) -> Location {
         match &self.home {
-            Home::Own(_) => journal::Place::Kind { cluster: self.name.clone() },
-            Home::Foreign(foreign) => foreign.place().clone(),
+            Home::Own(_) => Location::Kind { cluster: self.name.clone() },
+            Home::Foreign(foreign) => foreign.location().clone(),
         }
     }
     /// To talk to its API server.
@@ -181,6 +193,13 @@ impl Cluster {
     /// Whether it is the harness's own.
     pub const fn is_own(&self) -> bool {
         matches!(self.home, Home::Own(_))
+    }
+    /// Whether this process made it.
+    pub const fn made_here(&self) -> bool {
+        match &self.home {
+            Home::Own(own) => own.made_here,
+            Home::Foreign(_) => false,
+        }
     }
     /// Whether it stays when this process lets go of it.
     pub const fn stays(&self) -> bool {

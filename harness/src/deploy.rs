@@ -18,10 +18,9 @@ pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
 pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 pub(crate) use ready::await_daemon_set;
-pub(crate) use remove::{namespace_of, sweep_namespace_of};
-pub(crate) use take_down::MARGIN as TAKE_DOWN_MARGIN;
 
-use crate::cluster::Images;
+use crate::images::Images;
+use crate::labels::namespace_of;
 use crate::sampling::Sampling;
 use crate::scenario::{Measure, Tier};
 use crate::yaml::meant;
@@ -38,10 +37,6 @@ use std::time::Duration;
 
 /// The namespace that the manifests are written for, and the harness replaces.
 const WRITTEN_FOR: &str = "spanproof";
-/// The label by which everything that a run made is found.
-pub const RUN_LABEL: &str = "spanproof/run";
-/// The label of what belongs to no run in particular, and is in a cluster that is not the harness's own.
-pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "spanproof");
 const FIELD_MANAGER: &str = "spanproof";
 /// The gateways' HPA.
 const HPA: &str = "HorizontalPodAutoscaler/gateway";
@@ -241,6 +236,12 @@ pub fn readable(manifests: &Path) -> Result<(), ManifestError> {
     ["", "probe", "sweep", "metrics-server"]
         .iter()
         .try_for_each(|part| manifest::read(&manifests.join(part)).map(|_| ()))
+}
+
+/// The manifests: where they are said to be, or those that this program was built beside.
+pub fn manifests_dir(said: Option<&Path>) -> PathBuf {
+    let built_beside = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests");
+    said.map_or_else(built_beside, Path::to_owned)
 }
 
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>

@@ -1,30 +1,28 @@
 //! What is done to the cluster: one file a fault, each with its window, its effect, and its undoing.
 
-mod backend;
+pub(crate) mod backend;
 pub mod drain;
 mod evict;
 mod eviction;
-mod spike;
+pub(crate) mod spike;
 mod target;
 mod upgrade;
 mod wait;
 
-pub(crate) use backend::PATIENCE as BACKEND_PATIENCE;
 pub use backend::backend;
 pub use evict::evict;
 pub use spike::spike;
-pub(crate) use spike::{MEASURED as SPIKE_MEASURED, PATIENCE as SPIKE_PATIENCE};
 pub use target::{This, rounds};
 pub use upgrade::upgrade;
 pub use wait::{need, wait};
 
-use crate::cluster::Images;
+use crate::images::Images;
 use crate::journal::{Journal, JournalError};
 use crate::load::{LinkError, LoadStatus, Probes};
-use crate::plan::{OutOfScope, Scope};
 use crate::record::{Event, RecordError, Recorder};
 use crate::sampling::Demand;
 use crate::scenario::{Rate, StepPath};
+use crate::scope::{OutOfScope, Scope};
 use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -34,9 +32,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-
-/// The annotation of a node that a run cordoned: whose undoing it is.
-pub const CORDONED_BY: &str = "spanproof/cordoned-by";
 
 /// Why a fault did not do what it should.
 #[derive(Debug, thiserror::Error)]

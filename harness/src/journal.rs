@@ -8,15 +8,14 @@
 
 mod format;
 mod pointer;
-mod process;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Header, Open, Place};
-pub use process::Process;
+pub use format::{Header, Open};
 
 use crate::given::{self, Unreadable};
-use crate::restore::Undo;
+use crate::location::Location;
+use crate::undo::Undo;
 use format::{Line, What};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -84,7 +83,7 @@ struct Lines {
 
 /// Where the pointers are.
 fn pointers() -> PathBuf {
-    crate::cluster::cache_dir().join("open")
+    crate::host::cache_dir().join("open")
 }
 
 /// What a pointer points to.
@@ -113,7 +112,7 @@ pub(crate) fn forget(run: &str) -> Result<(), JournalError> {
 
 impl Journal {
     /// A journal in a folder that has none yet, for what is named `run` in labels and annotations.
-    pub fn create(folder: &Path, run: &str, cluster: Place) -> Result<Self, JournalError> {
+    pub fn create(folder: &Path, run: &str, cluster: Location) -> Result<Self, JournalError> {
         Self::create_beside(&pointers(), folder, run, cluster)
     }
 
@@ -121,7 +120,7 @@ impl Journal {
         pointers: &Path,
         folder: &Path,
         run: &str,
-        cluster: Place,
+        cluster: Location,
     ) -> Result<Self, JournalError> {
         // It is found from elsewhere, too.
         let folder = folder.canonicalize().map_err(io(folder))?;
@@ -233,7 +232,7 @@ impl Journal {
 
     fn append(&self, lines: &mut Lines, what: What) -> Result<u64, JournalError> {
         let n = lines.next;
-        let line = format::line(&Line { n, unix_ms: crate::clock::unix_ms(), what });
+        let line = format::line(&Line { n, unix_ms: spanproof_probe::unix_ms(), what });
         let line = line.map_err(|error| JournalError::damaged(&self.0.path, 0, &error))?;
         if lines.broken {
             let error = std_io::Error::other("an earlier line could not be written");

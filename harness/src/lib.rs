@@ -38,24 +38,29 @@
 //! ```
 
 pub mod check;
-pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod deploy;
+mod extent;
 pub mod fault;
-pub mod given;
 pub mod guard;
+pub mod host;
+pub mod images;
 pub mod journal;
-pub mod judge;
+mod kubernetes;
+pub mod labels;
 pub mod load;
+pub mod location;
 pub mod observe;
 pub mod plan;
-pub mod record;
 pub mod report;
 pub mod restore;
+mod rights;
 pub mod run;
-pub mod sampling;
-pub mod scenario;
+pub mod scope;
 pub mod settle;
-pub mod world;
-mod yaml;
+mod timeouts;
+pub mod undo;
+
+pub use spanproof_judge::{self as judge, record, sampling, world};
+pub use spanproof_scenario::{self as scenario, given, yaml};

@@ -10,6 +10,7 @@ pub use queues::Reading;
 
 use crate::record::{Event, Hop, Recorder};
 use crate::scenario::{Backend, Rate, Scenario};
+use crate::timeouts;
 use crate::world::World;
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -22,9 +23,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// How long the emitters wait for what is in flight when the load ends.
-pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 
 /// How often a clock is asked for the time.
 const CLOCK_TRIES: u32 = 3;
@@ -183,9 +181,9 @@ impl Probes {
         let asked = self.all().map(|link| async move {
             let mut quickest: Option<(u64, String, f64)> = None;
             for _ in 0..CLOCK_TRIES {
-                let before = crate::clock::unix_ms();
+                let before = spanproof_probe::unix_ms();
                 let description = link.describe().await?;
-                let after = crate::clock::unix_ms();
+                let after = spanproof_probe::unix_ms();
                 let (took, between) = (after.saturating_sub(before), u64::midpoint(before, after));
                 let ahead = description.unix_ms as f64 - between as f64;
                 if quickest.as_ref().is_none_or(|(least, ..)| took < *least) {
@@ -266,7 +264,7 @@ impl Probes {
 
     /// Ends the load; every emitter waits for what is in flight, and seals its ledger.
     pub async fn stop_emitters(&self) -> Vec<LinkError> {
-        stop_all(&self.emitters, DRAIN).await
+        stop_all(&self.emitters, timeouts::LOAD_DRAIN).await
     }
 
     /// Seals the sinks' ledgers.

@@ -5,7 +5,6 @@ mod project;
 mod told;
 mod usage;
 
-pub(crate) use project::quantity_value;
 pub use usage::watch_usage;
 
 use crate::record::{Event, Recorder};

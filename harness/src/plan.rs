@@ -4,27 +4,26 @@
 mod blind;
 mod budget;
 mod drains;
-mod extent;
 mod findings;
 mod foresee;
 mod ground;
 mod known;
 mod look;
+mod parts;
 mod rights;
 mod room;
-mod scope;
 mod show;
 mod sight;
 mod steps;
 mod tier;
 mod time;
 
+pub use crate::extent::{Between, Takes};
+pub use crate::rights::{Right, Use};
 pub use budget::HeadRoom;
 pub use drains::{Bystander, How, NodePlan, Stop};
-pub use extent::{Between, Takes};
 pub use look::{LookError, look};
-pub use rights::{Right, RightPlan, Use};
-pub use scope::{OutOfScope, Scope};
+pub use rights::RightPlan;
 pub use show::text;
 pub use sight::{Answer, Seen, Sight};
 pub use steps::{About, StepPlan};
@@ -32,10 +31,11 @@ pub use tier::{Measured, TierPlan};
 pub use time::Phase;
 
 use crate::deploy::{Made, Manifest};
+use crate::rights::Needs;
 use crate::scenario::{Protocol, Scenario};
+use crate::scope::Scope;
 use findings::Draft;
 use ground::Ground;
-use rights::Needs;
 use serde::{Deserialize, Serialize};
 use steps::Walk;
 

@@ -1,72 +1,19 @@
 //! What a run that died left, undone: what its journal has open, in reverse order, and then whatever carries its label
 //! or annotation.
 
-mod cordon;
 mod dead;
 mod found;
-mod image;
-mod namespace;
-mod objects;
-mod probes;
 mod replay;
-mod undo;
 
-pub use cordon::Cordon;
 pub use dead::{DeadRun, find};
-pub use image::Image;
-pub use namespace::RunNamespace;
-pub use objects::{Kind, Object, Objects};
-pub use probes::{Backend, LoadRate};
-pub(crate) use undo::Did;
-pub use undo::Undo;
 
-use crate::cluster::{ClusterError, Images};
-use crate::deploy::{DeployError, RUN_LABEL};
-use crate::journal::{JournalError, Place};
-use crate::load::LinkError;
+use crate::cluster::{Cluster, ClusterError, Request};
+use crate::journal::JournalError;
+use crate::location::Location;
+use crate::undo::UndoContext;
 use kube::Client;
 use std::fmt;
-use std::path::Path;
-use std::time::Duration;
-
-/// Why something could not be undone.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UndoError {
-    /// The API server could not be asked, or said no.
-    #[error("{action} {object}: {source}")]
-    Api {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        object: String,
-        /// What it said.
-        source: Box<kube::Error>,
-    },
-    /// The run's namespace, or what it left on the nodes.
-    #[error(transparent)]
-    Deploy(#[from] DeployError),
-    /// A probe could not be told.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// It took too long.
-    #[error("not done within {}s", .0.as_secs())]
-    Deadline(Duration),
-}
-
-impl UndoError {
-    /// Whether it was waited for as long as it may take: to try that again at once is to wait for the same once more.
-    const fn has_waited(&self) -> bool {
-        match self {
-            Self::Deadline(_) | Self::Deploy(DeployError::NotReady { .. }) => true,
-            Self::Api { .. } | Self::Deploy(_) | Self::Link(_) => false,
-        }
-    }
-
-    fn api(action: &'static str, object: &dyn fmt::Display) -> impl FnOnce(kube::Error) -> Self + use<> {
-        let object = object.to_string();
-        move |source| Self::Api { action, object, source: Box::new(source) }
-    }
-}
+use tokio_util::sync::CancellationToken;
 
 /// Why a run cannot be restored.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -96,16 +43,6 @@ pub enum RestoreError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Cluster(#[from] Box<ClusterError>),
-}
-
-/// What undoing works with.
-pub(crate) struct Hands<'a> {
-    /// The cluster.
-    pub(crate) client: &'a Client,
-    /// The folder of the manifests.
-    pub(crate) manifests: &'a Path,
-    /// The images that its nodes have.
-    pub(crate) images: &'a Images,
 }
 
 /// What became of something that was to be undone.
@@ -172,28 +109,51 @@ impl Restored {
 /// Is told what goes on.
 pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
 
-/// The labels of what a run made, or any run.
-fn selector(run: Option<&str>) -> String {
-    run.map_or_else(|| RUN_LABEL.to_owned(), |run| format!("{RUN_LABEL}={run}"))
+/// Acquires a cluster and makes it ready for a run. What runs that died left in one of the harness's own is undone; what
+/// they left in somebody else's is said.
+///
+/// # Errors
+/// If the cluster cannot be acquired, or is not ready in time.
+pub async fn acquire(
+    request: &Request,
+    say: Say<'_>,
+    cancel: &CancellationToken,
+) -> Result<Cluster, ClusterError> {
+    let cluster = Cluster::acquire(request, say, cancel).await?;
+    let location = cluster.location();
+    if cluster.made_here() {
+        // Nothing was there before: what journals have open in a cluster of that name went with it.
+        forget(&location, say);
+    } else if cluster.is_own() {
+        let (client, images) = (cluster.client(), cluster.images());
+        let context = UndoContext { client, manifests: &request.manifests, images };
+        let undone = cancel.run_until_cancelled(clean(&location, &context, say)).await;
+        if undone.is_none() {
+            return Err(cluster.abandon(ClusterError::Interrupted, say).await);
+        }
+    } else {
+        tell(&location, cluster.client(), say).await;
+    }
+    cluster.prepare(request, say, cancel).await
 }
 
 /// Undoes what runs that died left in a cluster which this process holds: as their journals say, and then whatever
 /// carries the label or annotation of any run. What cannot be undone is said.
-pub(crate) async fn clean(place: &Place, hands: &Hands<'_>, say: Say<'_>) {
+async fn clean(place: &Location, context: &UndoContext<'_>, say: Say<'_>) {
     for dead in dead_on(place, say) {
         say(&format!("run {} died before it had undone all that it did: undoing it", dead.name()));
-        let restored = dead.undo(hands, say).await;
+        let restored = dead.undo(context, say).await;
         restored.lines.iter().for_each(|line| say(&line.to_string()));
         restored.problem.iter().for_each(|problem| say(problem));
     }
-    match found::found(hands.client, None).await {
-        Ok(rest) => replay::replay(&rest, hands, say).await.iter().for_each(|line| say(&line.to_string())),
+    match found::found(context.client, None).await {
+        Ok(rest) => replay::replay(&rest, context, say).await.iter().for_each(|line| say(&line.to_string())),
         Err(error) => say(&format!("what earlier runs left could not be looked for: {error}")),
     }
 }
 
 /// A cluster is gone, with all that runs left in it.
-pub(crate) fn forget(place: &Place, say: Say<'_>) {
+fn forget(place: &Location, say: Say<'_>) {
     for dead in dead_on(place, say) {
         if let Err(error) = dead.gone() {
             say(&error.to_string());
@@ -202,7 +162,7 @@ pub(crate) fn forget(place: &Place, say: Say<'_>) {
 }
 
 /// Says what earlier runs left in a cluster that is not this program's to clean up unasked.
-pub async fn tell(place: &Place, client: &Client, say: Say<'_>) {
+async fn tell(place: &Location, client: &Client, say: Say<'_>) {
     for dead in dead_on(place, say) {
         say(&format!("run {0} left something open here: `spanproof restore {0}` undoes it", dead.name()));
     }
@@ -213,7 +173,7 @@ pub async fn tell(place: &Place, client: &Client, say: Say<'_>) {
 }
 
 /// The runs that have something open there. Under the cluster's lock they are dead.
-fn dead_on(place: &Place, say: Say<'_>) -> Vec<DeadRun> {
+fn dead_on(place: &Location, say: Say<'_>) -> Vec<DeadRun> {
     let all = find(None).unwrap_or_else(|error| {
         say(&error.to_string());
         Vec::new()

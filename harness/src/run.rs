@@ -7,34 +7,30 @@ mod settle;
 mod steady;
 mod steps;
 
-pub(crate) use steady::at_most as steady_at_most;
-
-use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::deploy::{DeployError, Deployment, TierFacts};
 use crate::fault::Stage;
 use crate::journal::{Current, Journal, JournalError};
+use crate::judge::clock::Clock;
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
-use crate::plan::{LookError, Scope};
+use crate::plan::LookError;
 use crate::record::{Event, Record, RecordError, Recorder};
 use crate::report::{self, Progress};
-use crate::restore::Undo;
 use crate::sampling::{Demand, Sampling};
 use crate::scenario::{Rate, Scenario, Share, StepPath};
+use crate::scope::Scope;
+use crate::timeouts;
+use crate::undo::Undo;
 use crate::world::World;
 use spanproof_ledger::Identity;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use steady::Steady;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// How long anything that is deployed may take to be ready, or to be gone.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a run is told besides its scenario.
 #[derive(Debug, Clone)]
@@ -107,7 +103,7 @@ pub async fn run(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Outcome, RunError> {
-    let clock = Clock::start();
+    let clock = Clock::start(spanproof_probe::unix_ms());
     let id = run_id(&clock, options.seed);
     let short = format!("{:06x}", id & 0xff_ffff);
     let sampling = crate::deploy::sampling(&options.manifests, &scenario.tier)?;
@@ -123,7 +119,7 @@ pub async fn run(
     recorder.write_vouched("scenario.yaml", text.as_bytes())?;
     progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
 
-    let journal = Journal::create(&folder, &short, cluster.place())?;
+    let journal = Journal::create(&folder, &short, cluster.location())?;
     options.journal.set(&journal);
     let deployment = Deployment::new(cluster.client().clone(), &options.manifests, &short);
     let going = Run {
@@ -191,7 +187,7 @@ impl Run<'_> {
     async fn carry_out(&self, scope: Scope) -> Result<(), RunError> {
         let namespace = self.deployment.namespace();
         self.progress.say(&format!("deploying tier and probes into {namespace}"));
-        let applied = self.deployment.apply(&self.scenario.tier, self.cluster.images(), PATIENCE);
+        let applied = self.deployment.apply(&self.scenario.tier, self.cluster.images(), timeouts::DEPLOY);
         let facts = self.unless_cancelled(applied).await??;
 
         // From here on tasks watch and ask; they end with this function, however it ends.
@@ -360,10 +356,4 @@ pub fn try_out(out: &Path) -> Result<(), OutError> {
         .and_then(|()| std::fs::write(&tried, "a run folder can be written here\n"))
         .and_then(|()| std::fs::remove_file(&tried));
     written.map_err(|source| OutError { path: out.to_owned(), source })
-}
-
-/// The manifests: where they are said to be, or those that this program was built beside.
-pub fn manifests_dir(said: Option<&Path>) -> PathBuf {
-    let built_beside = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests");
-    said.map_or_else(built_beside, Path::to_owned)
 }

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_hour_has_an_hours_spans_and_none_is_lost() {
-        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/runs/two-drains");
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../judge/tests/runs/two-drains");
         let dir = tempfile::tempdir().unwrap();
         draw_out(&recorded, dir.path()).unwrap();
         let read = |name: &str| std::fs::read(dir.path().join("ledgers").join(name)).unwrap();

@@ -20,8 +20,10 @@
 //! covered; that is not known, so it is damage.
 
 mod decoder;
+mod stream;
 
 pub use decoder::{Decoded, Decoder, decode};
+pub use stream::{StreamError, read_records};
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -1,13 +1,10 @@
 //! A ledger on disk: a record is in the file before anybody is told of it.
 
-use spanproof_ledger::log::{self, Decoder, LogError, Record};
+use spanproof_ledger::log::{self, LogError, Record, StreamError, read_records};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-
-/// How much of a file is read at a time, in bytes.
-const BLOCK: usize = 64 << 10;
 
 /// Why a ledger cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -32,29 +29,33 @@ pub enum LedgerFileError {
     },
 }
 
+/// What [`read_records`] came upon, or what was done with a record.
+enum Stopped<E> {
+    Log(StreamError),
+    Each(E),
+}
+
+impl<E> From<StreamError> for Stopped<E> {
+    fn from(error: StreamError) -> Self {
+        Self::Log(error)
+    }
+}
+
 /// Reads a ledger and gives each of its records to `each`, one at a time. Returns up to where the file is
 /// whole, in bytes; what follows is a torn tail.
-pub fn read<R: Record, E: From<LedgerFileError>>(
+fn read<R: Record, E: From<LedgerFileError>>(
     path: &Path,
     mut each: impl FnMut(R) -> Result<(), E>,
 ) -> Result<u64, E> {
     let io = |action, source| LedgerFileError::Io { action, path: path.to_owned(), source };
-    let content = |source| LedgerFileError::Content { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(|error| io("open", error))?;
-    let mut decoder = Decoder::new();
-    let mut block = vec![0; BLOCK];
-    loop {
-        let length = match file.read(&mut block) {
-            Ok(0) => return Ok(decoder.finish().map_err(content)?),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(io("read", error).into()),
-        };
-        decoder.feed(&block[..length]);
-        while let Some(record) = decoder.next_record().map_err(content)? {
-            each(record)?;
+    read_records(&mut file, |record| each(record).map_err(Stopped::Each)).map_err(|stopped| match stopped {
+        Stopped::Each(error) => error,
+        Stopped::Log(StreamError::Read(source)) => io("read", source).into(),
+        Stopped::Log(StreamError::Content(source)) => {
+            LedgerFileError::Content { path: path.to_owned(), source }.into()
         }
-    }
+    })
 }
 
 /// An open ledger file, written at its end.

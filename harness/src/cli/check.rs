@@ -1,10 +1,11 @@
 //! `spanproof check`: says whether scenarios make sense, without a cluster.
 
-use super::run::assignment;
+use super::assignment::assignment;
 use super::{Complaint, End, print, show};
 use clap::Args;
 use miette::Report;
-use spanproof::{check, run};
+use spanproof::check;
+use spanproof::deploy::manifests_dir;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -22,7 +23,7 @@ pub(super) struct Options {
 
 /// Looks at every file, whatever is wrong with another one.
 pub(super) fn main(options: &Options) -> Result<End, Complaint> {
-    let manifests = run::manifests_dir(options.manifests.as_deref());
+    let manifests = manifests_dir(options.manifests.as_deref());
     let mut end = End::Done;
     for path in &options.scenarios {
         match check::check(path, &options.sets, &manifests) {

@@ -1,15 +1,15 @@
 //! `spanproof plan`: says what a run would do, and changes nothing.
 
+use super::assignment::assignment;
 use super::place::{Where, complain_of, some};
-use super::run::assignment;
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check;
 use spanproof::cluster::{self, Place};
-use spanproof::deploy::Made;
+use spanproof::deploy::{Made, manifests_dir};
 use spanproof::plan::{self, Plan, SOME_RUN};
-use spanproof::run::{RunError, manifests_dir};
+use spanproof::run::RunError;
 use spanproof::scenario::Scenario;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

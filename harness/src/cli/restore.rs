@@ -4,9 +4,9 @@ use super::place::some;
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
+use spanproof::deploy::manifests_dir;
 use spanproof::report::Progress;
 use spanproof::restore::{self, DeadRun, RestoreError, Restored};
-use spanproof::run;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -20,7 +20,7 @@ pub(super) struct Options {
 }
 
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let manifests = run::manifests_dir(options.manifests.as_deref());
+    let manifests = manifests_dir(options.manifests.as_deref());
     let found = restore::find(options.run.as_deref()).map_err(complaint)?;
     let mut whole = true;
     if found.is_empty() {

@@ -1,14 +1,17 @@
 //! `spanproof run`: runs scenarios, and judges each.
 
+use super::assignment::assignment;
 use super::place::{Where, complain_of, some};
 use super::{Complaint, End, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check::{self, CheckError};
 use spanproof::cluster::{Cluster, ClusterError, Request};
+use spanproof::deploy::manifests_dir;
 use spanproof::journal::Current;
 use spanproof::judge::{Judgement, Verdict};
 use spanproof::report::{self, Progress};
+use spanproof::restore;
 use spanproof::run::{self, RunError};
 use spanproof::scenario::{Measure, Scenario};
 use std::path::{Path, PathBuf};
@@ -52,19 +55,11 @@ pub(super) struct Options {
     manifests: Option<PathBuf>,
 }
 
-pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
-    if key.trim().is_empty() {
-        return Err("write what is set in front of the `=`: KEY=VALUE".to_owned());
-    }
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let manifests = run::manifests_dir(options.manifests.as_deref());
+    let manifests = manifests_dir(options.manifests.as_deref());
     let scenarios = scenarios(options, &manifests).map_err(|error| (Report::new(error), End::BadInput))?;
     run::try_out(&options.out).map_err(|error| (Report::new(error), End::BadInput))?;
-    let seed = options.seed.unwrap_or_else(|| spanproof::clock::unix_ms() % 1_000_000_007);
+    let seed = options.seed.unwrap_or_else(|| spanproof_probe::unix_ms() % 1_000_000_007);
     let progress = Progress::new();
     let cancel = CancellationToken::new();
     let (journal, outlived) = (Current::default(), Arc::new(AtomicBool::new(false)));
@@ -79,7 +74,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     };
     super::plan::allowed(&request.place, scenarios.iter().map(|(_, scenario)| scenario), &manifests).await?;
     let say = |message: &str| progress.say(message);
-    let cluster = match Cluster::acquire(&request, &say, &cancel).await {
+    let cluster = match restore::acquire(&request, &say, &cancel).await {
         Err(ClusterError::Interrupted) => return Ok(End::Interrupted),
         acquired => acquired.map_err(complain_of)?,
     };

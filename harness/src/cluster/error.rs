@@ -1,8 +1,10 @@
 //! Why there is no cluster to work on. Each says what to do.
 
-use super::{CommandError, ContextError, ImagesError, LeaseError, LockError};
+use super::{ContextError, LeaseError, LockError};
 use crate::deploy::DeployError;
 use crate::guard::GuardError;
+use crate::host::CommandError;
+use crate::images::ImagesError;
 use std::path::PathBuf;
 use std::time::Duration;
 

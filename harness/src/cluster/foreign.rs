@@ -4,11 +4,12 @@ use super::context::{Context, Opened};
 use super::kind::{self, Kind};
 use super::lease::Lease;
 use super::lock::Lock;
-use super::{Cluster, ClusterError, Home, Images, Request, cache_dir};
+use super::{Cluster, ClusterError, Home, Request};
 use crate::deploy;
 use crate::guard;
-use crate::journal::Place;
-use crate::restore;
+use crate::host::cache_dir;
+use crate::images::Images;
+use crate::location::Location;
 use kube::{Client, ResourceExt};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub(super) struct Foreign {
     /// Whether metrics-server may have been added.
     metrics: bool,
     /// What leads to it, for a journal.
-    place: Place,
+    location: Location,
 }
 
 /// Looks at the cluster, and takes lock and lease if a run may work there.
@@ -49,7 +50,7 @@ pub(super) async fn hold(
         kind_name: kind_name(&opened).await,
         has_control_plane: opened.has_control_plane(),
         metrics: request.metrics,
-        place: Place::Context {
+        location: Location::Context {
             context: context.name.clone(),
             kubeconfigs: context.kubeconfigs.clone(),
             uid: opened.uid,
@@ -89,8 +90,8 @@ async fn kind_name(opened: &Opened) -> Option<String> {
 }
 
 impl Foreign {
-    pub(super) const fn place(&self) -> &Place {
-        &self.place
+    pub(super) const fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Puts on it what a run needs, and says what else there is. How it is set up.
@@ -101,7 +102,6 @@ impl Foreign {
         say: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<String>, ClusterError> {
         let Cluster { name, client, images, .. } = cluster;
-        restore::tell(&cluster.place(), client, say).await;
         if !self.has_control_plane {
             say(
                 "no node is marked as one of the control plane: the sinks run on workers, and a drain of such a worker \

@@ -1,8 +1,8 @@
 //! Making and removing kind clusters. `docker` and `kind` are called as programs.
 
-use super::command::{self, CommandError};
 use super::reaper::Reaper;
 use super::{ClusterError, Image};
+use crate::host::command::{self, CommandError};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};

@@ -278,7 +278,7 @@ impl Keeper {
 /// The lease as this process's, taken over from what is there.
 fn owned(before: Option<&coordination::Lease>, owner: &Owner, terms: &Terms) -> coordination::Lease {
     let transitions = before.and_then(|before| before.spec.as_ref()?.lease_transitions);
-    let (key, value) = crate::deploy::MANAGED_BY;
+    let (key, value) = crate::labels::MANAGED_BY;
     let fresh = || ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
     let mut metadata = before.map_or_else(fresh, |before| before.metadata.clone());
     metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());

@@ -135,7 +135,7 @@ fn owner(state: &Path) -> Option<Owner> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Process;
+    use crate::host::Process;
 
     /// A reaper shares the lock with a runner that dies: the next run waits for it.
     #[tokio::test]

@@ -4,9 +4,9 @@ use super::kind::{self, Kind};
 use super::lease::Lease;
 use super::lock::Lock;
 use super::reaper::Reaper;
-use super::{Cluster, ClusterError, Home, Images, Request, cache_dir, connect, up};
-use crate::journal::Place;
-use crate::restore::{self, Hands};
+use super::{Cluster, ClusterError, Home, Request, connect, up};
+use crate::host::cache_dir;
+use crate::images::Images;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::{Path, PathBuf};
@@ -61,8 +61,7 @@ pub(super) async fn hold(
     if !use_kept {
         // Should it be there: a mark of a cluster that somebody else has removed since.
         let _ = std::fs::remove_file(state.join("kept"));
-        restore::forget(&Place::Kind { cluster: name.to_owned() }, say);
-        let armed = reaper.insert(Reaper::arm(&kind, name, &state, &lock)?);
+        let armed = reaper.insert(Reaper::arm(kind.program(), name, &state, &lock)?);
         say(&format!("making the kind cluster {name} (engine {engine})"));
         kind.create(name, &state, images.node(), armed).await?;
     }
@@ -77,22 +76,24 @@ pub(super) async fn hold(
 }
 
 impl Own {
-    /// Puts on it what a run needs; what a run that died left there is undone. How it is set up.
-    pub(super) async fn prepare(
-        &self,
-        cluster: &Cluster,
-        request: &Request,
-        say: &(dyn Fn(&str) + Sync),
-    ) -> Result<Vec<String>, ClusterError> {
+    /// Loads the images that a run needs onto its nodes.
+    pub(super) async fn load(&self, cluster: &Cluster, request: &Request) -> Result<(), ClusterError> {
         let Cluster { name, client, images, .. } = cluster;
         self.kind.load(name, &request.images(images)).await?;
         if self.made_here {
             let pinned = kind::pin_dns(client).await;
             pinned.map_err(|error| unreachable(name, &self.state, &error.to_string()))?;
-        } else {
-            let hands = Hands { client, manifests: &request.manifests, images };
-            restore::clean(&cluster.place(), &hands, say).await;
         }
+        Ok(())
+    }
+
+    /// Waits until it is up, and puts on it what else a run needs. Returns how it is set up.
+    pub(super) async fn prepare(
+        &self,
+        cluster: &Cluster,
+        request: &Request,
+    ) -> Result<Vec<String>, ClusterError> {
+        let Cluster { name, client, images, .. } = cluster;
         up::await_up(client, name).await?;
         if request.metrics {
             let patience = Duration::from_secs(120);

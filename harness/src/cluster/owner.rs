@@ -1,6 +1,6 @@
 //! Who holds a cluster: a process, as processes on this and on other machines may know it.
 
-use crate::journal::Process;
+use crate::host::Process;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -48,7 +48,7 @@ impl Owner {
             process: Process::this(),
             host: if host.is_empty() { "this machine".to_owned() } else { host },
             run: run.chars().filter(|c| !c.is_control()).take(LONGEST_RUN).collect(),
-            since_unix_ms: crate::clock::unix_ms(),
+            since_unix_ms: spanproof_probe::unix_ms(),
             pids_of: pids_of_this(),
         }
     }

@@ -6,7 +6,7 @@ use super::lock::Lock;
 use super::{ClusterError, Images, foreign, kind, own};
 use crate::config::Config;
 use crate::deploy;
-use crate::journal::Place;
+use crate::location::Location;
 use kube::Client;
 use std::time::Duration;
 
@@ -47,12 +47,12 @@ impl Reached {
 
 /// Takes a cluster's lock and lease, and connects; none if the cluster is gone.
 pub(crate) async fn reach(
-    place: &Place,
+    place: &Location,
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<Option<Reached>, ClusterError> {
     match place {
-        Place::Kind { cluster } => reach_kind(cluster, say).await,
-        Place::Context { context, kubeconfigs, uid } => {
+        Location::Kind { cluster } => reach_kind(cluster, say).await,
+        Location::Context { context, kubeconfigs, uid } => {
             let context = Context {
                 name: context.clone(),
                 kubeconfigs: kubeconfigs.clone(),

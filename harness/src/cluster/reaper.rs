@@ -5,8 +5,8 @@
 //! cluster's lock with the runner, so no other run begins before it has cleaned up.
 
 use super::ClusterError;
-use super::kind::Kind;
 use super::lock::Lock;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -42,9 +42,9 @@ pub(super) struct Reaper {
 }
 
 impl Reaper {
-    pub(super) fn arm(kind: &Kind, cluster: &str, state: &Path, lock: &Lock) -> Result<Self, ClusterError> {
+    pub(super) fn arm(kind: &OsStr, cluster: &str, state: &Path, lock: &Lock) -> Result<Self, ClusterError> {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", SCRIPT, "spanproof-reaper"]).arg(kind.program()).arg(cluster).arg(state);
+        command.args(["-c", SCRIPT, "spanproof-reaper"]).arg(kind).arg(cluster).arg(state);
         // A group of its own, and nothing of this process's but the pipe and the lock: the kernel keeps that as
         // long as a process has its file open, here as standard output, to which nothing is written.
         command.process_group(0).stdin(Stdio::piped()).stdout(lock.share()?).stderr(Stdio::null());

@@ -32,7 +32,7 @@ pub(super) fn refusal(objects: &[Manifest]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::check;
-    use crate::run::manifests_dir;
+    use crate::deploy::manifests_dir;
     use crate::scenario::{Measure, Tier, TierPatch};
     use serde_json::{Value, json};
 

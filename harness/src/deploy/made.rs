@@ -1,9 +1,7 @@
 //! All that a run makes, before it is made: the manifests as patched, in the run's namespace, with the run's label.
 
-use super::{
-    DeployError, HPA, Manifest, PDB, RUN_LABEL, TierFacts, WRITTEN_FOR, manifest, namespace_of, patched_tier,
-    tier_facts,
-};
+use super::{DeployError, HPA, Manifest, PDB, TierFacts, WRITTEN_FOR, manifest, patched_tier, tier_facts};
+use crate::labels::{RUN_LABEL, namespace_of};
 use crate::scenario::{Measure, Tier};
 use std::path::Path;
 

@@ -2,8 +2,9 @@
 
 use super::control_plane::{anywhere, has_control_plane};
 use super::manifest::{self, Manifest};
-use super::{DeployError, MANAGED_BY, patch_images, ready};
-use crate::cluster::Images;
+use super::{DeployError, patch_images, ready};
+use crate::images::Images;
+use crate::labels::MANAGED_BY;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};

@@ -1,7 +1,8 @@
 //! Taking away what was deployed: queues and ledgers from the nodes' disks, then everything else.
 
-use super::{DeployError, Deployment, Manifest, RUN_LABEL, manifest, ready};
-use crate::cluster::Images;
+use super::{DeployError, Deployment, Manifest, manifest, ready};
+use crate::images::Images;
+use crate::labels::{RUN_LABEL, sweep_namespace_of};
 use crate::scenario::Tier;
 use k8s_openapi::api::apps::v1;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -15,16 +16,6 @@ use std::time::Duration;
 
 /// How long a look at a namespace that stays may take.
 const LOOK: Duration = Duration::from_secs(10);
-
-/// The namespace of a run's own.
-pub(crate) fn namespace_of(run: &str) -> String {
-    format!("spanproof-{run}")
-}
-
-/// The namespace that the nodes are swept from when the run's own admits nothing any more.
-pub(crate) fn sweep_namespace_of(run: &str) -> String {
-    format!("spanproof-{run}-sweep")
-}
 
 impl Deployment {
     /// Takes the run's queues and ledgers off the nodes' disks, and removes everything that it made, however much of

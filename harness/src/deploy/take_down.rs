@@ -2,6 +2,7 @@
 
 use super::{DeployError, Deployment};
 use crate::record::PodEnd;
+use crate::timeouts::TAKE_DOWN_MARGIN;
 use k8s_openapi::api::apps::v1;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
@@ -11,8 +12,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What Kubernetes may take besides the pods' grace period: the garbage collector, the kubelet, the API server.
-pub(crate) const MARGIN: Duration = Duration::from_secs(30);
 /// A pod's grace period, where nothing is written.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -22,7 +21,7 @@ impl Deployment {
         let labels = ListParams::default().labels(&format!("app.kubernetes.io/name={hop}"));
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut ends: BTreeMap<String, PodEnd> = BTreeMap::new();
-        let mut until = Instant::now() + MARGIN;
+        let mut until = Instant::now() + TAKE_DOWN_MARGIN;
         let mut grace = Duration::ZERO;
         // Foreground: the workload is there until its pods are gone, and it makes none in their place.
         let gracefully = DeleteParams::foreground();

@@ -2,7 +2,7 @@
 //! found before a cluster is made for it.
 
 use super::Manifest;
-use crate::observe::quantity_value;
+use crate::kubernetes::quantity_value;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;

@@ -3,8 +3,8 @@
 use super::{FaultError, Stage};
 use crate::load::{LinkError, LoadStatus};
 use crate::record::Event;
-use crate::restore::Undo;
 use crate::scenario::{Answers, Backend, Span};
+use crate::undo::Undo;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 

@@ -4,8 +4,8 @@
 use super::eviction::{await_gone, evict};
 use super::{FaultError, Stage, target};
 use crate::record::Event;
-use crate::restore::{Cordon, Did, Undo};
 use crate::scenario::Drain;
+use crate::undo::{Cordon, Did, Undo};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};

@@ -3,8 +3,8 @@
 use super::{FaultError, Stage, pods_state};
 use crate::load::LoadStatus;
 use crate::record::Event;
-use crate::restore::Undo;
 use crate::scenario::{Rate, Spike};
+use crate::undo::Undo;
 use crate::world::World;
 use std::time::Duration;
 

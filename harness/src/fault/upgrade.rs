@@ -2,8 +2,8 @@
 
 use super::{FaultError, Stage, pods_state};
 use crate::record::Event;
-use crate::restore::{self, Image, Undo};
 use crate::scenario::{Part, Upgrade};
+use crate::undo::{self, Image, Undo};
 use crate::world::{Kind, World};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::Api;
@@ -59,8 +59,8 @@ async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), Fau
     let undo = Image {
         namespace: stage.namespace.clone(),
         workload: match part {
-            Part::Gateways => restore::Kind::Deployment,
-            Part::Agents => restore::Kind::DaemonSet,
+            Part::Gateways => undo::Kind::Deployment,
+            Part::Agents => undo::Kind::DaemonSet,
         },
         name: part.app().to_owned(),
         container: CONTAINER.to_owned(),

@@ -1,56 +1,14 @@
 //! What a journal's lines say, and what they come to: pure.
 
-use super::Process;
-use crate::restore::Undo;
+use crate::host::Process;
+use crate::location::Location;
+use crate::undo::Undo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
 use std::path::PathBuf;
 
 /// Version of the journal's format.
 const FORMAT: u32 = 1;
-
-/// Where a cluster is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Place {
-    /// A kind cluster that this program made.
-    Kind {
-        /// Its name.
-        cluster: String,
-    },
-    /// A context of a kubeconfig.
-    Context {
-        /// Its name.
-        context: String,
-        /// The kubeconfigs, which count together.
-        kubeconfigs: Vec<PathBuf>,
-        /// What tells its cluster from all others.
-        uid: String,
-    },
-}
-
-impl Place {
-    /// Whether it is the same cluster, by whatever context.
-    pub fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Context { uid, .. }, Self::Context { uid: other, .. }) => uid == other,
-            _ => self == other,
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kind { cluster } => write!(f, "the kind cluster {cluster}"),
-            Self::Context { context, kubeconfigs, .. } => {
-                let named: Vec<_> = kubeconfigs.iter().map(|path| path.display().to_string()).collect();
-                write!(f, "the context {context} of {}", named.join(", "))
-            }
-        }
-    }
-}
 
 /// A journal's first line: whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,14 +22,14 @@ pub struct Header {
     /// The run folder.
     pub folder: PathBuf,
     /// Where the cluster is.
-    pub cluster: Place,
+    pub cluster: Location,
     /// The process that writes it.
     pub process: Process,
 }
 
 impl Header {
     /// This process's, for a run.
-    pub(super) fn new(run: &str, folder: PathBuf, cluster: Place) -> Self {
+    pub(super) fn new(run: &str, folder: PathBuf, cluster: Location) -> Self {
         let spanproof = env!("CARGO_PKG_VERSION").to_owned();
         Self { journal: FORMAT, spanproof, run: run.to_owned(), folder, cluster, process: Process::this() }
     }

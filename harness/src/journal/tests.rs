@@ -15,7 +15,7 @@ impl Trial {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
-        let place = Place::Kind { cluster: "trial".to_owned() };
+        let place = Location::Kind { cluster: "trial".to_owned() };
         let journal = Journal::create_beside(&dir.path().join("open"), &dir.path().join("run"), "abc", place);
         Self { journal: journal.unwrap(), dir }
     }

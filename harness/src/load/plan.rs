@@ -215,7 +215,7 @@ pub(super) fn behaviours(backend: &Backend) -> Behaviours {
 fn kind(backend: &Backend) -> Option<Kind> {
     if let Some(code) = backend.answers.code() {
         let retry_after_ms = backend.retry_after.map(span_ms);
-        return Some(Kind::Refuse(Refuse { code: i32::from(code).cast_unsigned(), retry_after_ms }));
+        return Some(Kind::Refuse(Refuse { code: code.number(), retry_after_ms }));
     }
     Some(match backend.answers {
         Answers::RefuseConnections => Kind::RefuseConnections(Empty {}),

@@ -1,6 +1,6 @@
 //! What the harness would not see of a tier, by its manifests: said beforehand, and not by checks that come to nothing.
 
-use super::tier::Parts;
+use super::parts::Parts;
 use k8s_openapi::api::core::v1::PodSpec;
 use spanproof_probe::OTLP_PORT;
 
@@ -60,7 +60,7 @@ fn has_port(pod: &PodSpec) -> bool {
 mod tests {
     use super::{Parts, warnings};
     use crate::deploy::Made;
-    use crate::run::manifests_dir;
+    use crate::deploy::manifests_dir;
     use crate::scenario::{Tier, TierPatch};
     use serde_json::{Value, json};
 

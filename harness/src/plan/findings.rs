@@ -3,12 +3,12 @@
 use super::blind;
 use super::budget::{self, HeadRoom};
 use super::drains::NodePlan;
-use super::extent::Between;
 use super::ground::Ground;
 use super::known::{self, Covering};
 use super::rights::RightPlan;
 use super::sight::Seen;
 use super::tier::TierPlan;
+use crate::extent::Between;
 use crate::judge::balance_foreseen;
 use crate::scenario::{NodeRole, Scenario, Step};
 use std::collections::BTreeSet;

@@ -1,10 +1,10 @@
 //! Where a plan is made: the workers, those of them that may hold a gateway, and how many gateways there are.
 
-use super::extent::Between;
+use super::parts::Parts;
 use super::room::{Host, Room};
 use super::sight::{Cordoned, Sight, admits, cordoned, is_worker, selected};
-use super::tier::Parts;
 use crate::deploy::Made;
+use crate::extent::Between;
 use crate::scenario::Scenario;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 use kube::ResourceExt;

@@ -1,7 +1,7 @@
 //! What the manifests alone tell of checks that will fail or come to nothing: said beforehand, with a cluster and without.
 
 use super::budget;
-use super::tier::Parts;
+use super::parts::Parts;
 use crate::deploy::{Made, Manifest};
 use crate::scenario::{Measure, Scenario};
 use crate::world::Demand;
@@ -198,7 +198,7 @@ fn asks(container: &Container, resource: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::manifests_dir;
+    use crate::deploy::manifests_dir;
     use crate::scenario::TierPatch;
     use serde_json::{Value, json};
 

@@ -1,9 +1,9 @@
 //! Looks at a cluster, for a plan: reads, and asks what is allowed. Neither changes anything.
 
-use super::rights::Right;
 use super::sight::{Answer, Seen, Sight};
 use super::{SOME_RUN, needs_of};
 use crate::deploy::Made;
+use crate::rights::Right;
 use crate::scenario::Scenario;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{

@@ -2,7 +2,7 @@
 
 use super::sight::{Sight, admits};
 use crate::deploy::{Made, Manifest};
-use crate::observe::quantity_value;
+use crate::kubernetes::quantity_value;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;

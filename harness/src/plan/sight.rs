@@ -1,7 +1,7 @@
 //! What is seen of a cluster before a run: what a plan is made from. No I/O.
 
-use super::rights::Right;
-use crate::fault::CORDONED_BY;
+use crate::labels::CORDONED_BY;
+use crate::rights::Right;
 use crate::world;
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;

@@ -1,8 +1,8 @@
 //! What each step does, among whom its targets are resolved when it begins, and how long it may take.
 
 use super::drains::DrainAt;
-use super::extent::{Between, Takes};
 use super::ground::Ground;
+use crate::extent::{Between, Takes};
 use crate::fault;
 use crate::scenario::{
     Answers, Backend, Drain, Evict, ForEach, NodeRole, NodeSelector, Part, PodSelector, Spike, Step, Targets,
@@ -245,13 +245,13 @@ fn evicting(evict: Evict) -> Takes {
 
 fn spiking(spike: Spike, hpa: bool) -> Takes {
     let out = if hpa { spike.deadline.duration() } else { Duration::ZERO };
-    let seen = Takes { least: fault::SPIKE_MEASURED, most: fault::SPIKE_PATIENCE };
+    let seen = Takes { least: fault::spike::MEASURED, most: fault::spike::PATIENCE };
     seen.then(Takes::up_to(out)).then(Takes::exactly(spike.hold.duration()))
 }
 
 /// Until it is felt, which counts as a part of how long it lasts; and until it is over.
 fn misbehaving(backend: &Backend) -> Takes {
-    let change = fault::BACKEND_PATIENCE;
+    let change = fault::backend::PATIENCE;
     match backend.lasts {
         Some(lasts) if backend.answers != Answers::Ok => {
             let lasts = lasts.duration();

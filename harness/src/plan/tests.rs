@@ -1,5 +1,5 @@
 use super::*;
-use crate::run::manifests_dir;
+use crate::deploy::manifests_dir;
 use crate::scenario::Scenario;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -165,7 +165,7 @@ fn a_node_that_is_cordoned_is_said_to_be() {
     });
     change(&mut sight, "demo-worker2", |node| {
         node.spec.get_or_insert_default().unschedulable = Some(true);
-        let mark = (crate::fault::CORDONED_BY.to_owned(), "abc".to_owned());
+        let mark = (crate::labels::CORDONED_BY.to_owned(), "abc".to_owned());
         node.metadata.annotations.get_or_insert_default().extend([mark]);
     });
     let plan = plan_on(&shipped("node-drain"), Some(&sight));

@@ -1,12 +1,11 @@
 //! How long the parts of a run take.
 
-use super::extent::{Between, Takes};
+use super::parts::Parts;
 use super::steps::StepPlan;
-use super::tier::Parts;
-use crate::deploy::{Made, Manifest, TAKE_DOWN_MARGIN};
-use crate::load;
-use crate::run;
+use crate::deploy::{Made, Manifest};
+use crate::extent::{Between, Takes};
 use crate::scenario::{Measure, Scenario};
+use crate::timeouts::{self, DEPLOY};
 use k8s_openapi::api::core::v1::PodSpec;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -33,7 +32,8 @@ fn take_down(scenario: &Scenario, made: &Made) -> Takes {
         Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     };
     let hops = [parts.agent_pod(), parts.gateway_pod()].map(grace).into_iter();
-    let each = hops.map(|grace| Takes::up_to(grace + TAKE_DOWN_MARGIN + scenario.settle.tail.duration()));
+    let each =
+        hops.map(|grace| Takes::up_to(grace + timeouts::TAKE_DOWN_MARGIN + scenario.settle.tail.duration()));
     each.fold(Takes::default(), Takes::then)
 }
 
@@ -55,11 +55,11 @@ pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be
         )
     });
     let parts = Between::exactly(u32::try_from(awaited.count()).unwrap_or(u32::MAX));
-    let patience = humantime::format_duration(run::PATIENCE);
+    let patience = humantime::format_duration(DEPLOY);
     let how = format!("estimated: 20 s where the images are; each of {parts} parts may take {patience}");
-    phase("deploy", Takes::up_to(run::PATIENCE).times(parts), how);
+    phase("deploy", Takes::up_to(DEPLOY).times(parts), how);
     let steady = scenario.steady.duration();
-    let most = run::steady_at_most(steady, scenario.tier.has(Measure::Hpa));
+    let most = timeouts::steady(steady, scenario.tier.has(Measure::Hpa));
     phase(
         "steady state",
         Takes { least: steady, most },
@@ -74,14 +74,14 @@ pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be
     let all = steps.iter().fold(Takes::default(), |all, step| all.then(step.takes));
     phase("steps", all, "by their holds and deadlines".to_owned());
     let (tail, deadline) = (scenario.settle.tail.duration(), scenario.settle.deadline.duration());
-    let settle =
-        Takes { least: tail.min(deadline), most: deadline.max(tail) }.then(Takes::up_to(load::DRAIN));
+    let settle = Takes { least: tail.min(deadline), most: deadline.max(tail) }
+        .then(Takes::up_to(timeouts::LOAD_DRAIN));
     phase(
         "settle",
         settle.then(take_down(scenario, made)),
         "until everything has arrived, or the tier was taken down".to_owned(),
     );
     let how = format!("pods, sweep and namespace may take {patience} each");
-    phase("remove", Takes::up_to(run::PATIENCE).times(Between::exactly(3)), how);
+    phase("remove", Takes::up_to(DEPLOY).times(Between::exactly(3)), how);
     phases
 }

@@ -2,9 +2,11 @@
 
 use super::found::found;
 use super::replay::replay;
-use super::{Became, Hands, Line, RestoreError, Restored, Say, Undo};
+use super::{Became, Line, RestoreError, Restored, Say};
 use crate::cluster;
-use crate::journal::{self, Header, Journal, JournalError, Place};
+use crate::journal::{self, Header, Journal, JournalError};
+use crate::location::Location;
+use crate::undo::{Undo, UndoContext};
 use std::path::Path;
 
 /// A run that left something, or may have.
@@ -69,7 +71,7 @@ impl DeadRun {
     }
 
     /// Where it was.
-    pub const fn place(&self) -> &Place {
+    pub const fn place(&self) -> &Location {
         &self.header.cluster
     }
 
@@ -91,8 +93,8 @@ impl DeadRun {
             say(&format!("{} is gone, with all that was in it", self.place()));
             return Ok(self.gone()?);
         };
-        let hands = Hands { client: reached.client(), manifests, images: reached.images() };
-        let mut restored = self.undo(&hands, say).await;
+        let context = UndoContext { client: reached.client(), manifests, images: reached.images() };
+        let mut restored = self.undo(&context, say).await;
         if let Err(error) = reached.let_go().await {
             restored.problem.get_or_insert(error.to_string());
         }
@@ -111,12 +113,12 @@ impl DeadRun {
     }
 
     /// Undoes what its journal has open, then whatever carries its label or annotation.
-    pub(super) async fn undo(&self, hands: &Hands<'_>, say: Say<'_>) -> Restored {
+    pub(super) async fn undo(&self, context: &UndoContext<'_>, say: Say<'_>) -> Restored {
         let mut restored = self.nothing();
         restored.problem = self.unreadable.as_ref().map(ToString::to_string);
         let open = self.journal.as_ref().map(Journal::to_undo).unwrap_or_default();
         let mut tried: Vec<Undo> = open.iter().filter_map(|open| open.undo.clone().ok()).collect();
-        let mut lines = replay(&tried, hands, say).await.into_iter();
+        let mut lines = replay(&tried, context, say).await.into_iter();
         for open in &open {
             let line = match &open.undo {
                 Ok(_) => lines.next(),
@@ -130,7 +132,7 @@ impl DeadRun {
             }
             restored.lines.push(line);
         }
-        self.sweep(&mut tried, &mut restored, hands, say).await;
+        self.sweep(&mut tried, &mut restored, context, say).await;
         if self.journal.is_none()
             && restored.is_whole()
             && let Err(error) = journal::forget(&self.header.run)
@@ -140,8 +142,14 @@ impl DeadRun {
         restored
     }
 
-    async fn sweep(&self, tried: &mut Vec<Undo>, restored: &mut Restored, hands: &Hands<'_>, say: Say<'_>) {
-        let mut rest = match found(hands.client, Some(&self.header.run)).await {
+    async fn sweep(
+        &self,
+        tried: &mut Vec<Undo>,
+        restored: &mut Restored,
+        context: &UndoContext<'_>,
+        say: Say<'_>,
+    ) {
+        let mut rest = match found(context.client, Some(&self.header.run)).await {
             Ok(rest) => rest,
             Err(error) => {
                 restored.problem =
@@ -160,6 +168,6 @@ impl DeadRun {
             }
             new
         });
-        restored.lines.extend(replay(&rest, hands, say).await);
+        restored.lines.extend(replay(&rest, context, say).await);
     }
 }

@@ -1,8 +1,7 @@
 //! What carries a run's label or annotation, whatever its journal says.
 
-use super::{Undo, UndoError, objects};
-use crate::deploy::{self, RUN_LABEL};
-use crate::fault::CORDONED_BY;
+use crate::labels::{self, CORDONED_BY, RUN_LABEL};
+use crate::undo::{Undo, UndoError, labelled};
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -22,16 +21,16 @@ pub(super) async fn found(client: &Client, run: Option<&str>) -> Result<Vec<Undo
         .collect();
 
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let listed = namespaces.list_metadata(&ListParams::default().labels(&super::selector(run))).await;
+    let listed = namespaces.list_metadata(&ListParams::default().labels(&labels::selector(run))).await;
     let listed = listed.map_err(UndoError::api("list", &"namespaces"))?;
     // The one that is swept from belongs to the same run.
     let runs: BTreeSet<_> =
         listed.iter().filter_map(|namespace| namespace.labels().get(RUN_LABEL).cloned()).collect();
     undos.extend(runs.iter().map(|run| Undo::namespace(run)));
 
-    for (run, object) in objects::labelled(client, run).await? {
+    for (run, object) in labelled(client, run).await? {
         // What is in the run's namespaces goes with them.
-        let within = [deploy::namespace_of(&run), deploy::sweep_namespace_of(&run)];
+        let within = [labels::namespace_of(&run), labels::sweep_namespace_of(&run)];
         if object.namespace.as_ref().is_none_or(|namespace| !within.contains(namespace)) {
             undos.push(Undo::objects(&run, vec![object]));
         }

@@ -1,6 +1,7 @@
 //! Undoing one thing after the other, and looking at each afterwards: one that fails does not stop the others.
 
-use super::{Became, Did, Hands, Line, Say, Undo, UndoError};
+use super::{Became, Line, Say};
+use crate::undo::{Did, Undo, UndoContext, UndoError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,24 +15,24 @@ const SEEN_WITHIN: Duration = Duration::from_secs(30);
 const LOOKS: Duration = Duration::from_millis(250);
 
 /// Undoes each in this order, then looks at each.
-pub(super) async fn replay(undos: &[Undo], hands: &Hands<'_>, say: Say<'_>) -> Vec<Line> {
+pub(super) async fn replay(undos: &[Undo], context: &UndoContext<'_>, say: Say<'_>) -> Vec<Line> {
     let (mut tried, mut lines) = (Vec::new(), Vec::new());
     for undo in undos {
         say(&format!("undoing {}", undo.describe()));
-        tried.push(attempt(undo, hands).await);
+        tried.push(attempt(undo, context).await);
     }
     for (undo, tried) in undos.iter().zip(tried) {
-        let left = look(undo, hands, tried.is_ok()).await;
+        let left = look(undo, context, tried.is_ok()).await;
         lines.push(Line { what: undo.describe(), became: became(tried, left) });
     }
     lines
 }
 
-async fn attempt(undo: &Undo, hands: &Hands<'_>) -> Result<Did, UndoError> {
+async fn attempt(undo: &Undo, context: &UndoContext<'_>) -> Result<Did, UndoError> {
     let until = Instant::now() + undo.patience();
     let mut attempt = 1;
     loop {
-        let tried = tokio::time::timeout_at(until, undo.undo(hands)).await;
+        let tried = tokio::time::timeout_at(until, undo.undo(context)).await;
         let tried = tried.unwrap_or_else(|_| Err(UndoError::Deadline(undo.patience())));
         let waited = tried.as_ref().is_err_and(UndoError::has_waited);
         if tried.is_ok() || waited || attempt == TRIES || Instant::now() + PAUSE > until {
@@ -43,10 +44,10 @@ async fn attempt(undo: &Undo, hands: &Hands<'_>) -> Result<Did, UndoError> {
 }
 
 /// What is left of it; when it went well, it is waited for a while until nothing is.
-async fn look(undo: &Undo, hands: &Hands<'_>, undone: bool) -> Result<Option<String>, UndoError> {
+async fn look(undo: &Undo, context: &UndoContext<'_>, undone: bool) -> Result<Option<String>, UndoError> {
     let until = Instant::now() + SEEN_WITHIN;
     loop {
-        let looking = tokio::time::timeout(SEEN_WITHIN, undo.left(hands, undone)).await;
+        let looking = tokio::time::timeout(SEEN_WITHIN, undo.left(context, undone)).await;
         let left = looking.unwrap_or(Err(UndoError::Deadline(SEEN_WITHIN)));
         if matches!(left, Ok(None)) || !undone || Instant::now() > until {
             return left;

@@ -1,23 +1,13 @@
 //! The steady state: the tier is seen to be well under load before anything is done to it.
 
-use super::{PATIENCE, Run, RunError};
+use super::{Run, RunError};
 use crate::load::{LoadStatus, Probes};
 use crate::record::Event;
 use crate::scenario::{Measure, Rate};
+use crate::timeouts;
 use crate::world::World;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// How long the pipeline may hold what an emitter was told is safe, when all is well.
-const TRANSIT: Duration = Duration::from_secs(20);
-/// How often the tier may fail to be steady before a run gives up.
-const TRIES: u32 = 2;
-
-/// How long it may take at the most to see that.
-pub(crate) fn at_most(window: Duration, hpa: bool) -> Duration {
-    let tried = window.saturating_add(PATIENCE).saturating_mul(TRIES);
-    tried.saturating_add(if hpa { PATIENCE } else { Duration::ZERO }).saturating_add(TRANSIT)
-}
 
 /// What is usual when all is well.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +28,7 @@ impl Run<'_> {
         let load = &self.scenario.load;
         let window = self.scenario.steady.duration();
         let mut reason = String::new();
-        for _ in 0..TRIES {
+        for _ in 0..timeouts::STEADY_TRIES {
             // From one answer of the probes to another, so that what the questions take does not count.
             let asked = async {
                 status.changed().await.ok();
@@ -53,12 +43,12 @@ impl Run<'_> {
                 }
                 (status.borrow().per_second(&before), usual_queue)
             };
-            let asked = tokio::time::timeout(window + PATIENCE, asked);
+            let asked = tokio::time::timeout(window + timeouts::DEPLOY, asked);
             let Ok(seen) = self.unless_cancelled(asked).await else {
                 return Ok(None);
             };
             let Ok(((offered, rate), usual_queue)) = seen else {
-                reason = format!("not all probes answered within {}s", (window + PATIENCE).as_secs());
+                reason = format!("not all probes answered within {}s", (window + timeouts::DEPLOY).as_secs());
                 break;
             };
             // A profile's rate is what the emitters, who keep it, offered at that time.
@@ -106,7 +96,7 @@ impl Run<'_> {
             let hpa = world.autoscaler("gateway");
             hpa.is_some_and(|hpa| hpa.reads() && hpa.at_rest() && hpa.desired as usize == ready)
         };
-        let rested = tokio::time::timeout(PATIENCE, seen.wait_for(at_rest));
+        let rested = tokio::time::timeout(timeouts::DEPLOY, seen.wait_for(at_rest));
         if self.unless_cancelled(rested).await.is_ok_and(|rested| rested.is_ok_and(|rested| rested.is_ok())) {
             return Ok(());
         }
@@ -127,7 +117,7 @@ impl Run<'_> {
 
     /// How long what is acknowledged may be on its way when all is well.
     fn transit(&self) -> Duration {
-        TRANSIT.saturating_add(self.demand().decision_wait())
+        timeouts::TRANSIT.saturating_add(self.demand().decision_wait())
     }
 
     /// How many of the spans that are acknowledged by now, and have to arrive, have not in good time.

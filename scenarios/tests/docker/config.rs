@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Container};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use spanproof::run::manifests_dir;
+use spanproof::deploy::manifests_dir;
 
 /// A part of the tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

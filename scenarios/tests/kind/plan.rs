@@ -82,7 +82,7 @@ fn what_the_plan_did_not_name_is_not_touched() {
     let outcome = alone.block_on(async {
         let late = async {
             let namespaces: Api<Namespace> = Api::all(client.clone());
-            let deploying = ListParams::default().labels(spanproof::deploy::RUN_LABEL);
+            let deploying = ListParams::default().labels(spanproof::labels::RUN_LABEL);
             while namespaces.list(&deploying).await.unwrap().items.is_empty() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }

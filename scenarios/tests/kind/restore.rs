@@ -13,9 +13,9 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use rstest::rstest;
 use serde_json::json;
-use spanproof::cluster::cache_dir;
-use spanproof::deploy::RUN_LABEL;
-use spanproof::fault::CORDONED_BY;
+use spanproof::host::cache_dir;
+use spanproof::labels::CORDONED_BY;
+use spanproof::labels::RUN_LABEL;
 use spanproof::record::Event;
 use spanproof::scenario::StepPath;
 

@@ -9,11 +9,15 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use lent::Keeper;
 use serde_json::json;
-use spanproof::cluster::{self, Cluster, Images, Place, Request};
+use spanproof::cluster::{Cluster, Place, Request};
+use spanproof::deploy::manifests_dir;
+use spanproof::host::cache_dir;
+use spanproof::images::Images;
 use spanproof::journal::Current;
 use spanproof::judge::{Check, Verdict};
 use spanproof::report::Progress;
-use spanproof::run::{self, Options, Outcome, manifests_dir};
+use spanproof::restore;
+use spanproof::run::{self, Options, Outcome};
 use spanproof::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -79,7 +83,7 @@ impl Shared {
         };
         let say = |message: &str| self.progress.say(message);
         let cancel = CancellationToken::new();
-        let acquired = self.runtime.block_on(Cluster::acquire(&request, &say, &cancel));
+        let acquired = self.runtime.block_on(restore::acquire(&request, &say, &cancel));
         acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
     }
 }
@@ -176,7 +180,7 @@ pub(crate) fn program() -> PathBuf {
 /// Asks each Collector whether it takes the manifests' configurations.
 pub(crate) fn validate_configurations() {
     let _alone = Shared::alone();
-    let images = Images::read(&cluster::cache_dir()).unwrap();
+    let images = Images::read(&cache_dir()).unwrap();
     for version in images.collectors() {
         let image = images.collector(version).unwrap();
         let (name, tag) = image.image.rsplit_once(':').unwrap();
@@ -245,7 +249,7 @@ pub(crate) fn kill_while_making_a_cluster() {
     await_until("a container of the cluster", || containers() > 0);
     harness.kill().unwrap();
     harness.wait().unwrap();
-    let state = cluster::cache_dir().join("clusters").join(NAME);
+    let state = cache_dir().join("clusters").join(NAME);
     await_until("the cluster's containers and state to be gone", || containers() == 0 && !state.exists());
 }
 

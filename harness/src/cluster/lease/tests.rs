@@ -1,7 +1,7 @@
 //! The lease, with an API server that keeps one object in memory.
 
 use super::*;
-use crate::journal::Process;
+use crate::host::Process;
 use kube::client::Body;
 use serde_json::{Value, json};
 use std::convert::Infallible;

@@ -3,7 +3,8 @@
 use super::{GATEWAYS, OTLP_PORT, PATIENCE, Tier};
 use crate::config::{Part, memory_limit, merge};
 use crate::engine::{self, docker};
-use spanproof::cluster::{Images, cache_dir};
+use spanproof::host::cache_dir;
+use spanproof::images::Images;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use testcontainers::core::Mount;

@@ -1,7 +1,7 @@
 //! A run that goes on in another process, and is watched by what it writes.
 
 use crate::support::lent::Lent;
-use spanproof::cluster::cache_dir;
+use spanproof::host::cache_dir;
 use spanproof::record::{Entry, Event};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(super) struct Going {
 
 impl Going {
     pub(super) fn start(lent: &Lent, arguments: &[&str]) -> Self {
-        let name = format!("restore-{}", spanproof::clock::unix_ms());
+        let name = format!("restore-{}", spanproof_probe::unix_ms());
         let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs").join(name);
         std::fs::create_dir_all(&out).unwrap();
         let words = File::create(out.join("stderr")).unwrap();

@@ -6,7 +6,7 @@
 use super::{CLUSTER, Held, Shared, program};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use spanproof::cluster::cache_dir;
+use spanproof::host::cache_dir;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

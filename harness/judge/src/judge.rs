@@ -1,0 +1,234 @@
+//! The judgement: a pure function of the run folder. One file a check.
+
+mod availability;
+mod balance;
+mod clocks;
+mod control;
+mod duplicates;
+mod faults;
+mod floor;
+mod gateways;
+mod gateways_moved;
+mod hpa;
+mod intake;
+mod latency;
+mod load;
+mod loss;
+mod pdb;
+mod queues;
+mod remains;
+mod restarts;
+mod rollout;
+mod spread;
+mod steady_state;
+mod story;
+mod traces;
+mod unexpected;
+mod usage;
+
+pub use balance::foreseen as balance_foreseen;
+pub use control::ControlJudgement;
+pub use usage::Usage;
+
+use crate::record::{FORMAT, Record};
+use crate::scenario::StepPath;
+use clocks::Clocks;
+use restarts::Restarts;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spanproof_ledger::{Account, Counts, EmitterLedger, SinkLedger};
+use std::collections::{BTreeMap, BTreeSet};
+use story::Story;
+
+/// What a check, or a run, comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Seen to be as it must be.
+    Pass,
+    /// Its assumptions do not hold, so it says nothing.
+    Inconclusive,
+    /// Seen to be as it must not be.
+    Fail,
+}
+
+/// A judgement with its evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was judged.
+    pub name: String,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// What that rests on.
+    pub evidence: Value,
+}
+
+/// A fault, as it happened. Times are seconds on the run's clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The step that it is of: `2`, or `3.2.1` where steps hold steps.
+    pub step: StepPath,
+    /// What was done.
+    pub name: String,
+    /// To what.
+    pub target: String,
+    /// When it began.
+    pub start: f64,
+    /// When it was over; the last moment on record if it never was.
+    pub end: f64,
+    /// Was it seen to have its effect?
+    pub landed: bool,
+    /// Was its effect seen to be undone?
+    pub healed: bool,
+}
+
+/// What a run comes to: `verdict.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Version of this format.
+    pub format: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// Fail beats inconclusive beats pass.
+    pub verdict: Verdict,
+    /// What the control that this was came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlJudgement>,
+    /// The count.
+    pub spans: Counts,
+    /// Each check.
+    pub checks: Vec<Check>,
+    /// Each fault.
+    pub faults: Vec<Fault>,
+    /// What was used, by application, while load was offered: measured, not judged.
+    pub usage: BTreeMap<String, Usage>,
+    /// The seed of whatever was random.
+    pub seed: u64,
+}
+
+/// Judges a run by its record.
+pub fn judge(record: &Record) -> Judgement {
+    let story = Story::of(record);
+    let mut account = Account::of(&record.emitters, &record.sinks);
+    let traces = traces::of(record, &story, &mut account);
+    let remains = remains::of(record, &story);
+    account.strand(remains.streams(record));
+    let clocks = Clocks::of(record);
+    let restarts = Restarts::of(record, &story);
+    let checks = vec![
+        steady_state::check(&story),
+        loss::check(record, &story, &account, (&remains, &restarts), traces.as_ref()),
+        unexpected::check(record, &account),
+        load::check(record, &story, &account),
+        intake::check(record, &account),
+        duplicates::check(record, &story, &account),
+        availability::check(record, &story, &clocks, &restarts),
+        pdb::check(record, &story),
+        spread::check(record, &story),
+        gateways_moved::check(record, &story),
+        rollout::check(record, &story),
+        hpa::check(record, &story),
+        balance::check(record, &story, &restarts),
+        queues::check(record, &story),
+        faults::check(record, &story),
+    ];
+    // A check that a scenario gives no cause for is left out, not passed.
+    let mut checks: Vec<Check> = checks.into_iter().flatten().collect();
+    clocks.doubt(&mut checks, record.scenario.expect.refused_for.is_some());
+    // What is missing may be what would have changed any of them.
+    if let Some(missing) = &story.incomplete {
+        for check in &mut checks {
+            check.verdict = Verdict::Inconclusive;
+            check.reason.clone_from(missing);
+        }
+    }
+    // A control is red for its own reason, or says nothing.
+    let void = control::void(record, &story);
+    if let Some(void) = &void {
+        for check in checks.iter_mut().filter(|check| check.verdict == Verdict::Fail) {
+            check.verdict = Verdict::Inconclusive;
+            check.reason = format!("the control shows nothing: {void}; seen was: {}", check.reason);
+        }
+        let (name, evidence) = ("control", serde_json::json!({}));
+        checks.push(Check::new(name, Verdict::Inconclusive, void.clone(), evidence));
+    }
+    let control = control::judge(record, void, &checks);
+    let worst = checks.iter().map(|check| check.verdict).max();
+    Judgement {
+        format: FORMAT,
+        scenario: record.scenario.name.clone(),
+        verdict: worst.unwrap_or(Verdict::Inconclusive),
+        control,
+        spans: account.counts,
+        checks,
+        faults: story.faults.iter().map(story::FaultStory::public).collect(),
+        usage: usage::usage(&story),
+        seed: record.seed(),
+    }
+}
+
+impl Check {
+    fn new(name: &str, verdict: Verdict, reason: impl Into<String>, evidence: Value) -> Self {
+        Self { name: name.to_owned(), verdict, reason: reason.into(), evidence }
+    }
+}
+
+/// Why the sinks' ledgers do not say everything that arrived, if so.
+fn sinks_untold(record: &Record) -> Option<String> {
+    let wanted = record.scenario.tier.sinks;
+    let files = match wanted {
+        0 | 1 => "ledgers/sink-0.ledger".to_owned(),
+        sinks => format!("one of ledgers/sink-0.ledger to ledgers/sink-{}.ledger", sinks - 1),
+    };
+    let told: Vec<&SinkLedger> = record.sinks.iter().filter(|sink| sink.records() > 0).collect();
+    let sources: BTreeSet<u64> = told.iter().map(|sink| sink.source()).collect();
+    if told.len() != usize::from(wanted) || sources.len() != told.len() || record.sinks.len() != told.len() {
+        return Some(format!("a sink's ledger is missing or empty: {files}"));
+    }
+    let open = told.iter().any(|sink| sink.seal().is_none());
+    open.then(|| format!("a sink's ledger is not sealed: {files}"))
+}
+
+/// Why the emitters' ledgers do not say everything that was sent, if so.
+fn emitters_untold(record: &Record) -> Option<String> {
+    let streams = &record.environment.streams;
+    if streams.is_empty() {
+        return Some("environment.json knows no emitters".to_owned());
+    }
+    let of = |stream| move |emitter: &&EmitterLedger| emitter.records() > 0 && emitter.stream() == stream;
+    for (stream, node) in streams {
+        let file = format!("ledgers/emit-{node}.ledger");
+        let mut ours = record.emitters.iter().filter(of(*stream));
+        match (ours.next(), ours.next()) {
+            (Some(emitter), None) if emitter.seal().is_some() => {}
+            (Some(_), None) => return Some(format!("the ledger of stream {stream} is not sealed: {file}")),
+            (None, _) => return Some(format!("the ledger of stream {stream} is missing or empty: {file}")),
+            (Some(_), Some(_)) => return Some(format!("there are two ledgers of stream {stream}")),
+        }
+    }
+    let strangers = record.emitters.len() > streams.len();
+    strangers.then(|| "there is a ledger of a stream that environment.json does not know".to_owned())
+}
+
+/// To three digits behind the point: in seconds, to the millisecond.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
+
+/// `1204000` as `1,204,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,360 @@
+//! Does every stream reach every gateway, each with at least half of its fair share? Looked at in windows that
+//! are shorter than a connection may live, over gateways that were ready for long enough before.
+
+use super::gateways::Gateways;
+use super::restarts::Restarts;
+use super::{Check, Story, Verdict, rounded, sinks_untold};
+use crate::judge::story::within;
+use crate::record::Record;
+use crate::scenario::{Measure, Scenario, Step};
+use crate::world::{Kind, Pod};
+use serde_json::{Value, json};
+use spanproof_ledger::{Arrivals, SinkLedger, Stream};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The length of a window, in seconds: a third of the greatest age of the gateways' connections.
+const WINDOW: f64 = 20.0;
+/// The distance between the beginnings of two windows.
+const STRIDE: f64 = 5.0;
+/// Of its fair share, a gateway must have this much.
+const ENOUGH: f64 = 0.5;
+/// What comes about by chance less often than this is no chance. A stream comes in requests, so that is reckoned as if
+/// each of them went to a gateway that was drawn by lot; they take turns in fact, which strays less. A stream of so
+/// few requests in a window that even none at all for a gateway might be chance says nothing.
+const CHANCE: f64 = 1e-6;
+
+pub(super) fn check(record: &Record, story: &Story, restarts: &Restarts) -> Option<Check> {
+    // Without an HPA a spike adds no gateway.
+    let has_hpa = record.scenario.tier.has(Measure::Hpa);
+    let spikes: Vec<f64> =
+        story.faults_called("spike").filter(|_| has_hpa).map(|fault| fault.start).collect();
+    let inconclusive = |reason: String| Some(Check::new("balance", Verdict::Inconclusive, reason, json!({})));
+    let (start, end) = story.load?;
+    let windows = windows(record, story, start, end);
+    // Without a spike nothing in the scenario asks for it: what there is to say is said, and no more.
+    let asked_for = !spikes.is_empty();
+    if let Some(untold) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record)) {
+        return inconclusive(untold).filter(|_| asked_for);
+    }
+    let gateways = Gateways::of(record);
+    let spans = Spans::of(record, &gateways);
+    let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
+    if shares.is_empty() && !asked_for {
+        return None;
+    }
+    if let Some(doubt) = restarts.doubt() {
+        return inconclusive(doubt).filter(|_| asked_for);
+    }
+    // After a spike it is the gateways that the HPA added that this is about: each stream must tell of one.
+    let added = |spike: &f64, stream: &Stream| {
+        shares.iter().any(|share| share.stream == *stream && share.ready_since > *spike)
+    };
+    let mut streams = record.environment.streams.keys();
+    if let Some(stream) = streams.find(|stream| !spikes.iter().all(|spike| added(spike, stream))) {
+        let reason =
+            "no gateway that was added was ready, under enough load, for long enough to have its share";
+        return inconclusive(format!("{reason} of stream {stream}"));
+    }
+    let Some(worst) = shares.iter().min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) else {
+        return inconclusive("no stream was strong enough to be judged by".to_owned());
+    };
+    let evidence = json!({
+        "windows": windows.len(),
+        "window_s": WINDOW,
+        "worst": worst.evidence(),
+        "below_half": shares.iter().filter(|share| share.of_fair < ENOUGH).take(100).map(Share::evidence).collect::<Vec<_>>(),
+        "of_no_gateway": spans.strangers,
+    });
+    let (verdict, reason) = told(&shares, worst, &spans.strangers);
+    Some(Check::new("balance", verdict, reason, evidence))
+}
+
+/// What the shares come to.
+fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> (Verdict, String) {
+    let too_low = shares.iter().filter(|share| share.is_too_low());
+    if let Some(share) = too_low.min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) {
+        let Share { gateway, stream, from, spans, of_fair, ready_since, .. } = share;
+        let (to, percent) = (from + WINDOW, of_fair * 100.0);
+        let reason = format!(
+            "{gateway}, ready since {ready_since:.0}s, got {spans} spans of stream {stream} from {from:.0}s to {to:.0}s: {percent:.0} % of its fair share"
+        );
+        return (Verdict::Fail, reason);
+    }
+    if let Some(share) = shares.iter().find(|share| share.may_be_too_low()) {
+        let Share { stream, from, unknown, .. } = share;
+        let strangers: Vec<&str> = strangers.iter().take(3).map(String::as_str).collect();
+        let reason = format!(
+            "which gateway sent {unknown} spans of stream {stream} from {from:.0}s to {:.0}s is not known: at the sink they came \
+             from {}, which is no gateway's name or address",
+            from + WINDOW,
+            strangers.join(", ")
+        );
+        return (Verdict::Inconclusive, reason);
+    }
+    let percent = worst.of_fair * 100.0;
+    (
+        Verdict::Pass,
+        format!("every stream reached every gateway, with {percent:.0} % of its fair share at the least"),
+    )
+}
+
+/// What of a scenario's spikes will not let this check say anything, as far as that is known before: on so many
+/// workers, if that is known, with so many gateways at the most.
+pub fn foreseen(scenario: &Scenario, workers: Option<u32>, gateways: Option<u32>) -> Vec<String> {
+    let spikes = scenario.all_steps().filter_map(|step| match step {
+        Step::Spike(spike) if scenario.tier.has(Measure::Hpa) => Some(spike),
+        _ => None,
+    });
+    let within = scenario.expect.share_within;
+    let needed = within.duration().as_secs_f64() + WINDOW + STRIDE;
+    let mut found = Vec::new();
+    for spike in spikes {
+        let hold = spike.hold.duration().as_secs_f64();
+        if hold < needed {
+            found.push(format!(
+                "`balance` will be inconclusive: the spike to {} holds for {} behind the moment in which the HPA has gone \
+                 out, and what a new gateway gets is judged from {within} on, by windows of {WINDOW}s: `hold: {needed}s` \
+                 is enough",
+                spike.rate, spike.hold
+            ));
+        }
+        let (Some(workers), Some(gateways)) = (workers, gateways) else { continue };
+        let request = f64::from(scenario.load.spans_per_request.max(1));
+        let requests = spike.rate.in_a_second() * WINDOW / f64::from(workers.max(1)) / request;
+        let part = 1.0 / f64::from(gateways.max(2));
+        if at_most(whole(requests), part, 0) >= CHANCE {
+            found.push(format!(
+                "`balance` will be inconclusive: of each stream a spike to {} sends {requests:.0} requests in the {WINDOW}s of \
+                 a window, too few to tell {gateways} gateways' shares from chance: a higher rate, or fewer \
+                 `load.spans_per_request`",
+                spike.rate
+            ));
+        }
+    }
+    found
+}
+
+/// A window, and the gateways that are judged in it.
+struct Window {
+    from: f64,
+    /// Name, and since when it was ready.
+    gateways: Vec<(String, f64)>,
+    /// How many gateways were ready at some moment of it: so many share the spans.
+    sharing: usize,
+}
+
+fn windows(record: &Record, story: &Story, start: f64, end: f64) -> Vec<Window> {
+    let grace = record.scenario.expect.share_within.duration().as_secs_f64();
+    // The first seconds of a run are spent connecting.
+    let mut from = story.steady_at().map_or(start, |t| t - WINDOW).max(start + STRIDE);
+    let mut windows = Vec::new();
+    while from + WINDOW <= end {
+        let to = from + WINDOW;
+        // Whatever else is done to the tier unsettles the connections.
+        let unsettled = story.faults.iter().filter(|fault| fault.name != "spike");
+        let mut unsettled = unsettled.filter(|fault| fault.start < to && fault.over() + grace > from);
+        if unsettled.next().is_none() && !agents_changed(story, from, to) {
+            windows.extend(window(story, from, to, start, grace));
+        }
+        from += STRIDE;
+    }
+    windows
+}
+
+fn window(story: &Story, from: f64, to: f64, start: f64, grace: f64) -> Option<Window> {
+    let gateways = story.pods.get("gateway")?;
+    let mut sharing = BTreeSet::new();
+    let mut throughout: Option<BTreeSet<&String>> = None;
+    for (_, pods) in within(gateways, from, to)? {
+        let ready: BTreeSet<&String> =
+            pods.iter().filter(|(_, pod)| pod.ready).map(|(name, _)| name).collect();
+        throughout = Some(throughout.map_or_else(|| ready.clone(), |before| &before & &ready));
+        sharing.extend(ready);
+    }
+    let known =
+        throughout?.into_iter().filter_map(|name| Some((name.clone(), ready_since(gateways, name, from)?)));
+    // Those that were there before the load are known to the agents from the beginning.
+    let gateways: Vec<_> = known.filter(|(_, since)| *since <= start || since + grace <= from).collect();
+    (gateways.len() > 1).then_some(Window { from, gateways, sharing: sharing.len() })
+}
+
+/// Since when a gateway has been ready without a break, as of a moment.
+fn ready_since(gateways: &super::story::Series<Vec<(String, Pod)>>, name: &str, t: f64) -> Option<f64> {
+    let mut since = None;
+    for (at, pods) in gateways.iter().take_while(|(at, _)| *at <= t) {
+        let ready = pods.iter().any(|(other, pod)| other == name && pod.ready);
+        since = ready.then(|| since.unwrap_or(*at));
+    }
+    since
+}
+
+fn agents_changed(story: &Story, from: f64, to: f64) -> bool {
+    let Some(agents) = story.pods_within("agent", from, to) else { return true };
+    let which = |pods: &[(String, Pod)]| {
+        pods.iter().map(|(name, pod)| (name.clone(), pod.restarts, pod.ready)).collect::<Vec<_>>()
+    };
+    let states: Vec<_> = agents.map(|(_, pods)| which(pods)).collect();
+    states.windows(2).any(|pair| pair[0] != pair[1])
+}
+
+/// One gateway's share of one stream in a window.
+struct Share {
+    gateway: String,
+    ready_since: f64,
+    stream: Stream,
+    from: f64,
+    spans: u64,
+    of_fair: f64,
+    /// Spans of the stream of which nobody knows who sent them, and its share if all of them were this gateway's.
+    unknown: u64,
+    at_most: f64,
+    /// How likely it is to get that little, or less, by chance.
+    chance: f64,
+}
+
+impl Share {
+    /// Whoever sent what nobody knows of.
+    fn is_too_low(&self) -> bool {
+        self.at_most < ENOUGH && self.chance < CHANCE
+    }
+
+    fn may_be_too_low(&self) -> bool {
+        self.unknown > 0 && self.of_fair < ENOUGH
+    }
+
+    fn evidence(&self) -> Value {
+        json!({
+            "gateway": self.gateway,
+            "ready_since": self.ready_since,
+            "stream": self.stream,
+            "from": rounded(self.from),
+            "spans": self.spans,
+            "of_fair_share": rounded(self.of_fair),
+            "spans_of_no_gateway": self.unknown,
+            "chance": self.chance,
+        })
+    }
+}
+
+/// What arrived by second of Unix time and stream, of each gateway; of nobody known, too.
+struct Spans<'a> {
+    all: BTreeMap<(u64, Stream), BTreeMap<Option<&'a str>, Arrivals>>,
+    /// What those are called that are no gateway's.
+    strangers: BTreeSet<String>,
+}
+
+impl<'a> Spans<'a> {
+    fn of(record: &Record, gateways: &Gateways<'a>) -> Self {
+        let mut all: BTreeMap<(u64, Stream), BTreeMap<Option<&'a str>, Arrivals>> = BTreeMap::new();
+        let mut strangers = BTreeSet::new();
+        for (second, stream, said, arrivals) in record.sinks.iter().flat_map(SinkLedger::arrivals) {
+            let middle = second.saturating_mul(1_000).saturating_add(500);
+            let who = gateways.who(said, record.moment(&record.environment.sink_node, middle));
+            if who.is_none() {
+                strangers.insert(said.to_owned());
+            }
+            let sum = all.entry((second, stream)).or_default().entry(who).or_default();
+            sum.spans = sum.spans.saturating_add(arrivals.spans);
+            sum.requests = sum.requests.saturating_add(arrivals.requests);
+        }
+        Self { all, strangers }
+    }
+
+    fn shares(&self, record: &Record, window: &Window) -> Vec<Share> {
+        let second = |t| record.unix_ms(&record.environment.sink_node, t) / 1_000;
+        let seconds = second(window.from)..second(window.from + WINDOW);
+        let mut shares = Vec::new();
+        for stream in record.environment.streams.keys().copied() {
+            let mut by_gateway: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+            let (mut total, mut requests) = (0u64, 0u64);
+            for (gateway, arrivals) in
+                seconds.clone().filter_map(|second| self.all.get(&(second, stream))).flatten()
+            {
+                let spans = by_gateway.entry(*gateway).or_default();
+                *spans = spans.saturating_add(arrivals.spans);
+                total = total.saturating_add(arrivals.spans);
+                requests = requests.saturating_add(arrivals.requests);
+            }
+            let part = 1.0 / window.sharing as f64;
+            if total == 0 || at_most(requests, part, 0) >= CHANCE {
+                continue;
+            }
+            let fair = total as f64 * part;
+            let unknown = by_gateway.get(&None).copied().unwrap_or_default();
+            shares.extend(window.gateways.iter().map(|(gateway, ready_since)| {
+                let spans = by_gateway.get(&Some(gateway.as_str())).copied().unwrap_or_default();
+                let most = spans.saturating_add(unknown) as f64;
+                let (gateway, ready_since, from) = (gateway.clone(), *ready_since, window.from);
+                let (of_fair, at_most_of_fair) = (spans as f64 / fair, most / fair);
+                let chance = if at_most_of_fair < ENOUGH {
+                    at_most(requests, part, whole(most / total as f64 * requests as f64))
+                } else {
+                    1.0
+                };
+                Share {
+                    gateway,
+                    ready_since,
+                    stream,
+                    from,
+                    spans,
+                    of_fair,
+                    unknown,
+                    at_most: at_most_of_fair,
+                    chance,
+                }
+            }));
+        }
+        shares
+    }
+}
+
+/// As many, or one more.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a part of a count")]
+fn whole(requests: f64) -> u64 {
+    requests.max(0.0).ceil() as u64
+}
+
+/// How likely it is that of so many requests, each with the probability `part`, no more than `few` are one's.
+fn at_most(requests: u64, part: f64, few: u64) -> f64 {
+    let (all, odds) = (requests as f64, part / (1.0 - part));
+    // Of exactly 0, 1, 2, …: each from the one before it, as logarithms, for they are tiny.
+    let mut exactly = all * (1.0 - part).ln();
+    let mut sum = exactly.exp();
+    for number in 0..few.min(requests) {
+        exactly += ((all - number as f64) / (number as f64 + 1.0) * odds).ln();
+        sum += exactly.exp();
+    }
+    sum.min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{at_most, foreseen};
+    use crate::scenario::Scenario;
+    use std::path::Path;
+
+    #[test]
+    fn a_spike_that_is_too_short_or_too_low_is_said_before() {
+        let said = |spike: &str, workers| {
+            let text = format!("name: x\nsteps: [{{spike: {spike}}}]\nload: {{rate: 100/s}}\n");
+            let scenario = Scenario::parse(Path::new("x.yaml"), &text).unwrap();
+            foreseen(&scenario, workers, Some(4)).join("; ")
+        };
+        assert_eq!(said("{rate: 13000/s, hold: 125s}", Some(3)), "");
+        assert!(said("{rate: 13000/s}", None).contains("`hold: 125s` is enough"));
+        assert!(said("{rate: 200/s, hold: 125s}", Some(3)).contains("27 requests"));
+        assert_eq!(said("{rate: 200/s, hold: 125s}", None), "", "on how many workers is not known");
+    }
+
+    #[test]
+    fn little_is_no_chance_where_there_was_much() {
+        let near = |one: f64, other: f64| (one - other).abs() < 1e-9;
+        assert!(
+            near(at_most(2, 0.5, 0), 0.25) && near(at_most(2, 0.5, 1), 0.75) && near(at_most(2, 0.5, 2), 1.0)
+        );
+        assert!(near(at_most(10, 0.5, 5), 0.623_046_875));
+        assert!(at_most(19, 0.5, 0) > 1e-6 && at_most(20, 0.5, 0) < 1e-6, "20 requests tell of two gateways");
+        assert!(at_most(10_000, 0.25, 1_250) < 1e-100 && at_most(40, 0.25, 5) > 1e-2);
+        assert!((at_most(0, 0.5, 0) - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,398 @@
+//! The objects of a run, trimmed to what is recorded of them: as watches show them while a run goes on, and
+//! again when it is judged. No I/O.
+
+mod demand;
+mod placement;
+
+pub use demand::{Demand, selects};
+pub use demand::{nothing, written};
+pub use placement::{counts, selected, tolerated};
+
+use k8s_openapi::api::core::v1::{NodeSelector, Taint, Toleration, TopologySpreadConstraint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The kinds of objects that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "they are Kubernetes' own")]
+pub enum Kind {
+    Node,
+    Pod,
+    Deployment,
+    ReplicaSet,
+    DaemonSet,
+    EndpointSlice,
+    PodDisruptionBudget,
+    HorizontalPodAutoscaler,
+    /// No object, but the API server itself: while it does not answer, nothing is seen.
+    ApiServer,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// An object, as it is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+#[allow(missing_docs, reason = "they are Kubernetes' own")]
+pub enum Object {
+    Node(Node),
+    Pod(Pod),
+    Deployment(Workload),
+    ReplicaSet(Workload),
+    DaemonSet(Workload),
+    EndpointSlice(Endpoints),
+    PodDisruptionBudget(Budget),
+    HorizontalPodAutoscaler(Autoscaler),
+}
+
+impl Object {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Deployment(_) => Kind::Deployment,
+            Self::ReplicaSet(_) => Kind::ReplicaSet,
+            Self::DaemonSet(_) => Kind::DaemonSet,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::PodDisruptionBudget(_) => Kind::PodDisruptionBudget,
+            Self::HorizontalPodAutoscaler(_) => Kind::HorizontalPodAutoscaler,
+        }
+    }
+}
+
+/// A node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// Condition Ready.
+    pub ready: bool,
+    /// Cordoned.
+    pub unschedulable: bool,
+    /// Its labels; none if they are not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Its taints; none if they are not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taints: Option<Vec<Taint>>,
+}
+
+/// Where a pod may be placed, as its specification has it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    /// Its `topologySpreadConstraints`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<TopologySpreadConstraint>,
+    /// Its `nodeSelector`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Its required node affinity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_affinity: Option<NodeSelector>,
+    /// Its tolerations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// Label `app.kubernetes.io/name`: `gateway`, `agent`, `emit`, `sink`.
+    pub app: String,
+    /// Its UID.
+    pub uid: String,
+    /// The node that it runs on; empty while it is not scheduled.
+    pub node: String,
+    /// Its address; empty while it has none.
+    pub ip: String,
+    /// Condition Ready, and not being deleted: as the PDB's controller counts.
+    pub ready: bool,
+    /// Being deleted.
+    pub terminating: bool,
+    /// Its first container's image.
+    pub image: String,
+    /// How often its containers were restarted.
+    pub restarts: u32,
+    /// Which revision of its template it is of.
+    pub revision: String,
+    /// All of its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its phase; empty if it is not on record.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// Where it may be placed; none if that is not on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Box<Placement>>,
+}
+
+impl Pod {
+    /// Whether all of its containers have ended for good. The kubelet leaves such a pod behind (evicted for want of memory,
+    /// a node that was shut down): it is no longer one of its workload's.
+    pub fn finished(&self) -> bool {
+        matches!(self.phase.as_str(), "Failed" | "Succeeded")
+    }
+}
+
+/// What keeps pods: a Deployment, `ReplicaSet` or `DaemonSet`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Workload {
+    /// How many pods there should be.
+    pub desired: u32,
+    /// How many there are.
+    pub total: u32,
+    /// How many are of the newest revision.
+    pub updated: u32,
+    /// How many are ready.
+    pub ready: u32,
+    /// How many are available.
+    pub available: u32,
+    /// Version of its specification.
+    pub generation: u64,
+    /// The version that its controller has taken up.
+    pub observed: u64,
+    /// Rolling update: `maxUnavailable`, as written.
+    pub max_unavailable: Option<String>,
+    /// Rolling update: `maxSurge`, as written.
+    pub max_surge: Option<String>,
+    /// The image of its pods' first container.
+    pub image: String,
+}
+
+impl Workload {
+    /// Whether all that is to be is there, of the newest revision, and nothing else.
+    pub const fn complete(&self) -> bool {
+        self.observed >= self.generation
+            && self.updated == self.desired
+            && self.available == self.desired
+            && self.total == self.desired
+    }
+}
+
+/// A Service's endpoints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Endpoints {
+    /// The Service.
+    pub service: String,
+    /// The addresses that are ready.
+    pub ready: Vec<String>,
+}
+
+/// A `PodDisruptionBudget`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Budget {
+    /// `minAvailable`, as written.
+    pub min_available: Option<String>,
+    /// `maxUnavailable`, as written.
+    pub max_unavailable: Option<String>,
+    /// Which pods.
+    pub selector: LabelSelector,
+    /// How many evictions it would grant now.
+    pub allowed: u32,
+    /// How many of its pods are healthy.
+    pub healthy: u32,
+    /// How many must be.
+    pub desired: u32,
+    /// How many pods it counts.
+    pub expected: u32,
+}
+
+impl Budget {
+    /// What it asks for.
+    pub fn demand(&self) -> Demand {
+        Demand {
+            min_available: self.min_available.clone(),
+            max_unavailable: self.max_unavailable.clone(),
+            selector: self.selector.clone(),
+        }
+    }
+}
+
+/// A `HorizontalPodAutoscaler`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Autoscaler {
+    /// What it scales.
+    pub target: String,
+    /// The fewest replicas.
+    pub min: u32,
+    /// The most replicas.
+    pub max: u32,
+    /// How many it wants.
+    pub desired: u32,
+    /// How many it saw.
+    pub current: u32,
+    /// What it reads.
+    pub metrics: Vec<Reading>,
+    /// How long it waits before it takes a replica away, in seconds.
+    pub stabilisation_s: u32,
+    /// Condition `ScalingActive`: whether it can compute anything, and why not.
+    pub active: Option<bool>,
+    /// The reason of that condition.
+    pub why: String,
+}
+
+/// One metric of a `HorizontalPodAutoscaler`, in the target's own unit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reading {
+    /// Its name: `cpu`, or a metric's.
+    pub name: String,
+    /// What it should be, on average.
+    pub target: f64,
+    /// What it is; none if it could not be read.
+    pub current: Option<f64>,
+}
+
+impl Autoscaler {
+    /// Whether everything that it is to read could be read.
+    pub fn reads(&self) -> bool {
+        self.active != Some(false)
+            && !self.metrics.is_empty()
+            && self.metrics.iter().all(|metric| metric.current.is_some())
+    }
+
+    /// Whether it has what it wants, and its metrics give no reason to want more.
+    pub fn at_rest(&self) -> bool {
+        self.desired == self.current && self.pressure().is_some_and(|share| share <= 1.0)
+    }
+
+    /// The highest of its metrics, as a share of its target; none if one could not be read.
+    pub fn pressure(&self) -> Option<f64> {
+        let shares = self.metrics.iter().map(|metric| Some(metric.current? / metric.target));
+        shares.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
+    }
+}
+
+/// The objects that are there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct World {
+    objects: BTreeMap<(Kind, String), Object>,
+}
+
+impl World {
+    /// An object is, from now on, like this.
+    pub fn see(&mut self, name: &str, object: Object) {
+        self.objects.insert((object.kind(), name.to_owned()), object);
+    }
+
+    /// An object is gone.
+    pub fn lose(&mut self, kind: Kind, name: &str) {
+        self.objects.remove(&(kind, name.to_owned()));
+    }
+
+    fn of(&self, kind: Kind) -> impl Iterator<Item = (&str, &Object)> {
+        let from = (kind, String::new());
+        let all = self.objects.range(from..).take_while(move |((other, _), _)| *other == kind);
+        all.map(|((_, name), object)| (name.as_str(), object))
+    }
+
+    /// An application's pods, by name, but for those that have finished.
+    pub fn pods<'a>(&'a self, app: &'a str) -> impl Iterator<Item = (&'a str, &'a Pod)> {
+        self.of(Kind::Pod).filter_map(move |(name, object)| match object {
+            Object::Pod(pod) if pod.app == app && !pod.finished() => Some((name, pod)),
+            _ => None,
+        })
+    }
+
+    /// How many of an application's pods are ready.
+    pub fn ready(&self, app: &str) -> usize {
+        self.pods(app).filter(|(_, pod)| pod.ready).count()
+    }
+
+    /// A Deployment or `DaemonSet`.
+    pub fn workload(&self, kind: Kind, name: &str) -> Option<&Workload> {
+        match self.objects.get(&(kind, name.to_owned()))? {
+            Object::Deployment(it) | Object::ReplicaSet(it) | Object::DaemonSet(it) => Some(it),
+            _ => None,
+        }
+    }
+
+    /// The nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.of(Kind::Node).filter_map(|(name, object)| match object {
+            Object::Node(node) => Some((name, node)),
+            _ => None,
+        })
+    }
+
+    /// The budgets, by name.
+    pub fn budgets(&self) -> impl Iterator<Item = (&str, &Budget)> {
+        self.of(Kind::PodDisruptionBudget).filter_map(|(name, object)| match object {
+            Object::PodDisruptionBudget(budget) => Some((name, budget)),
+            _ => None,
+        })
+    }
+
+    /// The autoscaler of a Deployment.
+    pub fn autoscaler(&self, target: &str) -> Option<&Autoscaler> {
+        self.of(Kind::HorizontalPodAutoscaler).find_map(|(_, object)| match object {
+            Object::HorizontalPodAutoscaler(it) if it.target == target => Some(it),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_is_complete_when_nothing_old_is_left() {
+        let done = Workload {
+            desired: 2,
+            total: 2,
+            updated: 2,
+            available: 2,
+            generation: 3,
+            observed: 3,
+            ..Workload::default()
+        };
+        assert!(done.complete());
+        assert!(!Workload { observed: 2, ..done.clone() }.complete());
+        assert!(!Workload { total: 3, ..done.clone() }.complete());
+        assert!(!Workload { available: 1, ..done }.complete());
+    }
+
+    #[test]
+    fn a_pod_that_has_finished_is_no_longer_counted() {
+        let mut world = World::default();
+        for (name, phase) in
+            [("a", "Running"), ("b", "Failed"), ("c", "Succeeded"), ("d", ""), ("e", "Pending")]
+        {
+            let (app, phase) = ("gateway".to_owned(), phase.to_owned());
+            world.see(name, Object::Pod(Pod { app, phase, ready: true, ..Pod::default() }));
+        }
+        assert_eq!(world.pods("gateway").map(|(name, _)| name).collect::<Vec<_>>(), ["a", "d", "e"]);
+        assert_eq!(world.ready("gateway"), 3);
+    }
+
+    #[test]
+    fn a_metric_that_is_not_read_gives_no_pressure() {
+        let reading = |current| Reading { name: "cpu".to_owned(), target: 70.0, current };
+        let mut hpa = Autoscaler { metrics: vec![reading(Some(35.0))], ..Autoscaler::default() };
+        assert_eq!((hpa.reads(), hpa.pressure()), (true, Some(0.5)));
+        hpa.metrics.push(reading(None));
+        assert_eq!((hpa.reads(), hpa.pressure()), (false, None));
+        hpa.metrics.clear();
+        assert_eq!((hpa.reads(), hpa.pressure()), (false, None));
+    }
+
+    #[test]
+    fn objects_read_back_as_they_were_written() {
+        let pod = Object::Pod(Pod { app: "gateway".to_owned(), ready: true, ..Pod::default() });
+        let text = serde_json::to_string(&pod).unwrap();
+        assert!(text.starts_with(r#"{"kind":"Pod""#), "{text}");
+        assert_eq!(serde_json::from_str::<Object>(&text).unwrap(), pod);
+    }
+}

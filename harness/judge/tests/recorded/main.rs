@@ -1,0 +1,11 @@
+//! Recorded runs, as they are, damaged, altered, and with faults planted: each must be judged as it must be.
+
+mod altered_runs;
+mod damaged_runs;
+mod folders;
+mod guard;
+mod load_and_streams;
+mod planted;
+mod recorded_runs;
+mod restarted_probes;
+mod sampling;

@@ -1,0 +1,116 @@
+//! A control: the same scenario with one thing broken on purpose. It must fail, by the checks that it names.
+
+use super::{Condition, Place, Problem, Scenario, Span, StepPath, TierPatch};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// All checks, and what each says.
+pub const CHECKS: [(&str, &str); 15] = [
+    ("steady-state", "The tier was well, under load, before the first step."),
+    ("loss", "Every acknowledged span was delivered."),
+    ("unexpected", "Every delivered span was sent by this run, and is undamaged."),
+    ("load", "As much load was offered as is asked for."),
+    ("intake", "No agent refused spans for longer, and no application lost more, than is allowed."),
+    ("duplicates", "No more spans were delivered more than once than is allowed."),
+    ("availability", "There were never fewer ready gateways than the PDB's minimum."),
+    ("pdb", "The PDB guards the gateways, and no eviction was granted that it should have refused."),
+    ("spread", "No gateway was put beside another, though a node without one could take it."),
+    ("gateways-moved", "Each drain of a gateway's node moved the gateway."),
+    ("rollout", "Each roll-out finished, within what maxUnavailable and maxSurge allow."),
+    ("hpa", "The HPA went out and came in again, each in time, and did not flap."),
+    ("balance", "Every ready gateway got its share of every stream."),
+    ("queues", "Every queue was empty at the end, and in time after an outage."),
+    ("faults", "The tier recovered after every fault."),
+];
+
+/// Checks that are inconclusive at worst.
+pub(super) const NEVER_RED: [&str; 2] = ["steady-state", "load"];
+
+/// What is broken, and which checks must see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// A short name: `--control NAME` runs it.
+    #[schemars(regex(pattern = "^[A-Za-z0-9-]{1,63}$"))]
+    pub name: String,
+    /// Why the checks must go red.
+    pub why: String,
+    /// What is changed in the scenario: fields by their path with dots, as with `--set`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, serde_json::Value>,
+    /// What is changed in the manifests, after the tier's own patches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<TierPatch>,
+    /// The checks that must fail.
+    #[schemars(schema_with = "checks")]
+    pub red: Vec<String>,
+    /// Checks that may fail as well. No other may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "checks")]
+    pub also: Vec<String>,
+    /// What must have come about at some moments, or the control shows nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+    /// What must not have happened, or the control shows nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spoiled_by: Vec<Spoiler>,
+}
+
+/// A precondition: awaited before a step begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Need {
+    /// What must have come about.
+    pub is: Condition,
+    /// Before which step, by its place: `3`, or `2.1`.
+    pub before: StepPath,
+    /// How long it is waited for.
+    #[serde(default = "default_deadline")]
+    pub deadline: Span,
+}
+
+/// What would make a control red, or green, for another reason than its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spoiler {
+    /// A gateway or an agent went away or was restarted under load, before the last fault was over.
+    Restarts,
+}
+
+fn checks(_: &mut SchemaGenerator) -> Schema {
+    let names = CHECKS.map(|(name, about)| json!({"const": name, "description": about, "type": "string"}));
+    json_schema!({"type": "array", "items": {"oneOf": names}})
+}
+
+pub(super) const fn default_deadline() -> Span {
+    Span::seconds(60)
+}
+
+impl Scenario {
+    /// With what a control changes. Whether it makes sense is not asked.
+    pub(super) fn changed_by(&self, control: &Control, at: &Place) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        for (key, value) in &control.set {
+            let at = at.then("set").then(key);
+            if self.parameters.contains_key(key) {
+                let message = format!("`{key}` is a parameter, whose value is in its places already");
+                return Err(
+                    Problem::new(at, message).help("set the fields that it stands in, by their paths")
+                );
+            }
+            let unset = |unset: super::set::Unset| Problem { at, message: unset.message, help: unset.help };
+            changed = changed.with(key, value).map_err(unset)?;
+        }
+        changed.tier.patches.extend(control.patches.iter().cloned());
+        changed.control = Some(control.name.clone());
+        Ok(changed)
+    }
+
+    /// The control that this is.
+    pub fn as_control(&self) -> Option<&Control> {
+        let name = self.control.as_ref()?;
+        self.controls.iter().find(|control| control.name == *name)
+    }
+}

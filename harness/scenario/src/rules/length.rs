@@ -1,0 +1,64 @@
+//! How long a scenario's load goes on at the least, and how many steps it takes.
+
+use crate::{Place, Problem, Scenario, Span, Step};
+use std::time::Duration;
+
+/// The load ends by itself after this, whatever happens: nobody's emitters outlive their run by more.
+pub const LONGEST_LOAD: Duration = Duration::from_secs(4 * 3600);
+/// More than this nobody reads in a story; a `repeat` can ask for them in one line.
+const MOST_STEPS: u64 = 10_000;
+
+/// The step with which it becomes too long, or too many.
+pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
+    let mut least = scenario.steady.duration();
+    let most = humantime::format_duration(LONGEST_LOAD);
+    if least > LONGEST_LOAD {
+        let message = format!("the load ends after {most}");
+        return Err(Problem::new(Place::of("steady"), message));
+    }
+    let mut taken = 0_u64;
+    for (number, step) in scenario.steps.iter().enumerate() {
+        let at = || Place::of("steps").then(number);
+        least = least.saturating_add(shortest(step));
+        if least > LONGEST_LOAD {
+            let least = humantime::format_duration(least);
+            let message =
+                format!("with this step the load goes on for {least} or more; it ends after {most}");
+            return Err(Problem::new(at(), message).help("make several scenarios of it"));
+        }
+        taken = taken.saturating_add(count(step));
+        if taken > MOST_STEPS {
+            let message =
+                format!("with this it comes to {taken} steps; {MOST_STEPS} can be taken at the most");
+            return Err(Problem::new(at(), message).help("repeat it less often"));
+        }
+    }
+    Ok(())
+}
+
+/// What a step takes if nothing has to be waited for.
+fn shortest(step: &Step) -> Duration {
+    let inner = || step.inner().iter().map(shortest);
+    let in_order = || inner().fold(Duration::ZERO, Duration::saturating_add);
+    match step {
+        Step::Drain(drain) => drain.hold.duration(),
+        Step::Spike(spike) => spike.hold.duration(),
+        Step::Backend(backend) => backend.lasts.map_or(Duration::ZERO, Span::duration),
+        Step::Hold(span) => span.duration(),
+        Step::Evict(_) | Step::Upgrade(_) | Step::Wait(_) => Duration::ZERO,
+        Step::Parallel(_) => inner().max().unwrap_or_default(),
+        Step::Repeat(repeat) => in_order().saturating_mul(repeat.times),
+        // Of whatever there is on the cluster, one at the least.
+        Step::Sequence(_) | Step::ForEach(_) => in_order(),
+    }
+}
+
+/// How many steps are taken, those that hold others aside.
+fn count(step: &Step) -> u64 {
+    let inner = || step.inner().iter().map(count).fold(0, u64::saturating_add);
+    match step {
+        Step::Repeat(repeat) => inner().saturating_mul(repeat.times.into()),
+        Step::Sequence(_) | Step::Parallel(_) | Step::ForEach(_) => inner(),
+        _ => 1,
+    }
+}

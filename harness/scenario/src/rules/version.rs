@@ -1,0 +1,70 @@
+//! The Collector's versions: an image's tag each, and every roll-out to another one.
+
+use crate::place::ensure;
+use crate::{Part, Place, Problem, Scenario, Step, Upgrade};
+
+/// As long as a tag may be
+/// (<https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>).
+const LONGEST: usize = 128;
+
+pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
+    let collector = scenario.tier.collector.as_str();
+    tag(collector, &Place::of("tier.collector"))?;
+    let mut now = Versions { gateways: collector, agents: collector, again: false };
+    now.each(&scenario.steps, &Place::of("steps"))
+}
+
+fn tag(version: &str, at: &Place) -> Result<(), Problem> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let first = version.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_');
+    let good = first && version.len() <= LONGEST && version.bytes().all(inner);
+    ensure(good, at, format!("{version:?} is no version")).map_err(|it| it.help("write it like 0.161.0"))
+}
+
+/// What runs when a step begins.
+struct Versions<'a> {
+    gateways: &'a str,
+    agents: &'a str,
+    /// A later round of a `repeat`: what is repeated in it was tried round by round in the first one.
+    again: bool,
+}
+
+impl<'a> Versions<'a> {
+    fn each(&mut self, steps: &'a [Step], at: &Place) -> Result<(), Problem> {
+        steps.iter().enumerate().try_for_each(|(number, step)| self.step(step, &at.then(number)))
+    }
+
+    fn step(&mut self, step: &'a Step, at: &Place) -> Result<(), Problem> {
+        let at = &at.then(step.key());
+        match step {
+            Step::Upgrade(upgrade) => self.upgrade(upgrade, at),
+            Step::Repeat(repeat) => {
+                let at = &at.then("steps");
+                self.each(&repeat.steps, at)?;
+                if repeat.times == 1 || self.again {
+                    return Ok(());
+                }
+                // What a round leaves is what the next one finds.
+                self.again = true;
+                let tried = self.each(&repeat.steps, at);
+                self.again = false;
+                tried
+            }
+            Step::ForEach(each) => self.each(&each.steps, &at.then("steps")),
+            _ => self.each(step.inner(), at),
+        }
+    }
+
+    fn upgrade(&mut self, upgrade: &'a Upgrade, at: &Place) -> Result<(), Problem> {
+        let at = at.then("to");
+        tag(&upgrade.to, &at)?;
+        let (name, now) = match upgrade.what {
+            Part::Gateways => ("gateways", &mut self.gateways),
+            Part::Agents => ("agents", &mut self.agents),
+        };
+        let message = format!("the {name} are of {} by then: nothing would be replaced", upgrade.to);
+        ensure(*now != upgrade.to, &at, message)?;
+        *now = &upgrade.to;
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! The parts of a tier that a plan asks about.
+
+use super::budget;
+use crate::deploy::Manifest;
+use crate::extent::Between;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{PodSpec, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The parts of a tier that a plan asks about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) objects: &'a [Manifest],
+    pub(super) gateway: Option<&'a Deployment>,
+    pub(super) agent: Option<&'a DaemonSet>,
+    pub(super) hpa: Option<&'a HorizontalPodAutoscaler>,
+    pub(super) pdb: Option<&'a PodDisruptionBudget>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(objects: &'a [Manifest]) -> Self {
+        let mut parts = Self { objects, gateway: None, agent: None, hpa: None, pdb: None };
+        for object in objects {
+            match object {
+                Manifest::Deployment(it) if it.name_any() == "gateway" => parts.gateway = Some(it),
+                Manifest::DaemonSet(it) if it.name_any() == "agent" => parts.agent = Some(it),
+                _ => {}
+            }
+        }
+        let labels = parts.gateway_labels();
+        for object in objects {
+            match object {
+                Manifest::HorizontalPodAutoscaler(it)
+                    if it.spec.as_ref().is_some_and(|spec| spec.scale_target_ref.name == "gateway") =>
+                {
+                    parts.hpa = Some(it);
+                }
+                Manifest::PodDisruptionBudget(it) if budget::selects(it, &labels) => parts.pdb = Some(it),
+                _ => {}
+            }
+        }
+        parts
+    }
+
+    /// The gateways' pods, as they would be made.
+    pub(super) fn gateway_pod(&self) -> Option<&'a PodSpec> {
+        self.gateway?.spec.as_ref()?.template.spec.as_ref()
+    }
+
+    /// The agents' pods, as they would be made.
+    pub(super) fn agent_pod(&self) -> Option<&'a PodSpec> {
+        self.agent?.spec.as_ref()?.template.spec.as_ref()
+    }
+
+    pub(super) fn service(&self, name: &str) -> Option<&'a Service> {
+        self.services().find(|service| service.name_any() == name)
+    }
+
+    pub(super) fn services(&self) -> impl Iterator<Item = &'a Service> {
+        self.objects.iter().filter_map(|object| match object {
+            Manifest::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
+    /// The gateways' labels, with the one that their ReplicaSet adds.
+    pub(super) fn gateway_labels(&self) -> BTreeMap<String, String> {
+        let template = self.gateway.and_then(|gateway| Some(&gateway.spec.as_ref()?.template));
+        let labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone());
+        let revision = ("pod-template-hash".to_owned(), "of-this-run".to_owned());
+        labels.unwrap_or_default().into_iter().chain([revision]).collect()
+    }
+
+    /// The gateways' HPA.
+    pub(super) const fn autoscaler(&self) -> Option<&'a HorizontalPodAutoscaler> {
+        self.hpa
+    }
+
+    /// How many gateways there are: as the HPA has it, or else the Deployment.
+    pub(super) fn gateways(&self) -> Between {
+        let count = |number: i32| u32::try_from(number).unwrap_or_default();
+        if let Some(spec) = self.hpa.and_then(|hpa| hpa.spec.as_ref()) {
+            return Between { least: count(spec.min_replicas.unwrap_or(1)), most: count(spec.max_replicas) };
+        }
+        let replicas = self.gateway.and_then(|gateway| gateway.spec.as_ref()?.replicas);
+        Between::exactly(count(replicas.unwrap_or(1)))
+    }
+
+    /// The agents' configuration.
+    pub(super) fn agents(&self) -> Option<Value> {
+        let text = self.objects.iter().find_map(|object| match object {
+            Manifest::ConfigMap(map) if map.name_any() == "agent" => map.data.as_ref()?.get("config.yaml"),
+            _ => None,
+        })?;
+        serde_saphyr::from_str(text).ok()
+    }
+}

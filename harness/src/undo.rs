@@ -1,0 +1,193 @@
+//! What a run must undo, and how each of it is undone: a variant a kind, and a file.
+//!
+//! A new one is a variant here; where it has to say what it is, how it is undone and what is left of it, the
+//! compiler tells.
+
+mod cordon;
+mod image;
+mod namespace;
+mod objects;
+mod probes;
+
+pub use cordon::Cordon;
+pub use image::Image;
+pub use namespace::RunNamespace;
+pub(crate) use objects::labelled;
+pub use objects::{Kind, Object, Objects};
+pub use probes::{Backend, LoadRate};
+
+use crate::deploy::DeployError;
+use crate::images::Images;
+use crate::load::LinkError;
+use crate::scenario::Rate;
+use kube::Client;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Why something could not be undone.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UndoError {
+    /// The API server could not be asked, or said no.
+    #[error("{action} {object}: {source}")]
+    Api {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        object: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// The run's namespace, or what it left on the nodes.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// A probe could not be told.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// It took too long.
+    #[error("not done within {}s", .0.as_secs())]
+    Deadline(Duration),
+}
+
+impl UndoError {
+    /// Whether it was waited for as long as it may take: to try that again at once is to wait for the same once more.
+    pub(crate) const fn has_waited(&self) -> bool {
+        match self {
+            Self::Deadline(_) | Self::Deploy(DeployError::NotReady { .. }) => true,
+            Self::Api { .. } | Self::Deploy(_) | Self::Link(_) => false,
+        }
+    }
+
+    pub(crate) fn api(
+        action: &'static str,
+        object: &dyn fmt::Display,
+    ) -> impl FnOnce(kube::Error) -> Self + use<> {
+        let object = object.to_string();
+        move |source| Self::Api { action, object, source: Box::new(source) }
+    }
+}
+
+/// What undoing works with.
+pub(crate) struct UndoContext<'a> {
+    /// The cluster.
+    pub(crate) client: &'a Client,
+    /// The folder of the manifests.
+    pub(crate) manifests: &'a Path,
+    /// The images that its nodes have.
+    pub(crate) images: &'a Images,
+}
+
+/// What undoes something that a run does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Undo {
+    /// A node is made schedulable again.
+    Cordon(Cordon),
+    /// A workload is rolled back.
+    Image(Image),
+    /// The emitters offer the load's own rate again.
+    Rate(LoadRate),
+    /// The backend takes everything again.
+    Backend(Backend),
+    /// The run's namespace goes, and its queues and ledgers from the nodes' disks.
+    Namespace(RunNamespace),
+    /// Objects outside of the run's namespace go.
+    Objects(Objects),
+}
+
+/// Whether there was anything to undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Did {
+    /// It was done.
+    Undid,
+    /// There was nothing to do.
+    Nothing,
+}
+
+impl Undo {
+    /// For a node that is about to be cordoned.
+    pub(crate) fn cordon(node: &str, run: &str) -> Self {
+        Self::Cordon(Cordon::new(node, run))
+    }
+
+    /// For emitters, about to offer another rate than this one, all of them together.
+    pub(crate) fn rate(namespace: &str, rate: Rate) -> Self {
+        Self::Rate(LoadRate { namespace: namespace.to_owned(), rate })
+    }
+
+    /// For a backend of so many sinks that is about to misbehave.
+    pub(crate) fn backend(namespace: &str, sinks: u16) -> Self {
+        Self::Backend(Backend { namespace: namespace.to_owned(), sinks })
+    }
+
+    /// For a run that is about to be deployed.
+    pub(crate) fn namespace(run: &str) -> Self {
+        Self::Namespace(RunNamespace::new(run))
+    }
+
+    /// For objects that are about to be made outside of the run's namespace, with the run's label.
+    pub fn objects(run: &str, objects: Vec<Object>) -> Self {
+        Self::Objects(Objects { run: run.to_owned(), objects })
+    }
+
+    /// What is undone, for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Cordon(it) => it.describe(),
+            Self::Image(it) => it.describe(),
+            Self::Rate(it) => it.describe(),
+            Self::Backend(it) => it.describe(),
+            Self::Namespace(it) => it.describe(),
+            Self::Objects(it) => it.describe(),
+        }
+    }
+
+    /// The namespace with which it goes.
+    pub(crate) fn goes_with(&self) -> Option<&str> {
+        match self {
+            Self::Image(it) => Some(&it.namespace),
+            Self::Rate(it) => Some(&it.namespace),
+            Self::Backend(it) => Some(&it.namespace),
+            Self::Namespace(it) => Some(&it.namespace),
+            Self::Cordon(_) | Self::Objects(_) => None,
+        }
+    }
+
+    /// How long undoing it may take.
+    pub(crate) const fn patience(&self) -> Duration {
+        Duration::from_secs(match self {
+            // It is waited for pods that end, and for each node.
+            Self::Namespace(_) => 240,
+            Self::Cordon(_) | Self::Image(_) | Self::Rate(_) | Self::Backend(_) | Self::Objects(_) => 30,
+        })
+    }
+
+    /// Undoes it. Done again, it does nothing.
+    pub(crate) async fn undo(&self, context: &UndoContext<'_>) -> Result<Did, UndoError> {
+        match self {
+            Self::Cordon(it) => it.undo(context.client).await,
+            Self::Image(it) => it.undo(context.client).await,
+            Self::Rate(it) => it.undo(context.client).await,
+            Self::Backend(it) => it.undo(context.client).await,
+            Self::Namespace(it) => it.undo(context).await,
+            Self::Objects(it) => it.undo(context.client).await,
+        }
+    }
+
+    /// What is left of it, as the cluster shows it. Where that cannot be seen, it is left unless the undoing went well.
+    pub(crate) async fn left(
+        &self,
+        context: &UndoContext<'_>,
+        undone: bool,
+    ) -> Result<Option<String>, UndoError> {
+        match self {
+            Self::Cordon(it) => it.left(context.client).await,
+            Self::Image(it) => it.left(context.client).await,
+            Self::Rate(it) => it.left(context.client, undone).await,
+            Self::Backend(it) => it.left(context.client, undone).await,
+            Self::Namespace(it) => it.left(context.client, undone).await,
+            Self::Objects(it) => it.left(context.client).await,
+        }
+    }
+}

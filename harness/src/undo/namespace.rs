@@ -1,0 +1,60 @@
+//! The run's namespace, with its queues and ledgers on the nodes' disks.
+
+use super::{Did, UndoContext, UndoError};
+use crate::deploy::Deployment;
+use crate::labels;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long each part of the removal may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// All that a run deploys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunNamespace {
+    /// The run.
+    pub run: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+impl RunNamespace {
+    pub(super) fn new(run: &str) -> Self {
+        Self { run: run.to_owned(), namespace: labels::namespace_of(run) }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("namespace {}, with its queues and ledgers on the nodes' disks", self.namespace)
+    }
+
+    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> Result<Did, UndoError> {
+        let gone = is_gone(context.client, &self.namespace).await?;
+        // Also without a namespace: nobody knows whether the nodes were swept.
+        Deployment::new(context.client.clone(), context.manifests, &self.run)
+            .remove(context.images, PATIENCE)
+            .await?;
+        Ok(if gone { Did::Nothing } else { Did::Undid })
+    }
+
+    /// That the nodes were swept is seen while they are.
+    pub(super) async fn left(&self, client: &Client, swept: bool) -> Result<Option<String>, UndoError> {
+        if !swept {
+            return Ok(Some("the nodes were not swept".to_owned()));
+        }
+        for name in [self.namespace.clone(), labels::sweep_namespace_of(&self.run)] {
+            if !is_gone(client, &name).await? {
+                return Ok(Some(format!("namespace {name} is still there")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a namespace is not there.
+pub(super) async fn is_gone(client: &Client, name: &str) -> Result<bool, UndoError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = namespaces.get_metadata_opt(name).await;
+    Ok(found.map_err(UndoError::api("get namespace", &name))?.is_none())
+}
