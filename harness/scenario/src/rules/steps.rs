@@ -1,13 +1,13 @@
 //! What steps must fulfil.
 
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::{
-    Condition, Drain, Evict, ForEach, Measure, NodeRole, Part, Place, PodRole, Problem, Scenario, Step,
+    Condition, Drain, Evict, FieldPath, ForEach, Measure, NodeRole, Part, PodRole, Problem, Scenario, Step,
 };
 use std::collections::BTreeSet;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    Around { scenario, this: None }.each(&scenario.steps, &Place::of("steps"))
+    Around { scenario, this: None }.each(&scenario.steps, &FieldPath::of("steps"))
 }
 
 /// What `this` is.
@@ -25,17 +25,17 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn each(self, steps: &[Step], at: &Place) -> Result<(), Problem> {
+    fn each(self, steps: &[Step], at: &FieldPath) -> Result<(), Problem> {
         steps.iter().enumerate().try_for_each(|(number, step)| self.step(step, &at.then(number)))
     }
 
     /// Steps that another one is made of: there must be some.
-    fn some(self, steps: &[Step], at: &Place) -> Result<(), Problem> {
+    fn some(self, steps: &[Step], at: &FieldPath) -> Result<(), Problem> {
         ensure(!steps.is_empty(), at, "there are no steps in it")?;
         self.each(steps, at)
     }
 
-    fn step(self, step: &Step, at: &Place) -> Result<(), Problem> {
+    fn step(self, step: &Step, at: &FieldPath) -> Result<(), Problem> {
         let at = &at.then(step.key());
         let deadline = match step {
             Step::Drain(drain) => Some(drain.deadline),
@@ -76,7 +76,7 @@ impl Around<'_> {
         }
     }
 
-    fn drain(self, drain: &Drain, at: &Place) -> Result<(), Problem> {
+    fn drain(self, drain: &Drain, at: &FieldPath) -> Result<(), Problem> {
         let Some(node) = drain.node else { return Ok(()) };
         let one = "`each` drains several nodes and `node` one: say one of the two";
         ensure(drain.each.is_none(), &at.then("node"), one)?;
@@ -87,7 +87,7 @@ impl Around<'_> {
         ensure(around, &at.then("node"), "there is no `for-each` around this, so nothing is `this`")
     }
 
-    fn evict(self, evict: Evict, at: &Place) -> Result<(), Problem> {
+    fn evict(self, evict: Evict, at: &FieldPath) -> Result<(), Problem> {
         let Some(pod) = evict.pod else { return Ok(()) };
         let one = "`pods` evicts several and `pod` one: say one of the two";
         ensure(evict.pods.is_none(), &at.then("pod"), one)?;
@@ -104,7 +104,7 @@ impl Around<'_> {
         }
     }
 
-    fn for_each(self, each: &ForEach, at: &Place) -> Result<(), Problem> {
+    fn for_each(self, each: &ForEach, at: &FieldPath) -> Result<(), Problem> {
         let this = match (each.nodes, each.pods) {
             (Some(_), None) => This::Node,
             (None, Some(_)) => This::Pod,
@@ -123,7 +123,7 @@ impl Around<'_> {
 }
 
 /// Whether something can come about at all.
-pub(super) fn condition(scenario: &Scenario, condition: Condition, at: &Place) -> Result<(), Problem> {
+pub(super) fn condition(scenario: &Scenario, condition: Condition, at: &FieldPath) -> Result<(), Problem> {
     let there = condition != Condition::ScaledIn || scenario.tier.has(Measure::Hpa);
     ensure(there, at, "`scaled-in` needs the HPA, which the tier does not have")
 }
@@ -162,7 +162,7 @@ impl Changed {
 }
 
 /// Whether the branches of a `parallel` keep out of each other's way.
-fn apart(branches: &[Step], at: &Place) -> Result<(), Problem> {
+fn apart(branches: &[Step], at: &FieldPath) -> Result<(), Problem> {
     let mut taken = BTreeSet::new();
     for (number, branch) in branches.iter().enumerate() {
         let changed = Changed::by(branch);
