@@ -19,7 +19,7 @@ pub use upgrade::{Part, Upgrade};
 pub use wait::{Condition, Wait};
 
 use super::rules::Surroundings;
-use super::{Place, Problem, Rate, Span};
+use super::{FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub trait Action {
     ///
     /// # Errors
     /// If a field is out of range, or does not go with another one or with what is around the step.
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem>;
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem>;
 }
 
 /// A step by what holds it together: an action, or a way in which other steps are taken.
