@@ -45,7 +45,7 @@ fill() {
   [[ ! -d $target ]] || return 0
   rm -rf "$target.partial"
   mkdir -p "$target.partial"
-  (cd "$target.partial"; "$@")
+  (cd "$target.partial" || exit; "$@")
   mv "$target.partial" "$target"
 }
 

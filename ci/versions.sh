@@ -7,6 +7,7 @@ COREDNS_VERSION=1.14.6
 METRICS_SERVER_VERSION=0.9.0
 COLLECTOR_VERSIONS=(0.160.0 0.161.0)
 CARGO_DENY_VERSION=0.20.2
+ACTIONLINT_VERSION=1.7.12
 DEBIAN_SUITE=bookworm # systemd 257, from the next suite on, does not boot on cgroup v1
 
 # The confmap providers and the Collector's core are numbered apart: core 0.161 goes with 1.67.

@@ -100,13 +100,6 @@ stage_probe() {
 }
 host_target() { rustc -vV | awk '/^host:/ { print $2 }'; }
 
-stage_cargo_deny() {
-  have cargo-deny && return
-  cargo install --locked --root "$CACHE/tools" --version "$CARGO_DENY_VERSION" cargo-deny
-  ln -sf "$CACHE/tools/bin/cargo-deny" "$CACHE/bin/cargo-deny"
-  did "built cargo-deny $CARGO_DENY_VERSION"
-}
-
 # The list of images, whole or not at all.
 stage_images() {
   jq -s 'map({(.name): del(.name)}) | add' "$CACHE"/images.d/* >"$CACHE/images.json.new"

@@ -44,8 +44,10 @@ program_image() { # PROGRAM NAME [--change …]
   rm -rf "$dir"
 }
 
+# The name of the image, from everything that goes into it.
 node_image_built() {
-  echo "spanproof/node:v$KUBERNETES_VERSION-$(content_hash "$ROOT"/ci/node/* "$ROOT/ci/setup.d/node_image.sh" "$ROOT/ci/versions.sh")"
+  local versions="$KUBERNETES_VERSION $KIND_VERSION $ETCD_VERSION $COREDNS_VERSION $DEBIAN_SUITE"
+  echo "spanproof/node:v$KUBERNETES_VERSION-$(content_hash "$ROOT"/ci/node/* "$ROOT/ci/setup.d/node_image.sh" - <<<"$versions")"
 }
 
 # The images that kubeadm asks for, under the names that it prints.
@@ -151,6 +153,7 @@ build_node_image() { # NAME
 
 stage_node_image() {
   local name
+  # shellcheck disable=SC2153 # the set-up's variable, and not the local one above
   if [[ $IMAGES == pull ]]; then
     pull_image node "$NODE_IMAGE"
     return

@@ -13,8 +13,14 @@ missing_build_packages() {
   have debootstrap || echo debootstrap
 }
 
+# Prints the Debian packages that are missing to run ci/check.
+missing_tool_packages() {
+  have shellcheck || echo shellcheck
+}
+
 stage_packages() { install_packages "$(missing_packages | xargs)"; }
 stage_build_packages() { install_packages "$(missing_build_packages | xargs)"; }
+stage_tool_packages() { install_packages "$(missing_tool_packages | xargs)"; }
 
 install_packages() { # a string of names
   local missing=$1
