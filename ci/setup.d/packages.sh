@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# System packages. Installed only with --install; otherwise what is missing is said, with the command.
+# System packages. Installed only with --install; otherwise the missing ones are listed, with the command.
 
 # Prints the Debian packages that are missing to run anything at all.
 missing_packages() {
