@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use spanproof::judge::Verdict;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// How a command ends: 0 all is well, or every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or
@@ -99,6 +100,14 @@ type Complaint = (miette::Report, End);
 fn complain(report: &miette::Report, end: End) -> ExitCode {
     show(report);
     end.into()
+}
+
+/// The folder of the manifests, as `--manifests` gives it.
+fn manifests(given: Option<&Path>) -> Result<PathBuf, Complaint> {
+    spanproof::deploy::manifests_dir(given).map_err(|error| {
+        let help = "SPANPROOF_CACHE names another folder for the cache";
+        (miette::miette!(help = help, "{error}"), End::HarnessFailed)
+    })
 }
 
 /// Writes an error to standard error, with its place and what to do.
