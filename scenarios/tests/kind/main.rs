@@ -14,7 +14,7 @@ mod support;
 use rstest::rstest;
 use spanproof::judge::Verdict::{Fail, Inconclusive, Pass};
 use spanproof::record::Record;
-use spanproof_ledger::{Account, Identity, RangeSet, SpanIdentity, forgotten};
+use spanproof_ledger::{Account, Identity, RangeSet, SpanIdentity, is_selected};
 use support::{Shared, check, expect, run, run_control, verdict_of};
 
 /// Every shipped scenario passes, and its folder alone gives the same verdict again, byte for byte.
@@ -195,7 +195,7 @@ fn what_the_sink_forgets_is_lost() {
         let numbers = emitter.acknowledged().iter().flat_map(|range| range.start..range.end);
         let expected: RangeSet = numbers
             .filter(|seq| {
-                forgotten(record.seed(), identity.span_id(SpanIdentity { stream, seq: *seq }), 1_000)
+                is_selected(record.seed(), identity.span_id(SpanIdentity { stream, seq: *seq }), 1_000)
             })
             .collect();
         any += expected.count();

@@ -3,7 +3,7 @@
 use super::{Check, Story, Verdict, rounded, story};
 use crate::record::{Hop, Record, SettleEnd};
 use serde_json::{Value, json};
-use spanproof_ledger::{Metrics, Target};
+use spanproof_ledger::{Metrics, MetricsTarget};
 use std::collections::BTreeMap;
 
 const SIZE: &str = "otelcol_exporter_queue_size";
@@ -149,8 +149,12 @@ pub(super) fn seen_empty(record: &Record, story: &Story, until: f64) -> Option<f
 const LOOKS: usize = 600;
 
 /// The processes that answered, by the node whose agent each was: one that was replaced has another address.
-fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
-    let mut by_node: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
+fn by_node<'a>(
+    record: &Record,
+    story: &Story,
+    metrics: &'a Metrics,
+) -> BTreeMap<Place, Vec<&'a MetricsTarget>> {
+    let mut by_node: BTreeMap<Place, Vec<&MetricsTarget>> = BTreeMap::new();
     let pods = || story.pods.get("agent").into_iter().flatten().flat_map(|(_, pods)| pods);
     for target in metrics.of("agent") {
         let node = pods().find(|(_, pod)| pod.ip == target.address).map(|(_, pod)| pod.node.clone());
@@ -163,8 +167,8 @@ fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap
 }
 
 /// The processes of another hop that answered, by pod; and the pods that never did.
-fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
-    let mut by_pod: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
+fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a MetricsTarget>> {
+    let mut by_pod: BTreeMap<Place, Vec<&MetricsTarget>> = BTreeMap::new();
     for (name, pod) in story.pods.get(hop).into_iter().flatten().flat_map(|(_, pods)| pods) {
         if pod.ip.is_empty() {
             continue;
@@ -187,15 +191,15 @@ pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str,
     let pods = story.pods.get(&hop.name).into_iter().flatten().flat_map(|(_, pods)| pods);
     let mut addresses = pods.filter(|(name, _)| name == pod).map(|(_, pod)| &pod.ip);
     let address = addresses.rfind(|ip| !ip.is_empty())?;
-    let targets: Vec<&Target> = metrics.of(&hop.name).filter(|it| it.address == *address).collect();
+    let targets: Vec<&MetricsTarget> = metrics.of(&hop.name).filter(|it| it.address == *address).collect();
     let (target, answered) = latest(&targets, u64::MAX)?;
     let start = record.unix_ms(&record.environment.sink_node, start);
     (start.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, answered).and_then(known))?
 }
 
 /// The one of a node's processes that answered last, and when.
-fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
-    let last = |target: &'a Target| {
+fn latest<'a>(targets: &[&'a MetricsTarget], until: u64) -> Option<(&'a MetricsTarget, u64)> {
+    let last = |target: &'a MetricsTarget| {
         let behind = target.answered.partition_point(|at| *at <= until);
         Some((target, *target.answered.get(behind.checked_sub(1)?)?))
     };
@@ -219,7 +223,7 @@ fn of_one_hop(one: &Place, other: &Place) -> bool {
 struct Queues<'a> {
     record: &'a Record,
     story: &'a Story,
-    places: BTreeMap<Place, Vec<&'a Target>>,
+    places: BTreeMap<Place, Vec<&'a MetricsTarget>>,
     /// Whether the agents have queues.
     entry: bool,
 }
@@ -231,14 +235,14 @@ impl Queues<'_> {
         self.record.unix_ms(&self.record.environment.sink_node, t)
     }
 
-    fn of_node(&self, node: &str) -> Option<&Vec<&Target>> {
+    fn of_node(&self, node: &str) -> Option<&Vec<&MetricsTarget>> {
         self.places.get(&Place::Node(node.to_owned()))
     }
 
     /// The highest size at each place in a window, of those that answered in it.
     fn highest(&self, from: f64, to: f64) -> BTreeMap<&Place, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
-        let highest = |targets: &[&Target]| {
+        let highest = |targets: &[&MetricsTarget]| {
             let targets =
                 targets.iter().filter(|target| target.answered.iter().any(|at| (from..=to).contains(at)));
             targets.filter_map(|target| target.highest(SIZE, from, to)).map(|(_, size)| size).reduce(f64::max)
@@ -251,7 +255,7 @@ impl Queues<'_> {
     /// What each queue held at a moment; none where it was not known. A pod that is gone has none any more.
     fn at(&self, t: f64) -> BTreeMap<&Place, Option<f64>> {
         let until = self.ms(t);
-        let size = |targets: &[&Target]| {
+        let size = |targets: &[&MetricsTarget]| {
             let (target, answered) = latest(targets, until)?;
             (until.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, until))?.and_then(known)
         };
@@ -335,9 +339,9 @@ impl Queues<'_> {
     }
 
     /// When a node's queue was at most this full again, by whichever of its processes said so first.
-    fn recovered(&self, targets: &[&Target], end: f64, usual: f64) -> Option<f64> {
+    fn recovered(&self, targets: &[&MetricsTarget], end: f64, usual: f64) -> Option<f64> {
         let end = self.ms(end);
-        let low = |target: &Target| {
+        let low = |target: &MetricsTarget| {
             let answers = target.answered.iter().copied().filter(|at| *at >= end);
             answers.into_iter().find(|at| target.at(SIZE, *at).is_some_and(|size| size <= usual))
         };
@@ -349,7 +353,7 @@ impl Queues<'_> {
     fn too_slow(
         &self,
         place: &Place,
-        targets: &[&Target],
+        targets: &[&MetricsTarget],
         end: f64,
         took: Option<f64>,
         limit: f64,
