@@ -201,7 +201,7 @@ impl Stage<'_> {
         // Held until it is on record: faults that begin at the same time are there in the order of their numbers.
         let mut next = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let (fault, step) = (*next, self.step.clone());
-        let (name, target) = (name.to_owned(), target.to_owned());
+        let (name, target) = (name.into(), target.to_owned());
         self.recorder.event(Event::FaultStarted { fault, step, name, target, gateways })?;
         *next += 1;
         Ok(fault)

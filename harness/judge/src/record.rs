@@ -21,7 +21,7 @@ pub use read::Record;
 
 use crate::clock::Clock;
 use crate::sampling::Sampling;
-use crate::scenario::StepPath;
+use crate::scenario::{FaultName, StepPath};
 use crate::world::{Demand, Kind, Object};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -147,7 +147,7 @@ pub enum Event {
         /// The step that it is of.
         step: StepPath,
         /// What is done.
-        name: String,
+        name: FaultName,
         /// To what.
         target: String,
         /// The gateways that it is to move.

@@ -2,7 +2,7 @@
 
 use super::Code;
 use super::place::ensure;
-use super::{Bytes, Place, Problem, Share, Span};
+use super::{Bytes, FaultName, Place, Problem, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -148,8 +148,8 @@ impl Backend {
     }
 
     /// What the fault is called.
-    pub fn fault(&self) -> String {
-        format!("backend-{}", self.answers.name())
+    pub fn fault(&self) -> FaultName {
+        FaultName::Backend(self.answers.name())
     }
 
     /// To what it is done.
@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(parse(&format!("answers: {name}")).answers.name(), name);
         }
         let slow = parse("answers: {slow: {min: 500ms, max: 2s}}\nshare: 10%");
-        assert_eq!(slow.fault(), "backend-slow");
+        assert_eq!(slow.fault().to_string(), "backend-slow");
         assert_eq!(slow.target(), "sink (10% of the requests)");
         assert_eq!(slow.name(), "the backend is slow, for 10% of the requests");
         assert_eq!(parse("answers: unavailable").name(), "the backend is unavailable");

@@ -17,7 +17,7 @@ pub async fn backend(stage: &Stage<'_>, told: &Backend) -> Result<(), FaultError
     if told.answers == Answers::Ok {
         return heal(stage).await;
     }
-    let fault = stage.begin(&told.fault(), &told.target(), Vec::new())?;
+    let fault = stage.begin(&told.fault().to_string(), &told.target(), Vec::new())?;
     let began = Instant::now();
     let before = stage.status.borrow().misbehaved;
     let undo = stage.journal.open(Undo::backend(&stage.namespace, stage.probes.sinks()))?;

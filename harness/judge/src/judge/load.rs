@@ -1,21 +1,21 @@
 //! Was there as much load as the scenario asks for, of every stream? Without it no other check says much.
 
-use super::{Check, Story, Verdict, emitters_untold, grouped};
+use super::{Context, Finding, Story, Verdict, emitters_untold, grouped};
 use crate::record::{Event, Record};
 use crate::scenario::Part;
 use crate::world::Object;
 use serde_json::{Map, Value, json};
 use spanproof_ledger::{Account, Counts, EmitSecond, EmitterLedger, Stream};
 
-pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, account, .. } = context;
     let counts = account.counts;
     let floor = record.scenario.load.floor.fraction();
-    let inconclusive = |reason: String| Some(Check::new("load", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
-        return inconclusive("there was no load".to_owned());
+        return Some(Finding::inconclusive("there was no load"));
     };
     if let Some(untold) = emitters_untold(record) {
-        return inconclusive(untold);
+        return Some(Finding::inconclusive(untold));
     }
     // All of it, before the first fault, and during each: an average must not hide that there was none.
     let first = story.faults.first().map_or(end, |fault| fault.start);
@@ -49,11 +49,11 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         .or_else(|| rates.iter().find_map(|it| it.too_low(floor)))
         .or_else(|| streams.iter().find_map(|it| it.took_no_part(floor)))
         .or_else(|| rates.iter().find_map(|it| it.stream_too_low(record, floor)));
-    let (verdict, reason) = match broken {
+    let ruling = match broken {
         Some(reason) => (Verdict::Inconclusive, reason),
         None => (Verdict::Pass, passed(record, &rates[0], counts.rejected, counts.unknown)),
     };
-    Some(Check::new("load", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 /// What there is to say of a load that was as it must be.

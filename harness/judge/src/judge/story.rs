@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::record::{Entry, Event, PodEnd, Record, SettleEnd};
-use crate::scenario::{Answers, Backend, Step, StepPath, Upgrade};
+use crate::scenario::{Answers, Backend, FaultName, Step, StepPath, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Node, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ pub(super) struct UsageStory {
 #[derive(Debug, Clone)]
 pub(super) struct FaultStory {
     pub(super) step: StepPath,
-    pub(super) name: String,
+    pub(super) name: FaultName,
     pub(super) target: String,
     pub(super) start: f64,
     pub(super) end: Option<f64>,
@@ -421,8 +421,8 @@ impl Story {
     }
 
     /// The faults of a name, in the order in which they began.
-    pub(super) fn faults_called<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a FaultStory> {
-        self.faults.iter().filter(move |fault| fault.name == name)
+    pub(super) fn faults_called<'a>(&'a self, name: &'a FaultName) -> impl Iterator<Item = &'a FaultStory> {
+        self.faults.iter().filter(move |fault| fault.name == *name)
     }
 
     /// When the tier was seen to be steady; none if it was not.

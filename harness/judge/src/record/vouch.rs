@@ -4,7 +4,7 @@
 //! scenario and the surroundings that it had.
 
 use super::{Entry, Event, Record, SettleEnd};
-use crate::scenario::{Rate, Scenario, Step, StepPath};
+use crate::scenario::{FaultName, Rate, Scenario, Step, StepPath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found in a folder besides what a record holds of it.
@@ -323,7 +323,7 @@ impl<'a> Told<'a> {
     }
 
     /// A fault begins: the next one, of a step that does such a thing and is going on.
-    fn fault(&mut self, number: usize, path: &StepPath, name: &str) -> Telling {
+    fn fault(&mut self, number: usize, path: &StepPath, name: &FaultName) -> Telling {
         self.under_load("a fault begins")?;
         sure(number == self.faults.len(), || format!("fault {number} is not the next one"))?;
         let step = self.record.scenario.step_at(path);
@@ -368,13 +368,13 @@ fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
 }
 
 /// Whether a step does what a fault is called by.
-fn does(step: &Step, name: &str) -> bool {
+fn does(step: &Step, name: &FaultName) -> bool {
     match step {
-        Step::Drain(_) => name == "drain",
-        Step::Evict(_) => name == "evict" || name == "evict-all",
-        Step::Upgrade(_) => name == "upgrade",
-        Step::Spike(_) => name == "spike",
-        Step::Backend(backend) => name == backend.fault(),
+        Step::Drain(_) => *name == FaultName::Drain,
+        Step::Evict(_) => matches!(name, FaultName::Evict | FaultName::EvictAll),
+        Step::Upgrade(_) => *name == FaultName::Upgrade,
+        Step::Spike(_) => *name == FaultName::Spike,
+        Step::Backend(backend) => *name == backend.fault(),
         Step::Wait(_)
         | Step::Hold(_)
         | Step::Sequence(_)

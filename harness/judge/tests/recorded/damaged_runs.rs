@@ -38,7 +38,7 @@ fn damaged(folder: &Folder, says: &str) {
 #[track_caller]
 fn undecided(folder: &Folder, name: &str, says: &str) {
     let judgement = judged(folder);
-    let check = judgement.checks.iter().find(|check| check.name == name).unwrap();
+    let check = judgement.checks.iter().find(|check| check.name.as_str() == name).unwrap();
     assert!(check.verdict == Verdict::Inconclusive && check.reason.contains(says), "{check:#?}");
     assert_eq!(judgement.verdict, Verdict::Inconclusive, "{:#?}", judgement.checks);
 }

@@ -370,7 +370,7 @@ mod rollout {
             assert_eq!(verdicts(&before), verdicts(&after), "{run}");
             for name in ["rollout", "pdb", "spread"] {
                 let of = |judgement: &Judgement| {
-                    judgement.checks.iter().find(|it| it.name == name).map(|it| it.reason.clone())
+                    judgement.checks.iter().find(|it| it.name.as_str() == name).map(|it| it.reason.clone())
                 };
                 assert_eq!(of(&before), of(&after), "{run}");
             }

@@ -60,7 +60,7 @@ fn restarted(boots: Boots, synced: bool, before: usize, later: usize) -> Folder 
 }
 
 fn check(folder: &Folder, name: &str) -> Check {
-    folder.judged().unwrap().checks.into_iter().find(|check| check.name == name).unwrap()
+    folder.judged().unwrap().checks.into_iter().find(|check| check.name.as_str() == name).unwrap()
 }
 
 #[track_caller]

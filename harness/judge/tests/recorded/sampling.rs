@@ -53,7 +53,7 @@ fn quarter(identity: &Identity, span: SpanIdentity) -> bool {
 #[track_caller]
 fn loss(record: &Record, verdict: Verdict, says: &str) -> Judgement {
     let judgement = judge(record);
-    let loss = judgement.checks.iter().find(|check| check.name == "loss").unwrap();
+    let loss = judgement.checks.iter().find(|check| check.name.as_str() == "loss").unwrap();
     assert!(loss.verdict == verdict && loss.reason.contains(says), "{:?}: {}", loss.verdict, loss.reason);
     judgement
 }
@@ -97,7 +97,7 @@ fn a_trace_that_came_in_part_is_a_loss() {
         };
         let record = sampled(keeps.clone(), lost);
         let judgement = loss(&record, Verdict::Fail, "split, or lost in the sampler");
-        let first = &judgement.checks.iter().find(|check| check.name == "loss").unwrap().evidence;
+        let first = &judgement.checks.iter().find(|check| check.name.as_str() == "loss").unwrap().evidence;
         assert_eq!(first["lost_ranges"][0]["stream"], 2);
         assert_eq!(first["lost_ranges"][0]["first"].as_u64().unwrap() % 10, 7);
         assert!(first["sampling"]["traces"]["in_part"].as_u64().unwrap() > 100);

@@ -1,0 +1,92 @@
+//! The names of the faults, as timelines and verdicts write them.
+
+use serde::de::{Deserialize, Deserializer};
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// A fault, by its name.
+///
+/// Every text reads as one: a run that another version recorded stays readable, whatever was done in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultName {
+    /// A node is drained.
+    Drain,
+    /// One pod is evicted.
+    Evict,
+    /// Several pods are evicted at the same moment.
+    EvictAll,
+    /// A part of the tier is rolled to another version.
+    Upgrade,
+    /// More load is offered for a while.
+    Spike,
+    /// The backend answers in another way, by that answer's name: `unavailable`.
+    Backend(String),
+    /// A fault that this version does not know.
+    Other(String),
+}
+
+impl FaultName {
+    /// The faults without a part that varies.
+    const PLAIN: [Self; 5] = [Self::Drain, Self::Evict, Self::EvictAll, Self::Upgrade, Self::Spike];
+    /// In front of the answer's name, where the backend is the fault.
+    const BACKEND: &str = "backend-";
+}
+
+impl fmt::Display for FaultName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drain => f.pad("drain"),
+            Self::Evict => f.pad("evict"),
+            Self::EvictAll => f.pad("evict-all"),
+            Self::Upgrade => f.pad("upgrade"),
+            Self::Spike => f.pad("spike"),
+            Self::Backend(answers) => f.pad(&format!("{}{answers}", Self::BACKEND)),
+            Self::Other(name) => f.pad(name),
+        }
+    }
+}
+
+impl From<&str> for FaultName {
+    fn from(name: &str) -> Self {
+        if let Some(answers) = name.strip_prefix(Self::BACKEND) {
+            return Self::Backend(answers.to_owned());
+        }
+        let known = Self::PLAIN.into_iter().find(|known| known.to_string() == name);
+        known.unwrap_or_else(|| Self::Other(name.to_owned()))
+    }
+}
+
+impl Serialize for FaultName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|name| Self::from(name.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back_as_it_is_written() {
+        let (backend, other) =
+            (FaultName::Backend("hang".to_owned()), FaultName::Other("meteor-strike".to_owned()));
+        for (fault, text) in [
+            (FaultName::Drain, "drain"),
+            (FaultName::Evict, "evict"),
+            (FaultName::EvictAll, "evict-all"),
+            (FaultName::Upgrade, "upgrade"),
+            (FaultName::Spike, "spike"),
+            (backend, "backend-hang"),
+            (other, "meteor-strike"),
+        ] {
+            assert_eq!(serde_json::to_value(&fault).unwrap(), text);
+            assert_eq!(serde_json::from_value::<FaultName>(text.into()).unwrap(), fault);
+        }
+    }
+}
