@@ -43,8 +43,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use story::Story;
 use traces::Traces;
 
+/// Judges one thing; none if the scenario gives no cause for it.
+type Judging = fn(&Context<'_>) -> Option<Finding>;
+
 /// Every check, in the order of a verdict.
-const CHECKS: [(CheckName, fn(&Context<'_>) -> Option<Finding>); 15] = [
+const CHECKS: [(CheckName, Judging); 15] = [
     (CheckName::SteadyState, steady_state::check),
     (CheckName::Loss, loss::check),
     (CheckName::Unexpected, unexpected::check),

@@ -98,9 +98,9 @@ fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling
 /// What of a scenario's spikes will not let this check say anything, as far as that is known before: on so many
 /// workers, if that is known, with so many gateways at the most.
 pub fn foreseen(scenario: &Scenario, workers: Option<u32>, gateways: Option<u32>) -> Vec<String> {
-    let spikes = scenario.all_steps().filter_map(|step| match step {
-        Step::Spike(spike) if scenario.tier.has(Measure::Hpa) => Some(spike),
-        _ => None,
+    let spikes = scenario.all_steps().filter_map(|step| {
+        let Step::Spike(spike) = step else { return None };
+        scenario.tier.has(Measure::Hpa).then_some(spike)
     });
     let within = scenario.expect.share_within;
     let needed = within.duration().as_secs_f64() + WINDOW + STRIDE;

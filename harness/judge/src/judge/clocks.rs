@@ -32,18 +32,18 @@ impl Clocks {
         let sink = &record.environment.sink_node;
         let of_sinks = || {
             let (arrived, copies) = arrivals(record)?;
-            let told = record.timeline.iter().filter_map(|entry| match entry.event {
-                Event::Load { delivered, .. } => Some((entry.t, delivered)),
-                _ => None,
+            let told = record.timeline.iter().filter_map(|entry| {
+                let Event::Load { delivered, .. } = entry.event else { return None };
+                Some((entry.t, delivered))
             });
             strays(&arrived, copies, told).map(|t| {
                 format!("the sink's clock and the run's disagree about what had been delivered at {t:.0}s: one was set")
             })
         };
         let of_emitters = || {
-            let told = record.timeline.iter().filter_map(|entry| match entry.event {
-                Event::Load { emitted, .. } => Some((entry.t, emitted)),
-                _ => None,
+            let told = record.timeline.iter().filter_map(|entry| {
+                let Event::Load { emitted, .. } = entry.event else { return None };
+                Some((entry.t, emitted))
             });
             strays(&sendings(record)?, 0, told).map(|t| {
                 format!("an emitter's clock and the run's disagree about what had been sent at {t:.0}s: one was set")

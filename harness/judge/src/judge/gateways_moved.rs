@@ -6,9 +6,9 @@ use serde_json::json;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Context { record, story, .. } = context;
-    let drain_of = |step: &Step| match step {
-        Step::Drain(drain) => Some(drain.nodes()),
-        _ => None,
+    let drain_of = |step: &Step| {
+        let Step::Drain(drain) = step else { return None };
+        Some(drain.nodes())
     };
     if !record.scenario.all_steps().any(|step| drain_of(step).is_some()) {
         return None;

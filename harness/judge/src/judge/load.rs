@@ -73,9 +73,9 @@ fn passed(record: &Record, whole: &Rates, rejected: u64, unknown: u64) -> String
 /// A worker on which an emitter should have been and was not.
 fn missing(record: &Record) -> Option<String> {
     let environment = &record.environment;
-    let begun = record.timeline.iter().find_map(|entry| match entry.event {
-        Event::LoadStarted { emitters, .. } => Some(emitters),
-        _ => None,
+    let begun = record.timeline.iter().find_map(|entry| {
+        let Event::LoadStarted { emitters, .. } = entry.event else { return None };
+        Some(emitters)
     });
     if begun.is_some_and(|begun| begun != environment.streams.len()) {
         let (begun, streams) = (begun.unwrap_or_default(), environment.streams.len());
@@ -105,9 +105,9 @@ fn stream(record: &Record, account: &Account, emitter: &EmitterLedger) -> Stream
     let stream = emitter.stream();
     let counts = account.streams.get(&stream).map(|account| account.counts).unwrap_or_default();
     let node = record.node_of(stream).to_owned();
-    let agent = record.timeline.iter().any(|entry| match &entry.event {
-        Event::Seen { object: Object::Pod(pod), .. } => pod.app == "agent" && pod.ready && pod.node == node,
-        _ => false,
+    let agent = record.timeline.iter().any(|entry| {
+        let Event::Seen { object: Object::Pod(pod), .. } = &entry.event else { return false };
+        pod.app == "agent" && pod.ready && pod.node == node
     });
     let Counts { attempted, acknowledged, rejected, unknown, .. } = counts;
     StreamStory { stream, node, attempted, acknowledged, rejected, unknown, agent }

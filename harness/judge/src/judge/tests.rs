@@ -812,9 +812,9 @@ fn a_control_is_red_for_its_own_reason_or_says_nothing() {
     let control = restarted.control.unwrap();
     assert_eq!(control.verdict, Verdict::Inconclusive);
     assert!(control.reason.contains("went away"), "{}", control.reason);
-    let leaves = |event: &Event| match event {
-        Event::Seen { object: Object::Pod(pod), .. } => pod.terminating,
-        event => matches!(event, Event::Gone { .. }),
+    let leaves = |event: &Event| {
+        matches!(event, Event::Gone { .. })
+            || matches!(event, Event::Seen { object: Object::Pod(pod), .. } if pod.terminating)
     };
     for (left, verdict) in [(25.0, Verdict::Inconclusive), (40.0, Verdict::Pass)] {
         let plan = lossy().without(leaves).with(left, gateway(0, false));

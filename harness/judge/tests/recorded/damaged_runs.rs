@@ -1,6 +1,5 @@
 //! Recorded runs whose parts do not belong together, or say what nothing can be: never a pass, never a fail, and an answer
 //! that names the file.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use crate::folders::{Folder, RUNS, decoded, encoded};
 use serde_json::{Value, json};

@@ -1,6 +1,5 @@
 //! What guards the gateways, on recorded runs that were altered by hand: the budget, what it demands at each moment, and the
 //! nodes that they are on.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use crate::planted::{altered, budgets, check, renumber, seen, with};
 use serde_json::json;

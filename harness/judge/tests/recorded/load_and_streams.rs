@@ -1,6 +1,5 @@
 //! What emitters and sinks wrote down, changed in a copy of a run that was recorded on a real cluster: a stream that took no
 //! part, requests that nobody answered, gateways that do not say who they are, copies, and a clock that was set.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use spanproof_judge::record::{Event, Record};
 use spanproof_judge::world::{Object, Pod};

@@ -1,6 +1,5 @@
 //! Recorded runs in which a probe was restarted: that is said, and what a crash of the sink's machine can have taken decides
 //! nothing. What it cannot have taken is lost.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use crate::folders::Folder;
 use spanproof_judge::{Check, Verdict};

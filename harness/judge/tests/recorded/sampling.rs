@@ -1,6 +1,5 @@
 //! A tier that samples by design, on a run that was recorded on a real cluster: what the sampler would have left out is taken out
 //! of the sink's ledger, and faults are planted.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use spanproof_judge::record::{Event, Record};
 use spanproof_judge::sampling::{Draw, Keeps, Sampling};
