@@ -2,7 +2,7 @@
 
 use super::Code;
 use super::field_path::ensure;
-use super::{Bytes, FieldPath, Problem, Share, Span};
+use super::{Bytes, FaultName, FieldPath, Problem, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -149,8 +149,8 @@ impl Backend {
     }
 
     /// What the fault is called.
-    pub fn fault(&self) -> String {
-        format!("backend-{}", self.answers.name())
+    pub fn fault(&self) -> FaultName {
+        FaultName::Backend(self.answers.name())
     }
 
     /// To what it is done.
@@ -261,7 +261,7 @@ mod tests {
             assert_eq!(parse(&format!("answers: {name}")).answers.name(), name);
         }
         let slow = parse("answers: {slow: {min: 500ms, max: 2s}}\nshare: 10%");
-        assert_eq!(slow.fault(), "backend-slow");
+        assert_eq!(slow.fault().to_string(), "backend-slow");
         assert_eq!(slow.target(), "sink (10% of the requests)");
         assert_eq!(slow.description(), "the backend is slow, for 10% of the requests");
         assert_eq!(parse("answers: unavailable").description(), "the backend is unavailable");

@@ -3,11 +3,13 @@
 
 mod backend;
 mod build;
+mod check_name;
 mod code;
 mod control;
 mod empty;
 mod error;
 mod expect;
+mod fault_name;
 mod field_path;
 pub mod given;
 mod load;
@@ -27,11 +29,13 @@ mod tree;
 pub mod yaml;
 
 pub use backend::{Answers, Backend, OneIn, Slow};
+pub use check_name::CheckName;
 pub use code::Code;
-pub use control::{CHECKS, Control, Need, Spoiler};
+pub use control::{Control, Need, Spoiler};
 pub use empty::empty_in;
 pub use error::ScenarioError;
 pub use expect::{Expect, Sabotage, Settle};
+pub use fault_name::FaultName;
 pub use field_path::{FieldPath, Problem};
 pub use load::{Load, Protocol, Tls};
 pub use parameters::Parameter;

@@ -19,7 +19,7 @@ pub use upgrade::{Part, Upgrade};
 pub use wait::{Condition, Wait};
 
 use super::rules::Surroundings;
-use super::{FieldPath, Problem, Rate, Span};
+use super::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub trait Action {
     fn name(&self) -> String;
 
     /// Returns the names of the faults that it may begin; none if it is no fault.
-    fn faults(&self) -> Vec<String>;
+    fn faults(&self) -> Vec<FaultName>;
 
     /// Whether it goes through the Eviction API, which a `PodDisruptionBudget` guards.
     fn evicts(&self) -> bool;

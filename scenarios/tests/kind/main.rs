@@ -14,6 +14,7 @@ mod support;
 use rstest::rstest;
 use spanproof::judge::Verdict::{Fail, Inconclusive, Pass};
 use spanproof::record::Record;
+use spanproof::scenario::FaultName;
 use spanproof_ledger::{Account, Identity, RangeSet, SpanIdentity, is_selected};
 use support::{Shared, check, expect, run, run_control, verdict_of};
 
@@ -163,7 +164,7 @@ fn what_a_rolled_gateway_had_queued_is_lost() {
     assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
     assert!(loss.reason.contains("(kept only in its pod by: gateway)"), "{}", loss.reason);
     // Only what the old gateways could have had: not what was sent when they were gone.
-    let rollout = outcome.judgement.faults.iter().find(|fault| fault.name.contains("upgrade")).unwrap();
+    let rollout = outcome.judgement.faults.iter().find(|fault| fault.name == FaultName::Upgrade).unwrap();
     let ranges = loss.evidence["lost_ranges"].as_array().unwrap();
     let sent = ranges.iter().map(|range| range["sent"].as_f64().unwrap());
     assert!(sent.into_iter().all(|sent| sent < rollout.end), "{ranges:#?}");

@@ -159,7 +159,7 @@ pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
 /// A check of a run.
 #[track_caller]
 pub(crate) fn check<'a>(outcome: &'a Outcome, name: &str) -> &'a Check {
-    let found = outcome.judgement.checks.iter().find(|check| check.name == name);
+    let found = outcome.judgement.checks.iter().find(|check| check.name.as_str() == name);
     found.unwrap_or_else(|| panic!("there is no check {name}: {:#?}", outcome.judgement.checks))
 }
 

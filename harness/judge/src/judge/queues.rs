@@ -1,6 +1,6 @@
 //! Did the Collectors' queues grow when they had to, and were they empty again in time? Of every hop that has some.
 
-use super::{Check, Story, Verdict, rounded, story};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, story};
 use crate::record::{Hop, Record, SettleEnd};
 use serde_json::{Value, json};
 use spanproof_ledger::{Metrics, MetricsTarget};
@@ -10,8 +10,9 @@ const SIZE: &str = "otelcol_exporter_queue_size";
 /// An answer that is older than this at the end, in milliseconds, says nothing about the end.
 const FRESH_MS: u64 = 5_000;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let inconclusive = |reason: String| Some(Check::new("queues", Verdict::Inconclusive, reason, json!({})));
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, .. } = context;
+    let inconclusive = |reason: String| Some(Finding::inconclusive(reason));
     let outages = outages(record, story);
     // Before hops were recorded, only agents had queues.
     let hops: Vec<&Hop> = record.environment.hops.iter().filter(|hop| hop.queues).collect();
@@ -60,17 +61,15 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
                 reasons.push(reason);
                 felt.push(evidence);
             }
-            Err((verdict, reason)) => {
-                return Some(Check::new("queues", verdict, reason, json!({"outages": felt})));
-            }
+            Err(ruling) => return Some(Finding::new(ruling, json!({"outages": felt}))),
         }
     }
     let evidence = json!({"outages": felt, "at_the_end": named(queues.at(settled)), "highest": named(queues.highest(start, settled))});
-    let (verdict, reason) = queues.at_the_end(settled).unwrap_or_else(|| {
+    let ruling = queues.at_the_end(settled).unwrap_or_else(|| {
         reasons.push("empty at the end".to_owned());
         (Verdict::Pass, reasons.join("; "))
     });
-    Some(Check::new("queues", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 /// What applications send to: of it, one on each node with an emitter.
@@ -228,8 +227,6 @@ struct Queues<'a> {
     entry: bool,
 }
 
-type Finding = (Verdict, String);
-
 impl Queues<'_> {
     fn ms(&self, t: f64) -> u64 {
         self.record.unix_ms(&self.record.environment.sink_node, t)
@@ -273,7 +270,7 @@ impl Queues<'_> {
         }
     }
 
-    fn at_the_end(&self, settled: f64) -> Option<Finding> {
+    fn at_the_end(&self, settled: f64) -> Option<Ruling> {
         let at_the_end = self.at(settled);
         if let Some((place, _)) = at_the_end.iter().find(|(_, size)| size.is_none()) {
             return Some((Verdict::Inconclusive, format!("nobody knows what {place} held at the end")));
@@ -284,7 +281,7 @@ impl Queues<'_> {
     }
 
     /// Every queue grew while the backend took nothing, and was as before in time.
-    fn outage(&self, outage: &Outage) -> Result<(String, Value), Finding> {
+    fn outage(&self, outage: &Outage) -> Result<(String, Value), Ruling> {
         let Outage { start, end, well } = *outage;
         // What is usual was seen before anything was done to the tier.
         let begin = self.story.load.map_or(start, |(begin, _)| begin);
@@ -357,7 +354,7 @@ impl Queues<'_> {
         end: f64,
         took: Option<f64>,
         limit: f64,
-    ) -> Finding {
+    ) -> Ruling {
         let (from, to) = (self.ms(end), self.ms(end + took.unwrap_or(limit)));
         let mut answered: Vec<u64> =
             targets.iter().flat_map(|target| target.answered.iter().copied()).collect();

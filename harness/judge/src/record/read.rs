@@ -2,7 +2,7 @@
 //! its conclusions.
 
 use super::vouch::{self, Files};
-use super::{Entry, Environment, Event, FORMAT, RecordError};
+use super::{Began, Entry, Environment, FORMAT, RecordError};
 use crate::scenario::{LONGEST_LOAD, Scenario};
 use spanproof_ledger::log::{self, StreamError, read_records};
 use spanproof_ledger::{DuplicateSources, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord};
@@ -121,13 +121,14 @@ impl Record {
         Ok(())
     }
 
+    /// The run's beginning; none if it is not on record.
+    pub(super) fn began(&self) -> Option<Began<'_>> {
+        self.timeline.iter().find_map(|entry| entry.event.as_began())
+    }
+
     /// When the run began, Unix time in milliseconds.
     pub fn began_unix_ms(&self) -> u64 {
-        let began = self.timeline.iter().find_map(|entry| match entry.event {
-            Event::Began { unix_ms, .. } => Some(unix_ms),
-            _ => None,
-        });
-        began.unwrap_or_default()
+        self.began().map_or(0, |began| began.unix_ms)
     }
 
     /// No such run is longer, in seconds.
@@ -137,11 +138,7 @@ impl Record {
 
     /// The seed of whatever was random in it.
     pub fn seed(&self) -> u64 {
-        let seed = self.timeline.iter().find_map(|entry| match entry.event {
-            Event::Began { seed, .. } => Some(seed),
-            _ => None,
-        });
-        seed.unwrap_or_default()
+        self.began().map_or(0, |began| began.seed)
     }
 
     /// By how many milliseconds a node's clock is ahead of this run's.

@@ -3,7 +3,7 @@
 use super::{Action, Changed};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, share, time};
-use crate::{Answers, Backend, FieldPath, Problem, Rate, Slow, Span};
+use crate::{Answers, Backend, FaultName, FieldPath, Problem, Rate, Slow, Span};
 use std::time::Duration;
 
 impl Action for Backend {
@@ -15,7 +15,7 @@ impl Action for Backend {
         self.description()
     }
 
-    fn faults(&self) -> Vec<String> {
+    fn faults(&self) -> Vec<FaultName> {
         if self.answers == Answers::Ok { Vec::new() } else { vec![self.fault()] }
     }
 

@@ -3,7 +3,7 @@
 use super::{Action, Changed};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, time};
-use crate::{FieldPath, NodeRole, NodeSelector, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, NodeRole, NodeSelector, Problem, Rate, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -66,8 +66,8 @@ impl Action for Drain {
         format!("drain {nodes}{}", if self.at_once { ", all at once" } else { "" })
     }
 
-    fn faults(&self) -> Vec<String> {
-        vec!["drain".to_owned()]
+    fn faults(&self) -> Vec<FaultName> {
+        vec![FaultName::Drain]
     }
 
     fn evicts(&self) -> bool {

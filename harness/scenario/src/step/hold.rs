@@ -3,7 +3,7 @@
 use super::{Action, Changed};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, time};
-use crate::{FieldPath, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Action for Hold {
         format!("hold {}", self.0)
     }
 
-    fn faults(&self) -> Vec<String> {
+    fn faults(&self) -> Vec<FaultName> {
         Vec::new()
     }
 

@@ -3,7 +3,7 @@
 use super::{Action, Changed};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, rate, some, time};
-use crate::{FieldPath, Measure, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Measure, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -47,8 +47,8 @@ impl Action for Spike {
         format!("spike of {}", self.rate)
     }
 
-    fn faults(&self) -> Vec<String> {
-        vec!["spike".to_owned()]
+    fn faults(&self) -> Vec<FaultName> {
+        vec![FaultName::Spike]
     }
 
     fn evicts(&self) -> bool {

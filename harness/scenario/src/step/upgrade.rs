@@ -2,7 +2,7 @@
 
 use super::{Action, Changed};
 use crate::rules::Surroundings;
-use crate::{FieldPath, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,8 +69,8 @@ impl Action for Upgrade {
         format!("roll the {} to {}", self.what.name(), self.to)
     }
 
-    fn faults(&self) -> Vec<String> {
-        vec!["upgrade".to_owned()]
+    fn faults(&self) -> Vec<FaultName> {
+        vec![FaultName::Upgrade]
     }
 
     fn evicts(&self) -> bool {
