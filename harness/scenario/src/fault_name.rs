@@ -39,6 +39,7 @@ fault_names! {
     Drain "drain" "A node is drained."
     Evict "evict" "One pod is evicted."
     EvictAll "evict-all" "Several pods are evicted at the same moment."
+    Kill "kill" "The Collectors in pods are killed with SIGKILL."
     Upgrade "upgrade" "A part of the tier is rolled to another version."
     Spike "spike" "More load is offered for a while."
 }

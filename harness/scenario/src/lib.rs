@@ -45,7 +45,8 @@ pub use rules::{LONGEST_LOAD, Surroundings};
 pub use schema::schema;
 pub use source::Source;
 pub use step::{
-    Action, Changed, Condition, Drain, Evict, ForEach, Hold, Part, Repeat, Shape, Spike, Step, Upgrade, Wait,
+    Action, Changed, Condition, Drain, Evict, ForEach, Hold, Kill, Part, Repeat, Shape, Spike, Step, Upgrade,
+    Wait,
 };
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 pub use tier::{Measure, Samples, Tier, TierPatch};

@@ -5,6 +5,7 @@ mod drain;
 mod evict;
 mod flow;
 mod hold;
+mod kill;
 mod spike;
 mod upgrade;
 mod wait;
@@ -14,6 +15,7 @@ pub use drain::Drain;
 pub use evict::Evict;
 pub use flow::{ForEach, Repeat};
 pub use hold::Hold;
+pub use kill::Kill;
 pub use spike::Spike;
 pub use upgrade::{Part, Upgrade};
 pub use wait::{Condition, Wait};
@@ -113,6 +115,8 @@ steps! {
     Drain,
     /// Evict pods through the Eviction API, all at the same moment.
     Evict,
+    /// Kill the Collectors in pods with SIGKILL, all at the same moment.
+    Kill,
     /// Roll a part of the tier to another version of the Collector.
     Upgrade,
     /// Offer more load for a while.
