@@ -240,9 +240,15 @@ pub fn readable(manifests: &Path) -> Result<(), ManifestError> {
         .try_for_each(|part| manifest::read(&manifests.join(part)).map(|_| ()))
 }
 
-/// The folder of the manifests: the given one, else a copy in the cache of those that are embedded in this program.
+/// The folder of the manifests: the given one, else a copy in the cache of those that are embedded in this program. A
+/// debug build is for work on them, and reads those of its own checkout.
 pub fn manifests_dir(given: Option<&Path>) -> Result<PathBuf, ManifestError> {
-    given.map_or_else(|| embedded::unpack(&cache_dir()), |folder| Ok(folder.to_owned()))
+    let checkout = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests");
+    match given {
+        Some(folder) => Ok(folder.to_owned()),
+        None if cfg!(debug_assertions) && checkout().is_dir() => Ok(checkout()),
+        None => embedded::unpack(&cache_dir()),
+    }
 }
 
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>
