@@ -2,6 +2,7 @@
 //! is demanded of it. It reads its own files and nothing else.
 
 mod backend;
+mod bounds;
 mod build;
 mod check_name;
 mod code;

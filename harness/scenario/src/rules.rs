@@ -7,18 +7,16 @@ mod steps;
 mod version;
 
 pub use length::LONGEST_LOAD;
-pub(crate) use sizes::{rate, share, some, time};
+pub(crate) use sizes::{SECOND, rate, share, some, time};
 pub use steps::Surroundings;
 pub(crate) use steps::{condition, one_pod};
 
 use super::field_path::ensure;
-use super::{FieldPath, Problem, Scenario, ScenarioError, Settle, empty};
+use super::{FieldPath, Problem, Scenario, ScenarioError, Settle, bounds, empty};
 use std::path::Path;
 
 /// A run's folder is called by it, and a control's by both.
 const LONGEST_NAME: usize = 63;
-/// More than this is another tier.
-const MOST_PATCHES: usize = 1_000;
 
 impl Scenario {
     /// What is wrong with it, if anything is.
@@ -48,18 +46,9 @@ fn filled(scenario: &Scenario) -> Result<(), Problem> {
 /// Everything but the controls.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     named(&scenario.name, &FieldPath::of("name"))?;
-    for (name, count) in [("gateways", scenario.tier.gateways), ("sinks", scenario.tier.sinks)] {
-        ensure(count > 0, &FieldPath::of("tier").then(name), format!("`{name}` must be above 0"))?;
-    }
-    let patches = FieldPath::of("tier.patches");
-    let few = scenario.tier.patches.len() <= MOST_PATCHES;
-    ensure(few, &patches.then(MOST_PATCHES), format!("a tier has {MOST_PATCHES} patches at the most"))?;
-    for (number, patch) in scenario.tier.patches.iter().enumerate() {
-        patch.check(&patches.then(number))?;
-    }
+    scenario.tier.check(&FieldPath::of("tier"))?;
     scenario.load.check(&FieldPath::of("load"))?;
-    let some = scenario.sabotage.sink_forgets_one_in != Some(0);
-    ensure(some, &FieldPath::of("sabotage.sink_forgets_one_in"), "`sink_forgets_one_in` must be above 0")?;
+    bounds::check(&scenario.sabotage, &FieldPath::of("sabotage"))?;
     let Settle { tail, deadline } = scenario.settle;
     sizes::check(scenario)?;
     let within = "`tail` is longer than `deadline`, which ends the waiting in any case";
