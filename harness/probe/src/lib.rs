@@ -7,6 +7,7 @@ pub mod clock;
 pub mod control;
 pub mod directory;
 pub mod emit;
+pub mod kill;
 pub mod ledger_file;
 mod otlp;
 pub mod sink;

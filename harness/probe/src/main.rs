@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use spanproof_probe::control::{ProbeError, probe_server::Probe, probe_server::ProbeServer};
 use spanproof_probe::{
-    CONTROL_PORT, OTLP_HTTP_PORT, OTLP_PORT, SOURCES, clock, directory, emit::Emitter, sink::Sink, tls,
+    CONTROL_PORT, OTLP_HTTP_PORT, OTLP_PORT, SOURCES, clock, directory, emit::Emitter, kill, sink::Sink, tls,
 };
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,6 +43,12 @@ enum Command {
     Sweep {
         /// The directory
         path: PathBuf,
+    },
+    /// Kill the first process of a container on this node
+    Kill {
+        /// The container's ID
+        #[arg(long)]
+        container: String,
     },
     /// Print the fingerprint of the sources that this was built from
     Sources,
@@ -94,6 +100,9 @@ async fn main() -> ExitCode {
             directory::give(path, user, group).map_err(|error| format!("{}: {error}", path.display()))
         }),
         Command::Sweep { path } => run_sweep(&path).await,
+        Command::Kill { container } => {
+            kill::kill(&container).map(|pid| info!("killed process {pid}")).map_err(|error| error.to_string())
+        }
         Command::Sources => {
             #[expect(clippy::print_stdout, reason = "it is what this command is for")]
             {

@@ -113,7 +113,7 @@ async fn what_the_sink_forgets_is_lost() {
     let identity = spanproof_ledger::Identity::new(RUN, 10, 1);
     let forgotten = (0..emitter.seal().unwrap().next).filter(|seq| {
         let id = identity.span_id(spanproof_ledger::SpanIdentity { stream: 3, seq: *seq });
-        spanproof_ledger::forgotten(11, id, 100)
+        spanproof_ledger::is_selected(11, id, 100)
     });
     let forgotten: spanproof_ledger::RangeSet = forgotten.collect();
     assert!(!forgotten.is_empty());

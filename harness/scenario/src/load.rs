@@ -1,8 +1,8 @@
 //! What the emitters offer.
 
-use super::place::ensure;
+use super::field_path::ensure;
 use super::profile::{self, Stretch};
-use super::{Place, Problem, Rate, Share, Span};
+use super::{FieldPath, Problem, Rate, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -140,7 +140,7 @@ impl Load {
         }
     }
 
-    pub(super) fn check(&self, at: &Place) -> Result<(), Problem> {
+    pub(super) fn check(&self, at: &FieldPath) -> Result<(), Problem> {
         let exclude = self.rate.is_none() || self.profile.is_empty();
         ensure(exclude, &at.then("profile"), "`rate` and `profile` exclude each other")?;
         profile::check(&self.profile, &at.then("profile"))?;

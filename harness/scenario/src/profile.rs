@@ -1,8 +1,8 @@
 //! A load that changes by itself: stretches, one after the other, and how many spans they ask for. No clock: times
 //! are seconds since the load began.
 
-use super::place::ensure;
-use super::{Place, Problem, Rate, Span};
+use super::field_path::ensure;
+use super::{FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
@@ -162,8 +162,8 @@ impl Stretch {
         }
     }
 
-    fn check(&self, at: &Place) -> Result<(), Problem> {
-        let some = |span: Span, at: &Place, name: &str| {
+    fn check(&self, at: &FieldPath) -> Result<(), Problem> {
+        let some = |span: Span, at: &FieldPath, name: &str| {
             ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
         };
         let at = &at.then(self.key());
@@ -190,7 +190,7 @@ impl Stretch {
 }
 
 /// Whether a profile makes sense.
-pub(super) fn check(profile: &[Stretch], at: &Place) -> Result<(), Problem> {
+pub(super) fn check(profile: &[Stretch], at: &FieldPath) -> Result<(), Problem> {
     let few = profile.len() <= MOST_STRETCHES;
     ensure(few, &at.then(MOST_STRETCHES), format!("a profile has {MOST_STRETCHES} stretches at the most"))?;
     for (number, stretch) in profile.iter().enumerate() {
@@ -296,7 +296,7 @@ mod tests {
             from in 0.0..100.0,
             long in 0.1..100.0,
         ) {
-            prop_assert_eq!(check(&profile, &Place::root()), Ok(()));
+            prop_assert_eq!(check(&profile, &FieldPath::root()), Ok(()));
             let to = from + long;
             let steps = 200_000u32;
             let each = long / f64::from(steps);
@@ -322,7 +322,7 @@ mod tests {
         let for_ever = Stretch::Constant(Constant { rate: from, lasts: None });
         assert_eq!(afterwards(&[ramp, for_ever]), None);
         assert!((spans(&[ramp, for_ever], 10.0, 20.0) - 1_000.0).abs() < 1e-9);
-        let problem = check(&[for_ever, ramp], &Place::of("load.profile")).unwrap_err();
+        let problem = check(&[for_ever, ramp], &FieldPath::of("load.profile")).unwrap_err();
         assert!(problem.to_string().starts_with("load.profile.0: only the last"), "{problem}");
     }
 }

@@ -1,7 +1,7 @@
 //! The tier under test: where its manifests are, and what is changed in them.
 
-use super::place::ensure;
-use super::{Place, Problem, Share, Span};
+use super::field_path::ensure;
+use super::{FieldPath, Problem, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ pub enum Measure {
 }
 
 impl TierPatch {
-    pub(super) fn check(&self, at: &Place) -> Result<(), Problem> {
+    pub(super) fn check(&self, at: &FieldPath) -> Result<(), Problem> {
         let named = self.of.split_once('/').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty());
         let kind = format!("{:?} is no object: write kind and name, like Deployment/gateway", self.of);
         ensure(named, &at.then("of"), kind)?;

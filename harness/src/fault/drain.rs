@@ -5,9 +5,10 @@ use super::eviction::{await_gone, evict};
 use super::window::{Fault, Seen, Window, within_window};
 use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
 use crate::extent::Takes;
+use crate::progress;
 use crate::record::Event;
 use crate::rights::{Asking, Use, Within};
-use crate::scenario::{Action, Drain};
+use crate::scenario::{Action, Drain, FaultName};
 use crate::undo::{Cordon, Did, Undo};
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -104,10 +105,10 @@ impl Perform for Drain {
 
 /// Drains one node, holds it drained, and uncordons it.
 async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), FaultError> {
-    tracing::info!(target: "progress", "draining {node}");
+    tracing::info!(target: progress::TARGET, "draining {node}");
     let _turn = stage.unless_cancelled(turn(stage, node, options)).await?;
     within_window(stage, &mut Drained { node, options, gateways: stage.gateways_on(node) }).await?;
-    tracing::info!(target: "progress", "{node} was drained, and is schedulable again");
+    tracing::info!(target: progress::TARGET, "{node} was drained, and is schedulable again");
     Ok(())
 }
 
@@ -119,8 +120,8 @@ struct Drained<'a> {
 }
 
 impl Fault for Drained<'_> {
-    fn name(&self) -> String {
-        "drain".to_owned()
+    fn name(&self) -> FaultName {
+        FaultName::Drain
     }
 
     fn target(&self) -> String {

@@ -13,7 +13,8 @@ fn parse(text: &str) -> Scenario {
 }
 
 fn shipped(name: &str) -> Scenario {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios").join(name).with_extension("yaml");
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios").join(name).with_extension("yaml");
     Scenario::load(&file, &[]).unwrap()
 }
 

@@ -14,7 +14,8 @@ mod support;
 use rstest::rstest;
 use spanproof::judge::Verdict::{Fail, Inconclusive, Pass};
 use spanproof::record::Record;
-use spanproof_ledger::{Account, Identity, RangeSet, SpanIdentity, forgotten};
+use spanproof::scenario::FaultName;
+use spanproof_ledger::{Account, Identity, RangeSet, SpanIdentity, is_selected};
 use support::{Shared, check, expect, run, run_control, verdict_of};
 
 /// Every shipped scenario passes, and its folder alone gives the same verdict again, byte for byte.
@@ -163,7 +164,7 @@ fn what_a_rolled_gateway_had_queued_is_lost() {
     assert!(spans.lost > 0 && spans.stranded == 0, "{spans:?}");
     assert!(loss.reason.contains("(kept only in its pod by: gateway)"), "{}", loss.reason);
     // Only what the old gateways could have had: not what was sent when they were gone.
-    let rollout = outcome.judgement.faults.iter().find(|fault| fault.name.contains("upgrade")).unwrap();
+    let rollout = outcome.judgement.faults.iter().find(|fault| fault.name == FaultName::Upgrade).unwrap();
     let ranges = loss.evidence["lost_ranges"].as_array().unwrap();
     let sent = ranges.iter().map(|range| range["sent"].as_f64().unwrap());
     assert!(sent.into_iter().all(|sent| sent < rollout.end), "{ranges:#?}");
@@ -195,7 +196,7 @@ fn what_the_sink_forgets_is_lost() {
         let numbers = emitter.acknowledged().iter().flat_map(|range| range.start..range.end);
         let expected: RangeSet = numbers
             .filter(|seq| {
-                forgotten(record.seed(), identity.span_id(SpanIdentity { stream, seq: *seq }), 1_000)
+                is_selected(record.seed(), identity.span_id(SpanIdentity { stream, seq: *seq }), 1_000)
             })
             .collect();
         any += expected.count();

@@ -15,6 +15,7 @@ use spanproof::host::cache_dir;
 use spanproof::images::Images;
 use spanproof::journal::Current;
 use spanproof::judge::{Check, Verdict};
+use spanproof::progress;
 use spanproof::report::Progress;
 use spanproof::restore;
 use spanproof::run::{self, Options, Outcome};
@@ -28,11 +29,12 @@ use testcontainers::runners::SyncRunner;
 use testcontainers::{GenericImage, ImageExt};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The cluster, made by the first test that needs it, and removed when this process ends.
 pub(crate) struct Shared {
     runtime: Runtime,
-    progress: Progress,
     /// Runs measure a whole cluster: one at a time.
     held: Mutex<Held>,
 }
@@ -56,9 +58,12 @@ pub(crate) struct Alone(MutexGuard<'static, Held>);
 
 impl Shared {
     fn get() -> &'static Self {
-        let new =
-            || Self { runtime: Runtime::new().unwrap(), progress: Progress::new(), held: Mutex::default() };
-        SHARED.get_or_init(new)
+        SHARED.get_or_init(|| {
+            let progress = Progress::new();
+            tracing_subscriber::registry().with(progress.layer()).init();
+            progress.begin();
+            Self { runtime: Runtime::new().unwrap(), held: Mutex::default() }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -81,9 +86,8 @@ impl Shared {
             metrics: true,
             manifests: manifests_dir(None).unwrap(),
         };
-        let say = |message: &str| self.progress.say(message);
         let cancel = CancellationToken::new();
-        let acquired = self.runtime.block_on(restore::acquire(&request, &say, &cancel));
+        let acquired = self.runtime.block_on(restore::acquire(&request, &cancel));
         acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
     }
 }
@@ -110,8 +114,8 @@ impl Alone {
             leave: false,
             journal: Current::default(),
         };
-        let (cancel, progress) = (CancellationToken::new(), &Shared::get().progress);
-        run::run(self.cluster(), scenario, &options, progress, &cancel).await.unwrap()
+        let cancel = CancellationToken::new();
+        run::run(self.cluster(), scenario, &options, &cancel).await.unwrap()
     }
 
     #[allow(clippy::unused_self, reason = "only for whoever is alone")]
@@ -136,10 +140,10 @@ pub(crate) fn run_control(name: &str, control: &str) -> Outcome {
 }
 
 fn run_scenario(scenario: &Scenario) -> Outcome {
-    let (shared, alone) = (Shared::get(), Shared::alone());
+    let alone = Shared::alone();
     let outcome = alone.block_on(alone.run(scenario));
-    shared.progress.say(&spanproof::report::verdict(&outcome.judgement));
-    shared.progress.say(&format!("run folder: {}", outcome.folder.display()));
+    tracing::info!(target: progress::TARGET, "{}", spanproof::report::verdict(&outcome.judgement));
+    tracing::info!(target: progress::TARGET, "run folder: {}", outcome.folder.display());
     outcome
 }
 
@@ -155,7 +159,7 @@ pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
 /// A check of a run.
 #[track_caller]
 pub(crate) fn check<'a>(outcome: &'a Outcome, name: &str) -> &'a Check {
-    let found = outcome.judgement.checks.iter().find(|check| check.name == name);
+    let found = outcome.judgement.checks.iter().find(|check| check.name.as_str() == name);
     found.unwrap_or_else(|| panic!("there is no check {name}: {:#?}", outcome.judgement.checks))
 }
 
@@ -221,7 +225,8 @@ pub(crate) async fn admit_restricted_gateway(client: Client) {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let pods: Api<Pod> = Api::namespaced(client, name);
 
-    let gateway: Deployment = from_yaml(&manifests_dir(None).unwrap().join("gateway").join("deployment.yaml"));
+    let gateway: Deployment =
+        from_yaml(&manifests_dir(None).unwrap().join("gateway").join("deployment.yaml"));
     let template = gateway.spec.unwrap().template;
     let mut pod = Pod { spec: template.spec, ..Pod::default() };
     pod.metadata.name = Some("gateway".to_owned());

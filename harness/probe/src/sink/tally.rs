@@ -1,7 +1,7 @@
 //! What is in one request, added up without building it.
 
 use crate::otlp::scan::{ScanError, SpanView, scan};
-use spanproof_ledger::{Identity, Origin, Range, Stream, forgotten};
+use spanproof_ledger::{Identity, Origin, Range, Stream, is_selected};
 
 /// What a sink must know to read requests: it stays the same for a whole run.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ impl Request {
             match terms.identity.origin(trace_id, span_id) {
                 Origin::Ours(_) if terms.checksum && !intact(&span) => request.taken.damaged += 1,
                 Origin::Ours(identity) => {
-                    let left_out = forgotten(terms.seed, span_id, leave_out);
+                    let left_out = is_selected(terms.seed, span_id, leave_out);
                     let tally = if left_out { &mut request.left_out } else { &mut request.taken };
                     tally.add(identity.stream, identity.seq);
                     tally.add_due(span.start_time_unix_nano);
@@ -78,7 +78,7 @@ struct Trace {
 impl Trace {
     fn is_followed(&mut self, id: u64, terms: &Terms) -> bool {
         if self.id != id {
-            *self = Self { id, followed: forgotten(terms.seed, id, terms.trace_one_in) };
+            *self = Self { id, followed: is_selected(terms.seed, id, terms.trace_one_in) };
         }
         self.followed
     }

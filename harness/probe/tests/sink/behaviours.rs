@@ -3,7 +3,7 @@
 use super::*;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
-use spanproof_ledger::{PARTIAL, UNANSWERED, forgotten};
+use spanproof_ledger::{PARTIAL, UNANSWERED, is_selected};
 use spanproof_probe::control::{Empty, Forget, Partial, Refuse, Slow};
 use std::time::Instant;
 use tokio::task::JoinHandle;
@@ -153,7 +153,7 @@ async fn a_partial_success_says_how_many_and_keeps_which() {
     let answer = served.client().await.export(request(0..400)).await.unwrap().into_inner();
     let ledger = served.books().await;
     let id = |seq| identity().span_id(SpanIdentity { stream: STREAM, seq });
-    let chosen: RangeSet = (0..400).filter(|seq| forgotten(SEED, id(*seq), 4)).collect();
+    let chosen: RangeSet = (0..400).filter(|seq| is_selected(SEED, id(*seq), 4)).collect();
     assert!((50..150).contains(&chosen.count()), "{chosen}");
     assert_eq!(answer.partial_success.unwrap().rejected_spans, chosen.count().cast_signed());
     assert_eq!(refused(&ledger, PARTIAL), chosen);

@@ -2,9 +2,9 @@
 //! outside of them they would do something else.
 
 use super::LONGEST_LOAD;
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::profile::Stretch;
-use crate::{Place, Problem, Rate, Scenario, Share, Span};
+use crate::{FieldPath, Problem, Rate, Scenario, Share, Span};
 use std::time::Duration;
 
 /// The probes count in whole milliseconds.
@@ -29,24 +29,24 @@ const MOST_STREAMS: u32 = 0xffff;
 
 /// Everything that has a size.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    let tier = Place::of("tier");
+    let tier = FieldPath::of("tier");
     at_most(scenario.tier.gateways.into(), MOST_GATEWAYS.into(), &tier, "gateways")?;
     at_most(scenario.tier.sinks.into(), MOST_SINKS.into(), &tier, "sinks")?;
-    let steady = Place::of("steady");
+    let steady = FieldPath::of("steady");
     time(scenario.steady, &steady)?;
     let seen = scenario.steady.duration() >= SECOND;
     ensure(seen, &steady, "`steady` is 1s at the least: in less nobody would have seen the tier be well")?;
     load(scenario)?;
     expect(scenario)?;
-    let settle = Place::of("settle");
+    let settle = FieldPath::of("settle");
     time(scenario.settle.tail, &settle.then("tail"))?;
     time(scenario.settle.deadline, &settle.then("deadline"))?;
     some(scenario.settle.deadline, &settle, "deadline")
         .map_err(|problem| problem.help("the end must be awaited: what is on its way would count as lost"))?;
     if let Some(share) = scenario.sabotage.emitters_at {
-        self::share(share, &Place::of("sabotage.emitters_at"))?;
+        self::share(share, &FieldPath::of("sabotage.emitters_at"))?;
     }
-    let controls = Place::of("controls");
+    let controls = FieldPath::of("controls");
     scenario.controls.iter().enumerate().try_for_each(|(number, control)| {
         let needs = controls.then(number).then("needs");
         control.needs.iter().enumerate().try_for_each(|(number, need)| {
@@ -58,7 +58,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
 }
 
 fn load(scenario: &Scenario) -> Result<(), Problem> {
-    let (load, at) = (&scenario.load, &Place::of("load"));
+    let (load, at) = (&scenario.load, &FieldPath::of("load"));
     if let Some(rate) = load.rate {
         self::rate(rate, &at.then("rate"))?;
     }
@@ -85,7 +85,7 @@ fn load(scenario: &Scenario) -> Result<(), Problem> {
     ensure(fits, &at.then(name), format!("with this `{name}` a request would be larger than 64 MiB"))
 }
 
-fn stretch(stretch: &Stretch, at: &Place) -> Result<(), Problem> {
+fn stretch(stretch: &Stretch, at: &FieldPath) -> Result<(), Problem> {
     let at = &at.then(stretch.key());
     if let Some(lasts) = stretch.lasts() {
         time(lasts, &at.then("for"))?;
@@ -112,7 +112,7 @@ fn stretch(stretch: &Stretch, at: &Place) -> Result<(), Problem> {
 }
 
 fn expect(scenario: &Scenario) -> Result<(), Problem> {
-    let (expect, at) = (scenario.expect, &Place::of("expect"));
+    let (expect, at) = (scenario.expect, &FieldPath::of("expect"));
     for (name, span) in [
         ("delivery_gap", expect.delivery_gap),
         ("scale_out_within", Some(expect.scale_out_within)),
@@ -130,7 +130,7 @@ fn expect(scenario: &Scenario) -> Result<(), Problem> {
 }
 
 /// A time is none at all, or one that the probes know.
-pub(crate) fn time(span: Span, at: &Place) -> Result<(), Problem> {
+pub(crate) fn time(span: Span, at: &FieldPath) -> Result<(), Problem> {
     let long = span.duration();
     ensure(long <= LONGEST, at, format!("{span} is longer than a day, which no time of a run is"))?;
     let good = long.is_zero() || long >= SHORTEST;
@@ -138,23 +138,23 @@ pub(crate) fn time(span: Span, at: &Place) -> Result<(), Problem> {
 }
 
 /// A time that must be above 0.
-pub(crate) fn some(span: Span, at: &Place, name: &str) -> Result<(), Problem> {
+pub(crate) fn some(span: Span, at: &FieldPath, name: &str) -> Result<(), Problem> {
     ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
 }
 
-pub(crate) fn rate(rate: Rate, at: &Place) -> Result<(), Problem> {
+pub(crate) fn rate(rate: Rate, at: &FieldPath) -> Result<(), Problem> {
     let each = rate.in_a_second();
     ensure(each <= FASTEST, at, format!("{each:e}/s is more than {FASTEST:e}/s, which no machine sends"))?;
     let some = each * LONGEST_LOAD.as_secs_f64() >= 1.0;
     ensure(some, at, format!("at {each:e}/s not one span would be sent before the load ends"))
 }
 
-pub(crate) fn share(share: Share, at: &Place) -> Result<(), Problem> {
+pub(crate) fn share(share: Share, at: &FieldPath) -> Result<(), Problem> {
     let some = share.fraction() >= LEAST_SHARE * 0.999;
     ensure(some, at, "a share is 0.0001% at the least, which is one in a million")
 }
 
-fn at_most(number: u32, most: u32, at: &Place, name: &str) -> Result<(), Problem> {
+fn at_most(number: u32, most: u32, at: &FieldPath, name: &str) -> Result<(), Problem> {
     ensure(number <= most, &at.then(name), format!("`{name}` is {} at the most", grouped(most)))
 }
 

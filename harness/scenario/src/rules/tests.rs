@@ -1,7 +1,7 @@
 use crate::tests::refused;
 use crate::{
-    Answers, Condition, Control, Measure, NodeSelector, Part, PodRole, PodSelector, Rate, Scenario, Share,
-    Span, Step,
+    Answers, CheckName, Condition, Control, Measure, NodeSelector, Part, PodRole, PodSelector, Rate,
+    Scenario, Share, Span, Step,
 };
 use std::path::Path;
 
@@ -194,8 +194,8 @@ fn a_control_that_shows_nothing() {
 fn a_control_is_the_scenario_with_one_thing_changed() {
     let control = Control::new("no-pdb", "nothing refuses the second eviction")
         .set("tier.without", serde_json::json!(["pdb"]))
-        .red("pdb")
-        .also("availability")
+        .red(CheckName::Pdb)
+        .also(CheckName::Availability)
         .needs(Condition::GatewaysReady, "1.2.1".parse().unwrap());
     let scenario = Scenario::new("x")
         .step(Step::for_each_pod(PodSelector::Gateways, [Step::evict(PodRole::This)]))

@@ -54,11 +54,11 @@ proptest! {
         let mut followed = 0;
         for (stream, seq, _) in &sent {
             let identity = SpanIdentity { stream: *stream, seq: *seq };
-            let gone = forgotten(terms.seed, terms.identity.span_id(identity), leave_out);
+            let gone = is_selected(terms.seed, terms.identity.span_id(identity), leave_out);
             *(if gone { &mut left_out } else { &mut taken }).entry((*stream, *seq)).or_default() += 1;
             let trace = terms.identity.trace_id(identity) & u128::from(u64::MAX);
             let trace = u64::try_from(trace).unwrap();
-            followed += u32::from(!gone && forgotten(terms.seed, trace, terms.trace_one_in));
+            followed += u32::from(!gone && is_selected(terms.seed, trace, terms.trace_one_in));
         }
         prop_assert_eq!(numbers(&request.taken), taken);
         prop_assert_eq!(numbers(&request.left_out), left_out);
