@@ -84,7 +84,7 @@ enum BenchError {
         source: std::io::Error,
     },
     /// A program failed.
-    #[error("{name}: {what}; it said: {said}")]
+    #[error("{name}: {what}; end of its log: {said}")]
     Process {
         /// The program.
         name: String,

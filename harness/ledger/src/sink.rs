@@ -291,7 +291,7 @@ impl SinkLedger {
             SinkRecord::Gateway { id, name } => match self.gateways.get(id) {
                 // All gateways after the IDs are used up share the last one.
                 Some(known) if known != name && *id != u16::MAX => {
-                    Err(LedgerError::Invalid { index, what: "two gateways of one number" })
+                    Err(LedgerError::Invalid { index, what: "two gateways with one ID" })
                 }
                 _ => Ok(()),
             },

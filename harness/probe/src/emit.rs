@@ -114,7 +114,7 @@ impl Emitter {
             running: Mutex::new(None),
         });
         if let Some(started) = emitter.plan.read()? {
-            info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
+            info!(run = format!("{:014x}", started.plan.run_tag), "continuing the plan on disk");
             let late = crate::unix_ms().saturating_sub(started.started_unix_ms);
             emitter.begin(&started, Duration::from_millis(late))?;
         }
@@ -166,7 +166,7 @@ impl Load {
     fn of(plan: &Plan) -> Result<Self, ProbeError> {
         let refuse = |what: &str| ProbeError::Plan(what.to_owned());
         let Some(control::plan::Role::Emit(emit)) = &plan.role else {
-            return Err(refuse("it is not an emitter's"));
+            return Err(refuse("it is not for an emitter"));
         };
         let stream = Stream::try_from(emit.stream).ok().filter(|stream| *stream > 0);
         let rate = emit.changed_rate.filter(|rate| is_rate(*rate));

@@ -63,7 +63,7 @@ impl MalformedRequests {
     fn record(&self, what: fmt::Arguments<'_>) {
         let count = self.0.fetch_add(1, Relaxed) + 1;
         if count.is_power_of_two() {
-            warn!(count, "not a request of OTLP: {what}");
+            warn!(count, "malformed request: {what}");
         }
     }
 }
@@ -87,7 +87,7 @@ impl Sink {
             malformed: MalformedRequests::default(),
         });
         if let Some(started) = started {
-            info!(run = format!("{:014x}", started.plan.run_tag), "going on with the plan on disk");
+            info!(run = format!("{:014x}", started.plan.run_tag), "continuing the plan on disk");
             let (settings, rules) = read_plan(&started.plan)?;
             sink.begin(&started.plan, settings, rules)?;
         }
@@ -257,7 +257,7 @@ async fn sync_ledger(sink: Weak<Sink>) {
 /// Validates a plan.
 fn read_plan(plan: &Plan) -> Result<(RunSettings, BehaviourRules), ProbeError> {
     let Some(Role::Sink(role)) = &plan.role else {
-        return Err(ProbeError::Plan("it is not a sink's".to_owned()));
+        return Err(ProbeError::Plan("it is not for a sink".to_owned()));
     };
     let settings = RunSettings {
         identity: Identity::new(plan.run_tag, plan.spans_per_trace, plan.streams_per_trace),
@@ -308,7 +308,7 @@ impl probe_server::Probe for Sink {
 
     async fn change(&self, change: Request<ChangeRequest>) -> Result<Response<Status>, tonic::Status> {
         let Some(Change::Behaviours(behaviours)) = change.into_inner().change else {
-            return Err(ProbeError::Plan("a sink can change how it behaves, nothing else".to_owned()).into());
+            return Err(ProbeError::Plan("a sink can only change its behaviour".to_owned()).into());
         };
         self.behave(behaviours)?;
         Ok(Response::new(self.status()))

@@ -92,7 +92,7 @@ async fn bare_http2(programs: &Programs, bytes: usize) -> Result<Flow, BenchErro
 
 fn answers(count: &Path) -> Result<u64, BenchError> {
     let text = std::fs::read_to_string(count).map_err(|error| BenchError::Bare(error.to_string()))?;
-    text.parse().map_err(|_| BenchError::Bare(format!("{text:?} is no number of answers")))
+    text.parse().map_err(|_| BenchError::Bare(format!("{text:?} is not a number of answers")))
 }
 
 /// The size of the emitter's requests, in bytes.

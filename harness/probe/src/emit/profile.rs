@@ -48,7 +48,7 @@ impl Profile {
         for (index, segment) in segments.iter().enumerate() {
             let length = match segment.duration_ms {
                 0 if index < last => {
-                    return Err("only the last stretch of a load may go on for ever".to_owned());
+                    return Err("only the last stretch of a load may have no end".to_owned());
                 }
                 0 => f64::INFINITY,
                 ms => ms as f64 / 1e3,
@@ -65,7 +65,7 @@ impl Profile {
     fn add(&mut self, shape: Shape, length: f64) -> Result<(), String> {
         let rate = |rate: f64| {
             let usable = rate >= 0.0 && rate.is_finite();
-            usable.then_some(rate).ok_or_else(|| format!("{rate} is no rate"))
+            usable.then_some(rate).ok_or_else(|| format!("{rate} is not a rate"))
         };
         let finite = |what: &str| {
             if length.is_finite() { Ok(()) } else { Err(format!("a {what} needs a duration")) }
@@ -265,8 +265,8 @@ mod tests {
         for (segments, why) in [
             (vec![], "above 0"),
             (vec![constant(0, 0.0)], "above 0"),
-            (vec![constant(0, -1.0)], "no rate"),
-            (vec![constant(0, f64::NAN)], "no rate"),
+            (vec![constant(0, -1.0)], "not a rate"),
+            (vec![constant(0, f64::NAN)], "not a rate"),
             (vec![constant(0, 5.0), constant(1_000, 5.0)], "only the last"),
             (vec![segment(0, Shape::Ramp(Ramp { from: 1.0, to: 2.0 }))], "needs a duration"),
             (vec![segment(9, Shape::Steps(Steps { from: 1.0, to: 2.0, count: 1 }))], "must be 2"),

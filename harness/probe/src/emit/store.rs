@@ -229,7 +229,7 @@ impl Inner {
     }
 
     fn fail(&mut self, problem: &str) {
-        error!(problem, "the ledger cannot be kept");
+        error!(problem, "the ledger cannot be written");
         if self.problem.is_empty() {
             problem.clone_into(&mut self.problem);
         }

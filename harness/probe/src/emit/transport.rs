@@ -136,7 +136,7 @@ fn endpoint(base: &str, path: &str) -> Result<Uri, ProbeError> {
         return Err(refuse("it must be http://HOST:PORT or https://HOST:PORT".to_owned()));
     };
     if !matches!(uri.path(), "" | "/") {
-        return Err(refuse("it has a path; the protocol knows which one".to_owned()));
+        return Err(refuse("it must not have a path: the protocol determines it".to_owned()));
     }
     let built = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path).build();
     built.map_err(|error| refuse(error.to_string()))

@@ -95,7 +95,7 @@ impl ClientProtocol {
     pub(super) fn taken(self, rejected: u64) -> Response<Body> {
         let partial = (rejected > 0).then(|| ExportTracePartialSuccess {
             rejected_spans: i64::try_from(rejected).unwrap_or(i64::MAX),
-            error_message: "taken in part, as the scenario wants it".to_owned(),
+            error_message: "accepted in part, as the scenario specifies".to_owned(),
         });
         let message = ExportTraceServiceResponse { partial_success: partial }.encode_to_vec();
         match self {

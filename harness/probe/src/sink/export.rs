@@ -87,7 +87,7 @@ async fn export(sink: &Sink, gateway: &str, message: Bytes) -> Result<ExportOutc
             outcome => outcome,
         },
         RequestAction::Refuse(refuse) => {
-            let refusal = Refusal::new(Code::from(refuse.code.cast_signed()), AS_TOLD);
+            let refusal = Refusal::new(Code::from(refuse.code.cast_signed()), REFUSED_BY_PLAN);
             sink.refuse(&tally, refusal.retry_after(refuse.retry_after_ms))
         }
         RequestAction::TooLarge(limit) => {
@@ -105,7 +105,7 @@ async fn export(sink: &Sink, gateway: &str, message: Bytes) -> Result<ExportOutc
                 () = until(until_unix_ms) => {}
                 _ = rules.changed() => {}
             }
-            ExportOutcome::Refused(Refusal::new(Code::Unavailable, "it does not hang any more"))
+            ExportOutcome::Refused(Refusal::new(Code::Unavailable, "the sink no longer hangs"))
         }
         RequestAction::Slow { pause, take_first: true } => {
             let outcome = sink.take(gateway, &tally);
@@ -120,7 +120,7 @@ async fn export(sink: &Sink, gateway: &str, message: Bytes) -> Result<ExportOutc
     })
 }
 
-const AS_TOLD: &str = "refused, as the scenario wants it";
+const REFUSED_BY_PLAN: &str = "refused, as the scenario specifies";
 
 /// A request that is not accepted yet. If the client gives up, it is recorded as unanswered.
 struct PendingRequest<'a> {

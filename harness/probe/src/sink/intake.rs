@@ -43,7 +43,7 @@ pub(super) async fn serve(
     end: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    info!(%address, tls = tls.is_some(), "taking spans");
+    info!(%address, tls = tls.is_some(), "receiving spans");
     // Connections end once its sender is dropped.
     let (open, ending) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -72,7 +72,7 @@ async fn accept(
         let change = until(told.next_change_unix_ms(now));
         if !told.listens(now) {
             if listening.take().is_some() {
-                info!(%address, "not listening, as told");
+                info!(%address, "port closed, as the behaviour requires");
                 sink.misbehaved();
             }
             tokio::select! {
@@ -143,7 +143,7 @@ impl Connection {
         let (number, rules) = (self.number, self.sink.rules.subscribe());
         let sink = Arc::clone(&self.sink);
         let Ok(handle) = stream.as_fd().try_clone_to_owned().map(socket2::Socket::from) else {
-            warn!("there are no file handles left: a connection is closed");
+            warn!("no file handle is left: a connection is closed");
             return;
         };
         let mut serving = Box::pin(self.serve(stream, tls));

@@ -56,19 +56,16 @@ impl Head {
                 ClientProtocol::Grpc.refused(&Refusal::new(Code::Unimplemented, message))
             };
             if request.version() != Version::HTTP_2 {
-                return Err(Box::new(plain(
-                    StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                    "gRPC is spoken over HTTP/2",
-                )));
+                return Err(Box::new(plain(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2")));
             }
             if request.uri().path() != EXPORT || request.method() != Method::POST {
-                return Err(Box::new(refuse("there is no such method here: only TraceService/Export")));
+                return Err(Box::new(refuse("unknown method: only TraceService/Export is supported")));
             }
             let gzip = match text(headers, "grpc-encoding") {
                 None | Some("identity") => false,
                 Some("gzip") => true,
                 Some(_) => {
-                    let mut answer = refuse("of encodings only gzip is understood");
+                    let mut answer = refuse("the only supported encoding is gzip");
                     let known = http::HeaderValue::from_static("identity,gzip");
                     answer.headers_mut().insert("grpc-accept-encoding", known);
                     return Err(Box::new(answer));
@@ -81,13 +78,13 @@ impl Head {
             return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "gRPC's content type is application/grpc");
         }
         if request.uri().path() != TRACES {
-            return problem(StatusCode::NOT_FOUND, "nothing is here: only OTLP's traces, at /v1/traces");
+            return problem(StatusCode::NOT_FOUND, "not found: OTLP traces are received at /v1/traces");
         }
         if request.method() != Method::POST {
             return problem(StatusCode::METHOD_NOT_ALLOWED, "traces are sent with POST");
         }
         if media_type != "application/x-protobuf" {
-            let message = "only protobuf is understood, not JSON: application/x-protobuf";
+            let message = "only protobuf (application/x-protobuf) is supported, not JSON";
             let mut answer = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
             let known = http::HeaderValue::from_static("application/x-protobuf");
             answer.headers_mut().insert(ACCEPT, known);
@@ -96,24 +93,24 @@ impl Head {
         match text(headers, CONTENT_ENCODING.as_str()) {
             None | Some("identity") => Ok(Self { protocol: ClientProtocol::Http, gzip: false, gateway }),
             Some("gzip") => Ok(Self { protocol: ClientProtocol::Http, gzip: true, gateway }),
-            Some(_) => problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "of encodings only gzip is understood"),
+            Some(_) => problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the only supported encoding is gzip"),
         }
     }
 
     /// Reads the message of the request, decompressed and without gRPC's frame.
     pub(super) async fn message(&self, body: Incoming) -> Result<Bytes, MessageError> {
         let body = collect(body, self.protocol).await?;
-        let (packed, message) = match self.protocol {
+        let (compressed, message) = match self.protocol {
             ClientProtocol::Http => (self.gzip, body),
             ClientProtocol::Grpc => {
-                let (packed, message) = unframe(&body)?;
-                if packed && !self.gzip {
-                    return Err(malformed("the message is said to be packed, but not how").into());
+                let (compressed, message) = unframe(&body)?;
+                if compressed && !self.gzip {
+                    return Err(malformed("the message is compressed, but grpc-encoding is missing").into());
                 }
-                (packed, message)
+                (compressed, message)
             }
         };
-        Ok(if packed { unpack(&message)?.into() } else { message })
+        Ok(if compressed { decompress(&message)?.into() } else { message })
     }
 }
 
@@ -168,7 +165,7 @@ fn announced(start: &[u8]) -> usize {
 
 /// Returns (`true` if the message is compressed, the message).
 fn unframe(body: &Bytes) -> Result<(bool, Bytes), Refusal> {
-    let packed = match body.first() {
+    let compressed = match body.first() {
         Some(0) => false,
         Some(1) => true,
         _ => return Err(malformed("gRPC's frame is missing")),
@@ -180,12 +177,12 @@ fn unframe(body: &Bytes) -> Result<(bool, Bytes), Refusal> {
     if length < body.len() {
         return Err(malformed("there is more than one message"));
     }
-    Ok((packed, body.slice(PREFIX..)))
+    Ok((compressed, body.slice(PREFIX..)))
 }
 
-fn unpack(packed: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let mut message = Vec::with_capacity(packed.len().saturating_mul(4).min(MAX_PREALLOCATION));
-    let mut reader = MultiGzDecoder::new(packed).take(MAX_MESSAGE_BYTES as u64 + 1);
+fn decompress(compressed: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut message = Vec::with_capacity(compressed.len().saturating_mul(4).min(MAX_PREALLOCATION));
+    let mut reader = MultiGzDecoder::new(compressed).take(MAX_MESSAGE_BYTES as u64 + 1);
     reader.read_to_end(&mut message).map_err(|error| malformed(format!("gzip: {error}")))?;
     if message.len() > MAX_MESSAGE_BYTES {
         Err(too_large(message.len(), MAX_MESSAGE_BYTES))

@@ -120,7 +120,7 @@ impl Inner {
         }
         if let Err(problem) = self.file.append(record, false) {
             // Never sealed, because records are missing: the judge concludes nothing from a log without a seal.
-            error!(%problem, "the metrics cannot be kept");
+            error!(%problem, "the metrics cannot be written");
             self.closed = true;
         }
         self.records += 1;

@@ -35,7 +35,7 @@ pub(super) enum WriteError {
     #[error("the sink is sealed: the run is over")]
     Sealed,
     /// An earlier write failed.
-    #[error("the ledger cannot be kept: {0}")]
+    #[error("the ledger cannot be written: {0}")]
     Failed(String),
 }
 
@@ -134,7 +134,7 @@ impl SinkStore {
                 self.synced = records + mine;
             }
             Err(problem) => {
-                error!(%problem, "the ledger cannot be kept");
+                error!(%problem, "the ledger cannot be written");
                 self.problem = format!("sync: {problem}");
             }
         }
@@ -210,7 +210,7 @@ impl SinkStore {
             records.try_for_each(|record| self.ledger.apply(record)).map_err(|error| error.to_string())
         });
         if let Err(problem) = applied {
-            error!(problem, "the ledger cannot be kept");
+            error!(problem, "the ledger cannot be written");
             self.problem = problem;
         }
     }

@@ -41,7 +41,7 @@ impl Process {
             }
         };
         let control = address("serving control");
-        let otlp = address("taking spans");
+        let otlp = address("receiving spans");
         // The log is read to its end, so that the process never blocks on it.
         std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
         Self { child, control, otlp }
