@@ -19,6 +19,7 @@ mod tier;
 mod time;
 
 pub use crate::extent::{Between, Takes};
+pub use crate::fault::About;
 pub use crate::rights::{Right, Use};
 pub use budget::HeadRoom;
 pub use drains::{Bystander, How, NodePlan, Stop};
@@ -26,7 +27,7 @@ pub use look::{LookError, look};
 pub use rights::RightPlan;
 pub use show::text;
 pub use sight::{Answer, Seen, Sight};
-pub use steps::{About, StepPlan};
+pub use steps::StepPlan;
 pub use tier::{Measured, TierPlan};
 pub use time::Phase;
 

@@ -2,6 +2,7 @@
 
 use crate::deploy::Manifest;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that the API server must allow.
@@ -18,7 +19,7 @@ pub struct Right {
 }
 
 /// What a right is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Use {
     /// One run at a time on a cluster.
@@ -29,35 +30,35 @@ pub enum Use {
     Load,
     /// Seeing what happens.
     Observe,
-    /// Draining nodes.
-    Drain,
-    /// Evicting gateways.
-    Evict,
-    /// Rolling gateways or agents.
-    Upgrade,
     /// Removing what was made.
     Remove,
     /// Planning, and saying more of what was seen.
     Explain,
+    /// Taking a step, by its key in scenarios.
+    #[serde(untagged)]
+    Step(Cow<'static, str>),
 }
 
 impl Use {
+    /// Taking a step.
+    pub(crate) const fn step(key: &'static str) -> Self {
+        Self::Step(Cow::Borrowed(key))
+    }
+
     /// What it is called.
-    pub const fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Lock => "lock",
             Self::Deploy => "deploy",
             Self::Load => "load",
             Self::Observe => "observe",
-            Self::Drain => "drain",
-            Self::Evict => "evict",
-            Self::Upgrade => "upgrade",
+            Self::Step(key) => key,
             Self::Remove => "remove",
             Self::Explain => "explain",
         }
     }
 
-    pub(crate) const fn is_required(self) -> bool {
+    pub(crate) const fn is_required(&self) -> bool {
         !matches!(self, Self::Explain)
     }
 }
@@ -66,7 +67,7 @@ impl Use {
 pub(crate) type Needs = BTreeMap<Right, BTreeSet<Use>>;
 
 /// Where a right is needed.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Within<'a> {
     Cluster,
     Namespace(&'a str),
@@ -94,7 +95,7 @@ impl Asking {
                 resource: resource.to_owned(),
                 verb: (*verb).to_owned(),
             };
-            self.0.entry(right).or_default().insert(purpose);
+            self.0.entry(right).or_default().insert(purpose.clone());
         }
     }
 

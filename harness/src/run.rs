@@ -9,7 +9,7 @@ mod steps;
 
 use crate::cluster::Cluster;
 use crate::deploy::{DeployError, Deployment, TierFacts};
-use crate::fault::Stage;
+use crate::fault::{Access, Shared, Stage, State, Usual, Watched};
 use crate::journal::{Current, Journal, JournalError};
 use crate::judge::clock::Clock;
 use crate::judge::{Judgement, Verdict, judge};
@@ -19,7 +19,7 @@ use crate::plan::LookError;
 use crate::record::{Event, Record, RecordError, Recorder};
 use crate::report::{self, Progress};
 use crate::sampling::{Demand, Sampling};
-use crate::scenario::{Rate, Scenario, Share, StepPath};
+use crate::scenario::{Rate, Scenario, Share};
 use crate::scope::Scope;
 use crate::timeouts;
 use crate::undo::Undo;
@@ -27,7 +27,6 @@ use crate::world::World;
 use spanproof_ledger::Identity;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use steady::Steady;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -219,8 +218,9 @@ impl Run<'_> {
         let wanted = facts.gateways(&self.scenario.tier);
         let snapshots = tokio::spawn(collect::snapshots(probes.clone(), self.recorder.clone()));
         if let Some(steady) = self.await_steady(&probes, status.clone(), &world, wanted).await? {
-            let stage = self.stage(&probes, status, world.clone(), wanted, steady, scope);
-            self.take_steps(&stage).await?;
+            let watched = Watched { world: world.clone(), status };
+            let shared = self.shared(&probes, watched, wanted, steady, scope);
+            self.take_steps(&Stage::first(&shared)).await?;
         }
         // Nothing else writes the ledgers from here on.
         snapshots.abort();
@@ -239,39 +239,37 @@ impl Run<'_> {
         Demand::new(identity, self.sampling.clone())
     }
 
-    fn stage(
+    /// What all steps share.
+    fn shared(
         &self,
         probes: &Probes,
-        status: watch::Receiver<LoadStatus>,
-        world: watch::Receiver<World>,
-        wanted: usize,
+        watched: Watched,
+        gateways: usize,
         steady: Steady,
         scope: Scope,
-    ) -> Stage<'_> {
-        Stage {
-            client: self.cluster.client().clone(),
-            namespace: self.deployment.namespace().to_owned(),
-            scope: scope.into(),
-            run: self.short.clone(),
+    ) -> Shared<'_> {
+        Shared {
+            access: Access {
+                client: self.cluster.client().clone(),
+                namespace: self.deployment.namespace().to_owned(),
+                run: self.short.clone(),
+                scope,
+                images: self.cluster.images(),
+            },
+            watched,
+            usual: Usual {
+                gateways,
+                queue: steady.usual_queue,
+                rate: self.scenario.load.constant(),
+                share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
+            },
+            probes: probes.clone(),
+            demand: self.demand(),
             seed: self.options.seed,
             recorder: self.recorder.clone(),
             journal: self.journal.clone(),
-            world,
-            wanted,
-            images: self.cluster.images(),
-            probes: probes.clone(),
-            status,
-            rate: self.scenario.load.constant(),
-            share: self.scenario.sabotage.emitters_at.map_or(1.0, Share::fraction),
-            usual_queue: steady.usual_queue,
-            demand: self.demand(),
             cancel: self.cancel.clone(),
-            // Where no step is taken yet, and what is done is done for all of them.
-            step: StepPath::top(1),
-            this: None,
-            faults: Arc::default(),
-            backend: Arc::default(),
-            drained: Arc::default(),
+            state: State::default(),
         }
     }
 

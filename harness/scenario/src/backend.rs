@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// How the backend answers from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"answers": "unavailable", "for": "20s"}]))]
 pub struct Backend {
     /// What it says, or does.
     pub answers: Answers,
@@ -187,7 +188,7 @@ impl Backend {
     }
 
     /// What it is called in reports.
-    pub(super) fn name(&self) -> String {
+    pub(super) fn description(&self) -> String {
         let does = match self.answers {
             Answers::Ok => "takes everything".to_owned(),
             Answers::Unavailable => "is unavailable".to_owned(),
@@ -207,7 +208,7 @@ impl Backend {
         format!("the backend {does}{share}{lasts}")
     }
 
-    pub(super) fn check(&self, at: &Place) -> Result<(), Problem> {
+    pub(super) fn check_fields(&self, at: &Place) -> Result<(), Problem> {
         let untold = self.share.is_none() && self.lasts.is_none() && self.retry_after.is_none();
         let alone = "one that takes everything does so always, and to all: `ok` alone";
         ensure(self.answers != Answers::Ok || untold, at, alone)?;
@@ -262,10 +263,10 @@ mod tests {
         let slow = parse("answers: {slow: {min: 500ms, max: 2s}}\nshare: 10%");
         assert_eq!(slow.fault().to_string(), "backend-slow");
         assert_eq!(slow.target(), "sink (10% of the requests)");
-        assert_eq!(slow.name(), "the backend is slow, for 10% of the requests");
-        assert_eq!(parse("answers: unavailable").name(), "the backend is unavailable");
+        assert_eq!(slow.description(), "the backend is slow, for 10% of the requests");
+        assert_eq!(parse("answers: unavailable").description(), "the backend is unavailable");
         assert_eq!(
-            parse("answers: {receive-limit: 64KiB}").name(),
+            parse("answers: {receive-limit: 64KiB}").description(),
             "the backend takes no request above 64KiB"
         );
     }

@@ -1,9 +1,9 @@
 //! A scenario that is built in Rust: the same model, and the same rules, as of one that is read.
 
 use super::{
-    Answers, Backend, CheckName, Condition, Control, Drain, Evict, Expect, ForEach, Load, Measure, Need,
-    NodeRole, NodeSelector, Part, PodRole, PodSelector, Rate, Repeat, Sabotage, Scenario, Settle, Share,
-    Span, Spike, Spoiler, Step, StepPath, Tier, TierPatch, Upgrade, Wait, default_steady,
+    Answers, Backend, CheckName, Condition, Control, Drain, Evict, Expect, ForEach, Hold, Load, Measure,
+    Need, NodeRole, NodeSelector, Part, PodRole, PodSelector, Rate, Repeat, Sabotage, Scenario, Settle,
+    Share, Span, Spike, Spoiler, Step, StepPath, Tier, TierPatch, Upgrade, Wait, default_steady,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -130,12 +130,12 @@ impl Step {
 
     /// Rolls a part of the tier to another version of the Collector.
     pub fn upgrade(what: Part, to: impl Into<String>) -> Self {
-        Self::Upgrade(Upgrade { what, to: to.into(), deadline: super::step::default_rollout() })
+        Self::Upgrade(Upgrade::new(what, to))
     }
 
     /// Offers more load, until the HPA has gone out, and then for a while.
     pub const fn spike(rate: Rate, hold: Span) -> Self {
-        Self::Spike(Spike { rate, hold, deadline: super::step::default_patience() })
+        Self::Spike(Spike::new(rate, hold))
     }
 
     /// From now on the backend answers like this.
@@ -150,12 +150,12 @@ impl Step {
 
     /// Waits until something has come about.
     pub const fn wait(what: Condition) -> Self {
-        Self::Wait(Wait { what, deadline: super::step::default_patience() })
+        Self::Wait(Wait::new(what))
     }
 
     /// Does nothing for a while.
     pub const fn hold(span: Span) -> Self {
-        Self::Hold(span)
+        Self::Hold(Hold(span))
     }
 
     /// Takes steps one after the other, as one.

@@ -4,57 +4,57 @@ use serde::de::{Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// A fault, by its name.
-///
-/// Every text reads as one: a run that another version recorded stays readable, whatever was done in it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FaultName {
+macro_rules! fault_names {
+    ($($(#[$about:meta])* $fault:ident $name:literal)*) => {
+        /// A fault, by its name.
+        ///
+        /// Every text reads as one: a run that another version recorded stays readable, whatever was done in it.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum FaultName {
+            $($(#[$about])* $fault,)*
+            /// The backend answers in another way, by that answer's name: `unavailable`.
+            Backend(String),
+            /// A fault that this version does not know.
+            Other(String),
+        }
+
+        impl fmt::Display for FaultName {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$fault => f.pad($name),)*
+                    Self::Backend(answers) => f.pad(&format!("{BACKEND}{answers}")),
+                    Self::Other(name) => f.pad(name),
+                }
+            }
+        }
+
+        impl From<&str> for FaultName {
+            fn from(name: &str) -> Self {
+                match (name, name.strip_prefix(BACKEND)) {
+                    $(($name, _) => Self::$fault,)*
+                    (_, Some(answers)) => Self::Backend(answers.to_owned()),
+                    (other, None) => Self::Other(other.to_owned()),
+                }
+            }
+        }
+    };
+}
+
+fault_names! {
     /// A node is drained.
-    Drain,
+    Drain "drain"
     /// One pod is evicted.
-    Evict,
+    Evict "evict"
     /// Several pods are evicted at the same moment.
-    EvictAll,
+    EvictAll "evict-all"
     /// A part of the tier is rolled to another version.
-    Upgrade,
+    Upgrade "upgrade"
     /// More load is offered for a while.
-    Spike,
-    /// The backend answers in another way, by that answer's name: `unavailable`.
-    Backend(String),
-    /// A fault that this version does not know.
-    Other(String),
+    Spike "spike"
 }
 
-impl FaultName {
-    /// The faults without a part that varies.
-    const PLAIN: [Self; 5] = [Self::Drain, Self::Evict, Self::EvictAll, Self::Upgrade, Self::Spike];
-    /// In front of the answer's name, where the backend is the fault.
-    const BACKEND: &str = "backend-";
-}
-
-impl fmt::Display for FaultName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Drain => f.pad("drain"),
-            Self::Evict => f.pad("evict"),
-            Self::EvictAll => f.pad("evict-all"),
-            Self::Upgrade => f.pad("upgrade"),
-            Self::Spike => f.pad("spike"),
-            Self::Backend(answers) => f.pad(&format!("{}{answers}", Self::BACKEND)),
-            Self::Other(name) => f.pad(name),
-        }
-    }
-}
-
-impl From<&str> for FaultName {
-    fn from(name: &str) -> Self {
-        if let Some(answers) = name.strip_prefix(Self::BACKEND) {
-            return Self::Backend(answers.to_owned());
-        }
-        let known = Self::PLAIN.into_iter().find(|known| known.to_string() == name);
-        known.unwrap_or_else(|| Self::Other(name.to_owned()))
-    }
-}
+/// In front of the answer's name, where the backend is the fault.
+const BACKEND: &str = "backend-";
 
 impl Serialize for FaultName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

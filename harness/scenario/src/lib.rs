@@ -41,10 +41,12 @@ pub use parameters::Parameter;
 pub use path::StepPath;
 pub use place::{Place, Problem};
 pub use quantity::{Allowance, Bytes, Rate, Share, Span};
-pub use rules::LONGEST_LOAD;
+pub use rules::{LONGEST_LOAD, Surroundings};
 pub use schema::schema;
 pub use source::Source;
-pub use step::{Condition, Drain, Evict, ForEach, Part, Repeat, Spike, Step, Upgrade, Wait};
+pub use step::{
+    Action, Changed, Condition, Drain, Evict, ForEach, Hold, Part, Repeat, Shape, Spike, Step, Upgrade, Wait,
+};
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 pub use tier::{Measure, Samples, Tier, TierPatch};
 
@@ -153,10 +155,7 @@ impl Scenario {
 
     /// The Collectors' versions that it needs.
     pub fn collectors(&self) -> impl Iterator<Item = &str> {
-        let later = self.all_steps().filter_map(|step| match step {
-            Step::Upgrade(upgrade) => Some(upgrade.to.as_str()),
-            _ => None,
-        });
+        let later = self.all_steps().filter_map(|step| step.action()?.collector());
         std::iter::once(self.tier.collector.as_str()).chain(later)
     }
 }

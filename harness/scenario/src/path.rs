@@ -1,6 +1,6 @@
 //! Where in a scenario a step is: `2`, or `3.2.1` where steps hold steps.
 
-use super::{Scenario, Step};
+use super::{Scenario, Shape, Step};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::borrow::Cow;
@@ -92,13 +92,13 @@ impl Scenario {
         let mut numbers = path.0.iter().map(|number| number - 1);
         let mut step = self.steps.get(numbers.next()?)?;
         while let Some(number) = numbers.next() {
-            step = match step {
-                Step::Sequence(steps) | Step::Parallel(steps) => steps.get(number)?,
-                Step::Repeat(repeat) if number < repeat.times as usize => {
+            step = match step.shape() {
+                Shape::Sequence(steps) | Shape::Parallel(steps) => steps.get(number)?,
+                Shape::Repeat(repeat) if number < repeat.times as usize => {
                     repeat.steps.get(numbers.next()?)?
                 }
-                Step::ForEach(each) => each.steps.get(numbers.next()?)?,
-                _ => return None,
+                Shape::ForEach(each) => each.steps.get(numbers.next()?)?,
+                Shape::Action(_) | Shape::Repeat(_) => return None,
             };
         }
         Some(step)
@@ -132,16 +132,16 @@ fn places<'a>(
     rounds: &impl Fn(&StepPath) -> usize,
     found: &mut Vec<(StepPath, &'a Step)>,
 ) {
-    let rounds_here = match step {
-        Step::Sequence(steps) | Step::Parallel(steps) => {
+    let rounds_here = match step.shape() {
+        Shape::Sequence(steps) | Shape::Parallel(steps) => {
             for (number, step) in (1..).zip(steps) {
                 places(step, path.child(number), rounds, found);
             }
             return;
         }
-        Step::Repeat(repeat) => repeat.times as usize,
-        Step::ForEach(_) => rounds(&path),
-        _ => return found.push((path, step)),
+        Shape::Repeat(repeat) => repeat.times as usize,
+        Shape::ForEach(_) => rounds(&path),
+        Shape::Action(_) => return found.push((path, step)),
     };
     for round in 1..=rounds_here {
         for (number, step) in (1..).zip(step.inner()) {

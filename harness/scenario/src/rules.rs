@@ -7,6 +7,9 @@ mod steps;
 mod version;
 
 pub use length::LONGEST_LOAD;
+pub(crate) use sizes::{rate, share, some, time};
+pub use steps::Surroundings;
+pub(crate) use steps::{condition, one_pod};
 
 use super::place::ensure;
 use super::{Place, Problem, Scenario, ScenarioError, Settle, empty};

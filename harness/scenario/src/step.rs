@@ -1,319 +1,223 @@
-//! What is done, step by step.
+//! The steps: what is done, one after the other. One file each, and one line in the list below.
 
-use super::{Answers, Backend, NodeRole, NodeSelector, PodRole, PodSelector, Rate, Span, Targets};
+mod backend;
+mod drain;
+mod evict;
+mod flow;
+mod hold;
+mod spike;
+mod upgrade;
+mod wait;
+
+use super::backend::Backend;
+pub use drain::Drain;
+pub use evict::Evict;
+pub use flow::{ForEach, Repeat};
+pub use hold::Hold;
+pub use spike::Spike;
+pub use upgrade::{Part, Upgrade};
+pub use wait::{Condition, Wait};
+
+use super::rules::Surroundings;
+use super::{FaultName, Place, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-/// One thing that is done.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// Drain nodes as `kubectl drain` does it, and uncordon each.
-    Drain(Drain),
-    /// Evict pods through the Eviction API, all at the same moment.
-    Evict(Evict),
-    /// Roll a part of the tier to another version of the Collector.
-    Upgrade(Upgrade),
-    /// Offer more load for a while.
-    Spike(Spike),
-    /// From now on the backend answers like this.
-    Backend(Backend),
-    /// Wait until something has come about.
-    Wait(Wait),
-    /// Do nothing for a while.
-    Hold(Span),
-    /// Steps one after the other, as one: for a branch of a `parallel`.
-    Sequence(Vec<Step>),
-    /// All of these at the same time; it is over when each of them is.
-    Parallel(Vec<Step>),
+/// A step that does something by itself, unlike those that hold others. What it says of itself is all that rules, plan,
+/// run and judge know of it: no method has a default, so that nothing can be forgotten.
+pub trait Action {
+    /// The key in scenarios.
+    fn key(&self) -> &'static str;
+
+    /// The name in reports.
+    fn name(&self) -> String;
+
+    /// Returns the names of the faults that it may begin; none if it is no fault.
+    fn faults(&self) -> Vec<FaultName>;
+
+    /// Whether it goes through the Eviction API, which a `PodDisruptionBudget` guards.
+    fn evicts(&self) -> bool;
+
+    /// Returns what of the tier, the load or the backend it changes, and no other step can change at the same time.
+    fn changes(&self) -> Option<Changed>;
+
+    /// The rate that it lets the emitters offer, where it changes that.
+    fn rate(&self) -> Option<Rate>;
+
+    /// The Collector's version that it needs.
+    fn collector(&self) -> Option<&str>;
+
+    /// The deadline of what it awaits, which must be above 0.
+    fn deadline(&self) -> Option<Span>;
+
+    /// The time that it takes if nothing has to be awaited.
+    fn shortest(&self) -> Duration;
+
+    /// Checks what its fields must fulfil besides their types and the deadline. `at` is its place in the scenario.
+    ///
+    /// # Errors
+    /// If a field is out of range, or does not go with another one or with what is around the step.
+    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem>;
+}
+
+/// A step by what holds it together: an action, or a way in which other steps are taken.
+#[derive(Clone, Copy)]
+pub enum Shape<'a> {
+    /// It does something by itself.
+    Action(&'a dyn Action),
+    /// These steps, one after the other.
+    Sequence(&'a [Step]),
+    /// These steps at the same time.
+    Parallel(&'a [Step]),
     /// The same steps several times.
-    Repeat(Repeat),
-    /// The same steps for each node, or each pod: one after the other.
-    ForEach(ForEach),
+    Repeat(&'a Repeat),
+    /// The same steps for each node or pod.
+    ForEach(&'a ForEach),
 }
 
-/// The same steps several times.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Repeat {
-    /// How often.
-    #[schemars(range(min = 1))]
-    pub times: u32,
-    /// What is done each time.
-    pub steps: Vec<Step>,
+macro_rules! steps {
+    ($($(#[$about:meta])* $action:ident),* $(,)?) => {
+        /// One thing that is done.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Step {
+            $($(#[$about])* $action($action),)*
+            /// Steps one after the other, as one: for a branch of a `parallel`.
+            Sequence(Vec<Step>),
+            /// All of these at the same time; it is over when each of them is.
+            Parallel(Vec<Step>),
+            /// The same steps several times.
+            Repeat(Repeat),
+            /// The same steps for each node, or each pod: one after the other.
+            ForEach(ForEach),
+        }
+
+        impl Step {
+            /// Returns its shape: what every walk through steps goes by.
+            pub fn shape(&self) -> Shape<'_> {
+                match self {
+                    $(Self::$action(action) => Shape::Action(action),)*
+                    Self::Sequence(steps) => Shape::Sequence(steps),
+                    Self::Parallel(branches) => Shape::Parallel(branches),
+                    Self::Repeat(repeat) => Shape::Repeat(repeat),
+                    Self::ForEach(each) => Shape::ForEach(each),
+                }
+            }
+        }
+    };
 }
 
-/// The same steps for each node, or each pod: one after the other.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ForEach {
-    /// Nodes, or else `pods`. They are determined when the step begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<NodeSelector>,
-    /// Pods, or else `nodes`. They are determined when the step begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pods: Option<PodSelector>,
-    /// What is done for each; `this` in them is the one.
-    pub steps: Vec<Step>,
+steps! {
+    /// Drain nodes as `kubectl drain` does it, and uncordon each.
+    Drain,
+    /// Evict pods through the Eviction API, all at the same moment.
+    Evict,
+    /// Roll a part of the tier to another version of the Collector.
+    Upgrade,
+    /// Offer more load for a while.
+    Spike,
+    /// From now on the backend answers like this.
+    Backend,
+    /// Wait until something has come about.
+    Wait,
+    /// Do nothing for a while.
+    Hold,
 }
 
-/// Which nodes are drained, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Drain {
-    /// Every one of such nodes, determined when the step begins. Without it and `node`: each worker with a gateway.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub each: Option<NodeSelector>,
-    /// One node, determined when the step begins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<NodeRole>,
-    /// All of them at the same time, instead of one after the other.
-    pub at_once: bool,
-    /// How long one drain may take.
-    pub deadline: Span,
-    /// How long a node stays drained before it is uncordoned.
-    pub hold: Span,
-    /// Also pods that nothing would replace.
-    pub unmanaged: bool,
-    /// Also pods whose emptyDir volumes are lost with them.
-    pub empty_dir: bool,
-}
-
-/// Which pods are evicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Evict {
-    /// Every one of such pods at the same moment, determined when the step begins. Without it and `pod`: all gateways.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods: Option<PodSelector>,
-    /// One pod, determined when the step begins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<PodRole>,
-    /// How long the evictions may take, and the replacements to be ready.
-    pub deadline: Span,
-}
-
-/// What is rolled, and to what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upgrade {
-    /// What is rolled.
-    pub what: Part,
-    /// The version to roll to.
-    pub to: String,
-    /// How long it may take.
-    #[serde(default = "default_rollout")]
-    pub deadline: Span,
-}
-
-/// A part of the tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// The gateways' Deployment.
+/// What only one step can change at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Changed {
+    /// The load's rate.
+    Rate,
+    /// How the backend answers.
+    Backend,
+    /// The gateways' version.
     Gateways,
-    /// The agents' `DaemonSet`.
+    /// The agents' version.
     Agents,
 }
 
-impl Part {
-    /// What it is called in the manifests.
-    pub const fn app(self) -> &'static str {
-        match self {
-            Self::Gateways => "gateway",
-            Self::Agents => "agent",
-        }
-    }
-
-    /// What it is called in reports, as in scenarios.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gateways => "gateways",
-            Self::Agents => "agents",
-        }
-    }
-}
-
-/// How much more load, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Spike {
-    /// Spans per second, over all emitters, instead of the load's own.
-    pub rate: Rate,
-    /// How long it lasts; where there is an HPA, behind the moment in which it has gone out.
-    #[serde(default = "default_hold")]
-    pub hold: Span,
-    /// How long the HPA may take to go out before the spike ends without it.
-    #[serde(default = "default_patience")]
-    pub deadline: Span,
-}
-
-/// What is awaited, and how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Wait {
-    /// What is awaited.
-    #[serde(rename = "for")]
-    pub what: Condition,
-    /// How long it may take.
-    #[serde(default = "default_patience")]
-    pub deadline: Span,
-}
-
-/// What can be awaited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Condition {
-    /// As many gateways are ready as there must be, and none is on its way out.
-    GatewaysReady,
-    /// Everything that was acknowledged when the wait began has been delivered.
-    Delivered,
-    /// Every agent's queue has held something for a while.
-    QueuesFill,
-    /// Every agent's queue is empty.
-    QueuesEmpty,
-    /// The HPA wants as few gateways as it may have, and that many are there.
-    ScaledIn,
-}
-
-impl Condition {
-    /// What it is called in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::GatewaysReady => "as many gateways to be ready as there must be",
-            Self::Delivered => "what is acknowledged by now to be delivered",
-            Self::QueuesFill => "every agent's queue to hold something",
-            Self::QueuesEmpty => "every agent's queue to be empty",
-            Self::ScaledIn => "the HPA to have gone in to its minimum",
-        }
-    }
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Self {
-            each: None,
-            node: None,
-            at_once: false,
-            deadline: Span::seconds(120),
-            hold: Span::seconds(5),
-            unmanaged: false,
-            empty_dir: false,
-        }
-    }
-}
-
-impl Drain {
-    /// Which nodes.
-    pub fn nodes(&self) -> Targets<NodeSelector, NodeRole> {
-        let each = self.each.unwrap_or(NodeSelector::WorkerWithGateway);
-        self.node.map_or(Targets::Each(each), Targets::One)
-    }
-}
-
-impl Evict {
-    /// Which pods.
-    pub fn targets(&self) -> Targets<PodSelector, PodRole> {
-        let each = self.pods.unwrap_or(PodSelector::Gateways);
-        self.pod.map_or(Targets::Each(each), Targets::One)
-    }
-}
-
-impl ForEach {
-    /// What it goes through.
-    pub fn name(&self) -> String {
-        match (self.nodes, self.pods) {
-            (Some(nodes), _) => nodes.name().to_owned(),
-            (None, Some(pods)) => pods.name().to_owned(),
-            (None, None) => "nothing".to_owned(),
-        }
-    }
-}
-
-impl Default for Evict {
-    fn default() -> Self {
-        Self { pods: None, pod: None, deadline: Span::seconds(120) }
-    }
-}
-
-pub(super) const fn default_rollout() -> Span {
-    Span::seconds(180)
-}
-const fn default_hold() -> Span {
-    Span::seconds(60)
-}
-pub(super) const fn default_patience() -> Span {
-    Span::seconds(120)
-}
-
 impl Step {
-    /// What it is called in reports.
-    pub fn name(&self) -> String {
-        match self {
-            Self::Drain(drain) => {
-                let nodes = match drain.nodes() {
-                    Targets::Each(each) => each.name(),
-                    Targets::One(one) => one.name(),
-                };
-                format!("drain {nodes}{}", if drain.at_once { ", all at once" } else { "" })
-            }
-            Self::Evict(evict) => match evict.targets() {
-                Targets::Each(PodSelector::Gateways) => "evict all gateways at once".to_owned(),
-                Targets::One(one) => format!("evict {}", one.name()),
-            },
-            Self::Upgrade(upgrade) => format!("roll the {} to {}", upgrade.what.name(), upgrade.to),
-            Self::Spike(spike) => format!("spike of {}", spike.rate),
-            Self::Backend(backend) => backend.name(),
-            Self::Wait(wait) => format!("wait for {}", wait.what.name()),
-            Self::Hold(span) => format!("hold {span}"),
-            Self::Sequence(steps) => format!("{} steps", steps.len()),
-            Self::Parallel(branches) => format!("{} branches at the same time", branches.len()),
-            Self::Repeat(repeat) => match &repeat.steps[..] {
-                [one] => format!("{} times: {}", repeat.times, one.name()),
-                several => format!("{} times {} steps", repeat.times, several.len()),
-            },
-            Self::ForEach(each) => format!("for {}", each.name()),
+    /// The action, unless it holds other steps.
+    pub fn action(&self) -> Option<&dyn Action> {
+        match self.shape() {
+            Shape::Action(action) => Some(action),
+            Shape::Sequence(_) | Shape::Parallel(_) | Shape::Repeat(_) | Shape::ForEach(_) => None,
         }
     }
 
-    /// What it is called in scenarios.
-    pub(super) const fn key(&self) -> &'static str {
-        match self {
-            Self::Drain(_) => "drain",
-            Self::Evict(_) => "evict",
-            Self::Upgrade(_) => "upgrade",
-            Self::Spike(_) => "spike",
-            Self::Backend(_) => "backend",
-            Self::Wait(_) => "wait",
-            Self::Hold(_) => "hold",
-            Self::Sequence(_) => "sequence",
-            Self::Parallel(_) => "parallel",
-            Self::Repeat(_) => "repeat",
-            Self::ForEach(_) => "for-each",
+    /// The name in reports.
+    pub fn name(&self) -> String {
+        match self.shape() {
+            Shape::Action(action) => action.name(),
+            Shape::Sequence(steps) => format!("{} steps", steps.len()),
+            Shape::Parallel(branches) => format!("{} branches at the same time", branches.len()),
+            Shape::Repeat(repeat) => repeat.name(),
+            Shape::ForEach(each) => format!("for {}", each.name()),
+        }
+    }
+
+    /// The key in scenarios.
+    pub(super) fn key(&self) -> &'static str {
+        match self.shape() {
+            Shape::Action(action) => action.key(),
+            Shape::Sequence(_) => "sequence",
+            Shape::Parallel(_) => "parallel",
+            Shape::Repeat(_) => "repeat",
+            Shape::ForEach(_) => "for-each",
         }
     }
 
     /// The steps in it, each once.
     pub fn inner(&self) -> &[Self] {
-        match self {
-            Self::Sequence(steps) | Self::Parallel(steps) => steps,
-            Self::Repeat(repeat) => &repeat.steps,
-            Self::ForEach(each) => &each.steps,
-            _ => &[],
+        match self.shape() {
+            Shape::Action(_) => &[],
+            Shape::Sequence(steps) | Shape::Parallel(steps) => steps,
+            Shape::Repeat(repeat) => &repeat.steps,
+            Shape::ForEach(each) => &each.steps,
         }
     }
 
     /// Whether a fault begins with it.
-    pub const fn is_fault(&self) -> bool {
-        match self {
-            Self::Drain(_) | Self::Evict(_) | Self::Upgrade(_) | Self::Spike(_) => true,
-            Self::Backend(backend) => !matches!(backend.answers, Answers::Ok),
-            Self::Wait(_)
-            | Self::Hold(_)
-            | Self::Sequence(_)
-            | Self::Parallel(_)
-            | Self::Repeat(_)
-            | Self::ForEach(_) => false,
+    pub fn is_fault(&self) -> bool {
+        self.action().is_some_and(|action| !action.faults().is_empty())
+    }
+
+    /// Whether it goes through the Eviction API by itself.
+    pub fn evicts(&self) -> bool {
+        self.action().is_some_and(Action::evicts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scenario;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn every_action_has_an_example_that_makes_sense_under_its_key() {
+        let schema: Value = serde_json::from_str(&crate::schema()).unwrap();
+        let variants = schema["$defs"]["Step"]["oneOf"].as_array().unwrap();
+        let mut keys = Vec::new();
+        for (key, value) in variants.iter().flat_map(|variant| variant["properties"].as_object().unwrap()) {
+            let reference = value["$ref"].as_str().unwrap_or_default();
+            let Some(examples) = schema.pointer(reference.trim_start_matches('#')).map(|it| &it["examples"])
+            else {
+                continue;
+            };
+            for example in examples.as_array().into_iter().flatten() {
+                let step: Step = serde_json::from_value(json!({key: example})).unwrap();
+                assert_eq!(step.key(), key);
+                let problem = Scenario::new("example").step(step).problem();
+                assert!(problem.is_none(), "{key}: {example}: {problem:?}");
+                keys.push(key.clone());
+            }
         }
+        let held = ["sequence", "parallel", "repeat", "for-each"];
+        let actions = variants.iter().flat_map(|variant| variant["properties"].as_object().unwrap().keys());
+        let actions: Vec<_> = actions.filter(|key| !held.contains(&key.as_str())).collect();
+        assert_eq!(keys.iter().collect::<Vec<_>>(), actions, "an action without an example");
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn refused(marked: &str, words: &[&str]) {
 fn what_is_not_said_has_a_default() {
     let scenario = parse("name: small\nsteps:\n  - drain: {}\n  - hold: 10s\n").unwrap();
     assert_eq!(scenario.load.constant(), Some(Rate::per_second(2_000.0)));
-    assert_eq!(scenario.steps, [Step::Drain(Drain::default()), Step::Hold(Span::seconds(10))]);
+    assert_eq!(scenario.steps, [Step::Drain(Drain::default()), Step::hold(Span::seconds(10))]);
 }
 
 #[test]

@@ -1,88 +1,143 @@
 //! A backend that misbehaves: for a while, or until a later step (or the end of the steps) makes it well again.
 
-use super::{FaultError, Stage};
-use crate::load::{LinkError, LoadStatus};
+use super::window::{Fault, Seen, Window};
+use super::{About, Candidates, FaultError, Moved, Perform, Stage};
+use crate::extent::{Between, Takes};
+use crate::load::LoadStatus;
 use crate::record::Event;
-use crate::scenario::{Answers, Backend, Span};
+use crate::rights::{Asking, Within};
+use crate::scenario::{Answers, Backend, FaultName, Span};
 use crate::undo::Undo;
-use std::sync::PoisonError;
+use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
 
-/// How long it may take until the backend is seen to behave as it was told.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of a backend that is to be seen to behave as it was told.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// From now on the backend answers like this. One that misbehaved in another way does so no longer. Where the step
-/// says for how long, it is awaited that this is over.
-pub async fn backend(stage: &Stage<'_>, told: &Backend) -> Result<(), FaultError> {
-    if told.answers == Answers::Ok {
-        return heal(stage).await;
+impl Perform for Backend {
+    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+        Some(About::pods_of("StatefulSet/sink", "the sinks", Between::exactly(among.sinks)))
     }
-    let fault = stage.begin(&told.fault().to_string(), &told.target(), Vec::new())?;
-    let began = Instant::now();
-    let before = stage.status.borrow().misbehaved;
-    let undo = stage.journal.open(Undo::backend(&stage.namespace, stage.probes.sinks()))?;
-    let replaced = open(stage, Some((fault, undo)));
-    let changed = stage.probes.change_backend(told).await;
-    if let Some(replaced) = replaced {
-        end_replaced(stage, replaced, &changed)?;
+
+    /// Until it is felt, which counts as a part of how long it lasts; and until it is over.
+    fn takes(&self, _among: &Candidates<'_>) -> Takes {
+        match self.lasts {
+            Some(lasts) if self.answers != Answers::Ok => {
+                let lasts = lasts.duration();
+                Takes { least: lasts, most: lasts.max(TIMEOUT) }.then(Takes::up_to(TIMEOUT))
+            }
+            _ => Takes::up_to(TIMEOUT),
+        }
     }
-    changed?;
-    let felt = stage.await_load("the backend to be felt", PATIENCE, |load| load.misbehaved > before);
-    stage.unless_cancelled(felt).await?;
-    stage.recorder.event(Event::FaultLanded { fault })?;
-    let Some(left) = told.lasts.map(Span::duration).map(|lasts| lasts.saturating_sub(began.elapsed())) else {
-        return Ok(());
-    };
-    stage
-        .unless_cancelled(async {
-            tokio::time::sleep(left).await;
-            Ok(())
+
+    fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}
+
+    /// From now on the backend answers like this. One that misbehaved in another way does so no longer. Where the step
+    /// says for how long, it is awaited that this is over.
+    fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            if self.answers == Answers::Ok {
+                return heal(stage).await;
+            }
+            let mut fault = Misbehaviour { told: *self, before: 0 };
+            let window = Window::open(stage, &fault)?;
+            let began = Instant::now();
+            let replaced = stage.set_backend_window(Some(window));
+            let told = fault.inject(stage, window).await;
+            if let Some(replaced) = replaced {
+                end_replaced(stage, replaced, &told)?;
+            }
+            told?;
+            stage.unless_cancelled(window.await_landed(stage, &mut fault)).await?;
+            let Some(lasts) = self.lasts.map(Span::duration) else {
+                return Ok(());
+            };
+            let left = lasts.saturating_sub(began.elapsed());
+            let lasted = stage.unless_cancelled(async {
+                tokio::time::sleep(left).await;
+                Ok(())
+            });
+            lasted.await?;
+            heal(stage).await
         })
-        .await?;
-    heal(stage).await
+    }
+}
+
+struct Misbehaviour {
+    told: Backend,
+    /// The number of requests that were answered amiss before.
+    before: u64,
+}
+
+impl Fault for Misbehaviour {
+    fn name(&self) -> FaultName {
+        self.told.fault()
+    }
+
+    fn target(&self) -> String {
+        self.told.target()
+    }
+
+    fn gateways(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn undo(&self, stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
+        let undo = Undo::backend(&stage.shared.access.namespace, stage.shared.probes.sinks());
+        Some((undo, "the backend takes spans again"))
+    }
+
+    async fn inject(&mut self, stage: &Stage<'_>, _window: Window) -> Result<(), FaultError> {
+        self.before = stage.shared.watched.status.borrow().misbehaved;
+        Ok(stage.shared.probes.change_backend(&self.told).await?)
+    }
+
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        let felt = |load: &LoadStatus| load.misbehaved > self.before;
+        stage.await_load("the backend to be felt", TIMEOUT, felt).await.map(|()| Seen::Yes)
+    }
+
+    /// It may last beyond the step: the step awaits by itself what is to be awaited.
+    async fn hold(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
+        Ok(())
+    }
+
+    /// What ended by itself is told all the same: so it is over at once, and the plan on its disk says so.
+    async fn heal(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
+        Ok(stage.shared.probes.change_backend(&Backend::well()).await?)
+    }
+
+    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        let before = stage.shared.watched.status.borrow().delivered;
+        let more = |load: &LoadStatus| load.delivered > before;
+        stage.await_load("the backend to take spans again", TIMEOUT, more).await.map(|()| Seen::Yes)
+    }
 }
 
 /// The backend takes everything, and is seen to; nothing is done if it does so already.
 async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
-    let Some((fault, undo)) = open(stage, None) else {
+    let Some(window) = stage.set_backend_window(None) else {
         return Ok(());
     };
-    // What ended by itself is told all the same: so it is over at once, and the plan on its disk says so.
-    let result = match stage.probes.change_backend(&Backend::well()).await {
-        Ok(()) => {
-            let before = stage.status.borrow().delivered;
-            let more = |load: &LoadStatus| load.delivered > before;
-            stage.await_load("the backend to take spans again", PATIENCE, more).await
-        }
-        Err(error) => {
-            // It may go on as before: it is told again at the end of the steps.
-            open(stage, Some((fault, undo)));
-            Err(error.into())
-        }
-    };
-    if result.is_ok() {
-        stage.journal.close(undo, "the backend takes spans again")?;
-        stage.recorder.event(Event::FaultHealed { fault })?;
+    let mut fault = Misbehaviour { told: Backend::well(), before: 0 };
+    let closed = window.close(stage, &mut fault, Ok(())).await;
+    if matches!(closed, Err(FaultError::Link(_))) {
+        // It may go on as before: it is told again at the end of the steps.
+        stage.set_backend_window(Some(window));
     }
-    stage.end(fault, result)
+    closed
 }
 
 /// Another fault takes its place: this one is over, if that was told to every sink.
 fn end_replaced(
     stage: &Stage<'_>,
-    (fault, undo): (usize, u64),
-    changed: &Result<(), LinkError>,
+    replaced: Window,
+    told: &Result<(), FaultError>,
 ) -> Result<(), FaultError> {
-    if changed.is_ok() {
-        stage.journal.close(undo, "another fault took its place")?;
-        stage.recorder.event(Event::FaultHealed { fault })?;
+    if told.is_ok() {
+        replaced.undone(stage, Some("another fault took its place"))?;
     }
-    let problem = changed.as_ref().err().map(ToString::to_string);
-    let blind = problem.is_some();
-    Ok(stage.recorder.event(Event::FaultEnded { fault, problem, blind })?)
-}
-
-/// The fault that is open from now on, with its entry in the journal; the one that was.
-fn open(stage: &Stage<'_>, fault: Option<(usize, u64)>) -> Option<(usize, u64)> {
-    std::mem::replace(&mut *stage.backend.lock().unwrap_or_else(PoisonError::into_inner), fault)
+    let problem = told.as_ref().err().map(ToString::to_string);
+    let (fault, blind) = (replaced.fault, problem.is_some());
+    Ok(stage.shared.recorder.event(Event::FaultEnded { fault, problem, blind })?)
 }

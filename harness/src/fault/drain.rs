@@ -2,24 +2,26 @@
 //! Uncordons it afterwards, whatever happened, if it was this drain that cordoned it.
 
 use super::eviction::{await_gone, evict};
-use super::{FaultError, Stage, target};
+use super::window::{Fault, Seen, Window, within_window};
+use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
+use crate::extent::Takes;
 use crate::record::Event;
-use crate::scenario::Drain;
+use crate::rights::{Asking, Use, Within};
+use crate::scenario::{Action, Drain, FaultName};
 use crate::undo::{Cordon, Did, Undo};
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long an undoing is tried for.
-const UNDO_PATIENCE: Duration = Duration::from_secs(60);
+const UNDO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a drain does with a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
+pub(crate) enum Disposition {
     /// Nothing: it belongs to the node.
     Leave(&'static str),
     /// Evict it.
@@ -35,7 +37,7 @@ pub enum Disposition {
 impl Disposition {
     /// What `kubectl drain --ignore-daemonsets` does with a pod; `--force` and
     /// `--delete-emptydir-data` are the scenario's to give.
-    pub fn of(pod: &Pod, options: &Drain) -> Self {
+    pub(crate) fn of(pod: &Pod, options: &Drain) -> Self {
         let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
@@ -57,41 +59,131 @@ impl Disposition {
     }
 }
 
-/// Drains the nodes of a step: one after the other, or all at the same time.
-pub async fn drain_each(stage: &Stage<'_>, options: &Drain, say: impl Fn(&str)) -> Result<(), FaultError> {
-    let one = async |node: &String| {
-        say(&format!("draining {node}"));
-        drain(stage, node, options).await?;
-        say(&format!("{node} was drained, and is back"));
-        Ok(())
-    };
-    let nodes = target::nodes(stage, options.nodes()).await?;
-    if options.at_once {
-        // Each to its end, whatever became of the others: every one must be undone.
-        return join_all(nodes.iter().map(one)).await.into_iter().collect();
+impl Perform for Drain {
+    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+        Some(About { at_once: self.at_once, ..among.nodes(self.nodes()) })
     }
-    for node in &nodes {
-        one(node).await?;
+
+    /// Until nothing is left on it; held; uncordoned, until as many gateways are ready as before.
+    fn takes(&self, among: &Candidates<'_>) -> Takes {
+        let (deadline, hold) = (self.deadline.duration(), self.hold.duration());
+        let one = Takes::exactly(hold).then(Takes::up_to(deadline.saturating_mul(2)));
+        if self.at_once { one } else { one.times(among.nodes(self.nodes()).number) }
     }
-    Ok(())
+
+    fn rights(&self, asking: &mut Asking, here: Within<'_>, moved: &Moved<'_>) {
+        let drain = || Use::step(self.key());
+        asking.ask(drain(), Within::Cluster, "", "nodes", &["get", "list", "patch"]);
+        asking.ask(drain(), Within::Cluster, "", "pods", &["list"]);
+        asking.ask(Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
+        for within in moved.evicted.iter().copied().map(Within::Namespace).chain([here]) {
+            asking.ask(drain(), within, "", "pods/eviction", &["create"]);
+            asking.ask(drain(), within, "", "pods", &["list", "watch"]);
+        }
+        for within in moved.deleted.iter().copied().map(Within::Namespace) {
+            asking.ask(drain(), within, "", "pods", &["delete"]);
+        }
+    }
+
+    /// Drains the nodes one after the other, or all at the same time.
+    fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            let nodes = target::nodes(stage, self.nodes()).await?;
+            if self.at_once {
+                // Each to its end, whatever became of the others: every one must be undone.
+                let drains = nodes.iter().map(|node| drain(stage, node, self));
+                return join_all(drains).await.into_iter().collect();
+            }
+            for node in &nodes {
+                drain(stage, node, self).await?;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// Drains one node, holds it drained, and uncordons it.
 async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), FaultError> {
-    let turn = stage.unless_cancelled(turn(stage, node, options)).await?;
-    let fault = stage.begin("drain", node, stage.gateways_on(node))?;
-    let nodes: Api<Node> = Api::all(stage.client.clone());
-    let drained = stage.unless_cancelled(cordon_and_evict(stage, fault, &nodes, node, options)).await;
-    let undone = undo(stage, node).await;
-    let healed = match &undone {
-        Ok(()) => stage.await_gateways(options.deadline.duration()).await,
-        Err(_) => Ok(()),
-    };
-    if undone.is_ok() && healed.is_ok() {
-        stage.recorder.event(Event::FaultHealed { fault })?;
+    tracing::info!(target: "progress", "draining {node}");
+    let _turn = stage.unless_cancelled(turn(stage, node, options)).await?;
+    within_window(stage, &mut Drained { node, options, gateways: stage.gateways_on(node) }).await?;
+    tracing::info!(target: "progress", "{node} was drained, and is schedulable again");
+    Ok(())
+}
+
+struct Drained<'a> {
+    node: &'a str,
+    options: &'a Drain,
+    /// The gateways on it when it began.
+    gateways: Vec<String>,
+}
+
+impl Fault for Drained<'_> {
+    fn name(&self) -> FaultName {
+        FaultName::Drain
     }
-    drop(turn);
-    stage.end(fault, drained.and(undone).and(healed))
+
+    fn target(&self) -> String {
+        self.node.to_owned()
+    }
+
+    fn gateways(&self) -> Vec<String> {
+        self.gateways.clone()
+    }
+
+    /// Journalled by [`cordon`], right before the node is cordoned: one that somebody else cordoned stays theirs.
+    fn undo(&self, _stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
+        None
+    }
+
+    async fn inject(&mut self, stage: &Stage<'_>, window: Window) -> Result<(), FaultError> {
+        let (node, options) = (self.node, self.options);
+        let until = Instant::now() + options.deadline.duration();
+        stage.shared.access.scope.node(node)?;
+        // Before anything is touched; and again when no pod comes any more.
+        may_move(stage, node, &pods_on(stage, node).await?, options)?;
+        cordon(stage, node).await?;
+        let pods = pods_on(stage, node).await?;
+        may_move(stage, node, &pods, options)?;
+        // As kubectl does, all at once; and every one to its end, so that each answer is on record.
+        let moves = pods.iter().map(|pod| move_away(stage, window.fault, pod, options, until));
+        join_all(moves).await.into_iter().collect()
+    }
+
+    /// Unschedulable, and nothing left that could be evicted.
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        let left = pods_on(stage, self.node).await?;
+        let left: Vec<_> = left
+            .iter()
+            .filter(|pod| !matches!(Disposition::of(pod, self.options), Disposition::Leave(_)))
+            .map(ResourceExt::name_any)
+            .collect();
+        let nodes: Api<Node> = Api::all(stage.shared.access.client.clone());
+        let node = nodes.get(self.node).await.map_err(FaultError::api("get", self.node))?;
+        if left.is_empty() && node.spec.is_some_and(|spec| spec.unschedulable == Some(true)) {
+            return Ok(Seen::Yes);
+        }
+        Ok(Seen::No(Some(format!("{} is not drained: {} left", self.node, left.join(", ")))))
+    }
+
+    async fn hold(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
+        tokio::time::sleep(self.options.hold.duration()).await;
+        Ok(())
+    }
+
+    async fn heal(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
+        undo(stage, self.node).await
+    }
+
+    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        stage.await_gateways(self.options.deadline.duration()).await.map(|()| Seen::Yes)
+    }
+}
+
+async fn pods_on(stage: &Stage<'_>, node: &str) -> Result<Vec<Pod>, FaultError> {
+    let all: Api<Pod> = Api::all(stage.shared.access.client.clone());
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    Ok(all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items)
 }
 
 /// A node is this step's to drain, as long as this is there.
@@ -102,15 +194,14 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut drained = self.stage.drained();
-        drained.now.remove(self.node);
-        drained.over.notify_waiters();
+        self.stage.drained().now.remove(self.node);
+        self.stage.drain_over().notify_waiters();
     }
 }
 
 /// Waits until no other step drains a node: two drains of it would each undo the other.
 async fn turn<'a>(stage: &'a Stage<'a>, node: &'a str, options: &Drain) -> Result<Turn<'a>, FaultError> {
-    let over = Arc::clone(&stage.drained().over);
+    let over = stage.drain_over();
     let free = async {
         loop {
             // Before it is looked whether it is free: else the end of the other drain could be missed.
@@ -121,12 +212,12 @@ async fn turn<'a>(stage: &'a Stage<'a>, node: &'a str, options: &Drain) -> Resul
             told.await;
         }
     };
-    let patience = options.deadline.duration();
-    match tokio::time::timeout(patience, free).await {
+    let timeout = options.deadline.duration();
+    match tokio::time::timeout(timeout, free).await {
         Ok(()) => Ok(Turn { stage, node }),
         Err(_) => Err(FaultError::Deadline {
             awaited: format!("{node} to be in nobody else's drain"),
-            waited: patience,
+            waited: timeout,
             state: stage
                 .drained()
                 .now
@@ -146,45 +237,6 @@ fn take(stage: &Stage<'_>, node: &str) -> bool {
     true
 }
 
-async fn cordon_and_evict(
-    stage: &Stage<'_>,
-    fault: usize,
-    nodes: &Api<Node>,
-    node: &str,
-    options: &Drain,
-) -> Result<(), FaultError> {
-    let until = Instant::now() + options.deadline.duration();
-    stage.scope.node(node)?;
-    let all: Api<Pod> = Api::all(stage.client.clone());
-    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let list = async || all.list(&on_node).await.map_err(FaultError::api("list pods on", node));
-    // Before anything is touched; and again when no pod comes any more.
-    may_move(stage, node, &list().await?.items, options)?;
-    cordon(stage, node).await?;
-    let pods = list().await?.items;
-    may_move(stage, node, &pods, options)?;
-    // As kubectl does, all at once; and every one to its end, so that each answer is on record.
-    let moves = pods.iter().map(|pod| move_away(stage, fault, pod, options, until));
-    join_all(moves).await.into_iter().collect::<Result<(), _>>()?;
-
-    // Seen to have landed: unschedulable, and nothing left that could be evicted.
-    let left = list().await?;
-    let left: Vec<_> = left
-        .iter()
-        .filter(|pod| !matches!(Disposition::of(pod, options), Disposition::Leave(_)))
-        .map(ResourceExt::name_any)
-        .collect();
-    let cordoned = nodes.get(node).await.map_err(FaultError::api("get", node))?;
-    if left.is_empty() && cordoned.spec.is_some_and(|spec| spec.unschedulable == Some(true)) {
-        stage.recorder.event(Event::FaultLanded { fault })?;
-    } else {
-        let message = format!("{node} is not drained: {} left", left.join(", "));
-        stage.recorder.event(Event::Note { message })?;
-    }
-    tokio::time::sleep(options.hold.duration()).await;
-    Ok(())
-}
-
 /// Whether each pod on a node may be moved: by the scenario, and by the plan.
 fn may_move(stage: &Stage<'_>, node: &str, pods: &[Pod], options: &Drain) -> Result<(), FaultError> {
     for pod in pods {
@@ -194,7 +246,7 @@ fn may_move(stage: &Stage<'_>, node: &str, pods: &[Pod], options: &Drain) -> Res
                 return Err(FaultError::NotAllowed { pod: pod.name_any(), node: node.to_owned(), why });
             }
             Disposition::Evict | Disposition::Delete | Disposition::Await => {
-                stage.scope.pod(&pod.namespace().unwrap_or_default(), &pod.name_any())?;
+                stage.shared.access.scope.pod(&pod.namespace().unwrap_or_default(), &pod.name_any())?;
             }
         }
     }
@@ -209,7 +261,7 @@ async fn move_away(
     until: Instant,
 ) -> Result<(), FaultError> {
     let namespace = pod.namespace().unwrap_or_default();
-    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
+    let pods: Api<Pod> = Api::namespaced(stage.shared.access.client.clone(), &namespace);
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
     match Disposition::of(pod, options) {
         Disposition::Leave(_) | Disposition::Refuse(_) => Ok(()),
@@ -228,20 +280,20 @@ async fn move_away(
 
 /// Marks a node unschedulable, and whose doing that is. One that somebody else cordoned stays theirs.
 async fn cordon(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
-    let undo = stage.journal.open(Undo::cordon(node, &stage.run))?;
-    let ours = Cordon::new(node, &stage.run).set(&stage.client).await;
+    let undo = stage.shared.journal.open(Undo::cordon(node, &stage.shared.access.run))?;
+    let ours = Cordon::new(node, &stage.shared.access.run).set(&stage.shared.access.client).await;
     if ours.map_err(FaultError::api("cordon", node))? {
-        stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: true })?;
+        stage.shared.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: true })?;
         return Ok(());
     }
-    stage.journal.close(undo, "it is somebody else's")?;
+    stage.shared.journal.close(undo, "it is somebody else's")?;
     let message = format!("{node} was cordoned before, by somebody else: it stays so");
-    Ok(stage.recorder.event(Event::Note { message })?)
+    Ok(stage.shared.recorder.event(Event::Note { message })?)
 }
 
 /// Uncordons a node that this run cordoned, trying until the API server has heard it.
 async fn undo(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
-    let until = Instant::now() + UNDO_PATIENCE;
+    let until = Instant::now() + UNDO_TIMEOUT;
     loop {
         let trying = tokio::time::timeout(Duration::from_secs(10), uncordon_ours(stage, node));
         let tried = trying.await.unwrap_or_else(|_| {
@@ -259,27 +311,12 @@ async fn undo(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
 }
 
 async fn uncordon_ours(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
-    let lifted = Cordon::new(node, &stage.run).lift(&stage.client).await;
+    let lifted = Cordon::new(node, &stage.shared.access.run).lift(&stage.shared.access.client).await;
     if lifted.map_err(FaultError::api("uncordon", node))? == Did::Undid {
-        stage.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: false })?;
+        stage.shared.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: false })?;
     }
-    let cordon = Undo::cordon(node, &stage.run);
-    Ok(stage.journal.close_all("uncordoned", |open| *open == cordon)?)
-}
-
-/// Evicts pods at the same moment, each to its end.
-pub(super) async fn evict_together(
-    stage: &Stage<'_>,
-    fault: usize,
-    pods: &[Pod],
-    until: Instant,
-) -> Result<(), FaultError> {
-    let barrier = tokio::sync::Barrier::new(pods.len());
-    let evictions = pods.iter().map(|pod| async {
-        barrier.wait().await;
-        evict(stage, fault, pod, until).await
-    });
-    join_all(evictions).await.into_iter().collect()
+    let cordon = Undo::cordon(node, &stage.shared.access.run);
+    Ok(stage.shared.journal.close_all("uncordoned", |open| *open == cordon)?)
 }
 
 #[cfg(test)]

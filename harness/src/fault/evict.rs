@@ -1,35 +1,85 @@
 //! Evicts gateways, all of them at the same moment (what a PDB is there to refuse), or one.
 
-use super::drain::evict_together;
-use super::{FaultError, Stage, target};
-use crate::record::Event;
-use crate::scenario::{Evict, Targets};
+use super::eviction::evict_together;
+use super::window::{Fault, Seen, Window, within_window};
+use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
+use crate::extent::Takes;
+use crate::rights::{Asking, Use, Within};
+use crate::scenario::{Action, Evict, FaultName};
+use crate::undo::Undo;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-/// Evicts the pods at once; each until it is granted, or the deadline.
-pub async fn evict(stage: &Stage<'_>, options: Evict) -> Result<(), FaultError> {
-    let pods = target::pods(stage, options.targets()).await?;
-    let names: Vec<_> = pods.iter().map(ResourceExt::name_any).collect();
-    let fault = match options.targets() {
-        Targets::Each(_) => "evict-all",
-        Targets::One(_) => "evict",
-    };
-    let fault = stage.begin(fault, &names.join(", "), names.clone())?;
-    let until = Instant::now() + options.deadline.duration();
-    let evicted = stage.unless_cancelled(async {
-        for pod in &pods {
-            stage.scope.pod(&pod.namespace().unwrap_or_default(), &pod.name_any())?;
+impl Perform for Evict {
+    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+        Some(among.pods(self.targets()))
+    }
+
+    /// Until they are granted; until as many gateways are ready as before.
+    fn takes(&self, _among: &Candidates<'_>) -> Takes {
+        Takes::up_to(self.deadline.duration().saturating_mul(2))
+    }
+
+    fn rights(&self, asking: &mut Asking, here: Within<'_>, _moved: &Moved<'_>) {
+        asking.ask(Use::step(self.key()), here, "", "pods/eviction", &["create"]);
+        asking.ask(Use::step(self.key()), here, "", "pods", &["list", "watch"]);
+    }
+
+    fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            let pods = target::pods(stage, self.targets()).await?;
+            within_window(stage, &mut Evictions { evict: *self, pods }).await
+        })
+    }
+}
+
+struct Evictions {
+    evict: Evict,
+    pods: Vec<Pod>,
+}
+
+impl Fault for Evictions {
+    fn name(&self) -> FaultName {
+        self.evict.fault()
+    }
+
+    fn target(&self) -> String {
+        self.gateways().join(", ")
+    }
+
+    fn gateways(&self) -> Vec<String> {
+        self.pods.iter().map(ResourceExt::name_any).collect()
+    }
+
+    /// The workload replaces what was evicted.
+    fn undo(&self, _stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
+        None
+    }
+
+    async fn inject(&mut self, stage: &Stage<'_>, window: Window) -> Result<(), FaultError> {
+        let until = Instant::now() + self.evict.deadline.duration();
+        for pod in &self.pods {
+            stage.shared.access.scope.pod(&pod.namespace().unwrap_or_default(), &pod.name_any())?;
         }
-        evict_together(stage, fault, &pods, until).await
-    });
-    let evicted = evicted.await;
-    if evicted.is_ok() {
-        stage.recorder.event(Event::FaultLanded { fault })?;
+        evict_together(stage, window.fault, &self.pods, until).await
     }
-    let healed = stage.await_gateways(options.deadline.duration()).await;
-    if healed.is_ok() {
-        stage.recorder.event(Event::FaultHealed { fault })?;
+
+    /// Each eviction was awaited until its pod was gone.
+    async fn landed(&mut self, _stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        Ok(Seen::Yes)
     }
-    stage.end(fault, evicted.and(healed))
+
+    async fn hold(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
+        Ok(())
+    }
+
+    async fn heal(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
+        Ok(())
+    }
+
+    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        stage.await_gateways(self.evict.deadline.duration()).await.map(|()| Seen::Yes)
+    }
 }

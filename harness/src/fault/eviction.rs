@@ -4,6 +4,7 @@
 
 use super::{FaultError, Stage};
 use crate::record::Event;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
@@ -105,18 +106,18 @@ pub(super) async fn evict(
 ) -> Result<(), FaultError> {
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
     let namespace = pod.namespace().unwrap_or_default();
-    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &namespace);
+    let pods: Api<Pod> = Api::namespaced(stage.shared.access.client.clone(), &namespace);
     let eviction = eviction_of(pod);
     for attempt in 1u32.. {
         let params = PostParams::default();
-        let asked = (stage.recorder.clock().now() * 1e3).floor() / 1e3;
+        let asked = (stage.shared.recorder.clock().now() * 1e3).floor() / 1e3;
         let asking = pods.create_subresource("eviction", &name, &params, &eviction);
         let result: Result<Status, _> = match tokio::time::timeout_at(until, asking).await {
             Ok(result) => result,
             Err(_) => Err(kube::Error::Service("no answer before the deadline".into())),
         };
         let answer = Answer::of(&result);
-        stage.recorder.event(Event::Eviction {
+        stage.shared.recorder.event(Event::Eviction {
             fault,
             pod: name.clone(),
             uid: uid.clone(),
@@ -147,8 +148,23 @@ pub(super) async fn evict(
         tokio::time::sleep_until(again).await;
     }
     await_gone(pods, &name, &uid, until).await?;
-    stage.recorder.event(Event::PodGone { fault, pod: name })?;
+    stage.shared.recorder.event(Event::PodGone { fault, pod: name })?;
     Ok(())
+}
+
+/// Evicts pods at the same moment, each to its end.
+pub(super) async fn evict_together(
+    stage: &Stage<'_>,
+    fault: usize,
+    pods: &[Pod],
+    until: Instant,
+) -> Result<(), FaultError> {
+    let barrier = tokio::sync::Barrier::new(pods.len());
+    let evictions = pods.iter().map(|pod| async {
+        barrier.wait().await;
+        evict(stage, fault, pod, until).await
+    });
+    join_all(evictions).await.into_iter().collect()
 }
 
 /// Waits until the pod with this UID is gone.

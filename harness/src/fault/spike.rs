@@ -1,67 +1,125 @@
-//! Offers more load for a while: until the HPA has gone out, and for some time behind that.
+//! Raises the load until the HPA has scaled out, then holds it.
 
-use super::{FaultError, Stage, pods_state};
+use super::stage::pods_state;
+use super::window::{Fault, Seen, Window, within_window};
+use super::{About, Candidates, FaultError, Moved, Perform, Stage};
+use crate::extent::Takes;
 use crate::load::LoadStatus;
 use crate::record::Event;
-use crate::scenario::{Rate, Spike};
+use crate::rights::{Asking, Within};
+use crate::scenario::{FaultName, Rate, Spike};
 use crate::undo::Undo;
-use crate::world::World;
+use crate::world::{Autoscaler, World};
+use futures::future::BoxFuture;
 use std::time::Duration;
 
-/// How long it may take until the load is seen to have changed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// For how long it is measured before it is believed: a request holds many spans.
-pub(crate) const MEASURED: Duration = Duration::from_secs(4);
+/// The timeout of emitters that are to offer another rate.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The time over which a rate is measured before it is believed: a request holds many spans.
+const MEASURED: Duration = Duration::from_secs(4);
 
-/// Offers the spike's rate, and the scenario's own again afterwards, whatever happens.
-pub async fn spike(stage: &Stage<'_>, options: Spike) -> Result<(), FaultError> {
-    let usual = stage.rate.ok_or(FaultError::HasProfile)?;
-    let offered = Rate::per_second(usual.in_a_second() * stage.share);
-    let undo = stage.journal.open(Undo::rate(&stage.namespace, offered))?;
-    let fault = stage.begin("spike", &options.rate.to_string(), Vec::new())?;
-    let before = stage.world.borrow().autoscaler("gateway").map(|hpa| hpa.desired);
-    let spiked = stage.unless_cancelled(async {
-        change(stage, options.rate).await?;
-        await_change(stage, usual, options.rate).await?;
-        stage.recorder.event(Event::FaultLanded { fault })?;
-        if let Some(before) = before {
-            let out = |world: &World| {
-                let desired = world.autoscaler("gateway").map_or(0, |hpa| hpa.desired);
-                desired > before && world.ready("gateway") >= desired as usize
-            };
-            let state = |world: &World| {
-                let hpa = world.autoscaler("gateway");
-                let pressure = hpa.and_then(crate::world::Autoscaler::pressure);
-                let metric = pressure.map_or_else(
-                    || "its metric is not known".to_owned(),
-                    |share| format!("its metric is at {:.0} % of the target", share * 100.0),
-                );
-                format!("{metric}; {}", pods_state(world, "gateway"))
-            };
-            let awaited = format!("the HPA to go out from {before} gateways, and those to be ready");
-            stage.await_world(&awaited, options.deadline.duration(), out, state).await?;
-        }
-        tokio::time::sleep(options.hold.duration()).await;
-        Ok(())
-    });
-    let spiked = spiked.await;
-    let ended = change(stage, usual).await;
-    if ended.is_ok() {
-        stage.journal.close(undo, "the emitters were told the load's own rate")?;
-        stage.recorder.event(Event::FaultHealed { fault })?;
+impl Perform for Spike {
+    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+        Some(About::pods_of("DaemonSet/emit", "the emitters", among.agents))
     }
-    stage.end(fault, spiked.and(ended))
+
+    fn takes(&self, among: &Candidates<'_>) -> Takes {
+        let out = if among.hpa { self.deadline.duration() } else { Duration::ZERO };
+        let seen = Takes { least: MEASURED, most: TIMEOUT };
+        seen.then(Takes::up_to(out)).then(Takes::exactly(self.hold.duration()))
+    }
+
+    fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}
+
+    fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            let usual = stage.shared.usual.rate.ok_or(FaultError::HasProfile)?;
+            let before = stage.shared.watched.world.borrow().autoscaler("gateway").map(|hpa| hpa.desired);
+            within_window(stage, &mut Raised { spike: *self, usual, before }).await
+        })
+    }
+}
+
+struct Raised {
+    spike: Spike,
+    /// The load's own rate.
+    usual: Rate,
+    /// The number of gateways that the HPA wanted before; none if there is no HPA.
+    before: Option<u32>,
+}
+
+impl Fault for Raised {
+    fn name(&self) -> FaultName {
+        FaultName::Spike
+    }
+
+    fn target(&self) -> String {
+        self.spike.rate.to_string()
+    }
+
+    fn gateways(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn undo(&self, stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
+        let offered = Rate::per_second(self.usual.in_a_second() * stage.shared.usual.share);
+        let undo = Undo::rate(&stage.shared.access.namespace, offered);
+        Some((undo, "the emitters were told the load's own rate"))
+    }
+
+    async fn inject(&mut self, stage: &Stage<'_>, _window: Window) -> Result<(), FaultError> {
+        change(stage, self.spike.rate).await
+    }
+
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        await_change(stage, self.usual, self.spike.rate).await.map(|()| Seen::Yes)
+    }
+
+    async fn hold(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
+        if let Some(before) = self.before {
+            await_scale_out(stage, before, self.spike.deadline.duration()).await?;
+        }
+        tokio::time::sleep(self.spike.hold.duration()).await;
+        Ok(())
+    }
+
+    async fn heal(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
+        change(stage, self.usual).await
+    }
+
+    async fn healed(&mut self, _stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        Ok(Seen::Yes)
+    }
+}
+
+/// Waits until the HPA wants more gateways than before, and those are ready.
+async fn await_scale_out(stage: &Stage<'_>, before: u32, timeout: Duration) -> Result<(), FaultError> {
+    let out = |world: &World| {
+        let desired = world.autoscaler("gateway").map_or(0, |hpa| hpa.desired);
+        desired > before && world.ready("gateway") >= desired as usize
+    };
+    let state = |world: &World| {
+        let pressure = world.autoscaler("gateway").and_then(Autoscaler::pressure);
+        let metric = pressure.map_or_else(
+            || "its metric is not known".to_owned(),
+            |share| format!("its metric is at {:.0} % of the target", share * 100.0),
+        );
+        format!("{metric}; {}", pods_state(world, "gateway"))
+    };
+    let awaited = format!("the HPA to scale out from {before} gateways, and those to be ready");
+    stage.await_world(&awaited, timeout, out, state).await
 }
 
 async fn change(stage: &Stage<'_>, rate: Rate) -> Result<(), FaultError> {
-    stage.probes.change_rate(Rate::per_second(rate.in_a_second() * stage.share)).await?;
-    stage.recorder.event(Event::Rate { rate: rate.in_a_second() })?;
+    stage.shared.probes.change_rate(Rate::per_second(rate.in_a_second() * stage.shared.usual.share)).await?;
+    stage.shared.recorder.event(Event::Rate { rate: rate.in_a_second() })?;
     Ok(())
 }
 
 /// Waits until the emitters are seen to offer more of the new rate than of the old one.
 async fn await_change(stage: &Stage<'_>, usual: Rate, rate: Rate) -> Result<(), FaultError> {
-    let (old, new) = (usual.in_a_second() * stage.share, rate.in_a_second() * stage.share);
+    let (old, new) =
+        (usual.in_a_second() * stage.shared.usual.share, rate.in_a_second() * stage.shared.usual.share);
     let middle = f64::midpoint(old, new);
     let mut since: Option<LoadStatus> = None;
     let changed = |now: &LoadStatus| {
@@ -71,5 +129,5 @@ async fn await_change(stage: &Stage<'_>, usual: Rate, rate: Rate) -> Result<(), 
             now.offered.saturating_sub(first.offered) as f64 / measured.as_secs_f64().max(f64::EPSILON);
         measured >= MEASURED && if new > old { offered >= middle } else { offered <= middle }
     };
-    stage.await_load(&format!("the emitters to offer {rate}"), PATIENCE, changed).await
+    stage.await_load(&format!("the emitters to offer {rate}"), TIMEOUT, changed).await
 }

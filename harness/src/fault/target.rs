@@ -45,7 +45,7 @@ async fn each_node(stage: &Stage<'_>, each: NodeSelector) -> Result<Vec<String>,
     match each {
         NodeSelector::WorkerWithGateway => Ok(stage.nodes_with_gateway()),
         NodeSelector::Worker => {
-            let nodes: Api<Node> = Api::all(stage.client.clone());
+            let nodes: Api<Node> = Api::all(stage.shared.access.client.clone());
             let workers = ListParams::default().labels("!node-role.kubernetes.io/control-plane");
             let listed = nodes.list(&workers).await.map_err(FaultError::api("list", "nodes"))?;
             Ok(listed.iter().map(ResourceExt::name_any).collect())
@@ -54,7 +54,7 @@ async fn each_node(stage: &Stage<'_>, each: NodeSelector) -> Result<Vec<String>,
 }
 
 async fn one_node(stage: &Stage<'_>, role: NodeRole) -> Result<Option<String>, FaultError> {
-    let (seed, step) = (stage.seed, &stage.step);
+    let (seed, step) = (stage.shared.seed, &stage.step);
     // What another branch drains at this moment is taken: which of the others it is, is still to be decided.
     let free = |nodes: Vec<String>| {
         let drained = stage.drained();
@@ -90,7 +90,7 @@ pub(super) async fn pods(
             let name = match role {
                 PodRole::BusiestGateway => busiest_of(stage, &all).await?,
                 PodRole::RandomGateway => {
-                    drawn(all.iter().map(ResourceExt::name_any).collect(), stage.seed, &stage.step)
+                    drawn(all.iter().map(ResourceExt::name_any).collect(), stage.shared.seed, &stage.step)
                 }
                 PodRole::This => stage.this.as_ref().and_then(|this| this.pod.clone()),
             };
@@ -125,7 +125,7 @@ fn resolved<T>(
     if targets.is_empty() {
         return Err(FaultError::NoTarget(what));
     }
-    stage.recorder.event(Event::Resolved { step, what, targets })?;
+    stage.shared.recorder.event(Event::Resolved { step, what, targets })?;
     Ok(found)
 }
 
@@ -138,7 +138,7 @@ async fn busiest_of(stage: &Stage<'_>, pods: &[Pod]) -> Result<Option<String>, F
     let here: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     let addresses: BTreeMap<IpAddr, String> =
         pods.iter().flat_map(|pod| addresses(pod).map(|address| (address, pod.name_any()))).collect();
-    let ledgers = stage.probes.sink_ledgers().await?;
+    let ledgers = stage.shared.probes.sink_ledgers().await?;
     let deliveries = ledgers.iter().flat_map(SinkLedger::by_second);
     // A gateway that does not say who it is goes by its address.
     let deliveries: Vec<_> =

@@ -1,50 +1,139 @@
 //! Rolls a part of the tier to another version of the Collector, as `kubectl set image` does it.
 
-use super::{FaultError, Stage, pods_state};
-use crate::record::Event;
-use crate::scenario::{Part, Upgrade};
+use super::stage::pods_state;
+use super::window::{Fault, Seen, Window, within_window};
+use super::{About, Candidates, FaultError, Moved, Perform, Stage};
+use crate::extent::Takes;
+use crate::rights::{Asking, Use, Within};
+use crate::scenario::{Action, FaultName, Part, Upgrade};
 use crate::undo::{self, Image, Undo};
 use crate::world::{Kind, World};
+use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The Collector's container, in gateways and agents.
 const CONTAINER: &str = "collector";
 
-/// Rolls a part of the tier, and waits until all of it is of the new version and ready.
-pub async fn upgrade(stage: &Stage<'_>, options: &Upgrade) -> Result<(), FaultError> {
-    let app = options.what.app();
-    let image = stage.images.collector(&options.to).ok_or_else(|| FaultError::NoImage(options.to.clone()))?;
-    let target = format!("{} to {}", options.what.name(), options.to);
-    let gateways = match options.what {
-        Part::Gateways => stage.world.borrow().pods("gateway").map(|(name, _)| name.to_owned()).collect(),
-        Part::Agents => Vec::new(),
-    };
-    let fault = stage.begin("upgrade", &target, gateways)?;
-    let rolled = stage.unless_cancelled(async {
-        stage.scope.object(&format!("{}/{app}", kind(options.what)))?;
-        let generation = set_image(stage, options.what, &image.image).await?;
-        let (kind, until) = (kind(options.what), Instant::now() + options.deadline.duration());
-        let left = || until.saturating_duration_since(Instant::now());
-        let landed = |world: &World| world.pods(app).any(|(_, pod)| pod.ready && pod.image == image.image);
-        let state = |world: &World| pods_state(world, app);
-        stage.await_world(&format!("a ready {app} of {}", options.to), left(), landed, state).await?;
-        stage.recorder.event(Event::FaultLanded { fault })?;
+impl Perform for Upgrade {
+    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+        let (number, object) = match self.what {
+            Part::Gateways => (among.gateways, "Deployment/gateway"),
+            Part::Agents => (among.agents, "DaemonSet/agent"),
+        };
+        Some(About::pods_of(object, self.what.name(), number))
+    }
+
+    fn takes(&self, _among: &Candidates<'_>) -> Takes {
+        Takes::up_to(self.deadline.duration())
+    }
+
+    fn rights(&self, asking: &mut Asking, here: Within<'_>, _moved: &Moved<'_>) {
+        let rolled = match self.what {
+            Part::Gateways => "deployments",
+            Part::Agents => "daemonsets",
+        };
+        asking.ask(Use::step(self.key()), here, "apps", rolled, &["get", "patch"]);
+    }
+
+    fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            let image = stage.shared.access.images.collector(&self.to);
+            let image = image.ok_or_else(|| FaultError::NoImage(self.to.clone()))?;
+            let gateways = match self.what {
+                Part::Gateways => {
+                    let world = stage.shared.watched.world.borrow();
+                    world.pods("gateway").map(|(name, _)| name.to_owned()).collect()
+                }
+                Part::Agents => Vec::new(),
+            };
+            let mut rollout = Rollout {
+                upgrade: self,
+                image: image.image.clone(),
+                gateways,
+                generation: 0,
+                until: Instant::now() + self.deadline.duration(),
+                complete: false,
+            };
+            within_window(stage, &mut rollout).await
+        })
+    }
+}
+
+struct Rollout<'a> {
+    upgrade: &'a Upgrade,
+    image: String,
+    gateways: Vec<String>,
+    /// The generation of the specification that has the image.
+    generation: u64,
+    until: Instant,
+    complete: bool,
+}
+
+impl Rollout<'_> {
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Fault for Rollout<'_> {
+    fn name(&self) -> FaultName {
+        FaultName::Upgrade
+    }
+
+    fn target(&self) -> String {
+        format!("{} to {}", self.upgrade.what.name(), self.upgrade.to)
+    }
+
+    fn gateways(&self) -> Vec<String> {
+        self.gateways.clone()
+    }
+
+    /// It is meant to stay, and journals by itself what takes it back.
+    fn undo(&self, _stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
+        None
+    }
+
+    async fn inject(&mut self, stage: &Stage<'_>, _window: Window) -> Result<(), FaultError> {
+        let what = self.upgrade.what;
+        stage.shared.access.scope.object(&format!("{}/{}", kind(what), what.app()))?;
+        self.generation = set_image(stage, what, &self.image).await?;
+        self.until = Instant::now() + self.upgrade.deadline.duration();
+        Ok(())
+    }
+
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        let app = self.upgrade.what.app();
+        let landed = |world: &World| world.pods(app).any(|(_, pod)| pod.ready && pod.image == self.image);
+        let awaited = format!("a ready {app} of {}", self.upgrade.to);
+        stage.await_world(&awaited, self.left(), landed, |world| pods_state(world, app)).await?;
+        Ok(Seen::Yes)
+    }
+
+    async fn hold(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
+        let (app, kind) = (self.upgrade.what.app(), kind(self.upgrade.what));
         let complete = |world: &World| {
             let workload = world.workload(kind, app);
-            workload.is_some_and(|workload| workload.complete() && workload.generation >= generation)
-                && world.pods(app).all(|(_, pod)| pod.ready && pod.image == image.image)
+            workload.is_some_and(|workload| workload.complete() && workload.generation >= self.generation)
+                && world.pods(app).all(|(_, pod)| pod.ready && pod.image == self.image)
         };
-        let awaited = format!("the roll-out of the {target} to be complete");
-        stage.await_world(&awaited, left(), complete, state).await?;
-        stage.recorder.event(Event::FaultHealed { fault })?;
+        let awaited = format!("the roll-out of the {} to be complete", self.target());
+        stage.await_world(&awaited, self.left(), complete, |world| pods_state(world, app)).await?;
+        self.complete = true;
         Ok(())
-    });
-    let rolled = rolled.await;
-    stage.end(fault, rolled)
+    }
+
+    async fn heal(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
+        Ok(())
+    }
+
+    /// It is over when the roll-out is complete, which was awaited while it lasted.
+    async fn healed(&mut self, _stage: &Stage<'_>) -> Result<Seen, FaultError> {
+        Ok(if self.complete { Seen::Yes } else { Seen::No(None) })
+    }
 }
 
 const fn kind(part: Part) -> Kind {
@@ -57,7 +146,7 @@ const fn kind(part: Part) -> Kind {
 /// What takes the roll-out back: it is meant to stay, so it is closed when the tier is removed.
 async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), FaultError> {
     let undo = Image {
-        namespace: stage.namespace.clone(),
+        namespace: stage.shared.access.namespace.clone(),
         workload: match part {
             Part::Gateways => undo::Kind::Deployment,
             Part::Agents => undo::Kind::DaemonSet,
@@ -67,8 +156,8 @@ async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), Fau
         image: String::new(),
         set: image.to_owned(),
     };
-    let undo = undo.before(&stage.client).await.map_err(FaultError::api("get", part.app()))?;
-    stage.journal.open(Undo::Image(undo))?;
+    let undo = undo.before(&stage.shared.access.client).await.map_err(FaultError::api("get", part.app()))?;
+    stage.shared.journal.open(Undo::Image(undo))?;
     Ok(())
 }
 
@@ -80,11 +169,13 @@ async fn set_image(stage: &Stage<'_>, part: Part, image: &str) -> Result<u64, Fa
     let (app, params) = (part.app(), PatchParams::default());
     let metadata = match part {
         Part::Gateways => {
-            let objects: Api<Deployment> = Api::namespaced(stage.client.clone(), &stage.namespace);
+            let objects: Api<Deployment> =
+                Api::namespaced(stage.shared.access.client.clone(), &stage.shared.access.namespace);
             objects.patch(app, &params, &patch).await.map(|object| object.metadata)
         }
         Part::Agents => {
-            let objects: Api<DaemonSet> = Api::namespaced(stage.client.clone(), &stage.namespace);
+            let objects: Api<DaemonSet> =
+                Api::namespaced(stage.shared.access.client.clone(), &stage.shared.access.namespace);
             objects.patch(app, &params, &patch).await.map(|object| object.metadata)
         }
     };

@@ -1,10 +1,14 @@
 //! Waits until something has come about, and says whether it did.
 
-use super::{FaultError, Stage, pods_state};
+use super::stage::pods_state;
+use super::{About, Candidates, FaultError, Moved, Perform, Stage};
+use crate::extent::Takes;
 use crate::load::LoadStatus;
 use crate::record::Event;
+use crate::rights::{Asking, Within};
 use crate::scenario::{Condition, Need, Wait};
 use crate::world::World;
+use futures::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -13,11 +17,26 @@ const LOOKS: u32 = 3;
 /// How often it is asked what has been delivered.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Waits until something has come about; whether it did is on record.
-pub async fn wait(stage: &Stage<'_>, wait: Wait) -> Result<(), FaultError> {
-    let came = await_condition(stage, wait.what, wait.deadline.duration()).await;
-    stage.recorder.event(Event::Awaited { what: wait.what.name().to_owned(), came: came.is_ok() })?;
-    came
+impl Perform for Wait {
+    fn about(&self, _among: &Candidates<'_>) -> Option<About> {
+        None
+    }
+
+    fn takes(&self, _among: &Candidates<'_>) -> Takes {
+        Takes::up_to(self.deadline.duration())
+    }
+
+    fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}
+
+    /// Whether it came about is on record.
+    fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            let came = await_condition(stage, self.what, self.deadline.duration()).await;
+            let what = self.what.name().to_owned();
+            stage.shared.recorder.event(Event::Awaited { what, came: came.is_ok() })?;
+            came
+        })
+    }
 }
 
 /// Waits for a control's precondition; whether it came about is on record. Without it the control shows nothing, so no
@@ -25,12 +44,12 @@ pub async fn wait(stage: &Stage<'_>, wait: Wait) -> Result<(), FaultError> {
 pub async fn need(stage: &Stage<'_>, need: &Need) -> Result<(), FaultError> {
     let came = await_condition(stage, need.is, need.deadline.duration()).await;
     let what = need.is.name().to_owned();
-    stage.recorder.event(Event::Need { before: need.before.clone(), what, came: came.is_ok() })?;
+    stage.shared.recorder.event(Event::Need { before: need.before.clone(), what, came: came.is_ok() })?;
     came
 }
 
-async fn await_condition(stage: &Stage<'_>, what: Condition, patience: Duration) -> Result<(), FaultError> {
-    let (agents, mut seen) = (stage.probes.emitters(), 0);
+async fn await_condition(stage: &Stage<'_>, what: Condition, timeout: Duration) -> Result<(), FaultError> {
+    let (agents, mut seen) = (stage.shared.probes.emitters(), 0);
     let mut in_a_row = |holds: bool| {
         seen = if holds { seen + 1 } else { 0 };
         seen >= LOOKS
@@ -38,27 +57,27 @@ async fn await_condition(stage: &Stage<'_>, what: Condition, patience: Duration)
     let awaited = what.name();
     let coming = async {
         match what {
-            Condition::GatewaysReady => stage.await_gateways(patience).await,
-            Condition::Delivered => await_delivered(stage, patience).await,
+            Condition::GatewaysReady => stage.await_gateways(timeout).await,
+            Condition::Delivered => await_delivered(stage, timeout).await,
             Condition::QueuesFill => {
                 let full = |load: &LoadStatus| {
-                    let more = |size: &f64| *size > 2.0 * stage.usual_queue.max(1.0);
+                    let more = |size: &f64| *size > 2.0 * stage.shared.usual.queue.max(1.0);
                     in_a_row(load.queues.len() >= agents && load.queues.values().all(more))
                 };
-                stage.await_load(awaited, patience, full).await
+                stage.await_load(awaited, timeout, full).await
             }
             Condition::QueuesEmpty => {
                 let empty = |load: &LoadStatus| in_a_row(load.held.as_ref().is_ok_and(|held| *held < 0.5));
-                stage.await_load(awaited, patience, empty).await
+                stage.await_load(awaited, timeout, empty).await
             }
             Condition::ScaledIn => {
                 let inside = |world: &World| {
                     let hpa = world.autoscaler("gateway");
                     hpa.is_some_and(|hpa| hpa.desired == hpa.min)
-                        && world.pods("gateway").count() == stage.wanted
-                        && world.ready("gateway") == stage.wanted
+                        && world.pods("gateway").count() == stage.shared.usual.gateways
+                        && world.ready("gateway") == stage.shared.usual.gateways
                 };
-                stage.await_world(awaited, patience, inside, |world| pods_state(world, "gateway")).await
+                stage.await_world(awaited, timeout, inside, |world| pods_state(world, "gateway")).await
             }
         }
     };
@@ -66,20 +85,20 @@ async fn await_condition(stage: &Stage<'_>, what: Condition, patience: Duration)
 }
 
 /// Waits until what is acknowledged by now is delivered.
-async fn await_delivered(stage: &Stage<'_>, patience: Duration) -> Result<(), FaultError> {
+async fn await_delivered(stage: &Stage<'_>, timeout: Duration) -> Result<(), FaultError> {
     let began = Instant::now();
-    let until = began + patience;
-    let acknowledged = stage.probes.acknowledged().await?;
+    let until = began + timeout;
+    let acknowledged = stage.shared.probes.acknowledged().await?;
     loop {
-        let missing = stage.demand.outstanding(&acknowledged, &stage.probes.delivered().await?);
+        let missing = stage.shared.demand.outstanding(&acknowledged, &stage.shared.probes.delivered().await?);
         // Where only a share is known, what waits for a decision is not missed before it is made.
-        if missing == 0 && began.elapsed() >= stage.demand.least_wait() {
+        if missing == 0 && began.elapsed() >= stage.shared.demand.least_wait() {
             return Ok(());
         }
         if Instant::now() > until {
             let awaited = Condition::Delivered.name().to_owned();
             let state = format!("{missing} spans are on their way, or lost");
-            return Err(FaultError::Deadline { awaited, waited: patience, state });
+            return Err(FaultError::Deadline { awaited, waited: timeout, state });
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -10,15 +10,17 @@ use super::sight::Seen;
 use super::tier::TierPlan;
 use crate::extent::Between;
 use crate::judge::balance_foreseen;
-use crate::scenario::{NodeRole, Scenario, Step};
+use crate::scenario::{NodeRole, Scenario, Shape, Step};
 use std::collections::BTreeSet;
 
 /// How many drains need a node that no step has drained yet.
 fn fresh_drains(steps: &[Step]) -> u64 {
-    let each = steps.iter().map(|step| match step {
-        Step::Drain(drain) => u64::from(drain.node == Some(NodeRole::NotYetDrained)),
-        Step::Repeat(repeat) => fresh_drains(&repeat.steps).saturating_mul(repeat.times.into()),
-        _ => fresh_drains(step.inner()),
+    let each = steps.iter().map(|step| match (step, step.shape()) {
+        (Step::Drain(drain), _) => u64::from(drain.node == Some(NodeRole::NotYetDrained)),
+        (_, Shape::Repeat(repeat)) => fresh_drains(&repeat.steps).saturating_mul(repeat.times.into()),
+        (_, Shape::Action(_) | Shape::Sequence(_) | Shape::Parallel(_) | Shape::ForEach(_)) => {
+            fresh_drains(step.inner())
+        }
     });
     each.fold(0, u64::saturating_add)
 }
@@ -75,9 +77,8 @@ impl Draft<'_> {
 
     /// Whether the tier's own budget lets what is to be evicted go.
     fn own_budget(&self) -> Option<String> {
-        let evicts = |step: &Step| matches!(step, Step::Drain(_) | Step::Evict(_));
         let pdb = self.ground.parts.pdb?;
-        if !self.scenario.all_steps().any(evicts) {
+        if !self.scenario.all_steps().any(Step::evicts) {
             return None;
         }
         let number = self.ground.gateways.least;

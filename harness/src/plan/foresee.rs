@@ -1,7 +1,7 @@
 //! What a scenario by itself cannot come to: checks that will say nothing, and waits in vain, whatever happens. Said
 //! beforehand, and no reason not to run it.
 
-use crate::scenario::{Condition, Measure, Place, Scenario, Step};
+use crate::scenario::{Condition, Measure, Place, Scenario, Shape, Spike, Step};
 use std::time::Duration;
 
 /// How often the Collectors' metrics are read, with some room: a queue that held something for less may not be seen to.
@@ -63,53 +63,10 @@ fn in_order(scenario: &Scenario, steps: &[Step], at: &Place, backend: &mut Backe
 }
 
 fn one(scenario: &Scenario, step: &Step, at: &Place, backend: &mut Backend, say: &mut Say<'_>) {
-    match step {
-        Step::Spike(spike) => {
-            let at = at.then("spike");
-            let usual = scenario.load.constant();
-            if scenario.tier.has(Measure::Hpa) && usual.is_some_and(|usual| spike.rate <= usual) {
-                let why = format!(
-                    "a spike of {} is no more than the load has already: the HPA has no cause to go out",
-                    spike.rate
-                );
-                say(What::Check("`hpa`"), at.then("rate"), why);
-            }
-            let within = scenario.expect.scale_out_within;
-            if scenario.tier.has(Measure::Hpa) && spike.deadline.duration() < within.duration() {
-                let why = format!(
-                    "the spike ends after {} without the HPA, which may take {within}",
-                    spike.deadline
-                );
-                say(What::Check("`hpa`, if it does not go out"), at.then("deadline"), why);
-            }
-        }
-        Step::Backend(it) => {
-            let at = at.then("backend");
-            if let (true, Some(lasts)) = (it.is_outage(), it.lasts)
-                && lasts.duration() < FELT
-            {
-                let why =
-                    format!("an outage of {lasts} may be over before a queue was read that had grown by it");
-                say(What::Check("`queues`"), at.then("for"), why);
-            }
-            *backend = if it.lasts.is_none() && it.is_outage() { Backend::Out } else { Backend::Well };
-        }
-        Step::Wait(wait) if *backend == Backend::Out => match wait.what {
-            Condition::Delivered | Condition::QueuesEmpty => {
-                let why = format!("the backend takes nothing, so nobody will see {}", wait.what.name());
-                say(What::Wait, at.then("wait").then("for"), why);
-            }
-            Condition::GatewaysReady | Condition::QueuesFill | Condition::ScaledIn => {}
-        },
-        Step::Wait(wait) => {
-            let well = *backend == Backend::Well && scenario.steps.len() == 1;
-            if wait.what == Condition::QueuesFill && well {
-                let why = "nothing in the scenario makes the queues fill".to_owned();
-                say(What::Wait, at.then("wait").then("for"), why);
-            }
-        }
-        Step::Sequence(inner) => in_order(scenario, inner, &at.then("sequence"), backend, say),
-        Step::Parallel(branches) => {
+    match step.shape() {
+        Shape::Action(_) => action(scenario, step, at, backend, say),
+        Shape::Sequence(inner) => in_order(scenario, inner, &at.then("sequence"), backend, say),
+        Shape::Parallel(branches) => {
             let at = at.then("parallel");
             for (number, branch) in branches.iter().enumerate() {
                 let mut unknown = Backend::Unknown;
@@ -117,13 +74,70 @@ fn one(scenario: &Scenario, step: &Step, at: &Place, backend: &mut Backend, say:
             }
             *backend = Backend::Unknown;
         }
-        Step::Repeat(repeat) => {
+        Shape::Repeat(repeat) => {
             in_order(scenario, &repeat.steps, &at.then("repeat").then("steps"), backend, say);
         }
-        Step::ForEach(each) => {
+        Shape::ForEach(each) => {
             in_order(scenario, &each.steps, &at.then("for-each").then("steps"), backend, say);
         }
-        Step::Drain(_) | Step::Evict(_) | Step::Upgrade(_) | Step::Hold(_) => {}
+    }
+}
+
+fn action(scenario: &Scenario, step: &Step, at: &Place, backend: &mut Backend, say: &mut Say<'_>) {
+    if let Step::Spike(it) = step {
+        spike(scenario, it, &at.then("spike"), say);
+    } else if let Step::Backend(it) = step {
+        if let (true, Some(lasts)) = (it.is_outage(), it.lasts)
+            && lasts.duration() < FELT
+        {
+            let why =
+                format!("an outage of {lasts} may be over before a queue was read that had grown by it");
+            say(What::Check("`queues`"), at.then("backend").then("for"), why);
+        }
+        *backend = if it.lasts.is_none() && it.is_outage() { Backend::Out } else { Backend::Well };
+    } else if let Step::Wait(it) = step
+        && let Some(why) = in_vain(scenario, it.what, *backend)
+    {
+        say(What::Wait, at.then("wait").then("for"), why);
+    }
+}
+
+fn spike(scenario: &Scenario, spike: &Spike, at: &Place, say: &mut Say<'_>) {
+    if !scenario.tier.has(Measure::Hpa) {
+        return;
+    }
+    let Spike { rate, deadline, .. } = *spike;
+    if scenario.load.constant().is_some_and(|usual| rate <= usual) {
+        let why = format!(
+            "a spike of {rate} is no more than the load has already: the HPA has no cause to scale out"
+        );
+        say(What::Check("`hpa`"), at.then("rate"), why);
+    }
+    let within = scenario.expect.scale_out_within;
+    if deadline.duration() < within.duration() {
+        let why = format!("the spike ends after {deadline} without the HPA, which may take {within}");
+        say(What::Check("`hpa`, if it does not scale out"), at.then("deadline"), why);
+    }
+}
+
+/// Why a condition cannot come about, if so.
+fn in_vain(scenario: &Scenario, what: Condition, backend: Backend) -> Option<String> {
+    let alone = scenario.steps.len() == 1;
+    match (what, backend) {
+        (Condition::Delivered | Condition::QueuesEmpty, Backend::Out) => {
+            Some(format!("the backend takes nothing, so nobody will see {}", what.name()))
+        }
+        (Condition::QueuesFill, Backend::Well) if alone => {
+            Some("nothing in the scenario makes the queues fill".to_owned())
+        }
+        (
+            Condition::GatewaysReady
+            | Condition::Delivered
+            | Condition::QueuesFill
+            | Condition::QueuesEmpty
+            | Condition::ScaledIn,
+            Backend::Well | Backend::Out | Backend::Unknown,
+        ) => None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the API server must allow for a scenario to be carried out.
 
-use super::drains::NodePlan;
+use super::drains::{How, NodePlan};
 use super::sight::Sight;
 use crate::deploy::{Made, Manifest};
+use crate::fault::{self, Moved};
 use crate::rights::{Asking, Needs, Right, Use, Within};
-use crate::scenario::{Scenario, Step};
+use crate::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -39,22 +40,9 @@ pub(super) fn needs(scenario: &Scenario, made: &Made, sight: &Sight, drained: &[
     deploying(&mut asking, made, here);
     observing(&mut asking, here);
     lending(&mut asking, made, sight);
-    for step in scenario.all_steps() {
-        match step {
-            Step::Drain(_) => draining(&mut asking, here, drained),
-            Step::Evict(_) => {
-                asking.ask(Use::Evict, here, "", "pods/eviction", &["create"]);
-                asking.ask(Use::Evict, here, "", "pods", &["list", "watch"]);
-            }
-            Step::Upgrade(upgrade) => {
-                let rolled = match upgrade.what {
-                    crate::scenario::Part::Gateways => "deployments",
-                    crate::scenario::Part::Agents => "daemonsets",
-                };
-                asking.ask(Use::Upgrade, here, "apps", rolled, &["get", "patch"]);
-            }
-            _ => {}
-        }
+    let moved = moved(drained);
+    for step in scenario.all_steps().filter_map(fault::of) {
+        step.rights(&mut asking, here, &moved);
     }
     asking.0
 }
@@ -126,25 +114,16 @@ fn observing(asking: &mut Asking, here: Within<'_>) {
     asking.ask(Use::Explain, here, "", "pods/log", &["get"]);
 }
 
-fn draining(asking: &mut Asking, here: Within<'_>, drained: &[NodePlan]) {
-    asking.ask(Use::Drain, Within::Cluster, "", "nodes", &["get", "list", "patch"]);
-    asking.ask(Use::Drain, Within::Cluster, "", "pods", &["list"]);
-    asking.ask(Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
-    let moved = drained.iter().flat_map(|node| &node.moves);
-    let (mut evicting, mut deleting) = (BTreeSet::new(), BTreeSet::new());
-    for pod in moved {
-        evicting.insert(pod.namespace.as_str());
-        if pod.how == super::drains::How::Deleted {
-            deleting.insert(pod.namespace.as_str());
+/// The namespaces of whom drains move besides the tier.
+fn moved(drained: &[NodePlan]) -> Moved<'_> {
+    let mut moved = Moved::default();
+    for pod in drained.iter().flat_map(|node| &node.moves) {
+        moved.evicted.insert(pod.namespace.as_str());
+        if pod.how == How::Deleted {
+            moved.deleted.insert(pod.namespace.as_str());
         }
     }
-    for within in evicting.into_iter().map(Within::Namespace).chain([here]) {
-        asking.ask(Use::Drain, within, "", "pods/eviction", &["create"]);
-        asking.ask(Use::Drain, within, "", "pods", &["list", "watch"]);
-    }
-    for within in deleting.into_iter().map(Within::Namespace) {
-        asking.ask(Use::Drain, within, "", "pods", &["delete"]);
-    }
+    moved
 }
 
 impl RightPlan {

@@ -3,12 +3,9 @@
 use super::drains::DrainAt;
 use super::ground::Ground;
 use crate::extent::{Between, Takes};
-use crate::fault;
-use crate::scenario::{
-    Answers, Backend, Drain, Evict, ForEach, NodeRole, NodeSelector, Part, PodSelector, Spike, Step, Targets,
-};
+use crate::fault::{self, About, Candidates};
+use crate::scenario::{Drain, ForEach, PodSelector, Shape, Step, Targets};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,19 +21,6 @@ pub struct StepPlan {
     /// The steps in it, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepPlan>,
-}
-
-/// Whom a step is about. Who of them it is, is seen when it begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
-    /// What is looked for.
-    pub who: String,
-    /// How many that are.
-    pub number: Between,
-    /// Among whom they are: nodes, or objects by kind and name whose pods they are.
-    pub among: Vec<String>,
-    /// Whether it is done to all of them at the same time.
-    pub at_once: bool,
 }
 
 /// The steps of a scenario, and what else a walk through them tells.
@@ -83,74 +67,73 @@ impl<'a> Walk<'a> {
 
     /// A step, and how many nodes it drains at the same time.
     fn step(&mut self, step: &'a Step, place: &str, this: This<'_>) -> (StepPlan, u32) {
-        let what = step.name();
-        let leaf = |about: Option<About>, takes: Takes| StepPlan {
-            place: place.to_owned(),
-            what: what.clone(),
-            about,
-            takes,
-            steps: Vec::new(),
+        let Some(action) = fault::of(step) else {
+            return self.holding(step, place, this);
         };
-        match step {
-            Step::Drain(drain) => {
-                let (about, takes) = self.drain(drain, place, this);
-                let drained = if drain.at_once { about.number.most } else { about.number.most.min(1) };
-                self.spread &= drained < 2;
-                (leaf(Some(about), takes), drained)
-            }
-            Step::Evict(evict) => (leaf(Some(self.evicted(*evict)), evicting(*evict)), 0),
-            Step::Upgrade(upgrade) => {
-                let (number, object) = match upgrade.what {
-                    Part::Gateways => (self.ground.gateways, "Deployment/gateway"),
-                    Part::Agents => (self.ground.agents(), "DaemonSet/agent"),
-                };
-                let about = About::of_object(upgrade.what.name(), number, object);
-                (leaf(Some(about), Takes::up_to(upgrade.deadline.duration())), 0)
-            }
-            Step::Spike(spike) => {
-                let about = About::of_object("the emitters", self.ground.agents(), "DaemonSet/emit");
-                (leaf(Some(about), spiking(*spike, self.ground.has_hpa())), 0)
-            }
-            Step::Backend(backend) => {
-                let sinks = Between::exactly(self.ground.sinks);
-                let about = About::of_object("the sinks", sinks, "StatefulSet/sink");
-                (leaf(Some(about), misbehaving(backend)), 0)
-            }
-            Step::Wait(wait) => (leaf(None, Takes::up_to(wait.deadline.duration())), 0),
-            Step::Hold(span) => (leaf(None, Takes::exactly(span.duration())), 0),
-            Step::Sequence(_) | Step::Parallel(_) | Step::Repeat(_) | Step::ForEach(_) => {
-                self.holding(step, place, this)
-            }
+        let candidates = self.candidates(this);
+        let (about, takes) = (action.about(&candidates), action.takes(&candidates));
+        let drained = match (step, &about) {
+            (Step::Drain(drain), Some(about)) => self.drained(drain, about, place),
+            _ => 0,
+        };
+        (StepPlan { place: place.to_owned(), what: step.name(), about, takes, steps: Vec::new() }, drained)
+    }
+
+    /// Among whom the targets of the next step are.
+    fn candidates<'t>(&'t self, this: This<'t>) -> Candidates<'t> {
+        let ground = self.ground;
+        Candidates {
+            workers: &ground.workers,
+            hosts: &ground.hosts,
+            gateways: ground.gateways,
+            agents: ground.agents(),
+            sinks: ground.sinks,
+            hpa: ground.has_hpa(),
+            nodes_with_gateway: ground.nodes_with_gateway(self.spread),
+            this,
         }
+    }
+
+    /// Takes down a drain; returns how many nodes it drains at the same time.
+    fn drained(&mut self, drain: &'a Drain, about: &About, place: &str) -> u32 {
+        self.drains.push(DrainAt { place: place.to_owned(), options: drain, nodes: about.among.clone() });
+        let drained = if drain.at_once { about.number.most } else { about.number.most.min(1) };
+        self.spread &= drained < 2;
+        drained
     }
 
     /// A step that holds others.
     fn holding(&mut self, step: &'a Step, place: &str, this: This<'_>) -> (StepPlan, u32) {
         let inner = |number: usize| format!("{place}.{number}");
         let of_round = |number: usize| format!("{place}.n.{number}");
+        let shape = step.shape();
         // What an inner step does to the spread is there in the next round, and beside it.
-        if step.inner().iter().any(drains_several) || matches!(step, Step::Parallel(_)) {
+        if step.inner().iter().any(drains_several) || matches!(shape, Shape::Parallel(_)) {
             self.spread = false;
         }
-        let (about, (steps, together)) = match step {
-            Step::Repeat(repeat) => (None, self.in_order(&repeat.steps, of_round, this)),
-            Step::ForEach(each) => {
+        let (about, (steps, together)) = match shape {
+            Shape::Repeat(repeat) => (None, self.in_order(&repeat.steps, of_round, this)),
+            Shape::ForEach(each) => {
                 let (about, nodes) = self.rounds(each);
                 (Some(about), self.in_order(&each.steps, of_round, Some(&nodes)))
             }
-            _ => (None, self.in_order(step.inner(), inner, this)),
+            Shape::Action(_) | Shape::Sequence(_) | Shape::Parallel(_) => {
+                (None, self.in_order(step.inner(), inner, this))
+            }
         };
-        let one_after_the_other = steps.iter().fold(Takes::default(), |all, step| all.then(step.takes));
-        let takes = match (step, &about) {
-            (Step::Parallel(_), _) => steps.iter().fold(Takes::default(), |all, step| all.and(step.takes)),
-            (Step::Repeat(repeat), _) => one_after_the_other.times(Between::exactly(repeat.times)),
-            (_, Some(about)) => one_after_the_other.times(about.number),
-            _ => one_after_the_other,
-        };
-        let together = match step {
-            // Each branch may have its own.
-            Step::Parallel(branches) => self.beside(branches, &steps),
-            _ => together,
+        let in_order = steps.iter().fold(Takes::default(), |all, step| all.then(step.takes));
+        let (takes, together) = match shape {
+            Shape::Parallel(branches) => {
+                let takes = steps.iter().fold(Takes::default(), |all, step| all.and(step.takes));
+                // Each branch may have its own.
+                (takes, self.beside(branches, &steps))
+            }
+            Shape::Repeat(repeat) => (in_order.times(Between::exactly(repeat.times)), together),
+            Shape::ForEach(_) => {
+                let rounds = about.as_ref().map_or(Between::exactly(1), |about| about.number);
+                (in_order.times(rounds), together)
+            }
+            Shape::Action(_) | Shape::Sequence(_) => (in_order, together),
         };
         (StepPlan { place: place.to_owned(), what: step.name(), about, takes, steps }, together)
     }
@@ -162,101 +145,34 @@ impl<'a> Walk<'a> {
     }
 
     fn rounds(&self, each: &ForEach) -> (About, Vec<String>) {
-        let ground = self.ground;
+        let candidates = self.candidates(None);
         if let Some(nodes) = each.nodes {
-            let about = self.each_node(nodes);
+            let about = candidates.each_node(nodes);
             let among = about.among.clone();
             return (about, among);
         }
-        (About::of_object("each gateway", ground.gateways, "Deployment/gateway"), ground.hosts.clone())
-    }
-
-    fn each_node(&self, each: NodeSelector) -> About {
-        let ground = self.ground;
-        let (number, among) = match each {
-            NodeSelector::Worker => (Between::exactly(ground.count_workers()), &ground.workers),
-            NodeSelector::WorkerWithGateway => (ground.nodes_with_gateway(self.spread), &ground.hosts),
-        };
-        About { who: each.name().to_owned(), number, among: among.clone(), at_once: false }
-    }
-
-    fn drain(&mut self, drain: &'a Drain, place: &str, this: This<'_>) -> (About, Takes) {
-        let mut about = match drain.nodes() {
-            Targets::Each(each) => self.each_node(each),
-            Targets::One(role) => {
-                let among = match role {
-                    NodeRole::Random => self.ground.workers.clone(),
-                    NodeRole::This => this.unwrap_or_default().to_vec(),
-                    NodeRole::NotYetDrained | NodeRole::WithBusiestGateway | NodeRole::RandomWithGateway => {
-                        self.ground.hosts.clone()
-                    }
-                };
-                About { who: role.name().to_owned(), number: Between::exactly(1), among, at_once: false }
-            }
-        };
-        about.at_once = drain.at_once;
-        self.drains.push(DrainAt { place: place.to_owned(), options: drain, nodes: about.among.clone() });
-        // Until nothing is left on it; held; uncordoned, until as many gateways are ready as before.
-        let (deadline, hold) = (drain.deadline.duration(), drain.hold.duration());
-        let one = Takes::exactly(hold).then(Takes::up_to(deadline.saturating_mul(2)));
-        let takes = if drain.at_once { one } else { one.times(about.number) };
-        (about, takes)
-    }
-
-    fn evicted(&self, evict: Evict) -> About {
-        let (who, number) = match evict.targets() {
-            Targets::Each(each @ PodSelector::Gateways) => (each.name(), self.ground.gateways),
-            Targets::One(role) => (role.name(), Between::exactly(1)),
-        };
-        let mut about = About::of_object(who, number, "Deployment/gateway");
-        about.at_once = matches!(evict.targets(), Targets::Each(_));
-        about
-    }
-}
-
-impl About {
-    fn of_object(who: &str, number: Between, object: &str) -> Self {
-        Self { who: who.to_owned(), number, among: vec![object.to_owned()], at_once: false }
+        let pods = candidates.pods(Targets::Each(each.pods.unwrap_or(PodSelector::Gateways)));
+        (About { at_once: false, ..pods }, self.ground.hosts.clone())
     }
 }
 
 /// How many nodes a planned step drains at the same time.
 fn drained_by(step: &Step, plan: &StepPlan) -> u32 {
+    if let Step::Drain(drain) = step {
+        return plan.about.as_ref().filter(|_| drain.at_once).map_or(1, |about| about.number.most);
+    }
     let inner = step.inner().iter().zip(&plan.steps).map(|(step, plan)| drained_by(step, plan));
-    match (step, &plan.about) {
-        (Step::Drain(drain), Some(about)) if drain.at_once => about.number.most,
-        (Step::Drain(_), _) => 1,
-        (Step::Parallel(_), _) => inner.fold(0, u32::saturating_add),
-        _ => inner.max().unwrap_or_default(),
+    match step.shape() {
+        Shape::Parallel(_) => inner.fold(0, u32::saturating_add),
+        Shape::Action(_) | Shape::Sequence(_) | Shape::Repeat(_) | Shape::ForEach(_) => {
+            inner.max().unwrap_or_default()
+        }
     }
 }
 
 /// Whether a step may drain more than one node at the same time.
 fn drains_several(step: &Step) -> bool {
     matches!(step, Step::Drain(drain) if drain.at_once)
-        || matches!(step, Step::Parallel(_))
+        || matches!(step.shape(), Shape::Parallel(_))
         || step.inner().iter().any(drains_several)
-}
-
-/// Until they are granted; until as many gateways are ready as before.
-fn evicting(evict: Evict) -> Takes {
-    Takes::up_to(evict.deadline.duration().saturating_mul(2))
-}
-
-fn spiking(spike: Spike, hpa: bool) -> Takes {
-    let out = if hpa { spike.deadline.duration() } else { Duration::ZERO };
-    let seen = Takes { least: fault::spike::MEASURED, most: fault::spike::PATIENCE };
-    seen.then(Takes::up_to(out)).then(Takes::exactly(spike.hold.duration()))
-}
-
-/// Until it is felt, which counts as a part of how long it lasts; and until it is over.
-fn misbehaving(backend: &Backend) -> Takes {
-    let change = fault::backend::PATIENCE;
-    match backend.lasts {
-        Some(lasts) if backend.answers != Answers::Ok => {
-            let lasts = lasts.duration();
-            Takes { least: lasts, most: lasts.max(change) }.then(Takes::up_to(change))
-        }
-        _ => Takes::up_to(change),
-    }
 }

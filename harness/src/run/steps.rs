@@ -3,7 +3,7 @@
 use super::{Run, RunError};
 use crate::fault::{self, FaultError, Stage, This};
 use crate::record::Event;
-use crate::scenario::{Backend, Step, StepPath};
+use crate::scenario::{Shape, Step, StepPath};
 use futures::future::{BoxFuture, join_all};
 
 impl Run<'_> {
@@ -19,7 +19,7 @@ impl Run<'_> {
                 self.recorder.event(Event::Note { message })?;
             }
         }
-        match fault::backend(stage, &Backend::well()).await {
+        match fault::heal_backend(stage).await {
             Ok(()) => Ok(()),
             Err(FaultError::Record(error)) => Err(error.into()),
             Err(error) => Ok(self.note(&error)?),
@@ -68,37 +68,29 @@ impl Run<'_> {
 
     async fn carry_out_step(&self, stage: &Stage<'_>, step: &Step) -> Result<(), FaultError> {
         let this = stage.this.as_ref();
-        match step {
-            Step::Drain(options) => {
-                fault::drain::drain_each(stage, options, |message| self.progress.say(message)).await
-            }
-            Step::Evict(options) => fault::evict(stage, *options).await,
-            Step::Upgrade(options) => fault::upgrade(stage, options).await,
-            Step::Spike(options) => fault::spike(stage, *options).await,
-            Step::Backend(backend) => fault::backend(stage, backend).await,
-            Step::Wait(wait) => fault::wait(stage, *wait).await,
-            Step::Hold(span) => {
-                let held = self.unless_cancelled(tokio::time::sleep(span.duration())).await;
-                held.map_err(|_| FaultError::Interrupted)
-            }
-            Step::Sequence(steps) => {
+        if let Some(action) = fault::of(step) {
+            return action.perform(stage).await;
+        }
+        match step.shape() {
+            Shape::Action(_) => Ok(()),
+            Shape::Sequence(steps) => {
                 self.in_order(stage, steps, |number| stage.step.child(number), this).await
             }
-            Step::Parallel(branches) => {
+            Shape::Parallel(branches) => {
                 // Each to its end, whatever became of the others: every one must be undone.
                 let branches = (1..).zip(branches);
                 let taken =
                     branches.map(|(number, step)| self.take(stage.at(stage.step.child(number), this), step));
                 join_all(taken).await.into_iter().collect()
             }
-            Step::Repeat(repeat) => {
+            Shape::Repeat(repeat) => {
                 for round in 1..=repeat.times as usize {
                     let place = |number| stage.step.child(round).child(number);
                     self.in_order(stage, &repeat.steps, place, this).await?;
                 }
                 Ok(())
             }
-            Step::ForEach(each) => {
+            Shape::ForEach(each) => {
                 for (round, this) in (1..).zip(fault::rounds(stage, each).await?) {
                     let place = |number| stage.step.child(round).child(number);
                     self.in_order(stage, &each.steps, place, Some(&this)).await?;

@@ -255,7 +255,7 @@ impl<'a> Told<'a> {
             Event::Eviction { fault, pod, .. } => {
                 let evicting = self.going_on(*fault)?;
                 evicting.asked.insert(pod);
-                let evicts = matches!(evicting.step, Step::Drain(_) | Step::Evict(_));
+                let evicts = evicting.step.evicts();
                 sure(evicts, || format!("an eviction of fault {fault}, which evicts nothing"))
             }
             Event::PodGone { fault, pod } => {
@@ -350,26 +350,11 @@ fn same(one: Option<f64>, other: Option<f64>) -> bool {
 
 /// Every rate that a scenario may have offered.
 fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
-    let spikes = scenario.all_steps().filter_map(|step| {
-        let Step::Spike(spike) = step else { return None };
-        Some(spike.rate.in_a_second())
-    });
+    let spikes = scenario.all_steps().filter_map(|step| Some(step.action()?.rate()?.in_a_second()));
     scenario.load.constant().map(Rate::in_a_second).into_iter().chain(spikes)
 }
 
 /// Whether a step does what a fault is called by.
 fn does(step: &Step, name: &FaultName) -> bool {
-    match step {
-        Step::Drain(_) => *name == FaultName::Drain,
-        Step::Evict(_) => matches!(name, FaultName::Evict | FaultName::EvictAll),
-        Step::Upgrade(_) => *name == FaultName::Upgrade,
-        Step::Spike(_) => *name == FaultName::Spike,
-        Step::Backend(backend) => *name == backend.fault(),
-        Step::Wait(_)
-        | Step::Hold(_)
-        | Step::Sequence(_)
-        | Step::Parallel(_)
-        | Step::Repeat(_)
-        | Step::ForEach(_) => false,
-    }
+    step.action().is_some_and(|action| action.faults().contains(name))
 }

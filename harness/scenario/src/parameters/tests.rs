@@ -36,7 +36,7 @@ fn a_value_stands_wherever_it_is_named_and_nowhere_else() {
     assert_eq!(scenario.load.rate, Some(Rate::per_second(2_000.0)));
     assert_eq!(scenario.load.spans_per_request, 100);
     assert_eq!((scenario.tier.sinks, &scenario.tier.without[..]), (1, &[Measure::Hpa][..]));
-    let hold = Step::Hold(Span::seconds(90));
+    let hold = Step::hold(Span::seconds(90));
     assert_eq!(scenario.steps, [hold.clone(), Step::Sequence(vec![hold])]);
     let says = "is 5: \"six\" # and more";
     let config = json!({

@@ -1,6 +1,6 @@
 //! How long a scenario's load goes on at the least, and how many steps it takes.
 
-use crate::{Place, Problem, Scenario, Span, Step};
+use crate::{Place, Problem, Scenario, Shape, Step};
 use std::time::Duration;
 
 /// The load ends by itself after this, whatever happens: nobody's emitters outlive their run by more.
@@ -36,29 +36,25 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a step takes if nothing has to be waited for.
+/// The time that a step takes if nothing has to be awaited.
 fn shortest(step: &Step) -> Duration {
     let inner = || step.inner().iter().map(shortest);
     let in_order = || inner().fold(Duration::ZERO, Duration::saturating_add);
-    match step {
-        Step::Drain(drain) => drain.hold.duration(),
-        Step::Spike(spike) => spike.hold.duration(),
-        Step::Backend(backend) => backend.lasts.map_or(Duration::ZERO, Span::duration),
-        Step::Hold(span) => span.duration(),
-        Step::Evict(_) | Step::Upgrade(_) | Step::Wait(_) => Duration::ZERO,
-        Step::Parallel(_) => inner().max().unwrap_or_default(),
-        Step::Repeat(repeat) => in_order().saturating_mul(repeat.times),
+    match step.shape() {
+        Shape::Action(action) => action.shortest(),
+        Shape::Parallel(_) => inner().max().unwrap_or_default(),
+        Shape::Repeat(repeat) => in_order().saturating_mul(repeat.times),
         // Of whatever there is on the cluster, one at the least.
-        Step::Sequence(_) | Step::ForEach(_) => in_order(),
+        Shape::Sequence(_) | Shape::ForEach(_) => in_order(),
     }
 }
 
-/// How many steps are taken, those that hold others aside.
+/// The number of steps that are taken, those that hold others aside.
 fn count(step: &Step) -> u64 {
     let inner = || step.inner().iter().map(count).fold(0, u64::saturating_add);
-    match step {
-        Step::Repeat(repeat) => inner().saturating_mul(repeat.times.into()),
-        Step::Sequence(_) | Step::Parallel(_) | Step::ForEach(_) => inner(),
-        _ => 1,
+    match step.shape() {
+        Shape::Action(_) => 1,
+        Shape::Repeat(repeat) => inner().saturating_mul(repeat.times.into()),
+        Shape::Sequence(_) | Shape::Parallel(_) | Shape::ForEach(_) => inner(),
     }
 }

@@ -4,7 +4,7 @@
 use super::LONGEST_LOAD;
 use crate::place::ensure;
 use crate::profile::Stretch;
-use crate::{Answers, Measure, Place, Problem, Rate, Scenario, Share, Slow, Span, Step};
+use crate::{Place, Problem, Rate, Scenario, Share, Span};
 use std::time::Duration;
 
 /// The probes count in whole milliseconds.
@@ -46,7 +46,6 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     if let Some(share) = scenario.sabotage.emitters_at {
         self::share(share, &Place::of("sabotage.emitters_at"))?;
     }
-    steps(scenario, &scenario.steps, &Place::of("steps"))?;
     let controls = Place::of("controls");
     scenario.controls.iter().enumerate().try_for_each(|(number, control)| {
         let needs = controls.then(number).then("needs");
@@ -130,53 +129,8 @@ fn expect(scenario: &Scenario) -> Result<(), Problem> {
     expect.refused_for.map_or(Ok(()), |span| time(span, &at.then("refused_for")))
 }
 
-fn steps(scenario: &Scenario, steps: &[Step], at: &Place) -> Result<(), Problem> {
-    steps.iter().enumerate().try_for_each(|(number, step)| self::step(scenario, step, &at.then(number)))
-}
-
-fn step(scenario: &Scenario, step: &Step, at: &Place) -> Result<(), Problem> {
-    let at = &at.then(step.key());
-    match step {
-        Step::Drain(it) => {
-            time(it.deadline, &at.then("deadline"))?;
-            time(it.hold, &at.then("hold"))
-        }
-        Step::Evict(it) => time(it.deadline, &at.then("deadline")),
-        Step::Upgrade(it) => time(it.deadline, &at.then("deadline")),
-        Step::Wait(it) => time(it.deadline, &at.then("deadline")),
-        Step::Spike(it) => {
-            rate(it.rate, &at.then("rate"))?;
-            time(it.hold, &at.then("hold"))?;
-            time(it.deadline, &at.then("deadline"))?;
-            // With an HPA it lasts until that has gone out.
-            if scenario.tier.has(Measure::Hpa) { Ok(()) } else { some(it.hold, at, "hold") }
-        }
-        Step::Hold(span) => {
-            time(*span, at)?;
-            let does = !span.duration().is_zero();
-            ensure(does, at, "it does nothing").map_err(|problem| problem.help("leave the step out"))
-        }
-        Step::Backend(it) => {
-            for (name, span) in [("for", it.lasts), ("retry_after", it.retry_after)] {
-                span.map_or(Ok(()), |span| time(span, &at.then(name)))?;
-            }
-            it.share.map_or(Ok(()), |share| self::share(share, &at.then("share")))?;
-            if let Answers::Slow(Slow { min, max, mean, .. }) = it.answers {
-                let at = at.then("answers").then("slow");
-                for (name, span) in [("min", min), ("max", max), ("mean", mean)] {
-                    span.map_or(Ok(()), |span| time(span, &at.then(name)))?;
-                }
-            }
-            Ok(())
-        }
-        Step::Sequence(inner) | Step::Parallel(inner) => steps(scenario, inner, at),
-        Step::Repeat(it) => steps(scenario, &it.steps, &at.then("steps")),
-        Step::ForEach(it) => steps(scenario, &it.steps, &at.then("steps")),
-    }
-}
-
 /// A time is none at all, or one that the probes know.
-fn time(span: Span, at: &Place) -> Result<(), Problem> {
+pub(crate) fn time(span: Span, at: &Place) -> Result<(), Problem> {
     let long = span.duration();
     ensure(long <= LONGEST, at, format!("{span} is longer than a day, which no time of a run is"))?;
     let good = long.is_zero() || long >= SHORTEST;
@@ -184,18 +138,18 @@ fn time(span: Span, at: &Place) -> Result<(), Problem> {
 }
 
 /// A time that must be above 0.
-fn some(span: Span, at: &Place, name: &str) -> Result<(), Problem> {
+pub(crate) fn some(span: Span, at: &Place, name: &str) -> Result<(), Problem> {
     ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
 }
 
-fn rate(rate: Rate, at: &Place) -> Result<(), Problem> {
+pub(crate) fn rate(rate: Rate, at: &Place) -> Result<(), Problem> {
     let each = rate.in_a_second();
     ensure(each <= FASTEST, at, format!("{each:e}/s is more than {FASTEST:e}/s, which no machine sends"))?;
     let some = each * LONGEST_LOAD.as_secs_f64() >= 1.0;
     ensure(some, at, format!("at {each:e}/s not one span would be sent before the load ends"))
 }
 
-fn share(share: Share, at: &Place) -> Result<(), Problem> {
+pub(crate) fn share(share: Share, at: &Place) -> Result<(), Problem> {
     let some = share.fraction() >= LEAST_SHARE * 0.999;
     ensure(some, at, "a share is 0.0001% at the least, which is one in a million")
 }

@@ -1,30 +1,37 @@
-//! What steps must fulfil.
+//! What steps must fulfil, whatever they do: what only one of them does is checked by itself.
 
+use super::sizes::time;
 use crate::place::ensure;
 use crate::{
-    Condition, Drain, Evict, ForEach, Measure, NodeRole, Part, Place, PodRole, Problem, Scenario, Step,
+    Changed, Condition, ForEach, Measure, Place, PodRole, PodSelector, Problem, Scenario, Shape, Step,
 };
 use std::collections::BTreeSet;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    Around { scenario, this: None }.each(&scenario.steps, &Place::of("steps"))
+    Surroundings { scenario, this: None }.each(&scenario.steps, &Place::of("steps"))
 }
 
-/// What `this` is.
+/// What is around a step: its scenario, and what `this` is in it.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    this: Option<This>,
+}
+
+/// What a `for-each` goes through.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum This {
     Node,
     Pod,
 }
 
-/// What is around a step.
-#[derive(Clone, Copy)]
-struct Around<'a> {
-    scenario: &'a Scenario,
-    this: Option<This>,
-}
+impl Surroundings<'_> {
+    /// Whether `this` is something.
+    pub(crate) const fn is_in_for_each(&self) -> bool {
+        self.this.is_some()
+    }
 
-impl Around<'_> {
     fn each(self, steps: &[Step], at: &Place) -> Result<(), Problem> {
         steps.iter().enumerate().try_for_each(|(number, step)| self.step(step, &at.then(number)))
     }
@@ -37,70 +44,25 @@ impl Around<'_> {
 
     fn step(self, step: &Step, at: &Place) -> Result<(), Problem> {
         let at = &at.then(step.key());
-        let deadline = match step {
-            Step::Drain(drain) => Some(drain.deadline),
-            Step::Evict(evict) => Some(evict.deadline),
-            Step::Upgrade(upgrade) => Some(upgrade.deadline),
-            Step::Spike(spike) => Some(spike.deadline),
-            Step::Wait(wait) => Some(wait.deadline),
-            _ => None,
-        };
-        let some = deadline.is_none_or(|deadline| !deadline.duration().is_zero());
-        ensure(some, &at.then("deadline"), "`deadline` must be above 0")?;
-        match step {
-            Step::Drain(drain) => self.drain(drain, at),
-            Step::Evict(evict) => self.evict(*evict, at),
-            Step::Spike(_) => {
-                let profile = "a `spike` changes load.rate, and load.profile takes its place";
-                let free = self.scenario.load.profile.is_empty();
-                ensure(free, at, profile).map_err(|it| it.help("write the spike into the profile"))
+        match step.shape() {
+            Shape::Action(action) => {
+                if let Some(deadline) = action.deadline() {
+                    let at = at.then("deadline");
+                    time(deadline, &at)?;
+                    ensure(!deadline.duration().is_zero(), &at, "`deadline` must be above 0")?;
+                }
+                action.check(self, at)
             }
-            Step::Backend(backend) => {
-                let free = self.scenario.sabotage.sink_forgets_one_in.is_none();
-                ensure(free, at, "it would end sabotage.sink_forgets_one_in")
-                    .map_err(|problem| problem.help("use `backend: {answers: {forget: …}}` instead"))?;
-                backend.check(at)
-            }
-            Step::Wait(wait) => condition(self.scenario, wait.what, &at.then("for")),
-            Step::Upgrade(_) | Step::Hold(_) => Ok(()),
-            Step::Sequence(steps) => self.some(steps, at),
-            Step::Parallel(branches) => {
+            Shape::Sequence(steps) => self.some(steps, at),
+            Shape::Parallel(branches) => {
                 self.some(branches, at)?;
                 apart(branches, at)
             }
-            Step::Repeat(repeat) => {
+            Shape::Repeat(repeat) => {
                 ensure(repeat.times > 0, &at.then("times"), "`times` must be above 0")?;
                 self.some(&repeat.steps, &at.then("steps"))
             }
-            Step::ForEach(each) => self.for_each(each, at),
-        }
-    }
-
-    fn drain(self, drain: &Drain, at: &Place) -> Result<(), Problem> {
-        let Some(node) = drain.node else { return Ok(()) };
-        let one = "`each` drains several nodes and `node` one: say one of the two";
-        ensure(drain.each.is_none(), &at.then("node"), one)?;
-        let several = "one node cannot be drained `at_once` with others";
-        ensure(!drain.at_once, &at.then("at_once"), several)
-            .map_err(|it| it.help("say `each`, or leave `at_once` out"))?;
-        let around = node != NodeRole::This || self.this.is_some();
-        ensure(around, &at.then("node"), "there is no `for-each` around this, so nothing is `this`")
-    }
-
-    fn evict(self, evict: Evict, at: &Place) -> Result<(), Problem> {
-        let Some(pod) = evict.pod else { return Ok(()) };
-        let one = "`pods` evicts several and `pod` one: say one of the two";
-        ensure(evict.pods.is_none(), &at.then("pod"), one)?;
-        match (pod, self.this) {
-            (PodRole::This, None) => {
-                let message = "there is no `for-each` around this, so nothing is `this`";
-                Err(Problem::new(at.then("pod"), message))
-            }
-            (PodRole::This, Some(This::Node)) => {
-                let message = "`this` is a node: the `for-each` around this goes through nodes";
-                Err(Problem::new(at.then("pod"), message).help("write `for-each: {pods: gateways, …}`"))
-            }
-            _ => Ok(()),
+            Shape::ForEach(each) => self.for_each(each, at),
         }
     }
 
@@ -118,23 +80,43 @@ impl Around<'_> {
                 return Err(Problem::new(at.clone(), message).help(help));
             }
         };
-        Around { this: Some(this), ..self }.some(&each.steps, &at.then("steps"))
+        Surroundings { this: Some(this), ..self }.some(&each.steps, &at.then("steps"))
     }
 }
 
-/// Whether something can come about at all.
-pub(super) fn condition(scenario: &Scenario, condition: Condition, at: &Place) -> Result<(), Problem> {
-    let there = condition != Condition::ScaledIn || scenario.tier.has(Measure::Hpa);
-    ensure(there, at, "`scaled-in` needs the HPA, which the tier does not have")
+/// Checks `pods` and `pod` of a step: at the most one of the two, and `this` only where it is a pod.
+///
+/// # Errors
+/// `both` at the place of `pod`, if both are given; or that `this` is none, or a node.
+pub(crate) fn one_pod(
+    pods: Option<PodSelector>,
+    pod: Option<PodRole>,
+    both: &str,
+    around: Surroundings<'_>,
+    at: &Place,
+) -> Result<(), Problem> {
+    let Some(pod) = pod else { return Ok(()) };
+    let at = at.then("pod");
+    ensure(pods.is_none(), &at, both)?;
+    match (pod, around.this) {
+        (PodRole::This, None) => {
+            Err(Problem::new(at, "there is no `for-each` around this, so nothing is `this`"))
+        }
+        (PodRole::This, Some(This::Node)) => {
+            let message = "`this` is a node: the `for-each` around this goes through nodes";
+            Err(Problem::new(at, message).help("write `for-each: {pods: gateways, …}`"))
+        }
+        (PodRole::This, Some(This::Pod)) | (PodRole::BusiestGateway | PodRole::RandomGateway, _) => Ok(()),
+    }
 }
 
-/// What only one step can change at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Changed {
-    Rate,
-    Backend,
-    Gateways,
-    Agents,
+/// Checks whether a condition can come about at all.
+///
+/// # Errors
+/// If the tier lacks what it is about.
+pub(crate) fn condition(scenario: &Scenario, condition: Condition, at: &Place) -> Result<(), Problem> {
+    let there = condition != Condition::ScaledIn || scenario.tier.has(Measure::Hpa);
+    ensure(there, at, "`scaled-in` needs the HPA, which the tier does not have")
 }
 
 impl Changed {
@@ -148,20 +130,12 @@ impl Changed {
     }
 
     fn by(step: &Step) -> BTreeSet<Self> {
-        let own = match step {
-            Step::Spike(_) => Some(Self::Rate),
-            Step::Backend(_) => Some(Self::Backend),
-            Step::Upgrade(upgrade) => Some(match upgrade.what {
-                Part::Gateways => Self::Gateways,
-                Part::Agents => Self::Agents,
-            }),
-            _ => None,
-        };
+        let own = step.action().and_then(crate::Action::changes);
         own.into_iter().chain(step.inner().iter().flat_map(Self::by)).collect()
     }
 }
 
-/// Whether the branches of a `parallel` keep out of each other's way.
+/// Checks that the branches of a `parallel` do not change the same.
 fn apart(branches: &[Step], at: &Place) -> Result<(), Problem> {
     let mut taken = BTreeSet::new();
     for (number, branch) in branches.iter().enumerate() {

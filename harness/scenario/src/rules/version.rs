@@ -1,7 +1,7 @@
 //! The Collector's versions: an image's tag each, and every roll-out to another one.
 
 use crate::place::ensure;
-use crate::{Part, Place, Problem, Scenario, Step, Upgrade};
+use crate::{Part, Place, Problem, Scenario, Shape, Step, Upgrade};
 
 /// As long as a tag may be
 /// (<https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>).
@@ -36,9 +36,13 @@ impl<'a> Versions<'a> {
 
     fn step(&mut self, step: &'a Step, at: &Place) -> Result<(), Problem> {
         let at = &at.then(step.key());
-        match step {
-            Step::Upgrade(upgrade) => self.upgrade(upgrade, at),
-            Step::Repeat(repeat) => {
+        if let Step::Upgrade(upgrade) = step {
+            return self.upgrade(upgrade, at);
+        }
+        match step.shape() {
+            Shape::Action(_) => Ok(()),
+            Shape::Sequence(steps) | Shape::Parallel(steps) => self.each(steps, at),
+            Shape::Repeat(repeat) => {
                 let at = &at.then("steps");
                 self.each(&repeat.steps, at)?;
                 if repeat.times == 1 || self.again {
@@ -50,8 +54,7 @@ impl<'a> Versions<'a> {
                 self.again = false;
                 tried
             }
-            Step::ForEach(each) => self.each(&each.steps, &at.then("steps")),
-            _ => self.each(step.inner(), at),
+            Shape::ForEach(each) => self.each(&each.steps, &at.then("steps")),
         }
     }
 

@@ -1,0 +1,62 @@
+//! The step `backend`. How a backend can answer is in `crate::backend`.
+
+use super::{Action, Changed};
+use crate::place::ensure;
+use crate::rules::{Surroundings, share, time};
+use crate::{Answers, Backend, FaultName, Place, Problem, Rate, Slow, Span};
+use std::time::Duration;
+
+impl Action for Backend {
+    fn key(&self) -> &'static str {
+        "backend"
+    }
+
+    fn name(&self) -> String {
+        self.description()
+    }
+
+    fn faults(&self) -> Vec<FaultName> {
+        if self.answers == Answers::Ok { Vec::new() } else { vec![self.fault()] }
+    }
+
+    fn evicts(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> Option<Changed> {
+        Some(Changed::Backend)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        None
+    }
+
+    fn collector(&self) -> Option<&str> {
+        None
+    }
+
+    fn deadline(&self) -> Option<Span> {
+        None
+    }
+
+    fn shortest(&self) -> Duration {
+        self.lasts.map_or(Duration::ZERO, Span::duration)
+    }
+
+    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+        for (name, span) in [("for", self.lasts), ("retry_after", self.retry_after)] {
+            span.map_or(Ok(()), |span| time(span, &at.then(name)))?;
+        }
+        self.share.map_or(Ok(()), |part| share(part, &at.then("share")))?;
+        if let Answers::Slow(Slow { min, max, mean, .. }) = self.answers {
+            let at = at.then("answers").then("slow");
+            for (name, span) in [("min", min), ("max", max), ("mean", mean)] {
+                span.map_or(Ok(()), |span| time(span, &at.then(name)))?;
+            }
+        }
+        let free = around.scenario.sabotage.sink_forgets_one_in.is_none();
+        ensure(free, at, "it would end sabotage.sink_forgets_one_in")
+            .map_err(|problem| problem.help("use `backend: {answers: {forget: …}}` instead"))?;
+        self.check_fields(at)
+    }
+}

@@ -1,0 +1,59 @@
+//! The step `hold`.
+
+use super::{Action, Changed};
+use crate::place::ensure;
+use crate::rules::{Surroundings, time};
+use crate::{FaultName, Place, Problem, Rate, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long nothing is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("examples" = ["30s"]))]
+pub struct Hold(pub Span);
+
+impl Action for Hold {
+    fn key(&self) -> &'static str {
+        "hold"
+    }
+
+    fn name(&self) -> String {
+        format!("hold {}", self.0)
+    }
+
+    fn faults(&self) -> Vec<FaultName> {
+        Vec::new()
+    }
+
+    fn evicts(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> Option<Changed> {
+        None
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        None
+    }
+
+    fn collector(&self) -> Option<&str> {
+        None
+    }
+
+    fn deadline(&self) -> Option<Span> {
+        None
+    }
+
+    fn shortest(&self) -> Duration {
+        self.0.duration()
+    }
+
+    fn check(&self, _around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+        time(self.0, at)?;
+        let does = !self.0.duration().is_zero();
+        ensure(does, at, "it does nothing").map_err(|problem| problem.help("leave the step out"))
+    }
+}

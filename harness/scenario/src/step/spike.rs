@@ -1,0 +1,89 @@
+//! The step `spike`.
+
+use super::{Action, Changed};
+use crate::place::ensure;
+use crate::rules::{Surroundings, rate, some, time};
+use crate::{FaultName, Measure, Place, Problem, Rate, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How much more load, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"rate": "8000/s", "hold": "60s"}]))]
+pub struct Spike {
+    /// Spans per second, over all emitters, instead of the load's own.
+    pub rate: Rate,
+    /// How long it lasts; where there is an HPA, after it has scaled out.
+    #[serde(default = "default_hold")]
+    pub hold: Span,
+    /// How long the HPA may take to scale out before the spike ends without it.
+    #[serde(default = "default_deadline")]
+    pub deadline: Span,
+}
+
+impl Spike {
+    /// A spike with the deadline that it has by default.
+    pub const fn new(rate: Rate, hold: Span) -> Self {
+        Self { rate, hold, deadline: default_deadline() }
+    }
+}
+
+const fn default_hold() -> Span {
+    Span::seconds(60)
+}
+
+const fn default_deadline() -> Span {
+    Span::seconds(120)
+}
+
+impl Action for Spike {
+    fn key(&self) -> &'static str {
+        "spike"
+    }
+
+    fn name(&self) -> String {
+        format!("spike of {}", self.rate)
+    }
+
+    fn faults(&self) -> Vec<FaultName> {
+        vec![FaultName::Spike]
+    }
+
+    fn evicts(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> Option<Changed> {
+        Some(Changed::Rate)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        Some(self.rate)
+    }
+
+    fn collector(&self) -> Option<&str> {
+        None
+    }
+
+    fn deadline(&self) -> Option<Span> {
+        Some(self.deadline)
+    }
+
+    fn shortest(&self) -> Duration {
+        self.hold.duration()
+    }
+
+    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+        rate(self.rate, &at.then("rate"))?;
+        time(self.hold, &at.then("hold"))?;
+        // With an HPA it lasts until that has scaled out.
+        if !around.scenario.tier.has(Measure::Hpa) {
+            some(self.hold, at, "hold")?;
+        }
+        let profile = "a `spike` changes load.rate, and load.profile takes its place";
+        ensure(around.scenario.load.profile.is_empty(), at, profile)
+            .map_err(|it| it.help("write the spike into the profile"))
+    }
+}

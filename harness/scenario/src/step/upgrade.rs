@@ -1,0 +1,107 @@
+//! The step `upgrade`.
+
+use super::{Action, Changed};
+use crate::rules::Surroundings;
+use crate::{FaultName, Place, Problem, Rate, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What is rolled, and to what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"what": "gateways", "to": "0.160.0"}]))]
+pub struct Upgrade {
+    /// What is rolled.
+    pub what: Part,
+    /// The version to roll to.
+    pub to: String,
+    /// How long it may take.
+    #[serde(default = "default_deadline")]
+    pub deadline: Span,
+}
+
+/// A part of the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The gateways' Deployment.
+    Gateways,
+    /// The agents' `DaemonSet`.
+    Agents,
+}
+
+impl Part {
+    /// The name of its workload in the manifests.
+    pub const fn app(self) -> &'static str {
+        match self {
+            Self::Gateways => "gateway",
+            Self::Agents => "agent",
+        }
+    }
+
+    /// The name in reports, as in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateways => "gateways",
+            Self::Agents => "agents",
+        }
+    }
+}
+
+impl Upgrade {
+    /// A roll-out with the deadline that it has by default.
+    pub fn new(what: Part, to: impl Into<String>) -> Self {
+        Self { what, to: to.into(), deadline: default_deadline() }
+    }
+}
+
+const fn default_deadline() -> Span {
+    Span::seconds(180)
+}
+
+impl Action for Upgrade {
+    fn key(&self) -> &'static str {
+        "upgrade"
+    }
+
+    fn name(&self) -> String {
+        format!("roll the {} to {}", self.what.name(), self.to)
+    }
+
+    fn faults(&self) -> Vec<FaultName> {
+        vec![FaultName::Upgrade]
+    }
+
+    fn evicts(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> Option<Changed> {
+        Some(match self.what {
+            Part::Gateways => Changed::Gateways,
+            Part::Agents => Changed::Agents,
+        })
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        None
+    }
+
+    fn collector(&self) -> Option<&str> {
+        Some(&self.to)
+    }
+
+    fn deadline(&self) -> Option<Span> {
+        Some(self.deadline)
+    }
+
+    fn shortest(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether it replaces anything depends on the roll-outs before it: see `rules::version`.
+    fn check(&self, _around: Surroundings<'_>, _at: &Place) -> Result<(), Problem> {
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! The step `wait`.
+
+use super::{Action, Changed};
+use crate::rules::Surroundings;
+use crate::{FaultName, Place, Problem, Rate, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What is awaited, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"for": "delivered", "deadline": "60s"}]))]
+pub struct Wait {
+    /// What is awaited.
+    #[serde(rename = "for")]
+    pub what: Condition,
+    /// How long it may take.
+    #[serde(default = "default_deadline")]
+    pub deadline: Span,
+}
+
+/// What can be awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// As many gateways are ready as there must be, and none is on its way out.
+    GatewaysReady,
+    /// Everything that was acknowledged when the wait began has been delivered.
+    Delivered,
+    /// Every agent's queue has held something for a while.
+    QueuesFill,
+    /// Every agent's queue is empty.
+    QueuesEmpty,
+    /// The HPA wants as few gateways as it may have, and that many are there.
+    ScaledIn,
+}
+
+impl Condition {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GatewaysReady => "as many gateways to be ready as there must be",
+            Self::Delivered => "what is acknowledged by now to be delivered",
+            Self::QueuesFill => "every agent's queue to hold something",
+            Self::QueuesEmpty => "every agent's queue to be empty",
+            Self::ScaledIn => "the HPA to have gone in to its minimum",
+        }
+    }
+}
+
+impl Wait {
+    /// A wait with the deadline that it has by default.
+    pub const fn new(what: Condition) -> Self {
+        Self { what, deadline: default_deadline() }
+    }
+}
+
+const fn default_deadline() -> Span {
+    Span::seconds(120)
+}
+
+impl Action for Wait {
+    fn key(&self) -> &'static str {
+        "wait"
+    }
+
+    fn name(&self) -> String {
+        format!("wait for {}", self.what.name())
+    }
+
+    fn faults(&self) -> Vec<FaultName> {
+        Vec::new()
+    }
+
+    fn evicts(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> Option<Changed> {
+        None
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        None
+    }
+
+    fn collector(&self) -> Option<&str> {
+        None
+    }
+
+    fn deadline(&self) -> Option<Span> {
+        Some(self.deadline)
+    }
+
+    fn shortest(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+        crate::rules::condition(around.scenario, self.what, &at.then("for"))
+    }
+}
