@@ -356,5 +356,5 @@ fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
 
 /// Whether a step does what a fault is called by.
 fn does(step: &Step, name: &FaultName) -> bool {
-    step.action().is_some_and(|action| action.faults().iter().any(|fault| fault == name))
+    step.action().is_some_and(|action| action.faults().contains(name))
 }

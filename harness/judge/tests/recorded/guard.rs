@@ -364,7 +364,7 @@ mod rollout {
             }
             let (before, after) = (judge(&record), judge(&finished));
             let verdicts = |judgement: &Judgement| {
-                judgement.checks.iter().map(|it| (it.name.clone(), it.verdict)).collect::<Vec<_>>()
+                judgement.checks.iter().map(|it| (it.name, it.verdict)).collect::<Vec<_>>()
             };
             assert_eq!(verdicts(&before), verdicts(&after), "{run}");
             for name in ["rollout", "pdb", "spread"] {
