@@ -2,7 +2,7 @@
 
 use super::floor::{self, Held};
 use super::story::at;
-use super::{Context, Finding, Story, Verdict, rounded, sinks_untold};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_untold};
 use crate::record::Record;
 use crate::scenario::FaultName;
 use crate::world::Kind;
@@ -27,33 +27,33 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Some(worst) = Held::worst(&held) else {
         return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
-    let (since, fewest, minimum, asked) = (worst.t, worst.ready, worst.floor.minimum, &worst.floor.asked);
+    let shared = shared_nodes(story);
     // Where its clock is not the run's, what the sink calls a pause may be none.
     let told = clocks.sink.is_none();
     let gap = delivery_gap(record, story, |_| true).filter(|_| told);
-    // While a sink was away nothing could be delivered: that is no doing of the tier's.
-    let excused = gap.filter(|gap| restarts.reach_into(*gap));
-    let real = delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told);
-    let longest = gap.map_or_else(
-        || "how long deliveries paused is not known".to_owned(),
-        |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
-    );
-    let longest = match excused {
-        Some((from, _)) => format!("{longest}, from {from:.1}s on, when a sink was away{}", restarts.said()),
-        None => format!("{longest}{}", restarts.said()),
+    // What waits for a sampler's decision is on its way.
+    let sampling = record.environment.sampling.as_ref();
+    let waits = sampling.map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
+    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64() + waits);
+    let facts = Facts {
+        story,
+        worst,
+        shared: shared.iter().rfind(|shared| shared.at <= worst.t && worst.t <= shared.until),
+        limit,
+        unknown: clocks.sink.as_deref(),
+        gap,
+        // While a sink was away nothing could be delivered: that is no doing of the tier's.
+        excused: gap.filter(|gap| restarts.reach_into(*gap)),
+        real: delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told),
+        restarts: restarts.said(),
     };
     let remembered = pauses(record).into_iter().filter(|(from, to)| from.is_finite() && to.is_finite());
-    // What waits for a sampler's decision is on its way.
-    let waits =
-        record.environment.sampling.as_ref().map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
-    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64() + waits);
-    let shared = shared_nodes(story);
     let mut evidence = json!({
-        "minimum": minimum,
-        "asked": asked,
-        "fewest": fewest,
-        "since": since,
-        "step": story.step_at(since),
+        "minimum": worst.floor.minimum,
+        "asked": worst.floor.asked,
+        "fewest": worst.ready,
+        "since": worst.t,
+        "step": story.step_at(worst.t),
         "ready": held.iter().map(|held| (held.t, held.ready)).collect::<Vec<_>>(),
         "minima": minima(&held),
         "shared_nodes": shared.iter().map(Shared::evidence).collect::<Vec<_>>(),
@@ -65,39 +65,83 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let ruling = if worst.missing() > 0 {
-        let during = story.during(since);
-        let why = shared.iter().rfind(|shared| shared.at <= since && since <= shared.until);
-        let why = why.map_or_else(String::new, |shared| format!("; {}", shared.said()));
-        (
-            Verdict::Fail,
-            format!(
-                "{fewest} ready gateways at {since:.1}s, {during}; the minimum is {minimum} ({asked}){why}"
-            ),
-        )
-    } else if let (Some(limit), None) = (limit, gap) {
-        let why = clocks.sink.as_deref().unwrap_or("no delivery is on record");
-        (Verdict::Inconclusive, format!("{why}, so it is not known whether one came every {limit}s"))
-    } else if let (Some(limit), Some((from, to))) = (limit, real)
-        && to - from > limit
-    {
-        let during = story.during(from);
-        (Verdict::Fail, format!("no delivery from {from:.1}s to {to:.1}s, {during}: longer than {limit}s"))
-    } else if let (Some(limit), Some((from, to))) = (limit, excused)
-        && to - from > limit
-    {
-        let away = restarts.said();
-        (
-            Verdict::Inconclusive,
-            format!(
-                "no delivery from {from:.1}s to {to:.1}s, longer than {limit}s, but a sink was away then{away}"
-            ),
-        )
-    } else {
-        let never = format!("never fewer than {fewest} ready gateways; the minimum is {minimum} ({asked})");
-        (Verdict::Pass, format!("{never}; {longest}"))
-    };
-    Some(Finding::new(ruling, evidence))
+    Some(Finding::new(facts.decide(), evidence))
+}
+
+/// The facts that decide whether the tier was available.
+struct Facts<'a> {
+    story: &'a Story,
+    /// The moment at which most gateways were missing, or else fewest ready.
+    worst: &'a Held,
+    /// The node that was drained or lost at that moment while more than one gateway was on it.
+    shared: Option<&'a Shared>,
+    /// The longest pause between deliveries that is allowed, in seconds.
+    limit: Option<f64>,
+    /// Why the sink's clock says nothing, if so.
+    unknown: Option<&'a str>,
+    /// The longest pause; none if it is not known.
+    gap: Option<Stretch>,
+    /// The same, if a sink was away in it.
+    excused: Option<Stretch>,
+    /// The longest pause in which no sink was away.
+    real: Option<Stretch>,
+    /// The restarts of probes, as the end of a sentence.
+    restarts: String,
+}
+
+impl Facts<'_> {
+    fn decide(&self) -> Ruling {
+        let Held { t, ready, floor } = self.worst;
+        let (minimum, asked) = (floor.minimum, &floor.asked);
+        if self.worst.missing() > 0 {
+            let why = self.shared.map_or_else(String::new, |shared| format!("; {}", shared.said()));
+            let during = self.story.during(*t);
+            let reason = format!(
+                "{ready} ready gateways at {t:.1}s, {during}; the minimum is {minimum} ({asked}){why}"
+            );
+            return (Verdict::Fail, reason);
+        }
+        if let Some(ruling) = self.limit.and_then(|limit| self.too_long(limit)) {
+            return ruling;
+        }
+        let longest = self.longest();
+        let reason =
+            format!("never fewer than {ready} ready gateways; the minimum is {minimum} ({asked}); {longest}");
+        (Verdict::Pass, reason)
+    }
+
+    /// The ruling where a pause was longer than the limit, or where that is not known.
+    fn too_long(&self, limit: f64) -> Option<Ruling> {
+        if self.gap.is_none() {
+            let why = self.unknown.unwrap_or("no delivery is on record");
+            let reason = format!("{why}, so it is not known whether one came every {limit}s");
+            return Some((Verdict::Inconclusive, reason));
+        }
+        let longer = |(from, to): &Stretch| to - from > limit;
+        if let Some((from, to)) = self.real.filter(longer) {
+            let during = self.story.during(from);
+            let reason = format!("no delivery from {from:.1}s to {to:.1}s, {during}: longer than {limit}s");
+            return Some((Verdict::Fail, reason));
+        }
+        let (from, to) = self.excused.filter(longer)?;
+        let away = &self.restarts;
+        let reason = format!(
+            "no delivery from {from:.1}s to {to:.1}s, longer than {limit}s, but a sink was away then{away}"
+        );
+        Some((Verdict::Inconclusive, reason))
+    }
+
+    fn longest(&self) -> String {
+        let longest = self.gap.map_or_else(
+            || "how long deliveries paused is not known".to_owned(),
+            |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
+        );
+        let restarts = &self.restarts;
+        match self.excused {
+            Some((from, _)) => format!("{longest}, from {from:.1}s on, when a sink was away{restarts}"),
+            None => format!("{longest}{restarts}"),
+        }
+    }
 }
 
 /// What had to be ready, at each change.
@@ -220,6 +264,7 @@ fn delivery_gap(record: &Record, story: &Story, counts: impl Fn(Stretch) -> bool
 
 #[cfg(test)]
 mod tests {
+    use super::super::floor::Floor;
     use super::*;
     use proptest::prelude::*;
 
@@ -229,6 +274,39 @@ mod tests {
             let ends: Vec<f64> = ends.into_iter().map(f64::from).collect();
             ends.as_chunks::<2>().0.iter().map(|[from, to]| (*from, *to)).collect()
         })
+    }
+
+    #[test]
+    fn a_pause_fails_unless_a_sink_was_away() {
+        let held = |ready| Held { t: 3.0, floor: Floor { minimum: 1, asked: "x".to_owned() }, ready };
+        let (short, enough, story) = (held(0), held(1), Story::default());
+        let facts = |worst, gap, excused, real| Facts {
+            story: &story,
+            worst,
+            shared: None,
+            limit: Some(5.0),
+            unknown: None,
+            gap,
+            excused,
+            real,
+            restarts: String::new(),
+        };
+        let (long, brief) = (Some((10.0, 16.0)), Some((10.0, 12.0)));
+        for (facts, verdict, words) in [
+            (facts(&short, long, None, long), Verdict::Fail, "0 ready gateways at 3.0s"),
+            (facts(&enough, None, None, None), Verdict::Inconclusive, "no delivery is on record"),
+            (facts(&enough, long, None, long), Verdict::Fail, "no delivery from 10.0s to 16.0s"),
+            (facts(&enough, long, long, brief), Verdict::Inconclusive, "a sink was away then"),
+            (
+                facts(&enough, brief, None, brief),
+                Verdict::Pass,
+                "the longest pause between deliveries was 2.0s",
+            ),
+            (Facts { limit: None, ..facts(&enough, long, None, long) }, Verdict::Pass, "was 6.0s"),
+        ] {
+            let (found, reason) = facts.decide();
+            assert!(found == verdict && reason.contains(words), "{words}: {found:?}: {reason}");
+        }
     }
 
     proptest! {

@@ -63,11 +63,11 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         "below_half": shares.iter().filter(|share| share.of_fair < ENOUGH).take(100).map(Share::evidence).collect::<Vec<_>>(),
         "of_no_gateway": spans.strangers,
     });
-    Some(Finding::new(told(&shares, worst, &spans.strangers), evidence))
+    Some(Finding::new(decide(&shares, worst, &spans.strangers), evidence))
 }
 
-/// What the shares come to.
-fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling {
+/// The ruling that the shares come to.
+fn decide(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling {
     let too_low = shares.iter().filter(|share| share.is_too_low());
     if let Some(share) = too_low.min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) {
         let Share { gateway, stream, from, spans, of_fair, ready_since, .. } = share;

@@ -36,7 +36,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         duplicated: counts.duplicated,
         limit,
     };
-    let (verdict, said) = facts.verdict();
+    let (verdict, said) = facts.decide();
     let said = said.unwrap_or_else(|| {
         let (duplicated, delivered) = (grouped(counts.duplicated), grouped(counts.delivered));
         let parts = from.told();
@@ -56,7 +56,7 @@ struct Facts {
 
 impl Facts {
     /// The verdict, and why if it is not the count that says so.
-    fn verdict(self) -> (Verdict, Option<String>) {
+    fn decide(self) -> (Verdict, Option<String>) {
         if let Some(untold) = self.untold {
             return (Verdict::Inconclusive, Some(untold));
         }
@@ -138,7 +138,7 @@ mod tests {
     fn more_than_allowed_fails_and_what_may_still_come_decides_nothing() {
         let verdict = |untold: Option<&str>, unsettled: Option<&str>, delivered, duplicated| {
             let (untold, unsettled) = (untold.map(str::to_owned), unsettled.map(str::to_owned));
-            Facts { untold, unsettled, delivered, duplicated, limit: 10.0 }.verdict().0
+            Facts { untold, unsettled, delivered, duplicated, limit: 10.0 }.decide().0
         };
         assert_eq!(verdict(None, None, 1_000, 10), Verdict::Pass);
         assert_eq!(verdict(None, None, 1_000, 11), Verdict::Fail);

@@ -6,7 +6,7 @@ use crate::judge::story::{FaultStory, Series, at, within};
 use crate::record::Record;
 use crate::scenario::{Condition, Expect, FaultName, Measure, Step};
 use crate::world::{Autoscaler, Kind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A metric that is missing for no longer than this, in seconds, is a hiccup: the next one tells.
 const HICCUP: f64 = 30.0;
@@ -21,71 +21,114 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if !record.scenario.tier.has(Measure::Hpa) {
         return None;
     }
-    Some(judge(record, story))
+    Some(match Facts::of(record, story) {
+        Ok(facts) => Finding::new(facts.decide(), facts.evidence()),
+        Err(ruling) => Finding::new(ruling, json!({})),
+    })
 }
 
-fn judge(record: &Record, story: &Story) -> Finding {
-    let Some(Ok(start)) = story.steady else {
-        return Finding::inconclusive(
-            "the tier was never steady, so the HPA had no beginning to be judged from",
-        );
-    };
-    let end = story.load.map_or(start, |(_, end)| end);
-    if let Some(gap) = story.gap(&[Kind::HorizontalPodAutoscaler, Kind::Pod], start, end) {
-        return Finding::inconclusive(gap);
-    }
-    let ready = story.ready_within("gateway", start, end);
-    let (Some(seen), Some(ready)) = (within(&story.autoscaler, start, end), ready) else {
-        return Finding::inconclusive("nobody had looked at the HPA before the first step");
-    };
-    let seen: Vec<(f64, Option<&Autoscaler>)> = seen.map(|(t, hpa)| (t, hpa.as_ref())).collect();
-    let there: Series<&Autoscaler> = seen.iter().filter_map(|(t, hpa)| Some((*t, (*hpa)?))).collect();
-    if there.len() < seen.len() {
-        return Finding::new((Verdict::Fail, "there was no HPA for the gateways".to_owned()), json!({}));
-    }
-    let spikes: Vec<&FaultStory> = story.faults_called(&FaultName::Spike).collect();
-    let mut reasons = Vec::new();
-    let mut findings = Vec::new();
-    if let Some((from, to, why)) = longest_blindness(&there, end)
-        && to - from > HICCUP
-    {
-        return Finding::inconclusive(format!(
-            "the HPA could not read its metric from {from:.1}s to {to:.1}s: {why}"
-        ));
-    }
-    for (index, spike) in spikes.iter().enumerate() {
-        // Before the next spike there may be no time to come in.
-        let awaited_in = waits_for_scale_in(record) && index + 1 == spikes.len();
-        let spike = Spike { fault: spike, expect: record.scenario.expect, awaited_in, end };
-        match spike.judge(&there, &ready) {
-            Ok(reason) => reasons.push(reason),
-            Err(finding) => findings.push(finding),
+/// The facts that decide about the HPA.
+struct Facts<'a> {
+    hpa: Series<&'a Autoscaler>,
+    /// The number of ready gateways.
+    ready: Series<usize>,
+    spikes: Vec<Spike<'a>>,
+    /// The number of faults of any kind.
+    faults: usize,
+    /// Whether the scenario rolls something: a roll-out's surge comes on top of the HPA's bounds.
+    rolls: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// Collects the facts.
+    ///
+    /// # Errors
+    /// If there is too little to judge by: inconclusive, or a failure where there was no HPA.
+    fn of(record: &Record, story: &'a Story) -> Result<Self, Ruling> {
+        let inconclusive = |reason: String| (Verdict::Inconclusive, reason);
+        let Some(Ok(start)) = story.steady else {
+            let reason = "the tier was never steady, so the HPA had no beginning to be judged from";
+            return Err(inconclusive(reason.to_owned()));
+        };
+        let end = story.load.map_or(start, |(_, end)| end);
+        if let Some(gap) = story.gap(&[Kind::HorizontalPodAutoscaler, Kind::Pod], start, end) {
+            return Err(inconclusive(gap));
         }
-    }
-    findings.extend(out_of_bounds(record, &there, &ready));
-    findings.extend(flapping(&there, story.faults.len()));
-    // Before the first spike, and behind the last one: what is read first may still be of the gateways' start.
-    let ends = [there.first(), there.last()].into_iter().flatten();
-    let steady_pressure = ends.filter_map(|(_, hpa)| hpa.pressure()).min_by(f64::total_cmp);
-    let evidence = json!({
-        "metrics": there.last().map(|(_, hpa)| &hpa.metrics),
-        "bounds": there.last().map(|(_, hpa)| [hpa.min, hpa.max]),
-        "steady_share_of_target": steady_pressure.map(rounded),
-        "stabilisation_s": there.last().map(|(_, hpa)| hpa.stabilisation_s),
-        "desired_and_share_of_target": there.iter().map(|(t, hpa)| json!([t, hpa.desired, hpa.pressure().map(rounded)])).collect::<Vec<_>>(),
-        "ready": ready,
-    });
-    let worst = findings.into_iter().max_by_key(|(verdict, _)| *verdict);
-    let ruling = worst.unwrap_or_else(|| {
-        if reasons.is_empty() {
-            let desired = there.iter().map(|(_, hpa)| hpa.desired);
-            let (fewest, most) = (desired.clone().min().unwrap_or(0), desired.max().unwrap_or(0));
-            let wanted = if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") };
-            reasons.push(format!("it read its metric, and wanted {wanted} gateways"));
+        let ready = story.ready_within("gateway", start, end);
+        let (Some(seen), Some(ready)) = (within(&story.autoscaler, start, end), ready) else {
+            return Err(inconclusive("nobody had looked at the HPA before the first step".to_owned()));
+        };
+        let seen: Vec<(f64, Option<&Autoscaler>)> = seen.map(|(t, hpa)| (t, hpa.as_ref())).collect();
+        let hpa: Series<&Autoscaler> = seen.iter().filter_map(|(t, hpa)| Some((*t, (*hpa)?))).collect();
+        if hpa.len() < seen.len() {
+            return Err((Verdict::Fail, "there was no HPA for the gateways".to_owned()));
         }
-        (Verdict::Pass, reasons.join("; "))
-    });
-    Finding::new(ruling, evidence)
+        if let Some((from, to, why)) = longest_blindness(&hpa, end)
+            && to - from > HICCUP
+        {
+            let reason = format!("the HPA could not read its metric from {from:.1}s to {to:.1}s: {why}");
+            return Err(inconclusive(reason));
+        }
+        let spikes: Vec<&FaultStory> = story.faults_called(&FaultName::Spike).collect();
+        let last = spikes.len().checked_sub(1);
+        // Before the next spike there may be no time to scale in.
+        let awaited_in = |index| waits_for_scale_in(record) && Some(index) == last;
+        let spikes = spikes.into_iter().enumerate().map(|(index, fault)| Spike {
+            fault,
+            expect: record.scenario.expect,
+            awaited_in: awaited_in(index),
+            end,
+        });
+        let rolls = record.scenario.all_steps().any(|step| matches!(step, Step::Upgrade(_)));
+        Ok(Self { hpa, ready, spikes: spikes.collect(), faults: story.faults.len(), rolls })
+    }
+
+    /// The worst of what is wrong; else what each spike came to.
+    fn decide(&self) -> Ruling {
+        let judged = self.spikes.iter().map(|spike| spike.judge(&self.hpa, &self.ready));
+        let (passed, mut wrong): (Vec<_>, Vec<_>) = judged.partition(Result::is_ok);
+        wrong.extend(self.out_of_bounds().map(Err));
+        wrong.extend(flapping(&self.hpa, self.faults).map(Err));
+        if let Some(worst) = wrong.into_iter().filter_map(Result::err).max_by_key(|(verdict, _)| *verdict) {
+            return worst;
+        }
+        let reasons: Vec<String> = passed.into_iter().filter_map(Result::ok).collect();
+        if !reasons.is_empty() {
+            return (Verdict::Pass, reasons.join("; "));
+        }
+        let desired = self.hpa.iter().map(|(_, hpa)| hpa.desired);
+        let (fewest, most) = (desired.clone().min().unwrap_or(0), desired.max().unwrap_or(0));
+        let wanted = if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") };
+        (Verdict::Pass, format!("it read its metric, and wanted {wanted} gateways"))
+    }
+
+    fn out_of_bounds(&self) -> Option<Ruling> {
+        if let Some((t, it)) = self.hpa.iter().find(|(_, it)| it.desired < it.min || it.desired > it.max) {
+            let bounds = format!("the bounds are {} to {}", it.min, it.max);
+            return Some((Verdict::Fail, format!("it wanted {} gateways at {t:.1}s; {bounds}", it.desired)));
+        }
+        let most = self.hpa.iter().map(|(_, it)| it.max).max()? as usize;
+        let (t, ready) = self.ready.iter().find(|(_, ready)| *ready > most && !self.rolls)?;
+        let reason = format!("{ready} gateways were ready at {t:.1}s; the most that it may have are {most}");
+        Some((Verdict::Fail, reason))
+    }
+
+    fn evidence(&self) -> Value {
+        // Before the first spike, and after the last one: what is read first may still be of the gateways' start.
+        let (first, last) = (self.hpa.first(), self.hpa.last());
+        let ends = [first, last].into_iter().flatten();
+        let steady_pressure = ends.filter_map(|(_, hpa)| hpa.pressure()).min_by(f64::total_cmp);
+        let wishes = self.hpa.iter();
+        let wishes = wishes.map(|(t, hpa)| json!([t, hpa.desired, hpa.pressure().map(rounded)]));
+        json!({
+            "metrics": last.map(|(_, hpa)| &hpa.metrics),
+            "bounds": last.map(|(_, hpa)| [hpa.min, hpa.max]),
+            "steady_share_of_target": steady_pressure.map(rounded),
+            "stabilisation_s": last.map(|(_, hpa)| hpa.stabilisation_s),
+            "desired_and_share_of_target": wishes.collect::<Vec<_>>(),
+            "ready": self.ready,
+        })
+    }
 }
 
 fn waits_for_scale_in(record: &Record) -> bool {
@@ -225,23 +268,6 @@ fn longest_blindness<'a>(hpa: &Series<&'a Autoscaler>, end: f64) -> Option<(f64,
         }
     }
     longest
-}
-
-fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Option<Ruling> {
-    if let Some((t, it)) = hpa.iter().find(|(_, it)| it.desired < it.min || it.desired > it.max) {
-        return Some((
-            Verdict::Fail,
-            format!("it wanted {} gateways at {t:.1}s; the bounds are {} to {}", it.desired, it.min, it.max),
-        ));
-    }
-    // A roll-out's surge comes on top.
-    let rolls = record.scenario.all_steps().any(|step| matches!(step, Step::Upgrade(_)));
-    let most = hpa.iter().map(|(_, it)| it.max).max()? as usize;
-    let (t, ready) = ready.iter().find(|(_, ready)| *ready > most && !rolls)?;
-    Some((
-        Verdict::Fail,
-        format!("{ready} gateways were ready at {t:.1}s; the most that it may have are {most}"),
-    ))
 }
 
 /// Each fault may be a reason to go out and to come in again; every other change of direction is one too many.

@@ -2,7 +2,7 @@
 //!
 //! Nothing, unless the scenario says how much may be: an agent that is replaced refuses for a while.
 
-use super::{Context, Finding, Verdict, emitters_untold, grouped, latency, rounded};
+use super::{Context, Finding, Ruling, Verdict, emitters_untold, grouped, latency, rounded};
 use crate::record::Record;
 use serde_json::{Value, json};
 use spanproof_ledger::{EmitSecond, EmitterLedger, Latency};
@@ -23,48 +23,82 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         }
     };
     let refusals = record.emitters.iter().flat_map(|emitter| refusals(record, emitter));
-    let longest = refusals.max_by(|a, b| a.lasted().total_cmp(&b.lasted()));
-    let refused_for = longest.as_ref().map_or(0.0, Refusal::lasted);
     let sum = |part: fn(&EmitSecond) -> u64| seconds().map(part).fold(0, u64::saturating_add);
-    let dropped = sum(|second| second.sdk_dropped);
-    let slipped_ms = seconds().map(|second| second.slipped_ms).max().unwrap_or_default();
-    let expect = record.scenario.expect;
-    let limit = expect.refused_for.map(|limit| limit.duration().as_secs_f64());
-    // What an agent refused for good an SDK drops, whatever the emitter's model of one says.
-    let rejected = account.counts.rejected;
-    let dropped = dropped.max(rejected);
+    let (expect, rejected) = (record.scenario.expect, account.counts.rejected);
+    let facts = Facts {
+        longest: refusals.max_by(|a, b| a.lasted().total_cmp(&b.lasted())),
+        limit: expect.refused_for.map(|limit| limit.duration().as_secs_f64()),
+        // What an agent refused for good an SDK drops, whatever the emitter's model of one says.
+        dropped: sum(|second| second.sdk_dropped).max(rejected),
+        allowed: expect.sdk_dropped,
+        rejected,
+        slipped_ms: seconds().map(|second| second.slipped_ms).max().unwrap_or_default(),
+        latency,
+    };
     let evidence = json!({
         "failed_requests": sum(|second| second.failed_requests),
         "failed_spans": sum(|second| second.failed_spans),
         "seconds_with_failures": seconds().filter(|second| second.failed_requests > 0).count(),
-        "longest_refusal": longest.as_ref().map(Refusal::evidence),
-        "refused_for_limit_s": limit,
-        "sdk_dropped": dropped,
-        "sdk_dropped_limit": expect.sdk_dropped,
-        "rejected": rejected,
-        "slipped_ms": slipped_ms,
-        "latency_ms": latency::told(&latency),
+        "longest_refusal": facts.longest.as_ref().map(Refusal::evidence),
+        "refused_for_limit_s": facts.limit,
+        "sdk_dropped": facts.dropped,
+        "sdk_dropped_limit": facts.allowed,
+        "rejected": facts.rejected,
+        "slipped_ms": facts.slipped_ms,
+        "latency_ms": latency::told(&facts.latency),
     });
-    let mut lost = match dropped {
-        0 => "an application with a default SDK would have lost nothing".to_owned(),
-        dropped => format!("applications with a default SDK would have lost {} spans", grouped(dropped)),
-    };
-    if rejected > 0 {
-        lost = format!("{lost} ({} were refused for good)", grouped(rejected));
+    Some(Finding::new(facts.decide(), evidence))
+}
+
+/// The facts that decide about what the agents refused.
+struct Facts {
+    /// The longest refusal; none if nothing was refused.
+    longest: Option<Refusal>,
+    /// The longest that is allowed, in seconds.
+    limit: Option<f64>,
+    /// The spans that applications with a default SDK would have lost, and how many they may.
+    dropped: u64,
+    allowed: u64,
+    /// The spans that were refused for good.
+    rejected: u64,
+    /// The most that a schedule was late, in milliseconds.
+    slipped_ms: u64,
+    /// The latencies of all requests.
+    latency: Latency,
+}
+
+impl Facts {
+    fn decide(&self) -> Ruling {
+        let (refused, lost) = (self.refused(), self.lost());
+        let lasted = self.longest.as_ref().map_or(0.0, Refusal::lasted);
+        if let Some(limit) = self.limit.filter(|limit| lasted > *limit) {
+            return (Verdict::Fail, format!("{refused}: longer than {limit}s; {lost}"));
+        }
+        if self.dropped > self.allowed {
+            let limit = match self.allowed {
+                0 => "expect.sdk_dropped allows none".to_owned(),
+                limit => format!("the limit is {}", grouped(limit)),
+            };
+            return (Verdict::Fail, format!("{lost}, and {limit}; {refused}"));
+        }
+        let (slipped, took) = (slipped(self.slipped_ms), took(&self.latency));
+        (Verdict::Pass, format!("{lost}; {refused}{slipped}{took}"))
     }
-    let refused = longest.as_ref().map_or_else(|| "no agent refused anything".to_owned(), Refusal::told);
-    let ruling = if limit.is_some_and(|limit| refused_for > limit) {
-        (Verdict::Fail, format!("{refused}: longer than {}s; {lost}", limit.unwrap_or_default()))
-    } else if dropped > expect.sdk_dropped {
-        let limit = match expect.sdk_dropped {
-            0 => "expect.sdk_dropped allows none".to_owned(),
-            limit => format!("the limit is {}", grouped(limit)),
+
+    fn refused(&self) -> String {
+        self.longest.as_ref().map_or_else(|| "no agent refused anything".to_owned(), Refusal::told)
+    }
+
+    fn lost(&self) -> String {
+        let lost = match self.dropped {
+            0 => "an application with a default SDK would have lost nothing".to_owned(),
+            dropped => format!("applications with a default SDK would have lost {} spans", grouped(dropped)),
         };
-        (Verdict::Fail, format!("{lost}, and {limit}; {refused}"))
-    } else {
-        (Verdict::Pass, format!("{lost}; {refused}{}{}", slipped(slipped_ms), took(&latency)))
-    };
-    Some(Finding::new(ruling, evidence))
+        match self.rejected {
+            0 => lost,
+            rejected => format!("{lost} ({} were refused for good)", grouped(rejected)),
+        }
+    }
 }
 
 /// How far the schedule was behind, if it was.

@@ -17,23 +17,8 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if let Some(untold) = emitters_untold(record) {
         return Some(Finding::inconclusive(untold));
     }
-    // All of it, before the first fault, and during each: an average must not hide that there was none.
-    let first = story.faults.first().map_or(end, |fault| fault.start);
-    let mut windows =
-        vec![("over all".to_owned(), start, end), ("before the first fault".to_owned(), start, first)];
-    let mut quiet_since = start;
-    for fault in &story.faults {
-        if quiet_since > start && fault.start - quiet_since >= SHORTEST {
-            windows.push((format!("before {} of {}", fault.name, fault.target), quiet_since, fault.start));
-        }
-        let (from, to) = widened(fault.start, fault.over().min(end), start, end);
-        windows.push((format!("during {} of {}", fault.name, fault.target), from, to));
-        quiet_since = quiet_since.max(fault.over());
-    }
-    if quiet_since > start && end - quiet_since >= SHORTEST {
-        windows.push(("after the last fault".to_owned(), quiet_since, end));
-    }
-    let rates: Vec<Rates> = windows.into_iter().map(|window| rates(record, story, window)).collect();
+    let rates: Vec<Rates> =
+        windows(story, start, end).into_iter().map(|window| rates(record, story, window)).collect();
     let streams: Vec<StreamStory> = record.emitters.iter().map(|it| stream(record, account, it)).collect();
     let evidence = json!({
         "floor": floor,
@@ -54,6 +39,27 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         None => (Verdict::Pass, passed(record, &rates[0], counts.rejected, counts.unknown)),
     };
     Some(Finding::new(ruling, evidence))
+}
+
+/// The windows in which the load is judged, by name: all of it, before the first fault, during each, and between and after
+/// them. An average must not hide that there was none.
+fn windows(story: &Story, start: f64, end: f64) -> Vec<(String, f64, f64)> {
+    let first = story.faults.first().map_or(end, |fault| fault.start);
+    let mut windows =
+        vec![("over all".to_owned(), start, end), ("before the first fault".to_owned(), start, first)];
+    let mut quiet_since = start;
+    for fault in &story.faults {
+        if quiet_since > start && fault.start - quiet_since >= SHORTEST {
+            windows.push((format!("before {} of {}", fault.name, fault.target), quiet_since, fault.start));
+        }
+        let (from, to) = widened(fault.start, fault.over().min(end), start, end);
+        windows.push((format!("during {} of {}", fault.name, fault.target), from, to));
+        quiet_since = quiet_since.max(fault.over());
+    }
+    if quiet_since > start && end - quiet_since >= SHORTEST {
+        windows.push(("after the last fault".to_owned(), quiet_since, end));
+    }
+    windows
 }
 
 /// What there is to say of a load that was as it must be.

@@ -6,12 +6,13 @@ use super::remains::Remains;
 use super::restarts::Restarts;
 use super::traces::{self, Traces};
 use super::{
-    Context, Finding, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold,
+    Context, Finding, Ruling, Story, Verdict, emitters_untold, grouped, latency, queues, rounded,
+    sinks_untold,
 };
 use crate::record::{Keeps, Record, SettleEnd};
 use crate::scenario::Code;
 use serde_json::{Value, json};
-use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
+use spanproof_ledger::{Account, Counts, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
@@ -28,52 +29,81 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let doubt = restarts.doubt().filter(|_| may_have_come(record, story, restarts, &lost));
-    let counts = account.counts;
-    let stranded = || {
-        let (who, counted) = (remains.who(), grouped(counts.stranded));
-        format!("{counted} acknowledged spans are stranded: they did not arrive, and {who}")
-    };
     let untold = assumption_broken(record, story, account, remains);
-    let untold = untold.or_else(|| traces::untold(record).map(str::to_owned));
-    // What a loss is follows from what the tier keeps.
-    let by_policy = sampled.and_then(|sampled| sampled.judge(counts)).map(|(verdict, said)| match &doubt {
-        Some(doubt) if verdict == Verdict::Fail => (Verdict::Inconclusive, format!("{doubt}; {said}")),
-        Some(_) | None => (verdict, said),
-    });
-    let (verdict, mut reason) = match untold {
-        Some(reason) => (Verdict::Inconclusive, reason),
-        None if counts.lost > 0 && doubt.is_some() => {
-            let seen = reason(record, story, account, &lost);
-            (Verdict::Inconclusive, format!("{}; {seen}", doubt.unwrap_or_default()))
-        }
-        None if counts.lost > 0 => {
-            let mut reason = reason(record, story, account, &lost);
-            reason.push_str(&sampled.map(Traces::split).unwrap_or_default());
-            if story.take_down.is_some() {
-                reason.push_str("; the tier was taken down, and each Collector that had them was seen to go");
-            }
-            if counts.stranded > 0 {
-                reason = format!("{reason}; besides, {}", stranded());
-            }
-            (Verdict::Fail, reason)
-        }
-        None if counts.stranded > 0 => (Verdict::Inconclusive, stranded()),
-        None => by_policy.unwrap_or_else(|| {
-            let late: u64 = story.hops_gone.iter().map(|hop| hop.arrived).sum();
-            let late = match late {
-                0 => String::new(),
-                late => format!("; {} of them only when the tier was taken down", grouped(late)),
-            };
-            let (all, twice) = (grouped(counts.acknowledged), grouped(counts.duplicated));
-            (
-                Verdict::Pass,
-                format!("all {all} acknowledged spans were delivered ({twice} more than once){late}"),
-            )
-        }),
+    let facts = Facts {
+        counts: account.counts,
+        untold: untold.or_else(|| traces::untold(record).map(str::to_owned)),
+        doubt: restarts.doubt().filter(|_| may_have_come(record, story, restarts, &lost)),
+        by_policy: sampled.and_then(|sampled| sampled.judge(account.counts)),
+        lost: reason(record, story, account, &lost),
+        split: sampled.map(Traces::split).unwrap_or_default(),
+        taken_down: story.take_down.is_some(),
+        holders: remains.who(),
+        late: story.hops_gone.iter().map(|hop| hop.arrived).sum(),
     };
-    reason.push_str(&restarts.said());
-    Some(Finding::new((verdict, reason), evidence))
+    let (verdict, reason) = facts.decide();
+    Some(Finding::new((verdict, reason + &restarts.said()), evidence))
+}
+
+/// The facts that decide about loss.
+#[derive(Debug, Clone)]
+struct Facts {
+    counts: Counts,
+    /// Why it is not known what arrived, if so.
+    untold: Option<String>,
+    /// Why everything that is missing may have arrived all the same, if so.
+    doubt: Option<String>,
+    /// The ruling of a tier that samples, where nothing that is known by name is missing.
+    by_policy: Option<Ruling>,
+    /// What is lost, with its steps and hops.
+    lost: String,
+    /// The traces that came in part, as the end of a sentence.
+    split: String,
+    taken_down: bool,
+    /// The Collectors that may still hold something.
+    holders: String,
+    /// The number of spans that arrived only when the tier was taken down.
+    late: u64,
+}
+
+impl Facts {
+    fn decide(self) -> Ruling {
+        if let Some(untold) = self.untold {
+            return (Verdict::Inconclusive, untold);
+        }
+        let Self { counts, lost, .. } = self;
+        let stranded = (counts.stranded > 0).then(|| {
+            let (counted, holders) = (grouped(counts.stranded), &self.holders);
+            format!("{counted} acknowledged spans are stranded: they did not arrive, and {holders}")
+        });
+        if counts.lost > 0 {
+            if let Some(doubt) = self.doubt {
+                return (Verdict::Inconclusive, format!("{doubt}; {lost}"));
+            }
+            let down = "; the tier was taken down, and each Collector that had them was seen to go";
+            let down = if self.taken_down { down } else { "" };
+            let stranded = stranded.map_or_else(String::new, |stranded| format!("; besides, {stranded}"));
+            return (Verdict::Fail, format!("{lost}{}{down}{stranded}", self.split));
+        }
+        if let Some(stranded) = stranded {
+            return (Verdict::Inconclusive, stranded);
+        }
+        // What a loss is follows from what the tier keeps.
+        match (self.by_policy, self.doubt) {
+            (Some((Verdict::Fail, said)), Some(doubt)) => (Verdict::Inconclusive, format!("{doubt}; {said}")),
+            (Some(ruling), _) => ruling,
+            (None, _) => {
+                let late = match self.late {
+                    0 => String::new(),
+                    late => format!("; {} of them only when the tier was taken down", grouped(late)),
+                };
+                let (all, twice) = (grouped(counts.acknowledged), grouped(counts.duplicated));
+                let reason =
+                    format!("all {all} acknowledged spans were delivered ({twice} more than once){late}");
+                (Verdict::Pass, reason)
+            }
+        }
+    }
 }
 
 /// Whether every lost range may have arrived while a sink's ledger lost what came: it was not sent only later, nor so long before
@@ -356,4 +386,60 @@ fn given_up(record: &Record, story: &Story) -> Value {
         "gateways": sum("gateway", "otelcol_exporter_send_failed_spans"),
         "agents_refused": sum("agent", "otelcol_receiver_refused_spans"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_that_is_known_decides() {
+        let some = |text: &str| Some(text.to_owned());
+        let facts = |lost, stranded| Facts {
+            counts: Counts { acknowledged: 9, lost, stranded, ..Counts::default() },
+            untold: None,
+            doubt: None,
+            by_policy: None,
+            lost: "3 of 9 never arrived".to_owned(),
+            split: String::new(),
+            taken_down: false,
+            holders: "agent-0 holds them".to_owned(),
+            late: 0,
+        };
+        let policy = |verdict| Some((verdict, "too few".to_owned()));
+        for (facts, verdict, reason) in [
+            (Facts { untold: some("open"), ..facts(3, 0) }, Verdict::Inconclusive, "open"),
+            (
+                Facts { doubt: some("maybe"), ..facts(3, 0) },
+                Verdict::Inconclusive,
+                "maybe; 3 of 9 never arrived",
+            ),
+            (facts(3, 0), Verdict::Fail, "3 of 9 never arrived"),
+            (
+                facts(3, 2),
+                Verdict::Fail,
+                "3 of 9 never arrived; besides, 2 acknowledged spans are stranded: they did not arrive, and agent-0 holds \
+                 them",
+            ),
+            (
+                facts(0, 2),
+                Verdict::Inconclusive,
+                "2 acknowledged spans are stranded: they did not arrive, and agent-0 holds them",
+            ),
+            (Facts { by_policy: policy(Verdict::Fail), ..facts(0, 0) }, Verdict::Fail, "too few"),
+            (
+                Facts { by_policy: policy(Verdict::Fail), doubt: some("maybe"), ..facts(0, 0) },
+                Verdict::Inconclusive,
+                "maybe; too few",
+            ),
+            (
+                Facts { by_policy: policy(Verdict::Pass), doubt: some("maybe"), ..facts(0, 0) },
+                Verdict::Pass,
+                "too few",
+            ),
+            (facts(0, 0), Verdict::Pass, "all 9 acknowledged spans were delivered (0 more than once)"),
+        ] {
+            assert_eq!(facts.decide(), (verdict, reason.to_owned()));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::floor::{self, scale};
 use super::story::{EvictionStory, at, moments, within};
-use super::{Context, Finding, Story, Verdict};
+use super::{Context, Finding, Ruling, Story, Verdict};
 use crate::record::Record;
 use crate::scenario::Measure;
 use crate::world::{Budget, Kind, Pod};
@@ -19,78 +19,138 @@ const NAMED: usize = 4;
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Context { record, story, .. } = context;
     let gateways: BTreeSet<&str> = story.pods.get("gateway").into_iter().flatten().flat_map(names).collect();
-    let evictions: Vec<_> =
-        story.evictions.iter().filter(|eviction| gateways.contains(eviction.pod.as_str())).collect();
+    let evictions = story.evictions.iter().filter(|eviction| gateways.contains(eviction.pod.as_str()));
+    let evictions: Vec<_> = evictions.collect();
     if !record.scenario.tier.has(Measure::Pdb) && evictions.is_empty() {
         return None;
     }
-    let Some((start, end)) = story.load else {
-        return Some(Finding::inconclusive("there was no load"));
-    };
-    if let Some(gap) = story.gap(&[Kind::PodDisruptionBudget, Kind::Pod], start, end) {
-        return Some(Finding::inconclusive(gap));
+    Some(match Facts::of(record, story, evictions) {
+        Ok(facts) => Finding::new(facts.decide(), facts.evidence(story)),
+        Err(unknown) => Finding::inconclusive(unknown),
+    })
+}
+
+/// The facts that decide whether the gateways were guarded.
+struct Facts<'a> {
+    /// The load's window, in seconds on the run's clock.
+    start: f64,
+    end: f64,
+    /// The budgets at the end of the steady state: their controller has counted by then, and not before.
+    budgets: &'a [(String, Budget)],
+    /// The guard, each from its moment on.
+    guards: Vec<(f64, Guard)>,
+    /// Every eviction of a gateway that was asked for.
+    evictions: Vec<&'a EvictionStory>,
+    /// Those that were granted.
+    granted: Vec<Granted<'a>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Collects the facts.
+    ///
+    /// # Errors
+    /// Says what is not on record.
+    fn of(record: &Record, story: &'a Story, evictions: Vec<&'a EvictionStory>) -> Result<Self, String> {
+        let (start, end) = story.load.ok_or("there was no load")?;
+        if let Some(gap) = story.gap(&[Kind::PodDisruptionBudget, Kind::Pod], start, end) {
+            return Err(gap);
+        }
+        if story.pods.get("gateway").and_then(|pods| at(pods, start)).is_none_or(Vec::is_empty) {
+            return Err("no gateway was seen when the load began".to_owned());
+        }
+        let looked = story.faults.first().map_or(end, |fault| fault.start);
+        let budgets = at(&story.budgets, looked).map_or(&[][..], Vec::as_slice);
+        let (guards, granted) = (over_the_time(story, start, end), granted(record, story, &evictions));
+        Ok(Self { start, end, budgets, guards, evictions, granted })
     }
-    if story.pods.get("gateway").and_then(|pods| at(pods, start)).is_none_or(Vec::is_empty) {
-        return Some(Finding::inconclusive("no gateway was seen when the load began"));
+
+    fn decide(&self) -> Ruling {
+        let broken = self.granted.iter().find(|granted| granted.broke()).map(Granted::said);
+        if self.budgets.is_empty() {
+            let none = "there is no PodDisruptionBudget".to_owned();
+            return (Verdict::Fail, broken.map_or(none.clone(), |broken| format!("{none}: {broken}")));
+        }
+        if let Some(unguarded) = self.unguarded() {
+            return (Verdict::Fail, unguarded);
+        }
+        if let Some((name, _)) = self.covering().find(|(_, budget)| budget.expected == 0) {
+            let reason = format!("{name} covers no gateway by its controller's own count: it guards nothing");
+            return (Verdict::Fail, reason);
+        }
+        if let Some((name, _)) = self.covering().find(|(_, budget)| budget.desired == 0) {
+            return (Verdict::Fail, format!("{name} demands no healthy pod at all: it guards nothing"));
+        }
+        if let Some(broken) = broken {
+            return (Verdict::Fail, broken);
+        }
+        (Verdict::Pass, if self.evictions.is_empty() { self.untried() } else { self.tried() })
     }
-    // At the end of the steady state its controller has counted; before, its status may lag behind.
-    let looked = story.faults.first().map_or(end, |fault| fault.start);
-    let there = at(&story.budgets, looked).map_or(&[][..], Vec::as_slice);
-    let guards = over_the_time(story, start, end);
-    let covering: BTreeSet<&str> = guards.iter().flat_map(|(_, guard)| guard.covering()).collect();
-    let also: BTreeSet<&str> = guards.iter().flat_map(|(_, guard)| guard.others()).collect();
-    let granted: Vec<Granted> = granted(record, story, &evictions);
-    let refused = evictions.iter().filter(|eviction| eviction.code == 429).count();
-    let broken = granted.iter().find(|granted| granted.broke());
-    let minimum = granted.iter().map(|granted| granted.minimum).max();
-    let evidence = json!({
-        "budgets": there.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-        "covering": covering,
-        "also_covers": also,
-        "asks": there.iter().map(|(name, budget)| json!([name, budget.demand().said(), budget.selector])).collect::<Vec<_>>(),
-        "guard": guards.iter().take(200).map(|(t, guard)| json!([t, guard.said()])).collect::<Vec<_>>(),
-        "granted": granted.len(),
-        "refused": refused,
-        "over_time": series(story, start, end),
-        "evictions": evictions.iter().map(|it| json!({"t": it.t, "pod": it.pod, "code": it.code, "outcome": it.outcome})).collect::<Vec<_>>(),
-        "took": granted.iter().map(Granted::evidence).collect::<Vec<_>>(),
-    });
-    let unguarded = guards.iter().position(|(_, guard)| !matches!(guard, Guard::Whole { .. }));
-    let uncounted =
-        there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.expected == 0);
-    let toothless =
-        there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.desired == 0);
-    let by_evictions = broken.map(Granted::said);
-    let ruling = if there.is_empty() {
-        let none = "there is no PodDisruptionBudget".to_owned();
-        (Verdict::Fail, by_evictions.map_or(none.clone(), |broken| format!("{none}: {broken}")))
-    } else if let Some(index) = unguarded {
-        let (from, guard) = &guards[index];
-        let until = guards.get(index + 1).map(|(until, _)| *until);
-        let evicted = granted.iter().find(|granted| {
+
+    /// The names of the budgets that covered a gateway at any time.
+    fn covering_names(&self) -> BTreeSet<&str> {
+        self.guards.iter().flat_map(|(_, guard)| guard.covering()).collect()
+    }
+
+    /// Those of the budgets that covered a gateway at any time.
+    fn covering(&self) -> impl Iterator<Item = &(String, Budget)> {
+        let names = self.covering_names();
+        self.budgets.iter().filter(move |(name, _)| names.contains(name.as_str()))
+    }
+
+    /// The first time in which the gateways were not guarded, or not all of them, or others with them.
+    fn unguarded(&self) -> Option<String> {
+        let index = self.guards.iter().position(|(_, guard)| !matches!(guard, Guard::Whole { .. }))?;
+        let (from, guard) = &self.guards[index];
+        let until = self.guards.get(index + 1).map(|(until, _)| *until);
+        let evicted = self.granted.iter().find(|granted| {
             granted.eviction.t >= *from && until.is_none_or(|until| granted.eviction.t < until)
         });
-        (Verdict::Fail, guard.during(*from, until, start, end, evicted))
-    } else if let Some((name, _)) = uncounted {
-        (Verdict::Fail, format!("{name} covers no gateway by its controller's own count: it guards nothing"))
-    } else if let Some((name, _)) = toothless {
-        (Verdict::Fail, format!("{name} demands no healthy pod at all: it guards nothing"))
-    } else if let Some(broken) = by_evictions {
-        (Verdict::Fail, broken)
-    } else if evictions.is_empty() {
-        let nothing = "nothing was evicted (it guards evictions, not roll-outs or scale-in)";
-        let said = there.iter().filter(|(name, _)| covering.contains(name.as_str())).map(|(name, budget)| {
+        Some(guard.during(*from, until, (self.start, self.end), evicted))
+    }
+
+    /// The reason of a pass without evictions.
+    fn untried(&self) -> String {
+        let said = self.covering().map(|(name, budget)| {
             let (expected, allowed) = (budget.expected, budget.allowed);
             format!("{name} covers {expected} gateways and nothing else, {allowed} of which may go")
         });
-        (Verdict::Pass, format!("{}; {nothing}", said.collect::<Vec<_>>().join("; ")))
-    } else {
-        let granted = granted.len();
+        let nothing = "nothing was evicted (it guards evictions, not roll-outs or scale-in)";
+        format!("{}; {nothing}", said.collect::<Vec<_>>().join("; "))
+    }
+
+    /// The reason of a pass with evictions.
+    fn tried(&self) -> String {
+        let minimum = self.granted.iter().map(|granted| granted.minimum).max();
         let minimum =
             minimum.map_or_else(String::new, |minimum| format!("; none left fewer than {minimum} ready"));
-        (Verdict::Pass, format!("{granted} evictions granted, {refused} refused{minimum}"))
-    };
-    Some(Finding::new(ruling, evidence))
+        format!("{} evictions granted, {} refused{minimum}", self.granted.len(), self.refused())
+    }
+
+    fn refused(&self) -> usize {
+        self.evictions.iter().filter(|eviction| eviction.code == 429).count()
+    }
+
+    fn evidence(&self, story: &Story) -> Value {
+        let asks = self.budgets.iter();
+        let asks = asks.map(|(name, budget)| json!([name, budget.demand().said(), budget.selector]));
+        let evictions = self.evictions.iter();
+        let evictions =
+            evictions.map(|it| json!({"t": it.t, "pod": it.pod, "code": it.code, "outcome": it.outcome}));
+        let others: BTreeSet<&str> = self.guards.iter().flat_map(|(_, guard)| guard.others()).collect();
+        let guards = self.guards.iter().take(200).map(|(t, guard)| json!([t, guard.said()]));
+        json!({
+            "budgets": self.budgets.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "covering": self.covering_names(),
+            "also_covers": others,
+            "asks": asks.collect::<Vec<_>>(),
+            "guard": guards.collect::<Vec<_>>(),
+            "granted": self.granted.len(),
+            "refused": self.refused(),
+            "over_time": series(story, self.start, self.end),
+            "evictions": evictions.collect::<Vec<_>>(),
+            "took": self.granted.iter().map(Granted::evidence).collect::<Vec<_>>(),
+        })
+    }
 }
 
 fn names((_, pods): &(f64, Vec<(String, Pod)>)) -> impl Iterator<Item = &str> {
@@ -228,8 +288,7 @@ impl Guard {
         &self,
         from: f64,
         until: Option<f64>,
-        start: f64,
-        end: f64,
+        (start, end): (f64, f64),
         evicted: Option<&Granted<'_>>,
     ) -> String {
         let said = self.said();
@@ -389,4 +448,45 @@ fn series(story: &Story, start: f64, end: f64) -> Vec<Value> {
             .map(move |(name, it)| json!([t, name, it.allowed, it.healthy, it.desired, it.expected]))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_that_is_wrong_decides() {
+        let budget = |expected, desired| Budget { expected, desired, allowed: 1, ..Budget::default() };
+        let whole = || Guard::Whole { budget: "b".to_owned() };
+        let part = || Guard::Part { budget: "b".to_owned(), without: vec!["g".to_owned()] };
+        let eviction =
+            |code| EvictionStory { t: 5.0, asked: None, pod: "g".to_owned(), code, outcome: String::new() };
+        let (granted, refused) = (eviction(201), eviction(429));
+        let took = |left| Granted { eviction: &granted, was: Was::Ready, left, minimum: 1, seen: 5.0 };
+        let says = |budgets: &[(String, Budget)], guard: Guard, granted: Vec<Granted<'_>>| {
+            let evictions = granted.iter().map(|it| it.eviction).chain([&refused]).collect();
+            let facts =
+                Facts { start: 0.0, end: 9.0, budgets, guards: vec![(0.0, guard)], evictions, granted };
+            facts.decide()
+        };
+        let one = |expected, desired| [("b".to_owned(), budget(expected, desired))];
+        for ((verdict, reason), expected, words) in [
+            (says(&[], Guard::NoBudget, Vec::new()), Verdict::Fail, "there is no PodDisruptionBudget"),
+            (says(&one(2, 1), part(), vec![took(0)]), Verdict::Fail, "does not cover g"),
+            (
+                says(&one(0, 1), whole(), vec![took(0)]),
+                Verdict::Fail,
+                "covers no gateway by its controller's",
+            ),
+            (says(&one(2, 0), whole(), vec![took(0)]), Verdict::Fail, "demands no healthy pod at all"),
+            (says(&one(2, 1), whole(), vec![took(0)]), Verdict::Fail, "left 0 ready gateways at 5.0s"),
+            (
+                says(&one(2, 1), whole(), vec![took(1)]),
+                Verdict::Pass,
+                "1 evictions granted, 1 refused; none left",
+            ),
+        ] {
+            assert!(verdict == expected && reason.contains(words), "{words}: {verdict:?}: {reason}");
+        }
+    }
 }

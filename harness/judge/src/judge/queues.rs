@@ -12,64 +12,38 @@ const FRESH_MS: u64 = 5_000;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Context { record, story, .. } = context;
-    let inconclusive = |reason: String| Some(Finding::inconclusive(reason));
     let outages = outages(record, story);
-    // Before hops were recorded, only agents had queues.
-    let hops: Vec<&Hop> = record.environment.hops.iter().filter(|hop| hop.queues).collect();
-    let known = record.environment.hops.is_empty();
-    if let Some(hop) = hops.iter().find(|hop| !hop.readable)
-        && (!outages.is_empty() || !matches!(story.settled, Some((SettleEnd::Complete, ..))))
-    {
-        return inconclusive(format!("no metric tells what is in the queues of each {}", hop.name));
-    }
-    // When all has arrived, what cannot be read holds at most what is sent once more.
-    let hops: Vec<&str> = hops.into_iter().filter(|hop| hop.readable).map(|hop| hop.name.as_str()).collect();
-    let hops = if known { vec![ENTRY] } else { hops };
+    let hops = match readable_hops(record, story, &outages) {
+        Ok(hops) => hops,
+        Err(unreadable) => return Some(Finding::inconclusive(unreadable)),
+    };
     if hops.is_empty() {
         return None;
     }
-    let Some(metrics) = record.metrics.as_ref().filter(|metrics| metrics.sealed()) else {
-        return inconclusive(
-            "the log of the Collectors' metrics, metrics.log, is missing, or not sealed".to_owned(),
-        );
-    };
-    let (Some((start, _)), Some(settled)) = (story.load, story.settled_at) else {
-        return inconclusive("there was no load, or the rest was not waited for".to_owned());
-    };
-    let mut places = BTreeMap::new();
-    for hop in &hops {
-        places.extend(if *hop == ENTRY {
-            by_node(record, story, metrics)
-        } else {
-            by_pod(hop, story, metrics)
-        });
+    Some(match Queues::of(record, story, &hops) {
+        Ok((queues, start, settled)) => queues.judge(&outages, start, settled),
+        Err(unknown) => Finding::inconclusive(unknown),
+    })
+}
+
+/// The hops whose queues are judged; none if no hop has queues, or if all has arrived in spite of queues that no metric tells
+/// of: these hold at most what is sent once more.
+///
+/// # Errors
+/// Names the hop whose queues would have to be read, and cannot be.
+fn readable_hops<'a>(record: &'a Record, story: &Story, outages: &[Outage]) -> Result<Vec<&'a str>, String> {
+    // Before hops were recorded, only agents had queues.
+    if record.environment.hops.is_empty() {
+        return Ok(vec![ENTRY]);
     }
-    let entry = hops.contains(&ENTRY);
-    let queues = Queues { record, story, places, entry };
-    let mut nodes = record.environment.streams.values().filter(|_| entry);
-    if let Some(node) = nodes.find(|node| queues.of_node(node).is_none()) {
-        return inconclusive(format!("the agent on {node} never said how full its queue was"));
+    let hops: Vec<&Hop> = record.environment.hops.iter().filter(|hop| hop.queues).collect();
+    let complete = matches!(story.settled, Some((SettleEnd::Complete, ..)));
+    if let Some(hop) = hops.iter().find(|hop| !hop.readable)
+        && (!outages.is_empty() || !complete)
+    {
+        return Err(format!("no metric tells what is in the queues of each {}", hop.name));
     }
-    if matches!(story.settled, None | Some((SettleEnd::Interrupted, ..))) {
-        return inconclusive("the rest was not waited for".to_owned());
-    }
-    let mut reasons = Vec::new();
-    let mut felt = Vec::new();
-    for outage in outages {
-        match queues.outage(&outage) {
-            Ok((reason, evidence)) => {
-                reasons.push(reason);
-                felt.push(evidence);
-            }
-            Err(ruling) => return Some(Finding::new(ruling, json!({"outages": felt}))),
-        }
-    }
-    let evidence = json!({"outages": felt, "at_the_end": named(queues.at(settled)), "highest": named(queues.highest(start, settled))});
-    let ruling = queues.at_the_end(settled).unwrap_or_else(|| {
-        reasons.push("empty at the end".to_owned());
-        (Verdict::Pass, reasons.join("; "))
-    });
-    Some(Finding::new(ruling, evidence))
+    Ok(hops.into_iter().filter(|hop| hop.readable).map(|hop| hop.name.as_str()).collect())
 }
 
 /// What applications send to: of it, one on each node with an emitter.
@@ -223,7 +197,61 @@ struct Queues<'a> {
     entry: bool,
 }
 
-impl Queues<'_> {
+impl<'a> Queues<'a> {
+    /// The queues of these hops; with the load's beginning, and the end of waiting for the rest.
+    ///
+    /// # Errors
+    /// Says what is not on record.
+    fn of(record: &'a Record, story: &'a Story, hops: &[&'a str]) -> Result<(Self, f64, f64), String> {
+        let Some(metrics) = record.metrics.as_ref().filter(|metrics| metrics.sealed()) else {
+            return Err(
+                "the log of the Collectors' metrics, metrics.log, is missing, or not sealed".to_owned()
+            );
+        };
+        let (Some((start, _)), Some(settled)) = (story.load, story.settled_at) else {
+            return Err("there was no load, or the rest was not waited for".to_owned());
+        };
+        let mut places = BTreeMap::new();
+        for hop in hops {
+            places.extend(if *hop == ENTRY {
+                by_node(record, story, metrics)
+            } else {
+                by_pod(hop, story, metrics)
+            });
+        }
+        let entry = hops.contains(&ENTRY);
+        let queues = Self { record, story, places, entry };
+        let mut nodes = record.environment.streams.values().filter(|_| entry);
+        if let Some(node) = nodes.find(|node| queues.of_node(node).is_none()) {
+            return Err(format!("the agent on {node} never said how full its queue was"));
+        }
+        if matches!(story.settled, None | Some((SettleEnd::Interrupted, ..))) {
+            return Err("the rest was not waited for".to_owned());
+        }
+        Ok((queues, start, settled))
+    }
+
+    /// Each outage in turn, and then the end: the first that is wrong decides.
+    fn judge(&self, outages: &[Outage], start: f64, settled: f64) -> Finding {
+        let (mut reasons, mut felt) = (Vec::new(), Vec::new());
+        for outage in outages {
+            match self.outage(outage) {
+                Ok((reason, evidence)) => {
+                    reasons.push(reason);
+                    felt.push(evidence);
+                }
+                Err(ruling) => return Finding::new(ruling, json!({"outages": felt})),
+            }
+        }
+        let (at_the_end, highest) = (named(self.at(settled)), named(self.highest(start, settled)));
+        let evidence = json!({"outages": felt, "at_the_end": at_the_end, "highest": highest});
+        let ruling = self.at_the_end(settled).unwrap_or_else(|| {
+            reasons.push("empty at the end".to_owned());
+            (Verdict::Pass, reasons.join("; "))
+        });
+        Finding::new(ruling, evidence)
+    }
+
     fn ms(&self, t: f64) -> u64 {
         self.record.unix_ms(&self.record.environment.sink_node, t)
     }

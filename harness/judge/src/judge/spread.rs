@@ -2,7 +2,7 @@
 //! gateway then: afterwards Kubernetes moves none, whatever becomes free.
 
 use super::story::{Series, at, within};
-use super::{Context, Finding, Story, Verdict, rounded};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded};
 use crate::world::{Kind, Node, Placement, Pod, counts};
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use serde_json::{Value, json};
@@ -39,52 +39,59 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if story.nodes.is_empty() {
         return Some(Finding::inconclusive("no node was seen"));
     }
-    let mut decisions = Vec::new();
-    for (t, name, pod) in placed(gateways, first, end) {
-        // One that went again before anybody could have heard of it shared nothing.
-        let after = at(gateways, t + UNHEARD).into_iter().flatten();
-        if !after.into_iter().any(|(_, it)| it.uid == pod.uid && !it.terminating) {
-            continue;
-        }
-        match Decision::of(story, t, t <= first, name, pod) {
-            Some(decision) => decisions.push(decision),
-            None => {
-                return Some(Finding::inconclusive(format!(
-                    "where {name} might have been placed is not on record: neither labels and taints of the nodes nor its \
-                     own constraints"
-                )));
-            }
-        }
-    }
+    let decisions = match decisions(story, gateways, first, end) {
+        Ok(decisions) => decisions,
+        Err(unknown) => return Some(Finding::inconclusive(unknown)),
+    };
     let shared = shared(gateways, end);
     let evidence = json!({
         "decisions": decisions.iter().take(200).map(Decision::evidence).collect::<Vec<_>>(),
         "sharing_at_the_end": shared,
     });
+    Some(Finding::new(decide(story, &decisions, &shared), evidence))
+}
+
+fn decide(story: &Story, decisions: &[Decision], shared: &BTreeMap<String, Vec<String>>) -> Ruling {
     let broken = decisions.iter().find_map(|decision| Some((decision, decision.broken.as_ref()?)));
-    let ruling = if let Some((decision, why)) = broken {
+    if let Some((decision, why)) = broken {
         let during = if decision.initial { "before the load".to_owned() } else { story.during(decision.t) };
-        (Verdict::Fail, format!("{why} (at {:.1}s, {during})", decision.t))
-    } else if decisions.is_empty() {
-        (Verdict::Inconclusive, "no gateway was seen to be placed".to_owned())
-    } else {
-        let placed = decisions.len();
-        let shares = shared.iter().map(|(node, pods)| format!("{} share {node}", pods.join(" and ")));
-        let shares: Vec<_> = shares.collect();
-        let later = if shares.is_empty() {
-            String::new()
-        } else {
-            let shares = shares.join(", ");
-            format!(
-                "; at the end {shares}: nothing else could take them then, or others went, and Kubernetes moves none back"
-            )
-        };
-        (
-            Verdict::Pass,
-            format!("{placed} gateways were placed, each on as empty a node as could take it{later}"),
-        )
+        return (Verdict::Fail, format!("{why} (at {:.1}s, {during})", decision.t));
+    }
+    if decisions.is_empty() {
+        return (Verdict::Inconclusive, "no gateway was seen to be placed".to_owned());
+    }
+    let shares = shared.iter().map(|(node, pods)| format!("{} share {node}", pods.join(" and ")));
+    let later = match shares.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        shares => format!(
+            "; at the end {shares}: nothing else could take them then, or others went, and Kubernetes moves none back"
+        ),
     };
-    Some(Finding::new(ruling, evidence))
+    let placed = decisions.len();
+    let reason = format!("{placed} gateways were placed, each on as empty a node as could take it{later}");
+    (Verdict::Pass, reason)
+}
+
+/// The scheduler's decision about each gateway that stayed for long enough.
+///
+/// # Errors
+/// Names the gateway of which it is not on record where it might have been placed.
+fn decisions(story: &Story, gateways: &Series<Pods>, first: f64, end: f64) -> Result<Vec<Decision>, String> {
+    // One that went again before anybody could have heard of it shared nothing.
+    let stayed = |t: f64, pod: &Pod| {
+        let after = at(gateways, t + UNHEARD).into_iter().flatten();
+        after.into_iter().any(|(_, it)| it.uid == pod.uid && !it.terminating)
+    };
+    let placed = placed(gateways, first, end).into_iter().filter(|(t, _, pod)| stayed(*t, pod));
+    let decisions = placed.map(|(t, name, pod)| {
+        Decision::of(story, t, t <= first, name, pod).ok_or_else(|| {
+            format!(
+                "where {name} might have been placed is not on record: neither labels and taints of the nodes nor its own \
+                 constraints"
+            )
+        })
+    });
+    decisions.collect()
 }
 
 /// Each gateway that got a node, with when it was seen to have it.

@@ -1,7 +1,7 @@
 //! What a tier that samples has lost: a trace comes whole or not at all, and which ones, or how many, follows from
 //! the policy.
 
-use super::{Story, Verdict, grouped, rounded};
+use super::{Ruling, Story, Verdict, grouped, rounded};
 use crate::record::Record;
 use crate::sampling::{Keeps, Sampled, Sampling, bound};
 use serde_json::{Value, json};
@@ -157,8 +157,8 @@ impl Traces<'_> {
 
     /// The verdict where nothing that is known by name is missing, and why; none where everything is kept, for then it is
     /// as with any other tier.
-    pub(super) fn judge(&self, counts: Counts) -> Option<(Verdict, String)> {
-        (self.sampling.keeps != Keeps::All).then(|| self.facts(counts).ladder())
+    pub(super) fn judge(&self, counts: Counts) -> Option<Ruling> {
+        (self.sampling.keeps != Keeps::All).then(|| self.facts(counts).decide())
     }
 
     /// What is to be said of traces that came in part, behind what else is said of a loss.
@@ -227,32 +227,36 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    fn ladder(&self) -> (Verdict, String) {
-        let all = grouped(self.acknowledged);
-        let (by, share) = (self.by, percent(self.share));
+    fn decide(&self) -> Ruling {
         if self.acknowledged == 0 {
             return (Verdict::Inconclusive, "no trace was acknowledged".to_owned());
         }
-        if let Some(kept) = self.kept {
-            let (kept, spans) = (grouped(kept), grouped(self.spans));
-            return if self.share >= 1.0 {
-                (
-                    Verdict::Pass,
-                    format!("all {spans} acknowledged spans were delivered, in {kept} whole traces"),
-                )
-            } else if self.came == 0 {
-                (
-                    Verdict::Inconclusive,
-                    format!("{by} keeps none of {all} traces ({share}), so nothing was seen"),
-                )
-            } else {
-                let why = "each that its policy draws by its ID, and no other";
-                (
-                    Verdict::Pass,
-                    format!("{kept} of {all} traces came whole, {spans} spans: {why} ({by}, {share})"),
-                )
-            };
+        match self.kept {
+            Some(kept) => self.by_name(kept),
+            None => self.by_share(),
         }
+    }
+
+    /// The ruling where it is known which traces the policy keeps: all of them came.
+    fn by_name(&self, kept: u64) -> Ruling {
+        let (by, share, all) = (self.by, percent(self.share), grouped(self.acknowledged));
+        let (kept, spans) = (grouped(kept), grouped(self.spans));
+        if self.share >= 1.0 {
+            let reason = format!("all {spans} acknowledged spans were delivered, in {kept} whole traces");
+            return (Verdict::Pass, reason);
+        }
+        if self.came == 0 {
+            let reason = format!("{by} keeps none of {all} traces ({share}), so nothing was seen");
+            return (Verdict::Inconclusive, reason);
+        }
+        let why = "each that its policy draws by its ID, and no other";
+        let reason = format!("{kept} of {all} traces came whole, {spans} spans: {why} ({by}, {share})");
+        (Verdict::Pass, reason)
+    }
+
+    /// The ruling where nothing but the policy's share is known.
+    fn by_share(&self) -> Ruling {
+        let (by, share, all) = (self.by, percent(self.share), grouped(self.acknowledged));
         let bound = bound(self.share, self.acknowledged);
         if self.share <= bound {
             let reason = format!("{all} traces are too few to tell {share} from none, by chance alone");
@@ -268,24 +272,21 @@ impl Facts<'_> {
             return (Verdict::Fail, format!("too few: {seen}"));
         }
         if came > self.share + bound {
-            return (
-                Verdict::Inconclusive,
-                format!("this is not the policy in force, so what is lost is not known: {seen}"),
-            );
+            let reason = format!("this is not the policy in force, so what is lost is not known: {seen}");
+            return (Verdict::Inconclusive, reason);
         }
         if let Some(counted) = self.counted.filter(|counted| self.more_than_came(*counted) >= 1.0) {
-            let (kept, came) = (whole(counted.kept), grouped(self.came));
-            let reason =
-                format!("the samplers say that they kept {} traces, and {came} arrived", grouped(kept));
+            let (kept, came) = (grouped(whole(counted.kept)), grouped(self.came));
+            let reason = format!("the samplers say that they kept {kept} traces, and {came} arrived");
             return (Verdict::Fail, reason);
         }
-        let hidden = whole((bound * self.acknowledged as f64).ceil());
+        let hidden = grouped(whole((bound * self.acknowledged as f64).ceil()));
         let other = if self.unforeseen > 0 {
             "; which ones its configuration draws are not those that came"
         } else {
             ""
         };
-        let power = format!("a loss of fewer than {} whole traces would not be seen", grouped(hidden));
+        let power = format!("a loss of fewer than {hidden} whole traces would not be seen");
         (Verdict::Pass, format!("{seen}; none came in part{other}; {power}"))
     }
 
@@ -327,7 +328,7 @@ mod tests {
 
     #[track_caller]
     fn says(facts: &Facts<'_>, verdict: Verdict, words: &str) {
-        let (found, reason) = facts.ladder();
+        let (found, reason) = facts.decide();
         assert!(found == verdict && reason.contains(words), "{found:?}: {reason}");
     }
 
