@@ -2,6 +2,7 @@
 //! that names the file.
 
 use crate::folders::{Folder, RUNS, decoded, encoded};
+use crate::planted::check;
 use serde_json::{Value, json};
 use spanproof_judge::{Check, Judgement, Verdict};
 use spanproof_ledger::{EmitterRecord, MetricsRecord, Range, SinkRecord};
@@ -37,7 +38,7 @@ fn damaged(folder: &Folder, says: &str) {
 #[track_caller]
 fn undecided(folder: &Folder, name: &str, says: &str) {
     let judgement = judged(folder);
-    let check = judgement.checks.iter().find(|check| check.name.as_str() == name).unwrap();
+    let check = check(&judgement, name);
     assert!(check.verdict == Verdict::Inconclusive && check.reason.contains(says), "{check:#?}");
     assert_eq!(judgement.verdict, Verdict::Inconclusive, "{:#?}", judgement.checks);
 }
