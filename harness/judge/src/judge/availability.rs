@@ -1,4 +1,4 @@
-//! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
+//! The check `availability`: there were always enough ready gateways, and deliveries never paused for too long.
 
 use super::floor::{self, Held};
 use super::story::at;
@@ -28,10 +28,10 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
     let shared = shared_nodes(story);
-    // Where its clock is not the run's, what the sink calls a pause may be none.
+    // If the sink's clock does not agree with the run's, its pauses may be none.
     let told = clocks.sink.is_none();
     let gap = delivery_gap(record, story, |_| true).filter(|_| told);
-    // What waits for a sampler's decision is on its way.
+    // Spans that wait for a sampler's decision are on their way.
     let sampling = record.environment.sampling.as_ref();
     let waits = sampling.map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
     let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64() + waits);
@@ -42,7 +42,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         limit,
         unknown: clocks.sink.as_deref(),
         gap,
-        // While a sink was away nothing could be delivered: that is no doing of the tier's.
+        // While a sink was away nothing could be delivered: that is not the tier's fault.
         excused: gap.filter(|gap| restarts.reach_into(*gap)),
         real: delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told),
         restarts: restarts.said(),
@@ -77,7 +77,7 @@ struct Facts<'a> {
     shared: Option<&'a Shared>,
     /// The longest pause between deliveries that is allowed, in seconds.
     limit: Option<f64>,
-    /// Why the sink's clock says nothing, if so.
+    /// The reason why the sink's clock says nothing, if so.
     unknown: Option<&'a str>,
     /// The longest pause; none if it is not known.
     gap: Option<Stretch>,
@@ -144,7 +144,7 @@ impl Facts<'_> {
     }
 }
 
-/// What had to be ready, at each change.
+/// Returns the minimum at each change of it.
 fn minima(held: &[Held]) -> Vec<(f64, u32)> {
     let mut minima: Vec<(f64, u32)> = held.iter().map(|held| (held.t, held.floor.minimum)).collect();
     minima.dedup_by_key(|(_, minimum)| *minimum);
@@ -178,7 +178,7 @@ impl Shared {
     }
 }
 
-/// Every node that was drained, or was not ready any more, while it held more than one gateway.
+/// Returns every node that was drained, or became unready, while it held more than one gateway.
 fn shared_nodes(story: &Story) -> Vec<Shared> {
     let drained = story.faults_called(&FaultName::Drain);
     let drained = drained.map(|fault| (fault.start, fault.over(), &fault.target, false));
@@ -205,20 +205,20 @@ fn shared_nodes(story: &Story) -> Vec<Shared> {
     shared.collect()
 }
 
-/// From when to when, in seconds on the run's clock.
+/// A stretch of the run's clock, in seconds.
 type Stretch = (f64, f64);
 
-/// Every pause between two deliveries that was long enough to be remembered, and the time before the first and behind
-/// the last: a stretch in which no sink was delivered anything.
+/// Returns every pause between two deliveries that was long enough to be recorded, and the time before the first and after
+/// the last: in these no sink was delivered anything.
 fn pauses(record: &Record) -> Vec<Stretch> {
     let of_each = record.sinks.iter().map(|sink| quiet(record, sink));
     of_each.reduce(|all, sink| common(&all, &sink)).unwrap_or_default()
 }
 
-/// When a sink was delivered nothing, in order.
+/// Returns the times in which a sink was delivered nothing, in order.
 fn quiet(record: &Record, sink: &SinkLedger) -> Vec<Stretch> {
     let moment = |unix_ms| record.moment(&record.environment.sink_node, unix_ms);
-    // The second in which the first one arrived: its beginning, so that no pause looks longer than it was.
+    // A pause ends at the beginning of the second of the first delivery, so that none looks longer than it was.
     let Some((second, ..)) = sink.by_second().next() else {
         return vec![(f64::NEG_INFINITY, f64::INFINITY)];
     };
@@ -229,7 +229,7 @@ fn quiet(record: &Record, sink: &SinkLedger) -> Vec<Stretch> {
         .collect()
 }
 
-/// What two lists of stretches, each in order, have in common.
+/// Returns the intersection of two lists of stretches, each in order.
 fn common(left: &[Stretch], right: &[Stretch]) -> Vec<Stretch> {
     let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
     let mut both = Vec::new();
@@ -247,8 +247,8 @@ fn common(left: &[Stretch], right: &[Stretch]) -> Vec<Stretch> {
     both
 }
 
-/// The longest time without a delivery while the tier was steady and load was offered, on the run's clock;
-/// none if a sink's ledger, which tells, is missing or not sealed.
+/// Returns the longest time without a delivery while the tier was steady and load was offered, on the run's clock; none if a
+/// sink's ledger is missing or not sealed.
 fn delivery_gap(record: &Record, story: &Story, counts: impl Fn(Stretch) -> bool) -> Option<Stretch> {
     if sinks_untold(record).is_some() {
         return None;
@@ -257,7 +257,7 @@ fn delivery_gap(record: &Record, story: &Story, counts: impl Fn(Stretch) -> bool
     let start = story.steady_at().unwrap_or(start);
     let clipped = pauses(record).into_iter().map(|(from, to)| (from.max(start), to.min(end)));
     let real = clipped.filter(|(from, to)| from < to).filter(|pause| counts(*pause));
-    // Without a pause that was long enough to be remembered, none was longer than that.
+    // Without a recorded pause, none was longer than the shortest that is recorded.
     let none = (start, start + spanproof_ledger::PAUSE_MS as f64 / 1e3);
     Some(real.max_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0))).unwrap_or(none))
 }

@@ -1,5 +1,5 @@
-//! Were no more spans delivered more than once than the scenario allows, and who sent these again? At-least-once delivery
-//! does that, so it is judged only where the scenario says how many are too many.
+//! The check `duplicates`: no more spans were delivered more than once than the scenario allows. At-least-once delivery
+//! does that, so it is judged only where the scenario sets a limit; the evidence says who sent them again.
 
 use super::gateways::Gateways;
 use super::{Context, Finding, Verdict, emitters_untold, grouped, sinks_untold};
@@ -45,7 +45,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     Some(Finding::new((verdict, said), evidence))
 }
 
-/// What decides.
+/// The facts that decide about duplicates.
 struct Facts {
     untold: Option<String>,
     unsettled: Option<String>,
@@ -55,7 +55,7 @@ struct Facts {
 }
 
 impl Facts {
-    /// The verdict, and why if it is not the count that says so.
+    /// Returns the verdict, and its reason unless the count is the reason.
     fn decide(self) -> (Verdict, Option<String>) {
         if let Some(untold) = self.untold {
             return (Verdict::Inconclusive, Some(untold));
@@ -66,7 +66,7 @@ impl Facts {
         if self.duplicated as f64 > self.limit {
             return (Verdict::Fail, None);
         }
-        // More can only make it worse.
+        // More duplicates can only make it worse.
         match self.unsettled {
             Some(unsettled) => (Verdict::Inconclusive, Some(unsettled)),
             None => (Verdict::Pass, None),
@@ -74,7 +74,7 @@ impl Facts {
     }
 }
 
-/// Who sent again what came more than once: how many spans.
+/// The numbers of spans that were delivered more than once, by who sent them again.
 #[derive(Debug, Default)]
 struct Origins {
     /// The emitter had sent them more than once itself.
@@ -83,7 +83,7 @@ struct Origins {
     several: u64,
     /// They came through one gateway more than once: it sent them again, or the agent did.
     one: u64,
-    /// Who delivered them is not known.
+    /// It is not known who delivered them.
     unknown: u64,
 }
 
@@ -111,7 +111,7 @@ impl Origins {
             all.one += told.difference(&several).count();
             all.unknown += rest.difference(&told).count();
         }
-        // A ledger that is there without its records says how many, and not who.
+        // A ledger without its records gives the number, and not the sender.
         let found = all.emitter + all.several + all.one + all.unknown;
         all.unknown += account.counts.duplicated.saturating_sub(found);
         all

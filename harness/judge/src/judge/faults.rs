@@ -1,4 +1,4 @@
-//! Did each fault have its effect, and was that undone?
+//! The check `faults`: each fault was seen to have its effect, and to be undone.
 
 use super::{Context, Finding, Story, Verdict};
 use crate::world::Kind;

@@ -1,17 +1,17 @@
-//! Which gateway delivered what. Those of this project say who they are; of any other a sink knows the address that it
-//! was sent from, and whose that was then the watch knows.
+//! The gateways by name and address, to tell which one delivered a span. Those of this project give their name; of any other
+//! a sink knows the address, and the watch knows whose that was at the time.
 
 use crate::record::{Event, Record};
 use crate::world::{Kind, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The application whose pods the gateways are.
+/// The application label of the gateways.
 const GATEWAY: &str = "gateway";
-/// By how much the watch and a sink's clock may differ, in seconds.
+/// The largest difference between the watch's clock and a sink's, in seconds.
 const SLACK: f64 = 2.0;
 
-/// The gateways by name, and whose every address was.
+/// The gateways by name, and the pods that had each address.
 #[derive(Debug, Default)]
 pub(super) struct Gateways<'a> {
     names: BTreeSet<&'a str>,
@@ -60,8 +60,8 @@ impl<'a> Gateways<'a> {
         }
     }
 
-    /// The gateway that goes by what a sink wrote down of it at a moment; none if that is nobody's, or not for certain
-    /// one's.
+    /// Returns the gateway with the name or address that a sink recorded at a moment; none if there is no such gateway, or if
+    /// that is not certain.
     pub(super) fn who(&self, said: &str, t: f64) -> Option<&'a str> {
         if let Some(name) = self.names.get(said) {
             return Some(name);
@@ -73,7 +73,7 @@ impl<'a> Gateways<'a> {
         };
         let exact: Vec<&Held<'_>> = within(0.0).collect();
         let held = if exact.is_empty() { within(SLACK).collect() } else { exact };
-        // With the node's address several pods have it, and one of them may be a gateway.
+        // In the host's network several pods have one address, and one of them may be a gateway.
         let mut gateways = held.iter().filter(|held| held.gateway);
         match (gateways.next(), gateways.next()) {
             (Some(one), None) => Some(one.pod),

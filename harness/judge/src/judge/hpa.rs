@@ -1,5 +1,5 @@
-//! Did the `HorizontalPodAutoscaler` go out in time, come in again after its stabilisation, and stay within its
-//! bounds without flapping? Without a metric it has shown nothing.
+//! The check `hpa`: the `HorizontalPodAutoscaler` scaled out in time, scaled in after its stabilisation window, and stayed
+//! within its bounds without flapping. Without a metric it has shown nothing.
 
 use super::{Context, Finding, Ruling, Story, Verdict, rounded};
 use crate::judge::story::{FaultStory, Series, at, within};
@@ -8,12 +8,12 @@ use crate::scenario::{Condition, Expect, FaultName, Measure, Step};
 use crate::world::{Autoscaler, Kind};
 use serde_json::{Value, json};
 
-/// A metric that is missing for no longer than this, in seconds, is a hiccup: the next one tells.
+/// The longest time without a metric that does not matter, in seconds: the next reading tells.
 const HICCUP: f64 = 30.0;
-/// Within this share of the target an HPA leaves things as they are (`--horizontal-pod-autoscaler-tolerance`).
+/// The deviation from the target that an HPA tolerates, as a share (`--horizontal-pod-autoscaler-tolerance`).
 const TOLERANCE: f64 = 0.1;
-/// How long before the spike's end it may last have looked, in seconds: its greatest pause
-/// (`--horizontal-pod-autoscaler-sync-period`).
+/// The longest pause between two syncs of an HPA, in seconds (`--horizontal-pod-autoscaler-sync-period`): its last one may be
+/// so long before the spike's end.
 const SYNC: f64 = 15.0;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
@@ -35,7 +35,7 @@ struct Facts<'a> {
     spikes: Vec<Spike<'a>>,
     /// The number of faults of any kind.
     faults: usize,
-    /// Whether the scenario rolls something: a roll-out's surge comes on top of the HPA's bounds.
+    /// `true` if the scenario rolls something: a roll-out's surge comes on top of the HPA's bounds.
     rolls: bool,
 }
 
@@ -138,11 +138,11 @@ fn waits_for_scale_in(record: &Record) -> bool {
         .any(|step| matches!(step, Step::Wait(wait) if wait.what == Condition::ScaledIn))
 }
 
-/// One spike, and what the HPA made of it.
+/// A spike, to which the HPA had to respond.
 struct Spike<'a> {
     fault: &'a FaultStory,
     expect: Expect,
-    /// Whether the scenario waits for the scale-in; otherwise it is not judged.
+    /// `true` if the scenario waits for the scale-in; otherwise the scale-in is not judged.
     awaited_in: bool,
     /// The load's end.
     end: f64,
@@ -186,7 +186,7 @@ impl Spike<'_> {
         self.came_in(hpa, over, desired_before).map(|came_in| format!("{went_out}; {came_in}"))
     }
 
-    /// Why it did not go out.
+    /// Returns why it did not scale out.
     fn stayed(&self, hpa: &Series<&Autoscaler>, before: u32) -> Ruling {
         let (start, over) = (self.fault.start, self.fault.over());
         let during: Vec<&Autoscaler> =
@@ -220,7 +220,7 @@ impl Spike<'_> {
         };
         let window = f64::from(last.stabilisation_s);
         let first = hpa.iter().find(|(t, hpa)| *t > over && hpa.desired < last.desired);
-        // It wanted all that it had at the spike's end, so the window begins there.
+        // It still wanted all of its replicas at the spike's end, so the window begins there.
         let wanted_all = last.pressure().is_some_and(|share| {
             (share - 1.0).abs() <= TOLERANCE
                 || (share * f64::from(last.desired)).ceil() >= f64::from(last.desired)
@@ -251,7 +251,7 @@ impl Spike<'_> {
     }
 }
 
-/// (from, to, why) of the longest time without a metric.
+/// Returns the longest time without a metric: (from, to, why).
 fn longest_blindness<'a>(hpa: &Series<&'a Autoscaler>, end: f64) -> Option<(f64, f64, &'a str)> {
     let mut since: Option<(f64, &str)> = None;
     let mut longest: Option<(f64, f64, &str)> = None;
@@ -270,7 +270,7 @@ fn longest_blindness<'a>(hpa: &Series<&'a Autoscaler>, end: f64) -> Option<(f64,
     longest
 }
 
-/// Each fault may be a reason to go out and to come in again; every other change of direction is one too many.
+/// Each fault may be a reason to scale out and in again; every other change of direction is one too many.
 fn flapping(hpa: &Series<&Autoscaler>, faults: usize) -> Option<Ruling> {
     let desired: Vec<u32> = hpa.iter().map(|(_, hpa)| hpa.desired).collect();
     let mut directions: Vec<bool> =

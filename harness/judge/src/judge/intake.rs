@@ -1,6 +1,7 @@
-//! How long, and how much, did the agents refuse; and what would applications with a default SDK have lost by that?
+//! The check `intake`: no agent refused spans for longer, and no application with a default SDK would have lost more, than the
+//! scenario allows.
 //!
-//! Nothing, unless the scenario says how much may be: an agent that is replaced refuses for a while.
+//! If the scenario allows nothing, nothing may be lost: an agent that is replaced refuses for a while.
 
 use super::{Context, Finding, Ruling, Verdict, emitters_untold, grouped, latency, rounded};
 use crate::record::Record;
@@ -28,7 +29,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let facts = Facts {
         longest: refusals.max_by(|a, b| a.lasted().total_cmp(&b.lasted())),
         limit: expect.refused_for.map(|limit| limit.duration().as_secs_f64()),
-        // What an agent refused for good an SDK drops, whatever the emitter's model of one says.
+        // An SDK drops what an agent refused for good, whatever the emitter's model of an SDK says.
         dropped: sum(|second| second.sdk_dropped).max(rejected),
         allowed: expect.sdk_dropped,
         rejected,
@@ -101,7 +102,7 @@ impl Facts {
     }
 }
 
-/// How far the schedule was behind, if it was.
+/// Returns the delay of the schedule, as the end of a sentence; empty if there was none.
 fn slipped(ms: u64) -> String {
     if ms == 0 {
         String::new()
@@ -123,14 +124,14 @@ fn took(latency: &Latency) -> String {
     )
 }
 
-/// A stretch of time in which an agent refused requests or left them without an answer, and took none between.
+/// A time in which an agent refused requests or did not answer them, and took none.
 #[derive(Debug, Clone, PartialEq)]
 struct Refusal {
     node: String,
     /// On the run's clock, in seconds.
     from: f64,
     to: f64,
-    /// For how many seconds of it requests failed, and for how many there was no answer at all.
+    /// The number of its seconds in which requests failed, and in which there was no answer at all.
     failed: u32,
     silent: u32,
 }
@@ -167,7 +168,7 @@ fn refusals(record: &Record, emitter: &EmitterLedger) -> Vec<Refusal> {
     stretches(node, seconds)
 }
 
-/// What a second says of its agent.
+/// One second of an emitter's record.
 #[derive(Debug, Clone, Copy)]
 struct Second {
     from: f64,
@@ -176,15 +177,15 @@ struct Second {
     failed: bool,
 }
 
-/// Seconds that are further apart than this are of two processes of the emitter, or of one that did not run.
+/// The longest distance of two seconds, in seconds; a longer one means two processes of the emitter, or one that did not run.
 const APART: f64 = 2.5;
 
-/// The records are by second, and so is this. A request that fails after 10 s was unanswered since it was due, so a
-/// second in which something was sent and nothing taken is of the refusal, whether it failed then or later. One such
-/// second by itself, without a failure, is none: what is sent at its end is answered in the next.
+/// Returns the refusals of a node's agent, to the second. A request that fails after 10 s was unanswered since it was due, so
+/// a second in which something was sent and nothing taken belongs to the refusal, whether it failed then or later. One such
+/// second by itself, without a failure, is no refusal: a request that is sent at its end is answered in the next.
 fn stretches(node: &str, seconds: impl Iterator<Item = Second>) -> Vec<Refusal> {
     let mut all: Vec<Refusal> = Vec::new();
-    // What may be one, and whether it is for certain.
+    // A possible refusal, and `true` if it is certain.
     let mut open: Option<(Refusal, bool)> = None;
     let mut before = f64::NEG_INFINITY;
     for second in seconds {
@@ -214,7 +215,7 @@ fn stretches(node: &str, seconds: impl Iterator<Item = Second>) -> Vec<Refusal> 
     all
 }
 
-/// What is sent in a second and answered in the next one was not refused, in seconds.
+/// The longest time without an answer that is no refusal, in seconds: a request may be answered in the next second.
 const LONGEST_ALONE: f64 = 1.5;
 
 fn certain((refusal, sure): (Refusal, bool)) -> Option<Refusal> {

@@ -1,5 +1,5 @@
-//! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
-//! and the hop that it was lost at.
+//! The check `loss`: every acknowledged span was delivered. Each that was not is named, with the step in which it was sent and
+//! the hop at which it was lost.
 
 use super::gateways::Gateways;
 use super::remains::Remains;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use spanproof_ledger::{Account, Counts, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many lost ranges are named in the evidence; the ledgers have all of them.
+/// The number of lost ranges that the evidence names; the ledgers have all of them.
 const NAMED: usize = 10_000;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
@@ -49,13 +49,13 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
 #[derive(Debug, Clone)]
 struct Facts {
     counts: Counts,
-    /// Why it is not known what arrived, if so.
+    /// The reason why it is not known what arrived, if so.
     untold: Option<String>,
-    /// Why everything that is missing may have arrived all the same, if so.
+    /// The reason why everything that is missing may have arrived all the same, if so.
     doubt: Option<String>,
     /// The ruling of a tier that samples, where nothing that is known by name is missing.
     by_policy: Option<Ruling>,
-    /// What is lost, with its steps and hops.
+    /// The loss in words, with its steps and hops.
     lost: String,
     /// The traces that came in part, as the end of a sentence.
     split: String,
@@ -88,7 +88,7 @@ impl Facts {
         if let Some(stranded) = stranded {
             return (Verdict::Inconclusive, stranded);
         }
-        // What a loss is follows from what the tier keeps.
+        // The policy says what had to arrive.
         match (self.by_policy, self.doubt) {
             (Some((Verdict::Fail, said)), Some(doubt)) => (Verdict::Inconclusive, format!("{doubt}; {said}")),
             (Some(ruling), _) => ruling,
@@ -106,8 +106,8 @@ impl Facts {
     }
 }
 
-/// Whether every lost range may have arrived while a sink's ledger lost what came: it was not sent only later, nor so long before
-/// that every queue was seen empty in between, and no agent was pausing any more.
+/// Returns `true` if every lost range may have arrived while a sink's ledger lost its records: it was not sent only later, nor
+/// so long before that every queue was seen empty in between, and no agent was pausing any more.
 fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lost]) -> bool {
     let pause = record.environment.worst_retry_pause;
     let windows: Vec<(Option<f64>, f64)> =
@@ -160,11 +160,11 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account, remains:
 struct Lost {
     stream: Stream,
     range: Range,
-    /// When the first of it was sent, in seconds on the run's clock.
+    /// The moment at which the first of it was sent, in seconds on the run's clock.
     sent: Option<f64>,
-    /// The gRPC code that the backend refused it with, or what stands in its place; none if it vanished.
+    /// The gRPC code with which the backend refused it, or what stands in its place; none if it vanished.
     refused: Option<u8>,
-    /// Where in a tier that samples it vanished, as far as that is known.
+    /// The place in a tier that samples at which it vanished, as far as that is known.
     sampler: Option<String>,
 }
 
@@ -179,7 +179,7 @@ impl Lost {
                 None => "vanished between agent and backend".to_owned(),
             },
         };
-        // Of what a process held, to try it again or at all, nothing is left when it has ended.
+        // A process that ended leaves nothing of what it held in memory.
         let hops = record.environment.hops.iter();
         let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
         let memory = memory.collect::<Vec<_>>().join(", ");
@@ -191,7 +191,7 @@ impl Lost {
     }
 }
 
-/// Every lost range, in order.
+/// Returns every lost range, in order.
 fn lost(record: &Record, story: &Story, account: &Account, sampled: Option<&Traces<'_>>) -> Vec<Lost> {
     let mut all = Vec::new();
     for (stream, account) in &account.streams {
@@ -223,8 +223,8 @@ fn lost(record: &Record, story: &Story, account: &Account, sampled: Option<&Trac
     all
 }
 
-/// A range, cut where what was sent belongs to another step; each part with the moment it was sent. Within a second
-/// the schedule is even, so a number's place in the second's range tells when it was sent.
+/// Cuts a range where its spans belong to another step; each part has the moment at which it was sent. Within a second the
+/// schedule is even, so a number's place in the second's range tells when it was sent.
 fn by_step(
     record: &Record,
     story: &Story,
@@ -236,7 +236,7 @@ fn by_step(
     let ends = seconds.iter().skip(1).map(|next| next.unix_ms).chain([u64::MAX]);
     let mut parts: Vec<(Range, Option<f64>)> = Vec::new();
     let mut next = range.start;
-    // They are in order: those before it have none of it.
+    // Seconds are in order: those before it have none of the range.
     let before = seconds.partition_point(|second| second.emitted.end <= range.start);
     for (second, end) in seconds.iter().zip(ends).skip(before) {
         if next >= range.end {
@@ -253,7 +253,7 @@ fn by_step(
         let lasted = end.saturating_sub(second.unix_ms).min(1_000) as f64 / 1e3;
         let each = lasted / second.emitted.count() as f64;
         let sent = |seq: u64| began + (seq - second.emitted.start) as f64 * each;
-        // What goes on changes where a step begins or ends, and nowhere else.
+        // The steps that are going on change only where one begins or ends.
         let turns = story.steps.iter().flat_map(|step| [Some(step.start), step.over]).flatten();
         let turns = turns.map(|turn| first(here, |seq| sent(seq) >= turn));
         let mut cuts: Vec<u64> = turns.filter(|cut| *cut < here.end).chain([here.start]).collect();
@@ -276,7 +276,7 @@ fn by_step(
     parts
 }
 
-/// The first number of a range for which something holds that holds for all behind it; its end if for none.
+/// Returns the first number of a range for which `holds` is true, as it is for all after it; the range's end if for none.
 fn first(range: Range, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut from, mut to) = (range.start, range.end);
     while from < to {
@@ -349,16 +349,16 @@ fn evidence(context: &Context<'_>, lost: &[Lost]) -> Value {
     })
 }
 
-/// How long spans took from when they were due to their arrival: on whatever clocks emitters and sinks have.
+/// Returns the time from when spans were due to their arrival, on the clocks of emitters and sinks.
 fn arrival(record: &Record) -> Value {
     let seconds = record.sinks.iter().flat_map(SinkLedger::latency);
-    // What cannot be read is no evidence, and decides nothing here.
+    // Unreadable latencies are left out: they do not decide here.
     latency::sum(seconds.map(|(_, latency)| latency.as_slice()))
         .map_or(Value::Null, |sum| latency::told(&sum))
 }
 
-/// Of the traces that the sinks followed: how many came through more than one gateway; and of how many that is not
-/// known for certain, since one that delivered of it is no gateway by its name or address.
+/// Returns how many of the traces that the sinks followed arrived through more than one gateway; and of how many that is not
+/// known, since a deliverer is no gateway by its name or address.
 fn traces(record: &Record, all: &Gateways<'_>) -> Value {
     let mut gateways: BTreeMap<u64, BTreeSet<Option<&str>>> = BTreeMap::new();
     for sink in &record.sinks {
@@ -374,8 +374,8 @@ fn traces(record: &Record, all: &Gateways<'_>) -> Value {
     json!({"followed": gateways.len(), "over_several_gateways": several, "not_known": unknown})
 }
 
-/// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew
-/// with the process.
+/// Returns what agents and gateways say that they gave up. It only helps to explain: these counters restart at 0 with the
+/// process.
 fn given_up(record: &Record, story: &Story) -> Value {
     let (Some(metrics), Some((start, _))) = (&record.metrics, story.load) else { return Value::Null };
     let ms = |t| record.unix_ms(&record.environment.sink_node, t);

@@ -1,5 +1,5 @@
-//! Did the `PodDisruptionBudget` guard the gateways against evictions: all of them, and nothing else, all the while? It
-//! guards nothing else: not roll-outs, not scale-in, not deletions.
+//! The check `pdb`: the `PodDisruptionBudget` guarded all of the gateways, and no other pods, against evictions throughout. It
+//! guards against nothing else: not roll-outs, not scale-in, not deletions.
 
 use super::floor::{self, scale};
 use super::story::{EvictionStory, at, moments, within};
@@ -10,10 +10,10 @@ use crate::world::{Budget, Kind, Pod};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// How long an answer may take that does not say when it was asked for, and how long the disruption controller may take
-/// to hear of a gateway that others took, in seconds.
+/// The time that an eviction's answer may take where the request's moment is not on record, and that the disruption controller
+/// may take to hear of a gateway that went for another reason, in seconds.
 const UNHEARD: f64 = 1.0;
-/// How many names a sentence has.
+/// The number of names in a sentence.
 const NAMED: usize = 4;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
@@ -37,7 +37,7 @@ struct Facts<'a> {
     end: f64,
     /// The budgets at the end of the steady state: their controller has counted by then, and not before.
     budgets: &'a [(String, Budget)],
-    /// The guard, each from its moment on.
+    /// The guards, each from its moment on.
     guards: Vec<(f64, Guard)>,
     /// Every eviction of a gateway that was asked for.
     evictions: Vec<&'a EvictionStory>,
@@ -157,7 +157,7 @@ fn names((_, pods): &(f64, Vec<(String, Pod)>)) -> impl Iterator<Item = &str> {
     pods.iter().map(|(name, _)| name.as_str())
 }
 
-/// How the gateways are guarded at a moment.
+/// The guard of the gateways at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Guard {
     /// There is no budget.
@@ -168,15 +168,16 @@ enum Guard {
     Several { budgets: Vec<String>, gateway: String },
     /// Some gateways are not covered.
     Part { budget: String, without: Vec<String> },
-    /// It covers others, too, which count as much as gateways.
+    /// It also covers other pods, which count as much as gateways.
     Wide { budget: String, others: Vec<String>, gateways: u32, grants: u32 },
-    /// It asks for nothing, or gives no number.
+    /// It demands nothing, or gives no number.
     Toothless { budget: String, number: bool },
     /// One budget covers all of the gateways and nothing else.
     Whole { budget: String },
 }
 
-/// How these budgets guard these gateways, beside these other pods of the namespace, where so many gateways are expected.
+/// Returns the guard that budgets give gateways, beside the other pods of the namespace; `scale` is the expected number of
+/// gateways.
 fn guard(
     budgets: &[(String, Budget)],
     gateways: &[(&str, &Pod)],
@@ -249,7 +250,7 @@ impl Guard {
         }
     }
 
-    /// What it guards, for people.
+    /// Describes it in words.
     fn said(&self) -> String {
         match self {
             Self::NoBudget => "there was no PodDisruptionBudget".to_owned(),
@@ -283,7 +284,7 @@ impl Guard {
         }
     }
 
-    /// The same, with when it was so, and who was evicted in that time.
+    /// Describes it with its time, and with a pod that was evicted in that time.
     fn during(
         &self,
         from: f64,
@@ -304,7 +305,7 @@ impl Guard {
     }
 }
 
-/// Some names, not all.
+/// Lists some names, not all.
 fn few(names: &[String]) -> String {
     match names.len().checked_sub(NAMED) {
         Some(more) if more > 0 => format!("{} and {more} more", names[..NAMED].join(", ")),
@@ -312,7 +313,7 @@ fn few(names: &[String]) -> String {
     }
 }
 
-/// How the gateways were guarded, from when on: each holds until the next.
+/// Returns the guard of the gateways over the load: each holds from its moment until the next.
 fn over_the_time(story: &Story, start: f64, end: f64) -> Vec<(f64, Guard)> {
     let Some(gateways) = story.pods.get("gateway") else { return Vec::new() };
     let workload = story.workloads.get(&(Kind::Deployment, "gateway".to_owned()));
@@ -325,7 +326,7 @@ fn over_the_time(story: &Story, start: f64, end: f64) -> Vec<(f64, Guard)> {
         let named = |(name, pod)| (str::as_ref(name), pod);
         let there = at(gateways, t).into_iter().flatten().map(|(name, pod)| (name.as_str(), pod));
         let there: Vec<_> = there.filter(|(_, pod)| !pod.terminating).collect();
-        // Where there is no gateway there is nothing to be covered; what covers none then is not told from what does.
+        // Without a gateway nothing can be covered, so a budget that covers none is not told from one that does.
         if there.is_empty() && !budgets.is_empty() {
             continue;
         }
@@ -340,7 +341,7 @@ fn over_the_time(story: &Story, start: f64, end: f64) -> Vec<(f64, Guard)> {
     guards
 }
 
-/// What a pod was when its eviction was asked for.
+/// The state of a pod when its eviction was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Was {
     Ready,
@@ -360,20 +361,20 @@ impl Was {
     }
 }
 
-/// An eviction that was granted, and what it took away.
+/// A granted eviction, and its effect.
 struct Granted<'a> {
     eviction: &'a EvictionStory,
     was: Was,
-    /// How many other gateways were ready, as far as a budget could know: those that others took at that moment, and it
-    /// had not heard of yet, are none of its doing.
+    /// The number of other gateways that were ready, as far as a budget could know: it is not to blame for those that went at
+    /// that moment for another reason, before it could hear of it.
     left: usize,
     minimum: u32,
-    /// When it was seen to go.
+    /// The moment at which the pod was seen to go.
     seen: f64,
 }
 
 impl Granted<'_> {
-    /// Whether it took a ready gateway, and left fewer than there had to be.
+    /// Returns `true` if it took a ready gateway, and left fewer than the minimum.
     fn broke(&self) -> bool {
         self.was == Was::Ready && self.left < self.minimum as usize
     }
@@ -397,7 +398,7 @@ impl Granted<'_> {
     }
 }
 
-/// Every eviction that was granted, with what it took away.
+/// Returns every granted eviction, with its effect.
 fn granted<'a>(record: &Record, story: &Story, evictions: &[&'a EvictionStory]) -> Vec<Granted<'a>> {
     let Some(gateways) = story.pods.get("gateway") else { return Vec::new() };
     let workload = story.workloads.get(&(Kind::Deployment, "gateway".to_owned()));
@@ -425,7 +426,7 @@ fn granted<'a>(record: &Record, story: &Story, evictions: &[&'a EvictionStory]) 
         let expected = workload.and_then(|series| scale(series, heard, eviction.t));
         let pods = at(gateways, asked).map_or(&[][..], Vec::as_slice);
         let floor = floor::floor(record, story, asked, pods, expected);
-        // Of a share whose whole is not on record, what the controller itself made of it.
+        // Where the whole of a share is not on record, the controller's own number counts.
         let minimum = floor.map_or_else(|_| by_its_controller(story, asked), |floor| floor.minimum);
         let gone = gateways.iter().find(|(t, pods)| *t > asked && mine(pods).is_none_or(|pod| !pod.ready));
         let seen = gone.map_or(eviction.t, |(t, _)| *t);
@@ -439,7 +440,7 @@ fn by_its_controller(story: &Story, t: f64) -> u32 {
     budgets.map(|(_, budget)| budget.desired).max().unwrap_or_default()
 }
 
-/// (t, name, allowed, healthy, desired, expected) at each change.
+/// Returns (t, name, allowed, healthy, desired, expected) at each change.
 fn series(story: &Story, start: f64, end: f64) -> Vec<Value> {
     let all = within(&story.budgets, start, end).into_iter().flatten();
     all.flat_map(|(t, budgets)| {

@@ -1,4 +1,4 @@
-//! Did the Collectors' queues grow when they had to, and were they empty again in time? Of every hop that has some.
+//! The check `queues`: the Collectors' queues grew in an outage, and were empty again in time. Of every hop that has queues.
 
 use super::{Context, Finding, Ruling, Story, Verdict, rounded, story};
 use crate::record::{Hop, Record, SettleEnd};
@@ -7,7 +7,7 @@ use spanproof_ledger::{Metrics, Target};
 use std::collections::BTreeMap;
 
 const SIZE: &str = "otelcol_exporter_queue_size";
-/// An answer that is older than this at the end, in milliseconds, says nothing about the end.
+/// The age, in milliseconds, above which an answer says nothing about a moment.
 const FRESH_MS: u64 = 5_000;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
@@ -46,10 +46,10 @@ fn readable_hops<'a>(record: &'a Record, story: &Story, outages: &[Outage]) -> R
     Ok(hops.into_iter().filter(|hop| hop.readable).map(|hop| hop.name.as_str()).collect())
 }
 
-/// What applications send to: of it, one on each node with an emitter.
+/// The hop that applications send to: one on each node with an emitter.
 const ENTRY: &str = "agent";
 
-/// Where a queue is: an agent's on its node, whichever process that is; any other is its pod's.
+/// The place of a queue: an agent's is on its node, whichever process has it; any other is its pod's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Node(String),
@@ -57,7 +57,7 @@ enum Place {
 }
 
 impl Place {
-    /// As the evidence calls it.
+    /// Returns its name in the evidence.
     fn key(&self) -> &str {
         match self {
             Self::Node(node) => node,
@@ -75,15 +75,15 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// A time in which the backend took nothing and every agent kept what it had.
+/// A time in which the backend took nothing and every agent had to keep its spans.
 pub(super) struct Outage {
     pub(super) start: f64,
     pub(super) end: f64,
-    /// When the backend took everything again: another fault of it may have followed at once.
+    /// The moment at which the backend took everything again: another fault of it may have followed at once.
     pub(super) well: f64,
 }
 
-/// The outages, in order. Faults of the backend that follow each other at once are one trouble.
+/// Returns the outages, in order. Faults of the backend that follow each other at once count as one.
 pub(super) fn outages(record: &Record, story: &Story) -> Vec<Outage> {
     let mut outages: Vec<Outage> = Vec::new();
     for (told, fault) in story.backend_faults(record) {
@@ -102,7 +102,7 @@ pub(super) fn outages(record: &Record, story: &Story) -> Vec<Outage> {
     outages
 }
 
-/// The last moment up to another one at which every queue was seen to be empty.
+/// Returns the last moment up to `until` at which every queue was seen to be empty.
 pub(super) fn seen_empty(record: &Record, story: &Story, until: f64) -> Option<f64> {
     let metrics = record.metrics.as_ref()?;
     let (start, _) = story.load?;
@@ -118,10 +118,10 @@ pub(super) fn seen_empty(record: &Record, story: &Story, until: f64) -> Option<f
     if known && readable { seconds.take(LOOKS).find(empty) } else { None }
 }
 
-/// So many seconds are looked through for an empty queue.
+/// The number of seconds that are searched for empty queues.
 const LOOKS: usize = 600;
 
-/// The processes that answered, by the node whose agent each was: one that was replaced has another address.
+/// Returns the processes that answered, by the node whose agent each was: a replaced one has another address.
 fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
     let mut by_node: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
     let pods = || story.pods.get("agent").into_iter().flatten().flat_map(|(_, pods)| pods);
@@ -135,7 +135,7 @@ fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap
     by_node
 }
 
-/// The processes of another hop that answered, by pod; and the pods that never did.
+/// Returns the processes of another hop that answered, by pod; and the pods that never did.
 fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
     let mut by_pod: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
     for (name, pod) in story.pods.get(hop).into_iter().flatten().flat_map(|(_, pods)| pods) {
@@ -149,12 +149,12 @@ fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Pla
     by_pod
 }
 
-/// What is known of a size: what is no number is not, nor is what is less than nothing.
+/// Returns a size if it is one: finite, and not negative.
 fn known(size: f64) -> Option<f64> {
     (size.is_finite() && size >= 0.0).then_some(size)
 }
 
-/// What a Collector's queue held when the tier was taken down, or whenever it was read last after that.
+/// Returns the content of a Collector's queue when the tier was taken down, or at its last reading after that.
 pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str, start: f64) -> Option<f64> {
     let metrics = record.metrics.as_ref().filter(|metrics| metrics.sealed() && hop.queues)?;
     let pods = story.pods.get(&hop.name).into_iter().flatten().flat_map(|(_, pods)| pods);
@@ -166,7 +166,7 @@ pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str,
     (start.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, answered).and_then(known))?
 }
 
-/// The one of a node's processes that answered last, and when.
+/// Returns the process that answered last, and the moment.
 fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
     let last = |target: &'a Target| {
         let behind = target.answered.partition_point(|at| *at <= until);
@@ -175,12 +175,12 @@ fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
     targets.iter().filter_map(|target| last(target)).max_by_key(|(_, at)| *at)
 }
 
-/// By the names of the places.
+/// Returns the same by the names of the places.
 fn named<T: serde::Serialize>(by_place: BTreeMap<&Place, T>) -> BTreeMap<String, T> {
     by_place.into_iter().map(|(place, it)| (place.key().to_owned(), it)).collect()
 }
 
-/// Queues of one hop are alike, and count in one unit.
+/// Returns `true` if two queues are of one hop: these count in one unit.
 fn of_one_hop(one: &Place, other: &Place) -> bool {
     match (one, other) {
         (Place::Node(_), Place::Node(_)) => true,
@@ -193,7 +193,7 @@ struct Queues<'a> {
     record: &'a Record,
     story: &'a Story,
     places: BTreeMap<Place, Vec<&'a Target>>,
-    /// Whether the agents have queues.
+    /// `true` if the agents have queues.
     entry: bool,
 }
 
@@ -260,7 +260,7 @@ impl<'a> Queues<'a> {
         self.places.get(&Place::Node(node.to_owned()))
     }
 
-    /// The highest size at each place in a window, of those that answered in it.
+    /// Returns the largest size at each place in a window, of the processes that answered in it.
     fn highest(&self, from: f64, to: f64) -> BTreeMap<&Place, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
         let highest = |targets: &[&Target]| {
@@ -273,7 +273,7 @@ impl<'a> Queues<'a> {
         highest.collect()
     }
 
-    /// What each queue held at a moment; none where it was not known. A pod that is gone has none any more.
+    /// Returns the content of each queue at a moment; none where it was not known. A pod that is gone has no queue.
     fn at(&self, t: f64) -> BTreeMap<&Place, Option<f64>> {
         let until = self.ms(t);
         let size = |targets: &[&Target]| {
@@ -304,10 +304,10 @@ impl<'a> Queues<'a> {
         Some((Verdict::Fail, format!("{place} still held {size:.0} at the end")))
     }
 
-    /// Every queue grew while the backend took nothing, and was as before in time.
+    /// Checks that every queue grew while the backend took nothing, and was as before in time.
     fn outage(&self, outage: &Outage) -> Result<(String, Value), Ruling> {
         let Outage { start, end, well } = *outage;
-        // What is usual was seen before anything was done to the tier.
+        // The usual size was seen before the first fault.
         let begin = self.story.load.map_or(start, |(begin, _)| begin);
         let first = self.story.faults.first().map_or(start, |fault| fault.start);
         let (before, during) = (self.highest(begin, first), self.highest(start, end));
@@ -319,7 +319,7 @@ impl<'a> Queues<'a> {
             let (grown, usual) = (during.get(place).copied().unwrap_or_default(), usual(place));
             if grown > usual { Ok(()) } else { Err((grown, usual)) }
         };
-        // What a later hop's queues take does not come as far as the agents'.
+        // If a later hop's queues take the spans, the agents' queues need not grow.
         let later = self.places.keys().any(|place| matches!(place, Place::Pod { .. }) && grew(place).is_ok());
         let nodes = self.record.environment.streams.values().filter(|_| self.entry && !later);
         for place in nodes.map(|node| Place::Node(node.clone())) {
@@ -338,7 +338,7 @@ impl<'a> Queues<'a> {
         let mut slowest = 0.0;
         for (place, targets) in &self.places {
             let took = self.recovered(targets, well, usual(place)).map(|recovered| recovered - well);
-            // One that went before it had to be empty is for `loss` to judge.
+            // A queue that went before it had to be empty is for `loss` to judge.
             if took.is_none() && !self.is_there(place, well + limit) {
                 continue;
             }
@@ -359,7 +359,7 @@ impl<'a> Queues<'a> {
         Ok((reason, json!({"usual": usual, "highest": named(during), "recovered_s": rounded(slowest)})))
     }
 
-    /// When a node's queue was at most this full again, by whichever of its processes said so first.
+    /// Returns the moment at which a queue was at most this full again, by the first of its processes to say so.
     fn recovered(&self, targets: &[&Target], end: f64, usual: f64) -> Option<f64> {
         let end = self.ms(end);
         let low = |target: &Target| {
@@ -370,7 +370,7 @@ impl<'a> Queues<'a> {
         Some(self.record.moment(&self.record.environment.sink_node, first))
     }
 
-    /// A queue was not seen to come down in time: it did not, or nobody saw it.
+    /// Returns the ruling on a queue that was not seen to come down in time: it did not, or it was not seen.
     fn too_slow(
         &self,
         place: &Place,

@@ -1,4 +1,4 @@
-//! Did each roll-out finish in time, within its bounds, and with enough ready gateways all the while?
+//! The check `rollout`: each roll-out finished in time, within its bounds, and with enough ready gateways throughout.
 
 use super::floor::{self, Held};
 use super::{Context, Finding, Ruling, Story, Verdict, rounded};
@@ -54,7 +54,7 @@ struct Facts<'a> {
     worst: Option<Held>,
     /// The other faults that took gateways at the same time: maxUnavailable says nothing about these.
     others: Vec<String>,
-    /// Whether every pod gave way to another one.
+    /// `true` if every pod was replaced.
     replaced: bool,
 }
 
@@ -204,7 +204,7 @@ impl<'a> End<'a> {
     }
 }
 
-/// What had to be ready meanwhile, and was: nothing is asked of agents.
+/// Returns the readiness of the gateways in a window; none for agents, of which no number is demanded.
 fn held(record: &Record, story: &Story, what: Part, start: f64, end: f64) -> Result<Vec<Held>, String> {
     match what {
         Part::Gateways => floor::held(record, story, start, end),
@@ -212,13 +212,13 @@ fn held(record: &Record, story: &Story, what: Part, start: f64, end: f64) -> Res
     }
 }
 
-/// Whether every pod that there was has given way to another one.
+/// Returns `true` if every pod that was there has been replaced.
 fn all_replaced(pods: &super::story::Series<Vec<(String, Pod)>>, start: f64, end: f64) -> bool {
     let (Some(before), Some(after)) = (at(pods, start), at(pods, end)) else { return false };
     !before.is_empty() && before.iter().all(|(_, old)| after.iter().all(|(_, new)| new.uid != old.uid))
 }
 
-/// What a rolling update may do.
+/// The bounds of a rolling update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bounds {
     least_ready: usize,
@@ -226,7 +226,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// The widest of what was allowed in a window: an HPA may change how many there should be.
+    /// Returns the widest bounds in a window: an HPA may change the number of replicas.
     fn over(kind: Kind, workloads: &[&Workload]) -> Self {
         let all = workloads.iter().map(|workload| Self::of(kind, workload));
         let widest = all.reduce(|a, b| Self {
@@ -236,8 +236,8 @@ impl Bounds {
         widest.unwrap_or(Self { least_ready: 0, most_pods: usize::MAX })
     }
 
-    /// As Kubernetes resolves them. Of a percentage, `maxSurge` is rounded up, and `maxUnavailable` down in a
-    /// Deployment, but up in a `DaemonSet`; where both come to nothing, one may be unavailable.
+    /// Resolves the bounds as Kubernetes does. Of a percentage, `maxSurge` is rounded up, and `maxUnavailable` down in a
+    /// Deployment, but up in a `DaemonSet`; where both come to 0, one may be unavailable.
     fn of(kind: Kind, workload: &Workload) -> Self {
         let desired = f64::from(workload.desired);
         let resolve = |written: Option<&String>, default: &str, round: fn(f64) -> f64| {
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(bounds(4, "50%", "0"), (2, 4));
         assert_eq!(bounds(2, "100%", "1"), (0, 3));
         assert_eq!(bounds(2, "0", "0"), (1, 2));
-        // Whatever a record says, there are bounds.
+        // Any record gives bounds.
         let most = u32::MAX as usize;
         assert_eq!(bounds(u32::MAX, "0", "25%"), (most, most));
         assert_eq!(bounds(2, "1e400%", "4294967295"), (0, most));

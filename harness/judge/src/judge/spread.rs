@@ -1,5 +1,5 @@
-//! Were the gateways spread over the nodes? Judged at each decision of the scheduler, among the nodes that could take a
-//! gateway then: afterwards Kubernetes moves none, whatever becomes free.
+//! The check `spread`: the gateways were spread over the nodes. It is judged at each decision of the scheduler, among the
+//! nodes that could take a gateway then: afterwards Kubernetes moves none, whatever becomes free.
 
 use super::story::{Series, at, within};
 use super::{Context, Finding, Ruling, Story, Verdict, rounded};
@@ -8,12 +8,12 @@ use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How far the watches on nodes and pods may be apart, and how long the scheduler may take to hear of a node, in seconds:
-/// one that was not open to gateways for so long before and behind a decision is not held against it.
+/// The largest delay between the watches on nodes and pods, and of the scheduler's view of a node, in seconds: a node that was
+/// not open to gateways for so long before and after a decision does not count against it.
 const UNHEARD: f64 = 2.0;
-/// What one node is told from another by.
+/// The label that tells one node from another.
 const HOSTNAME: &str = "kubernetes.io/hostname";
-/// The label of nodes that carry the control plane.
+/// The label of nodes with the control plane.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 type Pods = Vec<(String, Pod)>;
@@ -26,7 +26,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Some(seen) = within(gateways, start, end) else {
         return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
-    // One gateway is spread over nothing.
+    // One gateway cannot be spread.
     if seen.map(|(_, pods)| pods.len()).max().unwrap_or_default() < 2 {
         return None;
     }
@@ -77,7 +77,7 @@ fn decide(story: &Story, decisions: &[Decision], shared: &BTreeMap<String, Vec<S
 /// # Errors
 /// Names the gateway of which it is not on record where it might have been placed.
 fn decisions(story: &Story, gateways: &Series<Pods>, first: f64, end: f64) -> Result<Vec<Decision>, String> {
-    // One that went again before anybody could have heard of it shared nothing.
+    // A gateway that went before the scheduler could have heard of it shared nothing.
     let stayed = |t: f64, pod: &Pod| {
         let after = at(gateways, t + UNHEARD).into_iter().flatten();
         after.into_iter().any(|(_, it)| it.uid == pod.uid && !it.terminating)
@@ -94,7 +94,7 @@ fn decisions(story: &Story, gateways: &Series<Pods>, first: f64, end: f64) -> Re
     decisions.collect()
 }
 
-/// Each gateway that got a node, with when it was seen to have it.
+/// Returns each gateway that got a node, with the moment at which that was seen.
 fn placed(gateways: &Series<Pods>, first: f64, end: f64) -> Vec<(f64, &str, &Pod)> {
     let mut known: BTreeSet<&str> = BTreeSet::new();
     let mut placed = Vec::new();
@@ -108,37 +108,37 @@ fn placed(gateways: &Series<Pods>, first: f64, end: f64) -> Vec<(f64, &str, &Pod
     placed
 }
 
-/// What the scheduler decided about a gateway.
+/// A decision of the scheduler about a gateway.
 struct Decision {
     t: f64,
-    /// Whether it was decided before anybody looked: then it is judged by how things stood first.
+    /// `true` if it was decided before the watches began: then it is judged by the first state that was seen.
     initial: bool,
     pod: String,
     node: String,
-    /// How many gateways of its kind each node that could take one held then, itself left out.
+    /// The number of other gateways of its revision on each node that could take one.
     open: BTreeMap<String, usize>,
-    /// By what it is judged.
+    /// The rules, in words.
     by: String,
-    /// What is wrong with it.
+    /// The problem, if there is one.
     broken: Option<String>,
 }
 
-/// A rule that a decision is held against.
+/// A rule for decisions.
 struct Rule<'a> {
     constraint: &'a TopologySpreadConstraint,
-    /// Whether the pod has it, and it is not the one that is taken where there is none.
+    /// `true` if the pod's specification has it; `false` for the rule that is implied without one.
     written: bool,
 }
 
 impl Decision {
-    /// None if the record does not tell.
+    /// Returns none if the record does not tell.
     fn of(story: &Story, t: f64, initial: bool, name: &str, pod: &Pod) -> Option<Self> {
         let placement = pod.placement.as_deref()?;
         let look = Look::at(story, t, initial, placement)?;
         let implied = implied(pod);
         let written = placement.spread.iter().filter(|one| one.when_unsatisfiable == "DoNotSchedule");
         let mut rules: Vec<Rule<'_>> = written.map(|constraint| Rule { constraint, written: true }).collect();
-        // A preference is no rule, but that a gateway is to be on a node of its own is what any of them is for.
+        // A preference is no rule, but the purpose of any of them is that each gateway is on a node of its own.
         if placement.spread.iter().all(|one| one.topology_key != HOSTNAME) {
             rules.push(Rule { constraint: &implied, written: false });
         }
@@ -168,7 +168,8 @@ impl Decision {
     }
 }
 
-/// What is meant where no constraint is written: gateways of one revision are on different nodes, as far as there are.
+/// Returns the rule that is implied where no constraint is written: gateways of one revision are on different nodes, as far
+/// as there are.
 fn implied(pod: &Pod) -> TopologySpreadConstraint {
     let app = ("app.kubernetes.io/name".to_owned(), pod.app.clone());
     TopologySpreadConstraint {
@@ -184,16 +185,16 @@ fn implied(pod: &Pod) -> TopologySpreadConstraint {
     }
 }
 
-/// How things stood at a decision.
+/// The state of nodes and pods at a decision.
 struct Look<'a> {
     placement: &'a Placement,
     nodes: &'a Nodes,
-    /// The nodes that could take the pod all the while.
+    /// The nodes that could take the pod throughout.
     open: BTreeSet<String>,
     /// The nodes that could have, if its own node selector or affinity had let it.
     but_for_the_selector: BTreeSet<String>,
-    /// Every pod of the namespace that had a node, was not on its way out and had not finished: at the decision, and at each
-    /// change for a moment behind it.
+    /// Every pod of the namespace that had a node, was not terminating and had not finished: at the decision, and at each change
+    /// for a moment after it.
     pods: Vec<Vec<(&'a str, &'a Pod)>>,
 }
 
@@ -201,7 +202,7 @@ impl<'a> Look<'a> {
     fn at(story: &'a Story, t: f64, initial: bool, placement: &'a Placement) -> Option<Self> {
         let nodes = at(&story.nodes, t)?;
         let (from, to) = if initial { (t, t) } else { (t - UNHEARD, t + UNHEARD) };
-        // Before the first look nothing is known of a node.
+        // Before the watch began nothing is known of a node.
         let since = story.nodes.first().map_or(t, |(first, _)| first.max(from).min(t));
         let seen: Vec<&Nodes> = within(&story.nodes, since, to)?.map(|(_, nodes)| nodes).collect();
         let mut open = BTreeSet::new();
@@ -211,7 +212,7 @@ impl<'a> Look<'a> {
                 .iter()
                 .map(|nodes| nodes.iter().find(|(other, _)| other == name).map(|(_, node)| node))
                 .collect();
-            // One that was not there all the while is held against nobody.
+            // A node that was not there throughout does not count.
             let Some(all) = all else { continue };
             let mut could = true;
             for node in &all {
@@ -247,7 +248,7 @@ impl<'a> Look<'a> {
         self.node(node)?.labels.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// The nodes whose pods a constraint counts, as the scheduler has it.
+    /// Returns the nodes whose pods a constraint counts, as the scheduler does.
     fn counted(&self, constraint: &TopologySpreadConstraint) -> BTreeSet<&'a str> {
         let by_affinity = constraint.node_affinity_policy.as_deref() != Some("Ignore");
         let by_taints = constraint.node_taints_policy.as_deref() == Some("Honor");
@@ -258,7 +259,7 @@ impl<'a> Look<'a> {
         counted.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// What of a rule the placing of a pod breaks.
+    /// Returns how the placement of a pod breaks a rule, if it does.
     fn broken(&self, rule: &Rule<'_>, name: &str, pod: &Pod) -> Option<String> {
         let constraint = rule.constraint;
         let key = constraint.topology_key.as_str();
@@ -273,7 +274,7 @@ impl<'a> Look<'a> {
             });
             here.count()
         };
-        // Its own domain as it was; each other as the fullest that it was seen to be at that time.
+        // Its own domain as it was at the decision; each other one at the fullest that was seen around it.
         let here = of(self.pods.first()?, own);
         let others: BTreeSet<&str> = self.open.iter().filter_map(|node| self.domain(node, key)).collect();
         let fullest = |domain: &str| self.pods.iter().map(|pods| of(pods, domain)).max().unwrap_or_default();
@@ -301,7 +302,7 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// The other gateways of a pod's revision that were on a node.
+    /// Returns the other gateways of a pod's revision that were on a node.
     fn of_revision(&self, node: &str, name: &str, pod: &Pod) -> Vec<&'a str> {
         let there = self.pods.first().into_iter().flatten();
         let there = there.filter(|(other, it)| {
@@ -310,7 +311,7 @@ impl<'a> Look<'a> {
         there.map(|(other, _)| *other).collect()
     }
 
-    /// Whether all gateways of a pod's revision are on its node, though another could take one.
+    /// Returns a problem if all gateways of a pod's revision are on its node, though another could take one.
     fn packed(&self, name: &str, pod: &Pod) -> Option<String> {
         let beside = self.of_revision(&pod.node, name, pod);
         let all = self.pods.iter().map(|pods| {
@@ -326,7 +327,7 @@ impl<'a> Look<'a> {
                 "all gateways are on {node} ({beside} and {name}), though {other} could take one"
             ));
         }
-        // Where their own selector leaves them one node in all, nothing can spread them.
+        // If their own selector leaves them a single node, nothing can spread them.
         let chosen =
             self.nodes.iter().filter(|(name, node)| self.placement.selects(name, node) == Some(true));
         let workers = chosen.filter(|(_, node)| {
@@ -342,7 +343,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The nodes that hold more than one gateway of a revision at a moment.
+/// Returns the nodes that hold more than one gateway of a revision at a moment.
 fn shared(gateways: &Series<Pods>, t: f64) -> BTreeMap<String, Vec<String>> {
     let mut by_node: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     let there = at(gateways, t).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! Was the tier seen to be well before anything was done to it?
+//! The check `steady-state`: the tier was seen to be well before the first step.
 
 use super::{Context, Finding, Verdict};
 use serde_json::json;

@@ -1,5 +1,4 @@
-//! What a tier that samples has lost: a trace comes whole or not at all, and which ones, or how many, follows from
-//! the policy.
+//! Loss in a tier that samples: a trace arrives whole or not at all, and which ones, or how many, follows from the policy.
 
 use super::{Ruling, Story, Verdict, grouped, rounded};
 use crate::record::Record;
@@ -8,13 +7,13 @@ use serde_json::{Value, json};
 use spanproof_ledger::{Account, Counts, EmitterLedger, Identity, RangeSet, Stream, spans_of};
 use std::collections::BTreeMap;
 
-/// The sampler's own counts.
+/// The sampler's own counters.
 const KEPT: &str = "otelcol_processor_tail_sampling_global_count_traces_sampled{sampled=\"true\"}";
 const LEFT_OUT: &str = "otelcol_processor_tail_sampling_global_count_traces_sampled{sampled=\"false\"}";
 const NEW: &str = "otelcol_processor_tail_sampling_new_trace_id_received";
 const TOO_EARLY: &str = "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early";
 
-/// How long a span may take from its emitter to the sampler, and how late the sampler looks, in seconds.
+/// The time that a span may take from its emitter to the sampler, and that the sampler may be late, in seconds.
 const SLACK: f64 = 3.0;
 
 /// The traces of a tier that samples.
@@ -23,7 +22,7 @@ pub(super) struct Traces<'a> {
     sampled: Sampled,
     identity: Identity,
     counted: Option<Counted>,
-    /// When gateways went away, by their names: from the last moment at which one surely kept what it was given, to its end.
+    /// The ends of gateways.
     ended: Vec<Ended>,
 }
 
@@ -33,7 +32,7 @@ struct Ended {
     to: f64,
 }
 
-/// What the samplers say themselves, in traces.
+/// The samplers' own counts, in traces.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Counted {
     kept: f64,
@@ -42,7 +41,7 @@ struct Counted {
     too_early: f64,
 }
 
-/// Why it cannot be told what a tier that samples has to deliver, if so.
+/// Returns why it is not known what a tier that samples has to deliver, if so.
 pub(super) fn untold(record: &Record) -> Option<&'static str> {
     let said = record.scenario.tier.samples.is_some();
     match &record.environment.sampling {
@@ -60,7 +59,7 @@ fn sound(sampling: &Sampling) -> bool {
     (0.0..=1.0).contains(&sampling.keeps.share()) && wait.is_finite() && wait >= 0.0
 }
 
-/// The traces, where the tier samples; what the policy leaves out is no loss in the account from then on.
+/// Returns the traces, where the tier samples, and takes what the policy leaves out from the account's losses.
 pub(super) fn of<'a>(record: &'a Record, story: &Story, account: &mut Account) -> Option<Traces<'a>> {
     let sampling = record.environment.sampling.as_ref().filter(|_| untold(record).is_none())?;
     let tag = record.emitters.first()?.run_tag();
@@ -85,7 +84,7 @@ pub(super) fn of<'a>(record: &'a Record, story: &Story, account: &mut Account) -
     Some(Traces { sampling, sampled, identity, counted, ended })
 }
 
-/// What was acknowledged of a stream, and what arrived.
+/// Returns what was acknowledged of a stream, and what arrived.
 fn sets(record: &Record, stream: Stream) -> (RangeSet, RangeSet) {
     let ours = record.emitters.iter().filter(|emitter| emitter.stream() == stream);
     let taken = RangeSet::union(ours.map(EmitterLedger::acknowledged));
@@ -93,7 +92,7 @@ fn sets(record: &Record, stream: Stream) -> (RangeSet, RangeSet) {
     (taken.into_owned(), came.into_owned())
 }
 
-/// What the gateways' samplers say of the whole run. Their counts begin anew with the process.
+/// Returns the gateways' samplers' own counts over the run. These restart at 0 with the process.
 fn counted(record: &Record, story: &Story) -> Option<Counted> {
     let (metrics, (start, _)) = (record.metrics.as_ref()?, story.load?);
     let ms = |t| record.unix_ms(&record.environment.sink_node, t);
@@ -104,11 +103,11 @@ fn counted(record: &Record, story: &Story) -> Option<Counted> {
     })
 }
 
-/// Each gateway's end: of its pod, or of a process in it.
+/// Returns each end of a gateway: of its pod, or of a process in it.
 fn ended(story: &Story) -> Vec<Ended> {
     let Some(series) = story.pods.get("gateway") else { return Vec::new() };
     let mut ended = Vec::new();
-    // Since when a pod is on its way out, if it is.
+    // The moment since which a pod is terminating.
     let mut leaving: BTreeMap<&str, f64> = BTreeMap::new();
     for pair in series.windows(2) {
         let ((before_t, before), (t, now)) = (&pair[0], &pair[1]);
@@ -133,13 +132,13 @@ fn ended(story: &Story) -> Vec<Ended> {
 }
 
 impl Traces<'_> {
-    /// The numbers of a stream's spans whose traces came in part.
+    /// Returns the numbers of a stream's spans whose traces arrived in part.
     pub(super) fn in_part(&self, stream: Stream) -> RangeSet {
         let sets = self.sampled.traces.groups.get(&self.identity.together(stream));
         sets.map_or_else(RangeSet::new, |sets| spans_of(&sets.partial, self.identity.spans_per_trace()))
     }
 
-    /// Where a span vanished that was sent at a moment.
+    /// Returns the hop at which a span vanished that was sent at a moment.
     pub(super) fn hop(&self, sent: Option<f64>, in_part: bool) -> Option<String> {
         let wait = self.sampling.decision_wait_s;
         let waiting = sent.filter(|_| wait > 0.0).map(|sent| {
@@ -155,13 +154,13 @@ impl Traces<'_> {
         }
     }
 
-    /// The verdict where nothing that is known by name is missing, and why; none where everything is kept, for then it is
-    /// as with any other tier.
+    /// Returns the ruling where nothing that is known by name is missing; none if the tier keeps everything, as any other tier
+    /// does.
     pub(super) fn judge(&self, counts: Counts) -> Option<Ruling> {
         (self.sampling.keeps != Keeps::All).then(|| self.facts(counts).decide())
     }
 
-    /// What is to be said of traces that came in part, behind what else is said of a loss.
+    /// Describes the traces that arrived in part, as the end of a sentence; empty if there are none.
     pub(super) fn split(&self) -> String {
         match self.sampled.traces.partial() {
             0 => String::new(),
@@ -182,7 +181,7 @@ impl Traces<'_> {
         }
     }
 
-    /// What the verdict rests on.
+    /// Returns the evidence of the ruling.
     pub(super) fn evidence(&self) -> Value {
         let traces = &self.sampled.traces;
         let share = self.sampling.keeps.share();
@@ -209,14 +208,14 @@ impl Traces<'_> {
     }
 }
 
-/// What the verdict of a tier that samples follows from, when nothing that is known by name is missing.
+/// The facts that decide about a tier that samples, where nothing that is known by name is missing.
 #[derive(Debug, Clone, PartialEq)]
 struct Facts<'a> {
     by: &'a str,
     share: f64,
     /// Traces of which something was acknowledged.
     acknowledged: u64,
-    /// Of these, those of which something came.
+    /// Of these, those of which something arrived.
     came: u64,
     /// Those that the policy keeps; none if it is not known which.
     kept: Option<u64>,
@@ -290,8 +289,8 @@ impl Facts<'_> {
         (Verdict::Pass, format!("{seen}; none came in part{other}; {power}"))
     }
 
-    /// By how many the traces that the samplers say they kept are more than those that came. What a sampler was given more than
-    /// once, or several were given, may have been decided, and counted, as often.
+    /// Returns by how many traces the samplers say they kept more than arrived. A trace that a sampler got more than once, or that
+    /// several got, may have been decided, and counted, as often.
     fn more_than_came(&self, counted: Counted) -> f64 {
         let again = (counted.new - self.acknowledged as f64).max(0.0);
         counted.kept - self.came as f64 - again

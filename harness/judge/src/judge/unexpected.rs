@@ -1,4 +1,4 @@
-//! Did anything arrive that no emitter of this run sent?
+//! The check `unexpected`: nothing arrived that no emitter of this run sent, and nothing was damaged.
 
 use super::{Context, Finding, Verdict, emitters_untold, grouped, sinks_untold};
 use serde_json::json;
@@ -15,7 +15,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         "damaged": damaged,
         "never_reserved": counts.unexpected.saturating_sub(foreign.saturating_add(damaged)),
     });
-    // What an emitter reserved is known when its ledger is whole, and not before.
+    // An emitter's reservations are known only when its ledger is whole.
     let untold = emitters_untold(record).or_else(|| sinks_untold(record));
     let ruling = if let Some(untold) = untold {
         (Verdict::Inconclusive, untold)

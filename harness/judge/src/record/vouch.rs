@@ -1,16 +1,16 @@
-//! The parts of a run folder vouch for one another: what contradicts another part is damage, and names its file. Pure.
+//! The parts of a run folder vouch for one another: a contradiction between them is damage, and names its file. Pure.
 //!
-//! Nothing here says whether what was observed is true. It says whether these are the parts of one run, whole, with the
-//! scenario and the surroundings that it had.
+//! This does not check whether the observations are true, but whether these are the parts of one run, whole, with its own
+//! scenario and environment.
 
 use super::{Began, Entry, Event, Record, SettleEnd};
 use crate::scenario::{FaultName, Rate, Scenario, Step, StepPath};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was found in a folder besides what a record holds of it.
+/// The files of a folder, as far as the record does not hold them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// What is in `scenario.yaml`, and so on; none if it is not there.
+    /// The content of `scenario.yaml`, and so on; none if the file is missing.
     pub(super) scenario: Option<Vec<u8>>,
     pub(super) environment: Option<Vec<u8>>,
     pub(super) plan: Option<Vec<u8>>,
@@ -33,10 +33,10 @@ pub(super) fn digest(began: Option<&Event>, bytes: &[u8]) -> String {
     format!("{:08x}-{}", crc.finalize(), bytes.len())
 }
 
-/// What contradicts what, each with its file.
+/// Returns every contradiction, with its file.
 pub(super) fn contradictions(record: &Record, files: &Files) -> Vec<String> {
     let mut found: Vec<String> = digests(record, files).collect();
-    // Without its beginning there is nothing that anything could be held against.
+    // Without the run's beginning there is nothing to compare with.
     let Some(Began { tag, .. }) = record.began() else { return found };
     found.extend(environment(record));
     found.extend(emitters(record, files, tag));
@@ -50,7 +50,7 @@ fn ended(record: &Record) -> bool {
     record.timeline.last().is_some_and(|entry| entry.event == Event::Ended)
 }
 
-/// Files that are not as the timeline says that they were written.
+/// Returns the files that are not as the timeline says that they were written.
 fn digests<'a>(record: &'a Record, files: &'a Files) -> impl Iterator<Item = String> + 'a {
     let began = record.timeline.first().map(|entry| &entry.event);
     let mut written: BTreeMap<&str, &str> = BTreeMap::new();
@@ -59,7 +59,7 @@ fn digests<'a>(record: &'a Record, files: &'a Files) -> impl Iterator<Item = Str
             written.insert(name, digest);
         }
     }
-    // A plan is for people: a run is judged without it, but not with another run's.
+    // A run is judged without a plan, which is for people, but not with another run's.
     let all = [
         ("scenario.yaml", &files.scenario, true),
         ("environment.json", &files.environment, true),
@@ -90,7 +90,7 @@ fn environment(record: &Record) -> Option<String> {
     })
 }
 
-/// A file's ledger is of another run.
+/// Returns a problem if a file's ledger is of another run.
 fn alien(file: &str, found: u64, expected: u64) -> Option<String> {
     (found != expected).then(|| {
         format!("{file}: the ledger of another run ({found:014x}; timeline.jsonl is of {expected:014x})")
@@ -100,7 +100,7 @@ fn alien(file: &str, found: u64, expected: u64) -> Option<String> {
 fn emitters(record: &Record, files: &Files, tag: u64) -> Vec<String> {
     let mut found = Vec::new();
     let mut seen: BTreeMap<u16, &String> = BTreeMap::new();
-    // One without records says nothing, not even whose it is: it is as good as missing.
+    // A ledger without records does not even say whose it is: it counts as missing.
     let all = files.emitters.iter().zip(&record.emitters).filter(|(_, ledger)| ledger.records() > 0);
     for (file, ledger) in all {
         let stream = ledger.stream();
@@ -148,7 +148,7 @@ fn metrics(record: &Record, tag: u64) -> Option<String> {
     }
 }
 
-/// What in a timeline cannot have happened, by the order of things or by the scenario.
+/// Returns the first event that cannot have happened, by the order of events or by the scenario.
 fn timeline(record: &Record) -> Option<String> {
     let mut told = Told {
         record,
@@ -168,7 +168,7 @@ fn timeline(record: &Record) -> Option<String> {
     early.then(|| "it goes on behind its end".to_owned())
 }
 
-/// Where the load is.
+/// The state of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Load {
     Before,
@@ -176,16 +176,16 @@ enum Load {
     Over,
 }
 
-/// What has been told so far.
+/// The timeline as far as it was read.
 struct Told<'a> {
     record: &'a Record,
     begun: bool,
     load: Load,
-    /// Whether it was said if the tier was well.
+    /// `true` if the steady state was decided.
     steady: bool,
-    /// Whether the tier was taken down.
+    /// `true` if the tier was taken down.
     down: bool,
-    /// Whether each that has begun has ended.
+    /// The steps that have begun; `true` if ended.
     steps: BTreeMap<StepPath, bool>,
     faults: Vec<Fault<'a>>,
 }
@@ -339,7 +339,7 @@ fn sure(so: bool, problem: impl FnOnce() -> String) -> Telling {
     if so { Ok(()) } else { Err(problem()) }
 }
 
-/// Whether two rates are the same number, or both none.
+/// Returns `true` if two rates are the same number, or both none.
 fn same(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => (one - other).abs() <= 1e-6 * other.abs(),
@@ -348,13 +348,13 @@ fn same(one: Option<f64>, other: Option<f64>) -> bool {
     }
 }
 
-/// Every rate that a scenario may have offered.
+/// Returns every rate that a scenario may have offered.
 fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
     let spikes = scenario.all_steps().filter_map(|step| Some(step.action()?.rate()?.in_a_second()));
     scenario.load.constant().map(Rate::in_a_second).into_iter().chain(spikes)
 }
 
-/// Whether a step does what a fault is called by.
+/// Returns `true` if a step may begin a fault of that name.
 fn does(step: &Step, name: &FaultName) -> bool {
     step.action().is_some_and(|action| action.faults().contains(name))
 }

@@ -19,15 +19,15 @@ pub(super) struct Plan {
     pub(super) refused: Vec<u64>,
     pub(super) foreign: u64,
     pub(super) sealed: bool,
-    /// What the queue of the agent on worker0 held at the end.
+    /// The content of the queue of the agent on worker0 at the end.
     pub(super) queued: f64,
-    /// The code that they were refused with, or what stands in its place.
+    /// The code with which they were refused, or what stands in its place.
     pub(super) code: u8,
-    /// When nothing was delivered, in seconds from the first delivery.
+    /// The pause in the deliveries, in seconds from the first delivery.
     pub(super) pause: std::ops::Range<u64>,
-    /// When the agent on worker0 refused, in seconds from the beginning of the load.
+    /// The refusal of the agent on worker0, in seconds from the beginning of the load.
     pub(super) refusals: std::ops::Range<u64>,
-    /// What a default SDK would have dropped in each of these.
+    /// The spans that a default SDK would have dropped in each of these.
     pub(super) sdk_dropped: u64,
     pub(super) timeline: Vec<(f64, Event)>,
 }
@@ -209,7 +209,7 @@ impl Plan {
         let mut add = |record: &SinkRecord| ledger.apply(record).unwrap();
         add(&SinkRecord::Opened { run_tag: 7, source: 1, unix_ms: BEGAN });
         for second in (0..self.seconds).filter(|second| !self.pause.contains(second)) {
-            // What was held back by a pause comes with the first delivery behind it.
+            // The first delivery after a pause brings what was held back.
             let from = if second == self.pause.end { self.pause.start.min(second) } else { second };
             let numbers = from * self.rate..(second + 1) * self.rate;
             for stream in 1..=2 {

@@ -1,4 +1,4 @@
-//! What was sent and what arrived: lost, refused, unexpected, duplicated over several sinks.
+//! Spans: lost, refused, unexpected, and delivered to several sinks.
 
 use super::*;
 
