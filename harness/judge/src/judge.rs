@@ -225,7 +225,7 @@ impl Finding {
 }
 
 /// Returns why the sinks' ledgers are not the whole account of what arrived; none if they are.
-fn sinks_untold(record: &Record) -> Option<String> {
+fn sinks_incomplete(record: &Record) -> Option<String> {
     let wanted = record.scenario.tier.sinks;
     let files = match wanted {
         0 | 1 => "ledgers/sink-0.ledger".to_owned(),
@@ -241,7 +241,7 @@ fn sinks_untold(record: &Record) -> Option<String> {
 }
 
 /// Returns why the emitters' ledgers are not the whole account of what was sent; none if they are.
-fn emitters_untold(record: &Record) -> Option<String> {
+fn emitters_incomplete(record: &Record) -> Option<String> {
     let streams = &record.environment.streams;
     if streams.is_empty() {
         return Some("environment.json knows no emitters".to_owned());

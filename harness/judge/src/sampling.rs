@@ -22,7 +22,7 @@ pub struct Sampling {
     /// The source: the processor and its configuration, or the scenario.
     pub by: String,
     /// The policy.
-    pub keeps: Keeps,
+    pub keeps: Policy,
     /// The time that a trace waits for the decision, in seconds.
     pub decision_wait_s: f64,
 }
@@ -30,7 +30,7 @@ pub struct Sampling {
 /// The policy of a sampler: what it keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Keeps {
+pub enum Policy {
     /// Every trace.
     All,
     /// The traces that one of these draws, by the hash of their ID.
@@ -67,7 +67,7 @@ impl Draw {
     }
 }
 
-impl Keeps {
+impl Policy {
     /// Returns the share of all traces that is kept.
     pub fn share(&self) -> f64 {
         match self {
@@ -117,17 +117,17 @@ impl Sampled {
     /// Compares what was acknowledged of each stream with what arrived of it.
     pub fn of<'a>(
         identity: &Identity,
-        keeps: &Keeps,
+        keeps: &Policy,
         streams: impl IntoIterator<Item = (Stream, &'a RangeSet, &'a RangeSet)>,
     ) -> Self {
         let traces = Traces::of(identity, streams);
         let mut sampled = Self { traces, missing: BTreeMap::new(), kept: Some(0), unforeseen: 0 };
-        let foreseen = matches!(keeps, Keeps::All) || sampled.traces.acknowledged() <= MOST;
+        let foreseen = matches!(keeps, Policy::All) || sampled.traces.acknowledged() <= MOST;
         for (group, sets) in &sampled.traces.groups {
             let mut missing = sets.partial.clone();
             match keeps {
-                Keeps::All => missing.extend(&sets.absent),
-                Keeps::Drawn(_) if foreseen => {
+                Policy::All => missing.extend(&sets.absent),
+                Policy::Drawn(_) if foreseen => {
                     let kept = |trace: &u64| keeps.keeps(identity.trace(*group, *trace)) == Some(true);
                     let all = |set: &RangeSet| set.iter().collect::<Vec<_>>();
                     let each =
@@ -141,11 +141,11 @@ impl Sampled {
                     }
                     missing.extend(&absent);
                 }
-                Keeps::Drawn(_) | Keeps::Share(_) => sampled.kept = None,
+                Policy::Drawn(_) | Policy::Share(_) => sampled.kept = None,
             }
             sampled.missing.insert(*group, missing);
         }
-        if matches!(keeps, Keeps::All) {
+        if matches!(keeps, Policy::All) {
             sampled.kept = Some(sampled.traces.acknowledged());
         }
         if sampled.unforeseen > 0 {
@@ -211,8 +211,8 @@ impl Demand {
     /// Returns the least time to wait before the arrivals are conclusive, where it is not known which traces have to arrive.
     pub fn least_wait(&self) -> Duration {
         match self.sampling.as_ref().map(|sampling| &sampling.keeps) {
-            Some(Keeps::Share(_)) => self.decision_wait(),
-            Some(Keeps::All | Keeps::Drawn(_)) | None => Duration::ZERO,
+            Some(Policy::Share(_)) => self.decision_wait(),
+            Some(Policy::All | Policy::Drawn(_)) | None => Duration::ZERO,
         }
     }
 
@@ -220,7 +220,7 @@ impl Demand {
     /// that arrived in part, and as many as are missing to the share for certain.
     pub fn outstanding(&self, acknowledged: &Streams, delivered: &Streams) -> u64 {
         let lost = lost(acknowledged, delivered);
-        let Some(sampling) = self.sampling.as_ref().filter(|sampling| sampling.keeps != Keeps::All) else {
+        let Some(sampling) = self.sampling.as_ref().filter(|sampling| sampling.keeps != Policy::All) else {
             return count(&lost);
         };
         let sampled = self.sampled(&sampling.keeps, acknowledged, delivered);
@@ -237,18 +237,18 @@ impl Demand {
     /// The same for those who wait for the very last span: where only a share is known, nothing says that it has arrived.
     pub fn not_yet(&self, acknowledged: &Streams, delivered: &Streams) -> u64 {
         match self.sampling.as_ref().map(|sampling| &sampling.keeps) {
-            Some(keeps @ (Keeps::Drawn(_) | Keeps::Share(_)))
+            Some(keeps @ (Policy::Drawn(_) | Policy::Share(_)))
                 if self.sampled(keeps, acknowledged, delivered).kept.is_none() =>
             {
                 count(&lost(acknowledged, delivered))
             }
-            Some(Keeps::All | Keeps::Drawn(_) | Keeps::Share(_)) | None => {
+            Some(Policy::All | Policy::Drawn(_) | Policy::Share(_)) | None => {
                 self.outstanding(acknowledged, delivered)
             }
         }
     }
 
-    fn sampled(&self, keeps: &Keeps, acknowledged: &Streams, delivered: &Streams) -> Sampled {
+    fn sampled(&self, keeps: &Policy, acknowledged: &Streams, delivered: &Streams) -> Sampled {
         let none = RangeSet::new();
         let streams = acknowledged.iter();
         let streams = streams.map(|(stream, taken)| (*stream, taken, delivered.get(stream).unwrap_or(&none)));
@@ -272,8 +272,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn quarter() -> Keeps {
-        Keeps::Drawn(vec![Draw { salt: Draw::DEFAULT_SALT.to_owned(), share: 0.25 }])
+    fn quarter() -> Policy {
+        Policy::Drawn(vec![Draw { salt: Draw::DEFAULT_SALT.to_owned(), share: 0.25 }])
     }
 
     /// As `tail_sampling` v0.160 and v0.161 decided.
@@ -339,26 +339,26 @@ mod tests {
     #[test]
     fn the_shares_of_draws_add_up_as_they_are_independent() {
         let draw = |salt: &str, share| Draw { salt: salt.to_owned(), share };
-        let two = |other| Keeps::Drawn(vec![draw("a", 0.5), draw(other, 0.2)]).share();
+        let two = |other| Policy::Drawn(vec![draw("a", 0.5), draw(other, 0.2)]).share();
         assert!((two("b") - 0.6).abs() < 1e-9 && (two("a") - 0.5).abs() < 1e-9);
-        assert!(Keeps::Drawn(vec![draw("a", 1.0)]).keeps(u128::MAX) == Some(true));
-        assert!(Keeps::Drawn(Vec::new()).keeps(0) == Some(false));
+        assert!(Policy::Drawn(vec![draw("a", 1.0)]).keeps(u128::MAX) == Some(true));
+        assert!(Policy::Drawn(Vec::new()).keeps(0) == Some(false));
     }
 
     #[test]
     fn a_run_waits_for_what_has_to_come() {
         let identity = Identity::new(7, 10, 1);
         let streams = |set: RangeSet| Streams::from([(1, set)]);
-        let demand = |keeps: Option<Keeps>| {
+        let demand = |keeps: Option<Policy>| {
             let sampling = keeps.map(|keeps| Sampling { by: String::new(), keeps, decision_wait_s: 10.0 });
             Demand::new(identity, sampling)
         };
         let (taken, came) = (streams(all(100_000)), streams(drawn(&identity, 10_000)));
         assert_eq!(demand(None).outstanding(&taken, &came), 100_000 - came[&1].count());
-        assert_eq!(demand(Some(Keeps::All)).outstanding(&taken, &came), 100_000 - came[&1].count());
+        assert_eq!(demand(Some(Policy::All)).outstanding(&taken, &came), 100_000 - came[&1].count());
         assert_eq!(demand(Some(quarter())).outstanding(&taken, &came), 0);
         assert_eq!(demand(Some(quarter())).not_yet(&taken, &came), 0);
-        let shared = demand(Some(Keeps::Share(0.25)));
+        let shared = demand(Some(Policy::Share(0.25)));
         assert_eq!(shared.outstanding(&taken, &came), 0);
         assert!(shared.not_yet(&taken, &came) > 0, "which ones are to come is not known");
         assert!(shared.outstanding(&taken, &streams(all(10_000))) > 10_000);
@@ -374,7 +374,7 @@ mod tests {
         ) {
             let identity = Identity::new(3, 4, 1);
             let (taken, came): (_, RangeSet) = (all(400), came.into_iter().collect());
-            let keeps = Keeps::Drawn(vec![Draw { salt: "x".to_owned(), share }]);
+            let keeps = Policy::Drawn(vec![Draw { salt: "x".to_owned(), share }]);
             let sampled = Sampled::of(&identity, &keeps, [(1, &taken, &came)]);
             let lost = taken.difference(&came);
             for seq in sampled.missing_of(&identity, 1, &lost).iter().flat_map(|range| range.start..range.end) {

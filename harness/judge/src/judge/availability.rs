@@ -1,8 +1,8 @@
 //! The check `availability`: there were always enough ready gateways, and deliveries never paused for too long.
 
-use super::floor::{self, Held};
+use super::floor::{self, Readiness};
 use super::story::at;
-use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_untold};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_incomplete};
 use crate::record::Record;
 use crate::scenario::FaultName;
 use crate::world::Kind;
@@ -20,17 +20,17 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if let Some(gap) = story.gap(&[Kind::Pod], start, end) {
         return Some(Finding::inconclusive(gap));
     }
-    let held = match floor::held(record, story, start, end) {
-        Ok(held) => held,
+    let readiness = match floor::readiness(record, story, start, end) {
+        Ok(readiness) => readiness,
         Err(why) => return Some(Finding::inconclusive(why)),
     };
-    let Some(worst) = Held::worst(&held) else {
+    let Some(worst) = Readiness::worst(&readiness) else {
         return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
     let shared = shared_nodes(story);
     // If the sink's clock does not agree with the run's, its pauses may be none.
-    let told = clocks.sink.is_none();
-    let gap = delivery_gap(record, story, |_| true).filter(|_| told);
+    let agrees = clocks.sink.is_none();
+    let gap = delivery_gap(record, story, |_| true).filter(|_| agrees);
     // Spans that wait for a sampler's decision are on their way.
     let sampling = record.environment.sampling.as_ref();
     let waits = sampling.map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
@@ -44,8 +44,8 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         gap,
         // While a sink was away nothing could be delivered: that is not the tier's fault.
         excused: gap.filter(|gap| restarts.reach_into(*gap)),
-        real: delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told),
-        restarts: restarts.said(),
+        real: delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| agrees),
+        restarts: restarts.describe(),
     };
     let remembered = pauses(record).into_iter().filter(|(from, to)| from.is_finite() && to.is_finite());
     let mut evidence = json!({
@@ -54,8 +54,8 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         "fewest": worst.ready,
         "since": worst.t,
         "step": story.step_at(worst.t),
-        "ready": held.iter().map(|held| (held.t, held.ready)).collect::<Vec<_>>(),
-        "minima": minima(&held),
+        "ready": readiness.iter().map(|readiness| (readiness.t, readiness.ready)).collect::<Vec<_>>(),
+        "minima": minima(&readiness),
         "shared_nodes": shared.iter().map(Shared::evidence).collect::<Vec<_>>(),
         "delivery_gap_s": gap.map(|(from, to)| rounded(to - from)),
         "delivery_gap": gap.map(|(from, to)| [rounded(from), rounded(to)]),
@@ -72,7 +72,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
 struct Facts<'a> {
     story: &'a Story,
     /// The moment at which most gateways were missing, or else fewest ready.
-    worst: &'a Held,
+    worst: &'a Readiness,
     /// The node that was drained or lost at that moment while more than one gateway was on it.
     shared: Option<&'a Shared>,
     /// The longest pause between deliveries that is allowed, in seconds.
@@ -91,10 +91,10 @@ struct Facts<'a> {
 
 impl Facts<'_> {
     fn decide(&self) -> Ruling {
-        let Held { t, ready, floor } = self.worst;
+        let Readiness { t, ready, floor } = self.worst;
         let (minimum, asked) = (floor.minimum, &floor.asked);
         if self.worst.missing() > 0 {
-            let why = self.shared.map_or_else(String::new, |shared| format!("; {}", shared.said()));
+            let why = self.shared.map_or_else(String::new, |shared| format!("; {}", shared.describe()));
             let during = self.story.during(*t);
             let reason = format!(
                 "{ready} ready gateways at {t:.1}s, {during}; the minimum is {minimum} ({asked}){why}"
@@ -145,8 +145,9 @@ impl Facts<'_> {
 }
 
 /// Returns the minimum at each change of it.
-fn minima(held: &[Held]) -> Vec<(f64, u32)> {
-    let mut minima: Vec<(f64, u32)> = held.iter().map(|held| (held.t, held.floor.minimum)).collect();
+fn minima(readiness: &[Readiness]) -> Vec<(f64, u32)> {
+    let mut minima: Vec<(f64, u32)> =
+        readiness.iter().map(|readiness| (readiness.t, readiness.floor.minimum)).collect();
     minima.dedup_by_key(|(_, minimum)| *minimum);
     minima
 }
@@ -161,7 +162,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn said(&self) -> String {
+    fn describe(&self) -> String {
         let (gateways, node) = (self.gateways.join(" and "), &self.node);
         let how = if self.lost { "was lost" } else { "was drained" };
         format!("{gateways} were on the same node, {node}, which {how} at {:.1}s", self.at)
@@ -250,7 +251,7 @@ fn common(left: &[Stretch], right: &[Stretch]) -> Vec<Stretch> {
 /// Returns the longest time without a delivery while the tier was steady and load was offered, on the run's clock; none if a
 /// sink's ledger is missing or not sealed.
 fn delivery_gap(record: &Record, story: &Story, counts: impl Fn(Stretch) -> bool) -> Option<Stretch> {
-    if sinks_untold(record).is_some() {
+    if sinks_incomplete(record).is_some() {
         return None;
     }
     let (start, end) = story.load?;
@@ -278,8 +279,9 @@ mod tests {
 
     #[test]
     fn a_pause_fails_unless_a_sink_was_away() {
-        let held = |ready| Held { t: 3.0, floor: Floor { minimum: 1, asked: "x".to_owned() }, ready };
-        let (short, enough, story) = (held(0), held(1), Story::default());
+        let readiness =
+            |ready| Readiness { t: 3.0, floor: Floor { minimum: 1, asked: "x".to_owned() }, ready };
+        let (short, enough, story) = (readiness(0), readiness(1), Story::default());
         let facts = |worst, gap, excused, real| Facts {
             story: &story,
             worst,

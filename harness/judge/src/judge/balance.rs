@@ -2,7 +2,7 @@
 //! are shorter than the life of a connection, over gateways that were ready for long enough before.
 
 use super::gateways::Gateways;
-use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_untold};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_incomplete};
 use crate::judge::story::within;
 use crate::record::Record;
 use crate::scenario::{FaultName, Measure, Scenario, Step};
@@ -32,11 +32,11 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let windows = windows(record, story, start, end);
     // Without a spike the scenario does not ask for it: only a result is reported, and no doubt.
     let asked_for = !spikes.is_empty();
-    if let Some(untold) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record)) {
-        return asked_for.then(|| Finding::inconclusive(untold));
+    if let Some(incomplete) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_incomplete(record)) {
+        return asked_for.then(|| Finding::inconclusive(incomplete));
     }
     let spans = Spans::of(record, gateways);
-    let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
+    let shares: Vec<GatewayShare> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
     if shares.is_empty() && !asked_for {
         return None;
     }
@@ -60,17 +60,17 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         "windows": windows.len(),
         "window_s": WINDOW,
         "worst": worst.evidence(),
-        "below_half": shares.iter().filter(|share| share.of_fair < ENOUGH).take(100).map(Share::evidence).collect::<Vec<_>>(),
+        "below_half": shares.iter().filter(|share| share.of_fair < ENOUGH).take(100).map(GatewayShare::evidence).collect::<Vec<_>>(),
         "of_no_gateway": spans.strangers,
     });
     Some(Finding::new(decide(&shares, worst, &spans.strangers), evidence))
 }
 
 /// The ruling that the shares come to.
-fn decide(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling {
+fn decide(shares: &[GatewayShare], worst: &GatewayShare, strangers: &BTreeSet<String>) -> Ruling {
     let too_low = shares.iter().filter(|share| share.is_too_low());
     if let Some(share) = too_low.min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) {
-        let Share { gateway, stream, from, spans, of_fair, ready_since, .. } = share;
+        let GatewayShare { gateway, stream, from, spans, of_fair, ready_since, .. } = share;
         let (to, percent) = (from + WINDOW, of_fair * 100.0);
         let reason = format!(
             "{gateway}, ready since {ready_since:.0}s, got {spans} spans of stream {stream} from {from:.0}s to {to:.0}s: {percent:.0} % of its fair share"
@@ -78,7 +78,7 @@ fn decide(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruli
         return (Verdict::Fail, reason);
     }
     if let Some(share) = shares.iter().find(|share| share.may_be_too_low()) {
-        let Share { stream, from, unknown, .. } = share;
+        let GatewayShare { stream, from, unknown, .. } = share;
         let strangers: Vec<&str> = strangers.iter().take(3).map(String::as_str).collect();
         let reason = format!(
             "which gateway sent {unknown} spans of stream {stream} from {from:.0}s to {:.0}s is not known: at the sink they came \
@@ -195,7 +195,7 @@ fn agents_changed(story: &Story, from: f64, to: f64) -> bool {
 }
 
 /// One gateway's share of one stream in a window.
-struct Share {
+struct GatewayShare {
     gateway: String,
     ready_since: f64,
     stream: Stream,
@@ -209,7 +209,7 @@ struct Share {
     chance: f64,
 }
 
-impl Share {
+impl GatewayShare {
     /// Returns `true` if the share is too low, whoever sent the spans of unknown gateways.
     fn is_too_low(&self) -> bool {
         self.at_most < ENOUGH && self.chance < CHANCE
@@ -257,7 +257,7 @@ impl<'a> Spans<'a> {
         Self { all, strangers }
     }
 
-    fn shares(&self, record: &Record, window: &Window) -> Vec<Share> {
+    fn shares(&self, record: &Record, window: &Window) -> Vec<GatewayShare> {
         let second = |t| record.unix_ms(&record.environment.sink_node, t) / 1_000;
         let seconds = second(window.from)..second(window.from + WINDOW);
         let mut shares = Vec::new();
@@ -288,7 +288,7 @@ impl<'a> Spans<'a> {
                 } else {
                     1.0
                 };
-                Share {
+                GatewayShare {
                     gateway,
                     ready_since,
                     stream,

@@ -2,7 +2,7 @@
 //! does that, so it is judged only where the scenario sets a limit; the evidence says who sent them again.
 
 use super::gateways::Gateways;
-use super::{Context, Finding, Verdict, emitters_untold, grouped, sinks_untold};
+use super::{Context, Finding, Verdict, emitters_incomplete, grouped, sinks_incomplete};
 use crate::record::{Record, SettleEnd};
 use serde_json::json;
 use spanproof_ledger::{Account, EmitterLedger, RangeSet};
@@ -30,7 +30,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         }
     };
     let facts = Facts {
-        untold: emitters_untold(record).or_else(|| sinks_untold(record)),
+        incomplete: emitters_incomplete(record).or_else(|| sinks_incomplete(record)),
         unsettled,
         delivered: counts.delivered,
         duplicated: counts.duplicated,
@@ -39,7 +39,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let (verdict, said) = facts.decide();
     let said = said.unwrap_or_else(|| {
         let (duplicated, delivered) = (grouped(counts.duplicated), grouped(counts.delivered));
-        let parts = from.told();
+        let parts = from.describe();
         format!("{duplicated} of {delivered} spans were delivered more than once (allowed: {allowed}){parts}")
     });
     Some(Finding::new((verdict, said), evidence))
@@ -47,7 +47,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
 
 /// The facts that decide about duplicates.
 struct Facts {
-    untold: Option<String>,
+    incomplete: Option<String>,
     unsettled: Option<String>,
     delivered: u64,
     duplicated: u64,
@@ -57,8 +57,8 @@ struct Facts {
 impl Facts {
     /// Returns the verdict, and its reason unless the count is the reason.
     fn decide(self) -> (Verdict, Option<String>) {
-        if let Some(untold) = self.untold {
-            return (Verdict::Inconclusive, Some(untold));
+        if let Some(incomplete) = self.incomplete {
+            return (Verdict::Inconclusive, Some(incomplete));
         }
         if self.delivered == 0 {
             return (Verdict::Inconclusive, Some("nothing was delivered".to_owned()));
@@ -105,11 +105,11 @@ impl Origins {
                 }
             }
             let rest = twice.difference(&resent);
-            let told = seen.difference(&strange);
-            let told = rest.intersection(&told);
-            all.several += told.intersection_count(&several);
-            all.one += told.difference(&several).count();
-            all.unknown += rest.difference(&told).count();
+            let known = seen.difference(&strange);
+            let known = rest.intersection(&known);
+            all.several += known.intersection_count(&several);
+            all.one += known.difference(&several).count();
+            all.unknown += rest.difference(&known).count();
         }
         // A ledger without its records gives the number, and not the sender.
         let found = all.emitter + all.several + all.one + all.unknown;
@@ -117,7 +117,7 @@ impl Origins {
         all
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let parts = [
             (self.emitter, "resent by the emitter"),
             (self.several, "through several gateways, so sent again by an agent"),
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn more_than_allowed_fails_and_what_may_still_come_decides_nothing() {
-        let verdict = |untold: Option<&str>, unsettled: Option<&str>, delivered, duplicated| {
-            let (untold, unsettled) = (untold.map(str::to_owned), unsettled.map(str::to_owned));
-            Facts { untold, unsettled, delivered, duplicated, limit: 10.0 }.decide().0
+        let verdict = |incomplete: Option<&str>, unsettled: Option<&str>, delivered, duplicated| {
+            let (incomplete, unsettled) = (incomplete.map(str::to_owned), unsettled.map(str::to_owned));
+            Facts { incomplete, unsettled, delivered, duplicated, limit: 10.0 }.decide().0
         };
         assert_eq!(verdict(None, None, 1_000, 10), Verdict::Pass);
         assert_eq!(verdict(None, None, 1_000, 11), Verdict::Fail);

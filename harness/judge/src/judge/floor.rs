@@ -22,13 +22,13 @@ pub(super) struct Floor {
 
 /// The gateways that had to be ready at a moment, and that were.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Held {
+pub(super) struct Readiness {
     pub(super) t: f64,
     pub(super) floor: Floor,
     pub(super) ready: usize,
 }
 
-impl Held {
+impl Readiness {
     /// Returns the number of gateways that were missing.
     pub(super) const fn missing(&self) -> usize {
         (self.floor.minimum as usize).saturating_sub(self.ready)
@@ -36,7 +36,7 @@ impl Held {
 
     /// Returns the moment at which most were missing, or else fewest ready; the first of several.
     pub(super) fn worst(all: &[Self]) -> Option<&Self> {
-        all.iter().rev().max_by_key(|held| (held.missing(), std::cmp::Reverse(held.ready)))
+        all.iter().rev().max_by_key(|readiness| (readiness.missing(), std::cmp::Reverse(readiness.ready)))
     }
 }
 
@@ -44,7 +44,12 @@ impl Held {
 ///
 /// # Errors
 /// Says what is not on record.
-pub(super) fn held(record: &Record, story: &Story, from: f64, to: f64) -> Result<Vec<Held>, String> {
+pub(super) fn readiness(
+    record: &Record,
+    story: &Story,
+    from: f64,
+    to: f64,
+) -> Result<Vec<Readiness>, String> {
     let unseen = || "the gateways were not watched from the beginning of the load".to_owned();
     let gateways = story.pods.get("gateway").ok_or_else(unseen)?;
     let workload = story.workloads.get(&(Kind::Deployment, "gateway".to_owned()));
@@ -60,7 +65,7 @@ pub(super) fn held(record: &Record, story: &Story, from: f64, to: f64) -> Result
         let there = u32::try_from(ready(pods)).unwrap_or(u32::MAX);
         expected = scale.map(|scale| expected.map_or(scale, |before| scale.min(before.max(there))));
         let floor = floor(record, story, t, pods, expected)?;
-        all.push(Held { t, floor, ready: ready(pods) });
+        all.push(Readiness { t, floor, ready: ready(pods) });
     }
     Ok(all)
 }

@@ -15,12 +15,12 @@ const SLACK: f64 = 2.0;
 #[derive(Debug, Default)]
 pub(super) struct Gateways<'a> {
     names: BTreeSet<&'a str>,
-    addresses: BTreeMap<IpAddr, Vec<Held<'a>>>,
+    addresses: BTreeMap<IpAddr, Vec<Assignment<'a>>>,
 }
 
 /// An address that a pod had for a while, in seconds on the run's clock.
 #[derive(Debug)]
-struct Held<'a> {
+struct Assignment<'a> {
     pod: &'a str,
     gateway: bool,
     from: f64,
@@ -37,23 +37,23 @@ impl<'a> Gateways<'a> {
                     all.names.insert(name);
                 }
                 if let Ok(address) = pod.ip.parse::<IpAddr>() {
-                    all.hold(address.to_canonical(), name, gateway, entry.t);
+                    all.assign(address.to_canonical(), name, gateway, entry.t);
                 }
             } else if let Event::Gone { kind: Kind::Pod, name } = &entry.event {
-                all.let_go(name, entry.t);
+                all.release(name, entry.t);
             }
         }
         all
     }
 
-    fn hold(&mut self, address: IpAddr, pod: &'a str, gateway: bool, t: f64) {
+    fn assign(&mut self, address: IpAddr, pod: &'a str, gateway: bool, t: f64) {
         let held = self.addresses.entry(address).or_default();
         if !held.iter().any(|held| held.pod == pod && held.until.is_infinite()) {
-            held.push(Held { pod, gateway, from: t, until: f64::INFINITY });
+            held.push(Assignment { pod, gateway, from: t, until: f64::INFINITY });
         }
     }
 
-    fn let_go(&mut self, pod: &str, t: f64) {
+    fn release(&mut self, pod: &str, t: f64) {
         let held = self.addresses.values_mut().flatten();
         for held in held.filter(|held| held.pod == pod && held.until.is_infinite()) {
             held.until = t;
@@ -71,7 +71,7 @@ impl<'a> Gateways<'a> {
             let held = self.addresses.get(&address).into_iter().flatten();
             held.filter(move |held| held.from - slack <= t && t <= held.until + slack)
         };
-        let exact: Vec<&Held<'_>> = within(0.0).collect();
+        let exact: Vec<&Assignment<'_>> = within(0.0).collect();
         let held = if exact.is_empty() { within(SLACK).collect() } else { exact };
         // In the host's network several pods have one address, and one of them may be a gateway.
         let mut gateways = held.iter().filter(|held| held.gateway);

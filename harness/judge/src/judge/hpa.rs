@@ -32,7 +32,7 @@ struct Facts<'a> {
     hpa: Series<&'a Autoscaler>,
     /// The number of ready gateways.
     ready: Series<usize>,
-    spikes: Vec<Spike<'a>>,
+    spikes: Vec<JudgedSpike<'a>>,
     /// The number of faults of any kind.
     faults: usize,
     /// `true` if the scenario rolls something: a roll-out's surge comes on top of the HPA's bounds.
@@ -73,7 +73,7 @@ impl<'a> Facts<'a> {
         let last = spikes.len().checked_sub(1);
         // Before the next spike there may be no time to scale in.
         let awaited_in = |index| waits_for_scale_in(record) && Some(index) == last;
-        let spikes = spikes.into_iter().enumerate().map(|(index, fault)| Spike {
+        let spikes = spikes.into_iter().enumerate().map(|(index, fault)| JudgedSpike {
             fault,
             expect: record.scenario.expect,
             awaited_in: awaited_in(index),
@@ -139,7 +139,7 @@ fn waits_for_scale_in(record: &Record) -> bool {
 }
 
 /// A spike, to which the HPA had to respond.
-struct Spike<'a> {
+struct JudgedSpike<'a> {
     fault: &'a FaultStory,
     expect: Expect,
     /// `true` if the scenario waits for the scale-in; otherwise the scale-in is not judged.
@@ -148,7 +148,7 @@ struct Spike<'a> {
     end: f64,
 }
 
-impl Spike<'_> {
+impl JudgedSpike<'_> {
     fn judge(&self, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Result<String, Ruling> {
         let (start, over) = (self.fault.start, self.fault.over());
         if !self.fault.landed {

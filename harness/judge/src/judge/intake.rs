@@ -3,15 +3,15 @@
 //!
 //! If the scenario allows nothing, nothing may be lost: an agent that is replaced refuses for a while.
 
-use super::{Context, Finding, Ruling, Verdict, emitters_untold, grouped, latency, rounded};
+use super::{Context, Finding, Ruling, Verdict, emitters_incomplete, grouped, latency, rounded};
 use crate::record::Record;
 use serde_json::{Value, json};
 use spanproof_ledger::{EmitSecond, EmitterLedger, Latency};
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Context { record, account, .. } = context;
-    if let Some(untold) = emitters_untold(record) {
-        return Some(Finding::inconclusive(untold));
+    if let Some(incomplete) = emitters_incomplete(record) {
+        return Some(Finding::inconclusive(incomplete));
     }
     let seconds = || record.emitters.iter().flat_map(EmitterLedger::seconds);
     if seconds().next().is_none() {
@@ -46,7 +46,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         "sdk_dropped_limit": facts.allowed,
         "rejected": facts.rejected,
         "slipped_ms": facts.slipped_ms,
-        "latency_ms": latency::told(&facts.latency),
+        "latency_ms": latency::evidence(&facts.latency),
     });
     Some(Finding::new(facts.decide(), evidence))
 }
@@ -87,7 +87,7 @@ impl Facts {
     }
 
     fn refused(&self) -> String {
-        self.longest.as_ref().map_or_else(|| "no agent refused anything".to_owned(), Refusal::told)
+        self.longest.as_ref().map_or_else(|| "no agent refused anything".to_owned(), Refusal::describe)
     }
 
     fn lost(&self) -> String {
@@ -146,7 +146,7 @@ impl Refusal {
         self.to - self.from
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let Self { node, from, .. } = self;
         let what = if self.silent > self.failed { "refused, or did not answer," } else { "refused" };
         format!("the agent on {node} {what} for {:.0}s, from {from:.1}s on", self.lasted())

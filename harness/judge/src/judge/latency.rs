@@ -14,7 +14,7 @@ pub(super) fn sum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Laten
 }
 
 /// Returns the evidence, in milliseconds; null if there are none.
-pub(super) fn told(latency: &Latency) -> Value {
+pub(super) fn evidence(latency: &Latency) -> Value {
     let ms = |us: u64| rounded(us as f64 / 1e3);
     match latency.count() {
         0 => Value::Null,

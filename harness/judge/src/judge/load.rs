@@ -1,6 +1,6 @@
 //! The check `load`: there was as much load as the scenario asks for, of every stream. Without it no other check says much.
 
-use super::{Context, Finding, Story, Verdict, emitters_untold, grouped};
+use super::{Context, Finding, Story, Verdict, emitters_incomplete, grouped};
 use crate::record::{Event, Record};
 use crate::scenario::Part;
 use crate::world::Object;
@@ -14,8 +14,8 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Some((start, end)) = story.load else {
         return Some(Finding::inconclusive("there was no load"));
     };
-    if let Some(untold) = emitters_untold(record) {
-        return Some(Finding::inconclusive(untold));
+    if let Some(incomplete) = emitters_incomplete(record) {
+        return Some(Finding::inconclusive(incomplete));
     }
     let rates: Vec<Rates> =
         windows(story, start, end).into_iter().map(|window| rates(record, story, window)).collect();

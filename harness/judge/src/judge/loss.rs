@@ -6,8 +6,8 @@ use super::remains::Remains;
 use super::restarts::Restarts;
 use super::traces::{self, Traces};
 use super::{
-    Context, Finding, Ruling, Story, Verdict, emitters_untold, grouped, latency, queues, rounded,
-    sinks_untold,
+    Context, Finding, Ruling, Story, Verdict, emitters_incomplete, grouped, latency, queues, rounded,
+    sinks_incomplete,
 };
 use crate::record::{Keeps, Record, SettleEnd};
 use crate::scenario::Code;
@@ -29,20 +29,20 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let untold = assumption_broken(record, story, account, remains);
+    let incomplete = assumption_broken(record, story, account, remains);
     let facts = Facts {
         counts: account.counts,
-        untold: untold.or_else(|| traces::untold(record).map(str::to_owned)),
+        incomplete: incomplete.or_else(|| traces::unknown(record).map(str::to_owned)),
         doubt: restarts.doubt().filter(|_| may_have_come(record, story, restarts, &lost)),
         by_policy: sampled.and_then(|sampled| sampled.judge(account.counts)),
         lost: reason(record, story, account, &lost),
         split: sampled.map(Traces::split).unwrap_or_default(),
         taken_down: story.take_down.is_some(),
-        holders: remains.who(),
+        holders: remains.holders(),
         late: story.hops_gone.iter().map(|hop| hop.arrived).sum(),
     };
     let (verdict, reason) = facts.decide();
-    Some(Finding::new((verdict, reason + &restarts.said()), evidence))
+    Some(Finding::new((verdict, reason + &restarts.describe()), evidence))
 }
 
 /// The facts that decide about loss.
@@ -50,7 +50,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
 struct Facts {
     counts: Counts,
     /// The reason why it is not known what arrived, if so.
-    untold: Option<String>,
+    incomplete: Option<String>,
     /// The reason why everything that is missing may have arrived all the same, if so.
     doubt: Option<String>,
     /// The ruling of a tier that samples, where nothing that is known by name is missing.
@@ -68,8 +68,8 @@ struct Facts {
 
 impl Facts {
     fn decide(self) -> Ruling {
-        if let Some(untold) = self.untold {
-            return (Verdict::Inconclusive, untold);
+        if let Some(incomplete) = self.incomplete {
+            return (Verdict::Inconclusive, incomplete);
         }
         let Self { counts, lost, .. } = self;
         let stranded = (counts.stranded > 0).then(|| {
@@ -125,9 +125,9 @@ fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lo
 }
 
 fn assumption_broken(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<String> {
-    let untold = emitters_untold(record).or_else(|| sinks_untold(record));
-    if untold.is_some() {
-        return untold;
+    let incomplete = emitters_incomplete(record).or_else(|| sinks_incomplete(record));
+    if incomplete.is_some() {
+        return incomplete;
     }
     let tags = record
         .emitters
@@ -354,7 +354,7 @@ fn arrival(record: &Record) -> Value {
     let seconds = record.sinks.iter().flat_map(SinkLedger::latency);
     // Unreadable latencies are left out: they do not decide here.
     latency::sum(seconds.map(|(_, latency)| latency.as_slice()))
-        .map_or(Value::Null, |sum| latency::told(&sum))
+        .map_or(Value::Null, |sum| latency::evidence(&sum))
 }
 
 /// Returns how many of the traces that the sinks followed arrived through more than one gateway; and of how many that is not
@@ -397,7 +397,7 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         let facts = |lost, stranded| Facts {
             counts: Counts { acknowledged: 9, lost, stranded, ..Counts::default() },
-            untold: None,
+            incomplete: None,
             doubt: None,
             by_policy: None,
             lost: "3 of 9 never arrived".to_owned(),
@@ -408,7 +408,7 @@ mod tests {
         };
         let policy = |verdict| Some((verdict, "too few".to_owned()));
         for (facts, verdict, reason) in [
-            (Facts { untold: some("open"), ..facts(3, 0) }, Verdict::Inconclusive, "open"),
+            (Facts { incomplete: some("open"), ..facts(3, 0) }, Verdict::Inconclusive, "open"),
             (
                 Facts { doubt: some("maybe"), ..facts(3, 0) },
                 Verdict::Inconclusive,

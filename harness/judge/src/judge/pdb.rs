@@ -65,7 +65,7 @@ impl<'a> Facts<'a> {
     }
 
     fn decide(&self) -> Ruling {
-        let broken = self.granted.iter().find(|granted| granted.broke()).map(Granted::said);
+        let broken = self.granted.iter().find(|granted| granted.broke()).map(Granted::describe);
         if self.budgets.is_empty() {
             let none = "there is no PodDisruptionBudget".to_owned();
             return (Verdict::Fail, broken.map_or(none.clone(), |broken| format!("{none}: {broken}")));
@@ -137,7 +137,7 @@ impl<'a> Facts<'a> {
         let evictions =
             evictions.map(|it| json!({"t": it.t, "pod": it.pod, "code": it.code, "outcome": it.outcome}));
         let others: BTreeSet<&str> = self.guards.iter().flat_map(|(_, guard)| guard.others()).collect();
-        let guards = self.guards.iter().take(200).map(|(t, guard)| json!([t, guard.said()]));
+        let guards = self.guards.iter().take(200).map(|(t, guard)| json!([t, guard.describe()]));
         json!({
             "budgets": self.budgets.iter().map(|(name, _)| name).collect::<Vec<_>>(),
             "covering": self.covering_names(),
@@ -251,7 +251,7 @@ impl Guard {
     }
 
     /// Describes it in words.
-    fn said(&self) -> String {
+    fn describe(&self) -> String {
         match self {
             Self::NoBudget => "there was no PodDisruptionBudget".to_owned(),
             Self::Nothing { budgets } => {
@@ -292,7 +292,7 @@ impl Guard {
         (start, end): (f64, f64),
         evicted: Option<&Granted<'_>>,
     ) -> String {
-        let said = self.said();
+        let said = self.describe();
         if let (Self::NoBudget, Some(evicted)) = (self, evicted) {
             let (pod, t) = (&evicted.eviction.pod, evicted.eviction.t);
             return format!("the PodDisruptionBudget was gone when {pod} was evicted at {t:.1}s");
@@ -343,15 +343,15 @@ fn over_the_time(story: &Story, start: f64, end: f64) -> Vec<(f64, Guard)> {
 
 /// The state of a pod when its eviction was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Was {
+enum PodState {
     Ready,
     NotReady,
     Leaving,
     Gone,
 }
 
-impl Was {
-    const fn said(self) -> &'static str {
+impl PodState {
+    const fn describe(self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::NotReady => "not ready",
@@ -364,7 +364,7 @@ impl Was {
 /// A granted eviction, and its effect.
 struct Granted<'a> {
     eviction: &'a EvictionStory,
-    was: Was,
+    was: PodState,
     /// The number of other gateways that were ready, as far as a budget could know: it is not to blame for those that went at
     /// that moment for another reason, before it could hear of it.
     left: usize,
@@ -376,10 +376,10 @@ struct Granted<'a> {
 impl Granted<'_> {
     /// Returns `true` if it took a ready gateway, and left fewer than the minimum.
     fn broke(&self) -> bool {
-        self.was == Was::Ready && self.left < self.minimum as usize
+        self.was == PodState::Ready && self.left < self.minimum as usize
     }
 
-    fn said(&self) -> String {
+    fn describe(&self) -> String {
         let Self { eviction, left, minimum, seen, .. } = self;
         let pod = &eviction.pod;
         format!(
@@ -391,7 +391,7 @@ impl Granted<'_> {
         json!({
             "pod": self.eviction.pod,
             "t": self.eviction.t,
-            "was": self.was.said(),
+            "was": self.was.describe(),
             "ready_left": self.left,
             "minimum": self.minimum,
         })
@@ -411,10 +411,10 @@ fn granted<'a>(record: &Record, story: &Story, evictions: &[&'a EvictionStory]) 
             pods.iter().find(|(name, _)| *name == eviction.pod).map(|(_, pod)| pod.clone())
         };
         let was = match at(gateways, asked).and_then(|pods| mine(pods)) {
-            None => Was::Gone,
-            Some(pod) if pod.terminating => Was::Leaving,
-            Some(pod) if !pod.ready => Was::NotReady,
-            Some(_) => Was::Ready,
+            None => PodState::Gone,
+            Some(pod) if pod.terminating => PodState::Leaving,
+            Some(pod) if !pod.ready => PodState::NotReady,
+            Some(_) => PodState::Ready,
         };
         let evicted =
             |name: &String| *name == eviction.pod || all.iter().any(|before| before.eviction.pod == *name);
@@ -463,7 +463,7 @@ mod tests {
         let eviction =
             |code| EvictionStory { t: 5.0, asked: None, pod: "g".to_owned(), code, outcome: String::new() };
         let (granted, refused) = (eviction(201), eviction(429));
-        let took = |left| Granted { eviction: &granted, was: Was::Ready, left, minimum: 1, seen: 5.0 };
+        let took = |left| Granted { eviction: &granted, was: PodState::Ready, left, minimum: 1, seen: 5.0 };
         let says = |budgets: &[(String, Budget)], guard: Guard, granted: Vec<Granted<'_>>| {
             let evictions = granted.iter().map(|it| it.eviction).chain([&refused]).collect();
             let facts =

@@ -51,12 +51,12 @@ const ENTRY: &str = "agent";
 
 /// The place of a queue: an agent's is on its node, whichever process has it; any other is its pod's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum QueuePlace {
     Node(String),
     Pod { hop: String, pod: String, node: String },
 }
 
-impl Place {
+impl QueuePlace {
     /// Returns its name in the evidence.
     fn key(&self) -> &str {
         match self {
@@ -66,7 +66,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for QueuePlace {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Node(node) => write!(out, "the queue on {node}"),
@@ -122,27 +122,31 @@ pub(super) fn seen_empty(record: &Record, story: &Story, until: f64) -> Option<f
 const LOOKS: usize = 600;
 
 /// Returns the processes that answered, by the node whose agent each was: a replaced one has another address.
-fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
-    let mut by_node: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
+fn by_node<'a>(
+    record: &Record,
+    story: &Story,
+    metrics: &'a Metrics,
+) -> BTreeMap<QueuePlace, Vec<&'a Target>> {
+    let mut by_node: BTreeMap<QueuePlace, Vec<&Target>> = BTreeMap::new();
     let pods = || story.pods.get("agent").into_iter().flatten().flat_map(|(_, pods)| pods);
     for target in metrics.of("agent") {
         let node = pods().find(|(_, pod)| pod.ip == target.address).map(|(_, pod)| pod.node.clone());
         if let Some(node) = node.filter(|node| record.environment.streams.values().any(|other| other == node))
         {
-            by_node.entry(Place::Node(node)).or_default().push(target);
+            by_node.entry(QueuePlace::Node(node)).or_default().push(target);
         }
     }
     by_node
 }
 
 /// Returns the processes of another hop that answered, by pod; and the pods that never did.
-fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
-    let mut by_pod: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
+fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<QueuePlace, Vec<&'a Target>> {
+    let mut by_pod: BTreeMap<QueuePlace, Vec<&Target>> = BTreeMap::new();
     for (name, pod) in story.pods.get(hop).into_iter().flatten().flat_map(|(_, pods)| pods) {
         if pod.ip.is_empty() {
             continue;
         }
-        let place = Place::Pod { hop: hop.to_owned(), pod: name.clone(), node: pod.node.clone() };
+        let place = QueuePlace::Pod { hop: hop.to_owned(), pod: name.clone(), node: pod.node.clone() };
         let ours = || metrics.of(hop).filter(|target| target.address == pod.ip).collect();
         by_pod.entry(place).or_insert_with(ours);
     }
@@ -169,30 +173,32 @@ pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str,
 /// Returns the process that answered last, and the moment.
 fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
     let last = |target: &'a Target| {
-        let behind = target.answered.partition_point(|at| *at <= until);
-        Some((target, *target.answered.get(behind.checked_sub(1)?)?))
+        let next = target.answered.partition_point(|at| *at <= until);
+        Some((target, *target.answered.get(next.checked_sub(1)?)?))
     };
     targets.iter().filter_map(|target| last(target)).max_by_key(|(_, at)| *at)
 }
 
 /// Returns the same by the names of the places.
-fn named<T: serde::Serialize>(by_place: BTreeMap<&Place, T>) -> BTreeMap<String, T> {
+fn named<T: serde::Serialize>(by_place: BTreeMap<&QueuePlace, T>) -> BTreeMap<String, T> {
     by_place.into_iter().map(|(place, it)| (place.key().to_owned(), it)).collect()
 }
 
 /// Returns `true` if two queues are of one hop: these count in one unit.
-fn of_one_hop(one: &Place, other: &Place) -> bool {
+fn of_one_hop(one: &QueuePlace, other: &QueuePlace) -> bool {
     match (one, other) {
-        (Place::Node(_), Place::Node(_)) => true,
-        (Place::Pod { hop: one, .. }, Place::Pod { hop: other, .. }) => one == other,
-        (Place::Node(_), Place::Pod { .. }) | (Place::Pod { .. }, Place::Node(_)) => false,
+        (QueuePlace::Node(_), QueuePlace::Node(_)) => true,
+        (QueuePlace::Pod { hop: one, .. }, QueuePlace::Pod { hop: other, .. }) => one == other,
+        (QueuePlace::Node(_), QueuePlace::Pod { .. }) | (QueuePlace::Pod { .. }, QueuePlace::Node(_)) => {
+            false
+        }
     }
 }
 
 struct Queues<'a> {
     record: &'a Record,
     story: &'a Story,
-    places: BTreeMap<Place, Vec<&'a Target>>,
+    places: BTreeMap<QueuePlace, Vec<&'a Target>>,
     /// `true` if the agents have queues.
     entry: bool,
 }
@@ -257,11 +263,11 @@ impl<'a> Queues<'a> {
     }
 
     fn of_node(&self, node: &str) -> Option<&Vec<&Target>> {
-        self.places.get(&Place::Node(node.to_owned()))
+        self.places.get(&QueuePlace::Node(node.to_owned()))
     }
 
     /// Returns the largest size at each place in a window, of the processes that answered in it.
-    fn highest(&self, from: f64, to: f64) -> BTreeMap<&Place, f64> {
+    fn highest(&self, from: f64, to: f64) -> BTreeMap<&QueuePlace, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
         let highest = |targets: &[&Target]| {
             let targets =
@@ -274,7 +280,7 @@ impl<'a> Queues<'a> {
     }
 
     /// Returns the content of each queue at a moment; none where it was not known. A pod that is gone has no queue.
-    fn at(&self, t: f64) -> BTreeMap<&Place, Option<f64>> {
+    fn at(&self, t: f64) -> BTreeMap<&QueuePlace, Option<f64>> {
         let until = self.ms(t);
         let size = |targets: &[&Target]| {
             let (target, answered) = latest(targets, until)?;
@@ -284,10 +290,10 @@ impl<'a> Queues<'a> {
         there.map(|(place, targets)| (place, size(targets))).collect()
     }
 
-    fn is_there(&self, place: &Place, t: f64) -> bool {
+    fn is_there(&self, place: &QueuePlace, t: f64) -> bool {
         match place {
-            Place::Node(_) => true,
-            Place::Pod { hop, pod, .. } => {
+            QueuePlace::Node(_) => true,
+            QueuePlace::Pod { hop, pod, .. } => {
                 let there = self.story.pods.get(hop).and_then(|series| story::at(series, t));
                 there.into_iter().flatten().any(|(name, _)| name == pod)
             }
@@ -311,18 +317,19 @@ impl<'a> Queues<'a> {
         let begin = self.story.load.map_or(start, |(begin, _)| begin);
         let first = self.story.faults.first().map_or(start, |fault| fault.start);
         let (before, during) = (self.highest(begin, first), self.highest(start, end));
-        let usual = |place: &Place| {
+        let usual = |place: &QueuePlace| {
             let alike = before.iter().filter(|(other, _)| of_one_hop(other, place));
             alike.map(|(_, size)| *size).fold(0.0, f64::max)
         };
-        let grew = |place: &Place| {
+        let grew = |place: &QueuePlace| {
             let (grown, usual) = (during.get(place).copied().unwrap_or_default(), usual(place));
             if grown > usual { Ok(()) } else { Err((grown, usual)) }
         };
         // If a later hop's queues take the spans, the agents' queues need not grow.
-        let later = self.places.keys().any(|place| matches!(place, Place::Pod { .. }) && grew(place).is_ok());
+        let later =
+            self.places.keys().any(|place| matches!(place, QueuePlace::Pod { .. }) && grew(place).is_ok());
         let nodes = self.record.environment.streams.values().filter(|_| self.entry && !later);
-        for place in nodes.map(|node| Place::Node(node.clone())) {
+        for place in nodes.map(|node| QueuePlace::Node(node.clone())) {
             if let Err((grown, usual)) = grew(&place) {
                 let reason = format!(
                     "{place} did not grow while the backend took nothing: {grown:.0}, and {usual:.0} before"
@@ -348,7 +355,7 @@ impl<'a> Queues<'a> {
             slowest = f64::max(slowest, took.unwrap_or_default());
         }
         let most: f64 =
-            during.iter().filter(|(place, _)| matches!(place, Place::Node(_))).map(|(_, it)| it).sum();
+            during.iter().filter(|(place, _)| matches!(place, QueuePlace::Node(_))).map(|(_, it)| it).sum();
         let grew = if later {
             "a later hop's queues grew in the outage and all".to_owned()
         } else {
@@ -373,7 +380,7 @@ impl<'a> Queues<'a> {
     /// Returns the ruling on a queue that was not seen to come down in time: it did not, or it was not seen.
     fn too_slow(
         &self,
-        place: &Place,
+        place: &QueuePlace,
         targets: &[&Target],
         end: f64,
         took: Option<f64>,

@@ -96,7 +96,7 @@ impl Remains {
     }
 
     /// Names the Collectors that may hold something, with the reason.
-    pub(super) fn who(&self) -> String {
+    pub(super) fn holders(&self) -> String {
         let named = self.holders.iter().map(|holder| {
             let Holder { hop, node, pod, why, .. } = holder;
             let pod = if pod.is_empty() { hop } else { pod };

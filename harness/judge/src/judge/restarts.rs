@@ -50,7 +50,7 @@ impl Restarts {
     }
 
     /// Describes the restarts as the end of a sentence; empty if there were none.
-    pub(super) fn said(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let said: Vec<_> =
             self.all.iter().take(5).map(|(who, t)| format!("{who} was restarted at {t:.1}s")).collect();
         let more = self.all.len().saturating_sub(said.len());

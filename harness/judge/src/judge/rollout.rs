@@ -1,6 +1,6 @@
 //! The check `rollout`: each roll-out finished in time, within its bounds, and with enough ready gateways throughout.
 
-use super::floor::{self, Held};
+use super::floor::{self, Readiness};
 use super::{Context, Finding, Ruling, Story, Verdict, rounded};
 use crate::judge::story::{FaultStory, at, within};
 use crate::record::Record;
@@ -51,7 +51,7 @@ struct Facts<'a> {
     /// (moment, ready, pods) at each change.
     counted: Vec<(f64, usize, usize)>,
     /// The moment at which most were missing; none for agents, of which no number is demanded.
-    worst: Option<Held>,
+    worst: Option<Readiness>,
     /// The other faults that took gateways at the same time: maxUnavailable says nothing about these.
     others: Vec<String>,
     /// `true` if every pod was replaced.
@@ -99,7 +99,7 @@ impl<'a> Facts<'a> {
         });
         let counted = counted.collect();
         let changed = workloads.iter().any(|workload| workload.generation != workloads[0].generation);
-        let held = held(record, story, upgrade.what, start, end)?;
+        let readiness = readiness(record, story, upgrade.what, start, end)?;
         let others = story
             .faults
             .iter()
@@ -114,7 +114,7 @@ impl<'a> Facts<'a> {
             deadline: upgrade.deadline.duration().as_secs_f64(),
             bounds: Bounds::over(kind, &workloads),
             counted,
-            worst: Held::worst(&held).cloned(),
+            worst: Readiness::worst(&readiness).cloned(),
             others: others.collect(),
             replaced: all_replaced(pods, start, end),
         })
@@ -205,9 +205,15 @@ impl<'a> End<'a> {
 }
 
 /// Returns the readiness of the gateways in a window; none for agents, of which no number is demanded.
-fn held(record: &Record, story: &Story, what: Part, start: f64, end: f64) -> Result<Vec<Held>, String> {
+fn readiness(
+    record: &Record,
+    story: &Story,
+    what: Part,
+    start: f64,
+    end: f64,
+) -> Result<Vec<Readiness>, String> {
     match what {
-        Part::Gateways => floor::held(record, story, start, end),
+        Part::Gateways => floor::readiness(record, story, start, end),
         Part::Agents => Ok(Vec::new()),
     }
 }
@@ -288,7 +294,7 @@ mod tests {
             (good(), Verdict::Pass, "in 20s, never fewer than 2 ready, never more than 3 pods"),
             (Facts { interrupted: true, ..good() }, Verdict::Inconclusive, "interrupted"),
             (
-                Facts { worst: Some(Held { t: 1.0, floor, ready: 1 }), ..good() },
+                Facts { worst: Some(Readiness { t: 1.0, floor, ready: 1 }), ..good() },
                 Verdict::Fail,
                 "the floor is 2",
             ),

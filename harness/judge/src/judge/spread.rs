@@ -134,7 +134,7 @@ impl Decision {
     /// Returns none if the record does not tell.
     fn of(story: &Story, t: f64, initial: bool, name: &str, pod: &Pod) -> Option<Self> {
         let placement = pod.placement.as_deref()?;
-        let look = Look::at(story, t, initial, placement)?;
+        let snapshot = Snapshot::at(story, t, initial, placement)?;
         let implied = implied(pod);
         let written = placement.spread.iter().filter(|one| one.when_unsatisfiable == "DoNotSchedule");
         let mut rules: Vec<Rule<'_>> = written.map(|constraint| Rule { constraint, written: true }).collect();
@@ -142,15 +142,16 @@ impl Decision {
         if placement.spread.iter().all(|one| one.topology_key != HOSTNAME) {
             rules.push(Rule { constraint: &implied, written: false });
         }
-        let broken = rules.iter().find_map(|rule| look.broken(rule, name, pod));
-        let broken = broken.or_else(|| look.packed(name, pod));
+        let broken = rules.iter().find_map(|rule| snapshot.broken(rule, name, pod));
+        let broken = broken.or_else(|| snapshot.packed(name, pod));
         let said = rules.iter().map(|rule| {
             let Rule { constraint, written } = rule;
             let (key, skew) = (&constraint.topology_key, constraint.max_skew);
             format!("{key}, maxSkew {skew}{}", if *written { "" } else { " (no constraint is written)" })
         });
         let by = said.collect::<Vec<_>>().join("; ");
-        let open = look.open.iter().map(|node| (node.clone(), look.of_revision(node, name, pod).len()));
+        let open =
+            snapshot.open.iter().map(|node| (node.clone(), snapshot.of_revision(node, name, pod).len()));
         let open = open.collect();
         Some(Self { t, initial, pod: name.to_owned(), node: pod.node.clone(), open, by, broken })
     }
@@ -186,7 +187,7 @@ fn implied(pod: &Pod) -> TopologySpreadConstraint {
 }
 
 /// The state of nodes and pods at a decision.
-struct Look<'a> {
+struct Snapshot<'a> {
     placement: &'a Placement,
     nodes: &'a Nodes,
     /// The nodes that could take the pod throughout.
@@ -198,7 +199,7 @@ struct Look<'a> {
     pods: Vec<Vec<(&'a str, &'a Pod)>>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Snapshot<'a> {
     fn at(story: &'a Story, t: f64, initial: bool, placement: &'a Placement) -> Option<Self> {
         let nodes = at(&story.nodes, t)?;
         let (from, to) = if initial { (t, t) } else { (t - UNHEARD, t + UNHEARD) };

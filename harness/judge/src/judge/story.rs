@@ -175,11 +175,11 @@ impl Story {
                 }
                 Event::Seen { name, object } => {
                     world.see(name, object.clone());
-                    story.tell_object(t, name, object, &world);
+                    story.add_object(t, name, object, &world);
                 }
                 Event::Gone { kind, name } => {
                     world.lose(*kind, name);
-                    story.tell_gone(t, *kind, &world);
+                    story.add_state(t, *kind, &world);
                 }
                 Event::Watch { kind, synced: true, .. } => {
                     let since = blind.remove(kind);
@@ -219,7 +219,7 @@ impl Story {
                 | Event::FaultHealed { .. }
                 | Event::FaultEnded { .. }
                 | Event::Eviction { .. }
-                | Event::PodGone { .. }) => story.tell_fault(t, last, event),
+                | Event::PodGone { .. }) => story.add_to_fault(t, last, event),
                 // The checks do not need these, or read them elsewhere.
                 Event::Began { .. }
                 | Event::File { .. }
@@ -242,7 +242,7 @@ impl Story {
         story
     }
 
-    fn tell_object(&mut self, t: f64, name: &str, object: &Object, world: &World) {
+    fn add_object(&mut self, t: f64, name: &str, object: &Object, world: &World) {
         match object {
             Object::Deployment(it) | Object::DaemonSet(it) => {
                 self.workloads.entry((object.kind(), name.to_owned())).or_default().push((t, it.clone()));
@@ -251,17 +251,17 @@ impl Story {
                 let pods = world.pods(&pod.app).map(|(name, pod)| (name.to_owned(), pod.clone()));
                 self.pods.entry(pod.app.clone()).or_default().push((t, pods.collect()));
                 // A pod whose label was changed belongs to another application now.
-                self.tell_gone(t, Kind::Pod, world);
+                self.add_state(t, Kind::Pod, world);
             }
             Object::Node(_)
             | Object::ReplicaSet(_)
             | Object::EndpointSlice(_)
             | Object::PodDisruptionBudget(_)
-            | Object::HorizontalPodAutoscaler(_) => self.tell_gone(t, object.kind(), world),
+            | Object::HorizontalPodAutoscaler(_) => self.add_state(t, object.kind(), world),
         }
     }
 
-    fn tell_gone(&mut self, t: f64, kind: Kind, world: &World) {
+    fn add_state(&mut self, t: f64, kind: Kind, world: &World) {
         match kind {
             Kind::Pod => {
                 for (app, series) in &mut self.pods {
@@ -288,7 +288,7 @@ impl Story {
         }
     }
 
-    fn tell_fault(&mut self, t: f64, last: f64, event: &Event) {
+    fn add_to_fault(&mut self, t: f64, last: f64, event: &Event) {
         // Faults are numbered from 0, in the order in which they begin.
         if let Event::FaultStarted { step, name, target, gateways, .. } = event {
             self.faults.push(FaultStory {
@@ -481,8 +481,8 @@ pub(super) const WATCHED: [Kind; 9] = [
 /// Returns a series in a window: the value at its start, and each change; none if there was no value at its start.
 pub(super) fn within<T>(series: &Series<T>, from: f64, to: f64) -> Option<impl Iterator<Item = (f64, &T)>> {
     let first = series.partition_point(|(t, _)| *t <= from).checked_sub(1)?;
-    let behind = series.partition_point(|(t, _)| *t <= to).max(first + 1);
-    Some(series[first..behind].iter().map(move |(t, value)| (t.max(from), value)))
+    let end = series.partition_point(|(t, _)| *t <= to).max(first + 1);
+    Some(series[first..end].iter().map(move |(t, value)| (t.max(from), value)))
 }
 
 /// Returns the start of a window, and each change within it, in order.

@@ -2,7 +2,7 @@
 
 use super::{Ruling, Story, Verdict, grouped, rounded};
 use crate::record::Record;
-use crate::sampling::{Keeps, Sampled, Sampling, bound};
+use crate::sampling::{Policy, Sampled, Sampling, bound};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, Counts, EmitterLedger, Identity, RangeSet, Stream, spans_of};
 use std::collections::BTreeMap;
@@ -42,11 +42,11 @@ struct Counted {
 }
 
 /// Returns why it is not known what a tier that samples has to deliver, if so.
-pub(super) fn untold(record: &Record) -> Option<&'static str> {
+pub(super) fn unknown(record: &Record) -> Option<&'static str> {
     let said = record.scenario.tier.samples.is_some();
     match &record.environment.sampling {
         None if said => Some("how the tier samples is not on record"),
-        Some(sampling) if !said && sampling.keeps != Keeps::All => {
+        Some(sampling) if !said && sampling.keeps != Policy::All => {
             Some("the tier samples, and the scenario does not say so")
         }
         Some(sampling) if !sound(sampling) => Some("how the tier samples makes no sense on record"),
@@ -61,7 +61,7 @@ fn sound(sampling: &Sampling) -> bool {
 
 /// Returns the traces, where the tier samples, and takes what the policy leaves out from the account's losses.
 pub(super) fn of<'a>(record: &'a Record, story: &Story, account: &mut Account) -> Option<Traces<'a>> {
-    let sampling = record.environment.sampling.as_ref().filter(|_| untold(record).is_none())?;
+    let sampling = record.environment.sampling.as_ref().filter(|_| unknown(record).is_none())?;
     let tag = record.emitters.first()?.run_tag();
     let load = &record.scenario.load;
     let identity = Identity::new(tag, load.spans_per_trace, load.streams_per_trace);
@@ -157,7 +157,7 @@ impl Traces<'_> {
     /// Returns the ruling where nothing that is known by name is missing; none if the tier keeps everything, as any other tier
     /// does.
     pub(super) fn judge(&self, counts: Counts) -> Option<Ruling> {
-        (self.sampling.keeps != Keeps::All).then(|| self.facts(counts).decide())
+        (self.sampling.keeps != Policy::All).then(|| self.facts(counts).decide())
     }
 
     /// Describes the traces that arrived in part, as the end of a sentence; empty if there are none.

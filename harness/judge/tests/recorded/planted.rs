@@ -23,9 +23,9 @@ pub(crate) fn renumber(record: &mut Record) {
 /// The record with these events as well, at that moment.
 pub(crate) fn with(record: &Record, t: f64, events: impl IntoIterator<Item = Event>) -> Record {
     let mut record = record.clone();
-    let behind = record.timeline.partition_point(|entry| entry.t <= t);
+    let at = record.timeline.partition_point(|entry| entry.t <= t);
     let entries = events.into_iter().map(|event| Entry { n: 0, t, event });
-    record.timeline.splice(behind..behind, entries);
+    record.timeline.splice(at..at, entries);
     renumber(&mut record);
     record
 }
