@@ -153,7 +153,7 @@ pub fn judge(record: &Record) -> Judgement {
     if let Some(void) = &void {
         for check in checks.iter_mut().filter(|check| check.verdict == Verdict::Fail) {
             check.verdict = Verdict::Inconclusive;
-            check.reason = format!("the control shows nothing: {void}; seen was: {}", check.reason);
+            check.reason = format!("the control shows nothing: {void}; the check found: {}", check.reason);
         }
         checks.push(Finding::inconclusive(void.clone()).named(CheckName::Control));
     }

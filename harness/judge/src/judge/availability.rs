@@ -133,7 +133,7 @@ impl Facts<'_> {
 
     fn longest(&self) -> String {
         let longest = self.gap.map_or_else(
-            || "how long deliveries paused is not known".to_owned(),
+            || "the longest pause between deliveries is not known".to_owned(),
             |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
         );
         let restarts = &self.restarts;

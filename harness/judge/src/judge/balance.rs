@@ -54,7 +54,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         return Some(Finding::inconclusive(format!("{reason} of stream {stream}")));
     }
     let Some(worst) = shares.iter().min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) else {
-        return Some(Finding::inconclusive("no stream was strong enough to be judged by"));
+        return Some(Finding::inconclusive("no stream had enough requests to be judged"));
     };
     let evidence = json!({
         "windows": windows.len(),
@@ -91,7 +91,7 @@ fn decide(shares: &[GatewayShare], worst: &GatewayShare, strangers: &BTreeSet<St
     let percent = worst.of_fair * 100.0;
     (
         Verdict::Pass,
-        format!("every stream reached every gateway, with {percent:.0} % of its fair share at the least"),
+        format!("every stream reached every gateway, with {percent:.0} % of its fair share at least"),
     )
 }
 
@@ -109,9 +109,8 @@ pub fn foreseen(scenario: &Scenario, workers: Option<u32>, gateways: Option<u32>
         let hold = spike.hold.duration().as_secs_f64();
         if hold < needed {
             found.push(format!(
-                "`balance` will be inconclusive: the spike to {} holds for {} behind the moment in which the HPA has gone \
-                 out, and what a new gateway gets is judged from {within} on, by windows of {WINDOW}s: `hold: {needed}s` \
-                 is enough",
+                "`balance` will be inconclusive: the spike to {} holds for {} after the HPA has scaled out, and a new gateway's \
+                 share is judged from {within} on, in windows of {WINDOW}s: `hold: {needed}s` is enough",
                 spike.rate, spike.hold
             ));
         }

@@ -79,7 +79,7 @@ impl Clocks {
             };
             if let Some(doubt) = doubt {
                 check.verdict = Verdict::Inconclusive;
-                check.reason = format!("{doubt}; seen was: {}", check.reason);
+                check.reason = format!("{doubt}; the check found: {}", check.reason);
             }
         }
     }
@@ -94,10 +94,7 @@ fn shifted(record: &Record, node: &str) -> Option<String> {
         // A NaN agrees with nothing.
         let agrees = by.abs() <= BOUND_MS;
         (!agrees).then(|| {
-            format!(
-                "the clock of {node} went off by {:.1}s between the run's beginning and its end",
-                by / 1e3
-            )
+            format!("the clock of {node} changed by {:.1}s between the run's beginning and its end", by / 1e3)
         })
     })
 }

@@ -30,8 +30,8 @@ pub(super) fn void(record: &Record, story: &Story) -> Option<String> {
         let what = format!("{}, before step {}", need.is.name(), need.before);
         match awaited.next() {
             Some((.., true)) => None,
-            Some((.., false)) => Some(format!("its precondition did not come about: {what}")),
-            None => Some(format!("its precondition was never looked at: {what}")),
+            Some((.., false)) => Some(format!("its precondition did not hold: {what}")),
+            None => Some(format!("its precondition was never checked: {what}")),
         }
     });
     unmet.or_else(|| control.spoiled_by.iter().find_map(|spoiler| spoiled(*spoiler, story)))
@@ -45,7 +45,7 @@ fn spoiled(spoiler: Spoiler, story: &Story) -> Option<String> {
     match spoiler {
         Spoiler::Restarts => ["gateway", "agent"].into_iter().find_map(|app| {
             let Some(seen) = story.pods_within(app, start, end) else {
-                return Some(format!("nobody had looked at the pods of {app} before the load"));
+                return Some(format!("the pods of {app} were not watched before the load"));
             };
             let mut there: Vec<(String, Pod)> = Vec::new();
             for (t, pods) in seen {

@@ -47,7 +47,7 @@ impl<'a> Facts<'a> {
     fn of(record: &Record, story: &'a Story) -> Result<Self, Ruling> {
         let inconclusive = |reason: String| (Verdict::Inconclusive, reason);
         let Some(Ok(start)) = story.steady else {
-            let reason = "the tier was never steady, so the HPA had no beginning to be judged from";
+            let reason = "the tier was never steady, so there is no state to judge the HPA from";
             return Err(inconclusive(reason.to_owned()));
         };
         let end = story.load.map_or(start, |(_, end)| end);
@@ -56,7 +56,7 @@ impl<'a> Facts<'a> {
         }
         let ready = story.ready_within("gateway", start, end);
         let (Some(seen), Some(ready)) = (within(&story.autoscaler, start, end), ready) else {
-            return Err(inconclusive("nobody had looked at the HPA before the first step".to_owned()));
+            return Err(inconclusive("the HPA was not watched before the first step".to_owned()));
         };
         let seen: Vec<(f64, Option<&Autoscaler>)> = seen.map(|(t, hpa)| (t, hpa.as_ref())).collect();
         let hpa: Series<&Autoscaler> = seen.iter().filter_map(|(t, hpa)| Some((*t, (*hpa)?))).collect();
@@ -109,7 +109,7 @@ impl<'a> Facts<'a> {
         }
         let most = self.hpa.iter().map(|(_, it)| it.max).max()? as usize;
         let (t, ready) = self.ready.iter().find(|(_, ready)| *ready > most && !self.rolls)?;
-        let reason = format!("{ready} gateways were ready at {t:.1}s; the most that it may have are {most}");
+        let reason = format!("{ready} gateways were ready at {t:.1}s; its maximum is {most}");
         Some((Verdict::Fail, reason))
     }
 
@@ -155,10 +155,10 @@ impl JudgedSpike<'_> {
             return Err((Verdict::Inconclusive, "the spike was not seen to land".to_owned()));
         }
         let Some(before) = at(hpa, start) else {
-            return Err((Verdict::Inconclusive, "nobody saw the HPA before the spike".to_owned()));
+            return Err((Verdict::Inconclusive, "the HPA was not seen before the spike".to_owned()));
         };
         if before.desired >= before.max {
-            let reason = "it had all the gateways that it may have when the spike began";
+            let reason = "it was at its maximum when the spike began";
             return Err((Verdict::Inconclusive, reason.to_owned()));
         }
         let desired_before = before.desired as usize;
@@ -179,7 +179,8 @@ impl JudgedSpike<'_> {
             ));
         }
         let most = hpa.iter().filter(|(t, _)| *t >= start).map(|(_, hpa)| hpa.desired).max().unwrap_or(0);
-        let went_out = format!("out from {desired_before} to {most} gateways, the first after {took:.0}s");
+        let went_out =
+            format!("scaled out from {desired_before} to {most} gateways, the first after {took:.0}s");
         if !self.awaited_in {
             return Ok(went_out);
         }
@@ -211,12 +212,15 @@ impl JudgedSpike<'_> {
                 format!("it wanted {wanted} gateways, and no more than {before} were ready"),
             );
         }
-        (Verdict::Fail, format!("it did not go out, though its metric was at {percent:.0} % of the target"))
+        (
+            Verdict::Fail,
+            format!("it did not scale out, though its metric was at {percent:.0} % of the target"),
+        )
     }
 
     fn came_in(&self, hpa: &Series<&Autoscaler>, over: f64, before: usize) -> Result<String, Ruling> {
         let Some(last) = at(hpa, over) else {
-            return Err((Verdict::Inconclusive, "nobody saw the HPA at the spike's end".to_owned()));
+            return Err((Verdict::Inconclusive, "the HPA was not seen at the spike's end".to_owned()));
         };
         let window = f64::from(last.stabilisation_s);
         let first = hpa.iter().find(|(t, hpa)| *t > over && hpa.desired < last.desired);
@@ -232,21 +236,25 @@ impl JudgedSpike<'_> {
             let early = t - over;
             return Err((
                 Verdict::Fail,
-                format!("it came in {early:.0}s after the spike; its stabilisation window is {window}s"),
+                format!("it scaled in {early:.0}s after the spike; its stabilisation window is {window}s"),
             ));
         }
         let limit = self.expect.scale_in_within.duration().as_secs_f64();
         let back = hpa.iter().find(|(t, hpa)| *t > over && hpa.desired as usize <= before);
         match back {
-            Some((t, _)) if t - over <= limit => Ok(format!("in again {:.0}s after the spike", t - over)),
+            Some((t, _)) if t - over <= limit => {
+                Ok(format!("scaled in again {:.0}s after the spike", t - over))
+            }
             Some((t, _)) => Err((
                 Verdict::Fail,
-                format!("it was back {:.0}s after the spike; the limit is {limit}s", t - over),
+                format!("it had scaled in {:.0}s after the spike; the limit is {limit}s", t - over),
             )),
             None if self.end - over >= limit => {
-                Err((Verdict::Fail, format!("it did not come in within {limit}s of the spike")))
+                Err((Verdict::Fail, format!("it did not scale in within {limit}s of the spike")))
             }
-            None => Err((Verdict::Inconclusive, "the load ended before the HPA had to be back".to_owned())),
+            None => {
+                Err((Verdict::Inconclusive, "the load ended before the HPA had to have scaled in".to_owned()))
+            }
         }
     }
 }
@@ -279,6 +287,6 @@ fn flapping(hpa: &Series<&Autoscaler>, faults: usize) -> Option<Ruling> {
     let allowed = (2 * faults).max(1);
     let turns = directions.len();
     (turns > allowed).then(|| {
-        (Verdict::Fail, format!("it flapped: its wish went up or down {turns} times in turn ({desired:?}), for {faults} faults"))
+        (Verdict::Fail, format!("it flapped: the number that it wanted went up or down {turns} times in turn ({desired:?}), for {faults} faults"))
     })
 }

@@ -104,11 +104,7 @@ impl Facts {
 
 /// Returns the delay of the schedule, as the end of a sentence; empty if there was none.
 fn slipped(ms: u64) -> String {
-    if ms == 0 {
-        String::new()
-    } else {
-        format!("; the schedule was behind by up to {:.1}s", ms as f64 / 1e3)
-    }
+    if ms == 0 { String::new() } else { format!("; the schedule was late by up to {:.1}s", ms as f64 / 1e3) }
 }
 
 fn took(latency: &Latency) -> String {

@@ -160,13 +160,13 @@ fn no_rate(record: &Record, story: &Story, rates: &[Rates]) -> Option<String> {
     }
     let some = |rate: f64| rate.is_finite() && rate > 0.0;
     if let Some(rate) = told.into_iter().find(|rate| !some(*rate)) {
-        return Some(format!("a rate of {rate}/s that was asked for is none"));
+        return Some(format!("a rate that was asked for is not above 0: {rate}/s"));
     }
     let none = |(place, it): &(usize, &Rates)| {
         !it.asked.is_finite() || it.asked < 0.0 || (*place == 0 && !some(it.asked))
     };
     let (_, Rates { name, asked, .. }) = rates.iter().enumerate().find(none)?;
-    Some(format!("the rate that was asked for {name} is none: {asked}/s"))
+    Some(format!("the rate that was asked for {name} is not above 0: {asked}/s"))
 }
 
 /// Widens the window of a short fault to what records by second can tell of.

@@ -149,7 +149,7 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account, remains:
             grouped(outstanding)
         )),
         Some((SettleEnd::Deadline, outstanding, _)) => Some(format!(
-            "{} spans had not arrived at the deadline, and more may have been on its way",
+            "{} spans had not arrived at the deadline, and may have been on their way",
             grouped(outstanding)
         )),
         Some((SettleEnd::Interrupted, ..)) | None => Some("the rest was not waited for".to_owned()),

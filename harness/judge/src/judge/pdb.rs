@@ -355,7 +355,7 @@ impl PodState {
         match self {
             Self::Ready => "ready",
             Self::NotReady => "not ready",
-            Self::Leaving => "on its way out already",
+            Self::Leaving => "terminating already",
             Self::Gone => "gone, or finished",
         }
     }

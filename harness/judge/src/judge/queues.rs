@@ -303,7 +303,7 @@ impl<'a> Queues<'a> {
     fn at_the_end(&self, settled: f64) -> Option<Ruling> {
         let at_the_end = self.at(settled);
         if let Some((place, _)) = at_the_end.iter().find(|(_, size)| size.is_none()) {
-            return Some((Verdict::Inconclusive, format!("nobody knows what {place} held at the end")));
+            return Some((Verdict::Inconclusive, format!("it is not known what {place} held at the end")));
         }
         let (place, size) = at_the_end.iter().find(|(_, size)| size.is_some_and(|size| size >= 0.5))?;
         let size = size.unwrap_or_default();
@@ -393,7 +393,7 @@ impl<'a> Queues<'a> {
         answered.sort_unstable();
         let looks: Vec<u64> = std::iter::once(from).chain(answered).chain([to]).collect();
         if looks.windows(2).any(|pair| pair[1] - pair[0] > FRESH_MS) {
-            return (Verdict::Inconclusive, format!("nobody saw {place} all the while after the outage"));
+            return (Verdict::Inconclusive, format!("{place} was not observed throughout after the outage"));
         }
         match took {
             None if self.story.last - end < limit => {

@@ -124,7 +124,7 @@ impl Remains {
         let too_early = account.counts.lost > 0 && in_memory && still < pause;
         too_early.then(|| {
             format!(
-                "{} spans never arrived, but some still had {still:.0}s before the tier was taken down, and a Collector \
+                "{} spans never arrived, but some still arrived {still:.0}s before the tier was taken down, and a Collector \
                  may wait for {pause:.0}s: they may have been in the memory of one; a longer settle.deadline tells",
                 grouped(account.counts.lost)
             )

@@ -84,7 +84,7 @@ impl Restarts {
     pub(super) fn doubt(&self) -> Option<String> {
         let (from, to) = self.lost.first()?;
         Some(format!(
-            "what a sink took from {from:.1}s to {to:.1}s may be missing in its ledger: its machine was started anew, or its ledger lost"
+            "what a sink took from {from:.1}s to {to:.1}s may be missing in its ledger: its machine was rebooted, or its ledger lost"
         ))
     }
 }

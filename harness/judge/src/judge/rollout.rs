@@ -148,7 +148,7 @@ impl<'a> Facts<'a> {
         }
         match self.end {
             End::Unseen(why) => {
-                let reason = format!("{target}: it was not seen what became of it: {why}");
+                let reason = format!("{target}: its outcome was not seen: {why}");
                 return (Verdict::Inconclusive, reason);
             }
             End::Unfinished(why) => return (Verdict::Fail, format!("{target} did not finish: {why}")),

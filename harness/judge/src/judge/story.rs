@@ -342,7 +342,7 @@ impl Story {
             let name = format!("step {path} ({})", step.name());
             let taken = self.steps.iter().find(|taken| taken.path == path);
             match taken.map(|taken| &taken.end) {
-                None => Some(format!("{name} was not taken")),
+                None => Some(format!("{name} was not carried out")),
                 Some(None) => Some(format!("{name} did not end")),
                 Some(Some(Err(problem))) => Some(format!("{name}: {problem}")),
                 Some(Some(Ok(_))) => {
@@ -392,7 +392,7 @@ impl Story {
             Some(if *kind == Kind::ApiServer {
                 format!("the API server did not answer from {start:.1}s to {end:.1}s")
             } else {
-                format!("nobody saw the objects of kind {kind} from {start:.1}s to {end:.1}s")
+                format!("the watch on {kind} was down from {start:.1}s to {end:.1}s")
             })
         })
     }
@@ -519,5 +519,5 @@ fn incomplete(record: &Record) -> Option<String> {
         return Some(format!("line {} of the timeline is at {}s: no run lasts that long", entry.n, entry.t));
     }
     let ended = record.timeline.last().is_some_and(|entry| entry.event == Event::Ended);
-    (!ended).then(|| "the timeline breaks off: the run did not come to its end".to_owned())
+    (!ended).then(|| "the timeline breaks off: the run did not end".to_owned())
 }

@@ -237,7 +237,7 @@ fn timeline(path: &Path, longest: f64) -> Result<(Vec<Entry>, Option<String>), R
             Ok(entry) if !entry.t.is_finite() || entry.t > longest => {
                 format!("at {}s: no run lasts that long", entry.t)
             }
-            Ok(entry) if entry.t < before => format!("at {}s, behind one at {before}s", entry.t),
+            Ok(entry) if entry.t < before => format!("at {}s, after one at {before}s", entry.t),
             Ok(entry) => {
                 entries.push(entry);
                 continue;

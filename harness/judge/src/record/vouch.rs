@@ -165,7 +165,7 @@ fn timeline(record: &Record) -> Option<String> {
         return Some(format!("line {line}: {problem}"));
     }
     let early = record.timeline.iter().rev().skip(1).any(|entry| entry.event == Event::Ended);
-    early.then(|| "it goes on behind its end".to_owned())
+    early.then(|| "it goes on after its end".to_owned())
 }
 
 /// The state of the load.
@@ -207,7 +207,7 @@ impl<'a> Progress<'a> {
         match &entry.event {
             Event::Began { run, tag, .. } => {
                 ensure(!self.begun, || "the run begins a second time".to_owned())?;
-                ensure(entry.n == 0, || "the run begins behind something else".to_owned())?;
+                ensure(entry.n == 0, || "the run begins after another event".to_owned())?;
                 self.begun = true;
                 ensure(*run == format!("{:06x}", tag & 0xff_ffff), || format!("run {run} has another tag"))
             }
@@ -224,7 +224,7 @@ impl<'a> Progress<'a> {
                 Ok(())
             }
             Event::Steady | Event::NotSteady { .. } => {
-                self.under_load("the tier is looked at")?;
+                self.under_load("the steady state is checked")?;
                 ensure(!self.steady, || "the tier is steady a second time".to_owned())?;
                 self.steady = true;
                 Ok(())
@@ -285,9 +285,9 @@ impl<'a> Progress<'a> {
             Event::HopGone { hop, .. } => {
                 ensure(self.down, || format!("the hop {hop} goes, and the tier is not taken down"))
             }
-            Event::Clocks { .. } => ensure(self.load == LoadState::Over, || {
-                "the clocks are looked at before the load ends".to_owned()
-            }),
+            Event::Clocks { .. } => {
+                ensure(self.load == LoadState::Over, || "the clocks are read before the load ends".to_owned())
+            }
             Event::File { .. }
             | Event::Need { .. }
             | Event::Cordon { .. }

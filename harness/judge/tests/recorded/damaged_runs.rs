@@ -210,7 +210,7 @@ fn a_time_that_no_run_lasts_is_damage() {
 #[test]
 fn numbers_that_are_none_are_no_numbers() {
     for size in [f64::NAN, -3.0, f64::NEG_INFINITY, f64::INFINITY] {
-        undecided(&drains().queue_at_the_end(size), "queues", "nobody knows what the queue on");
+        undecided(&drains().queue_at_the_end(size), "queues", "it is not known what the queue on");
     }
     for rate in [json!(null), json!(0), json!(-2000), json!(-0.0)] {
         damaged(&drains().told("load-started", |line| line["rate"] = rate.clone()), "timeline.jsonl: line");

@@ -90,7 +90,7 @@ fn what_nobody_saw_is_not_judged() {
     let drained = when(&record, is_fault_start);
     let blind = |synced| Event::Watch { kind: Kind::PodDisruptionBudget, synced, since: None, problem: None };
     let gap = with(&with(&record, drained, [blind(false)]), drained + 1.0, [blind(true)]);
-    only(&gap, &["pdb"], Verdict::Inconclusive, "nobody saw the objects of kind PodDisruptionBudget");
+    only(&gap, &["pdb"], Verdict::Inconclusive, "the watch on PodDisruptionBudget was down");
 }
 
 #[test]

@@ -164,7 +164,7 @@ mod pdb {
                 }
             });
             let check = says(&gone, "pdb", Verdict::Pass, "2 evictions granted");
-            let was = if before > 1.0 { "on its way out already" } else { "ready" };
+            let was = if before > 1.0 { "terminating already" } else { "ready" };
             assert_eq!(check.evidence["took"][1]["was"], was, "{:#?}", check.evidence["took"]);
             // That no gateway was ready is another check's matter.
             says(&gone, "availability", Verdict::Fail, "0 ready gateways");

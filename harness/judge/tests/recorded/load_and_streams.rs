@@ -259,6 +259,6 @@ fn a_clock_that_is_another_at_the_end_is_told_by_nobody() {
     }
     record.timeline[at].event = Event::Clocks { ahead_ms };
     for name in ["load", "balance", "queues"] {
-        says(&record, name, Verdict::Inconclusive, "went off by -20.0s between");
+        says(&record, name, Verdict::Inconclusive, "changed by -20.0s between");
     }
 }

@@ -63,5 +63,5 @@ fn metrics_that_are_missing_or_break_off_say_nothing() {
     record.metrics = Some(metrics("two-drains", |records| {
         records.retain(|record| !matches!(record, MetricsRecord::Scraped { unix_ms, .. } if *unix_ms > end));
     }));
-    only(&record, &["queues"], Verdict::Inconclusive, "nobody knows what the queue on");
+    only(&record, &["queues"], Verdict::Inconclusive, "it is not known what the queue on");
 }

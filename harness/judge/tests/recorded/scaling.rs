@@ -34,7 +34,7 @@ fn without_its_metric_it_has_shown_nothing() {
 fn one_that_never_went_out_is_red_if_it_had_a_reason_to() {
     let record = recorded("load-spike");
     let stuck = autoscalers(&record, |_, hpa| hpa.desired = 2);
-    only(&stuck, &["hpa"], Verdict::Fail, "it did not go out, though its metric was at");
+    only(&stuck, &["hpa"], Verdict::Fail, "it did not scale out, though its metric was at");
     let (start, _) = spike(&record);
     let idle = autoscalers(&stuck, |t, hpa| {
         if t > start {
