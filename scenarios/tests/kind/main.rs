@@ -117,13 +117,13 @@ fn a_control_is_red(#[case] scenario: &str, #[case] control: &str) {
     }
 }
 
-/// A control whose precondition did not come about says nothing, and nothing is done to the tier.
+/// A control whose precondition did not hold says nothing, and nothing is done to the tier.
 #[test]
 fn a_control_without_its_precondition_is_inconclusive() {
     let outcome = run_control("tests/steps-in-steps", "unmet");
     assert_eq!(outcome.judgement.verdict, Inconclusive, "{:#?}", outcome.judgement.checks);
     assert_eq!(outcome.judgement.control.as_ref().unwrap().verdict, Inconclusive);
-    assert!(check(&outcome, "control").reason.contains("precondition did not come about"));
+    assert!(check(&outcome, "control").reason.contains("precondition did not hold"));
     assert!(outcome.judgement.faults.is_empty());
 }
 
