@@ -17,11 +17,12 @@ use crate::given::{self, Unreadable};
 use crate::location::Location;
 use crate::undo::Undo;
 use format::{Line, What};
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self as std_io, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The file's name in a run folder.
 const FILE: &str = "journal.jsonl";
@@ -246,7 +247,7 @@ impl Journal {
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lines.lock()
     }
 }
 
@@ -257,11 +258,11 @@ pub struct Current(Arc<Mutex<Option<Journal>>>);
 impl Current {
     /// This one, from now on.
     pub(crate) fn set(&self, journal: &Journal) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
+        *self.0.lock() = Some(journal.clone());
     }
 
     /// The run's that is going on, or was last.
     pub fn get(&self) -> Option<Journal> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

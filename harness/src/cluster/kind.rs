@@ -6,6 +6,7 @@ use crate::host::command::{self, CommandError};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use procfs::{Current, Meminfo};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -229,13 +230,9 @@ fn isolation() -> String {
 }
 
 fn enough_memory() -> Result<(), ClusterError> {
-    // Only Linux says how much is free; elsewhere the engine's own machine decides.
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
-        return Ok(());
-    };
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let available = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    match available.map(|kib| kib / 1024) {
+    // Where the kernel does not say how much is free, the engine decides.
+    let available = Meminfo::current().ok().and_then(|memory| memory.mem_available);
+    match available.map(|bytes| bytes >> 20) {
         Some(available_mib) if available_mib < NEEDED_MIB => {
             Err(ClusterError::TooLittleMemory { available_mib, needed_mib: NEEDED_MIB })
         }

@@ -1,6 +1,7 @@
 //! A probe's control service, reached through the API server: a fresh stream for each connection.
 
 use super::{PlanError, Streams};
+use backon::{ConstantBuilder, Retryable};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -20,7 +21,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a question is put again when the way to the probe broke. Each can be asked twice without
 /// harm: the plan is the same, the ledger is read from its beginning.
-const TRIES: u32 = 4;
+const TRIES: usize = 4;
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long a probe may take to renew its lease.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -137,24 +140,19 @@ impl Link {
     where
         F: Future<Output = Result<T, tonic::Status>> + Send,
     {
-        for attempt in 1.. {
-            let asked = tokio::time::timeout(patience, ask(self.client.clone())).await;
-            let status = match asked {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(status)) => status,
-                Err(_) => {
-                    tonic::Status::deadline_exceeded(format!("no answer within {}s", patience.as_secs()))
-                }
-            };
-            // What the probe itself refuses stays refused; a broken way is tried again.
-            let on_the_way = std::error::Error::source(&status).is_some()
-                || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded);
-            if attempt == TRIES || !on_the_way {
-                return Err(LinkError::Call { probe: self.name(), action, status: Box::new(status) });
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        unreachable!("the loop ends with an answer or an error")
+        let late = || tonic::Status::deadline_exceeded(format!("no answer within {}s", patience.as_secs()));
+        let asked = || async {
+            let answer = tokio::time::timeout(patience, ask(self.client.clone())).await;
+            answer.unwrap_or_else(|_| Err(late()))
+        };
+        // What the probe itself refuses stays refused; a broken connection is tried again.
+        let on_the_way = |status: &tonic::Status| {
+            std::error::Error::source(status).is_some()
+                || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+        };
+        let pauses = ConstantBuilder::new().with_delay(PAUSE).with_max_times(TRIES - 1);
+        let answered = asked.retry(pauses).when(on_the_way).await;
+        answered.map_err(|status| LinkError::Call { probe: self.name(), action, status: Box::new(status) })
     }
 
     pub(super) async fn describe(&self) -> Result<Description, LinkError> {

@@ -317,12 +317,4 @@ mod tests {
         assert_eq!(budget.min_available.as_deref(), Some("1"));
         assert!(budget.selector.match_labels.is_some());
     }
-
-    #[test]
-    fn quantities_are_numbers() {
-        assert_eq!(
-            ["250m", "2Ki", "3", "1.5k", "x"].map(quantity_value),
-            [Some(0.25), Some(2048.0), Some(3.0), Some(1500.0), None]
-        );
-    }
 }

@@ -108,13 +108,10 @@ fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     rest.split_once('"').map(|(value, _)| value)
 }
 
-/// Processor seconds of this process, from `/proc` (clock ticks of 10 ms).
+/// The processor seconds that this process has used, from `/proc`; none where there is none.
 fn own_cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Behind the name, which may hold anything but ends with the last bracket: state is the 3rd field.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
-    Some(f64::from(ticks(11)? + ticks(12)?) / 100.0)
+    let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
+    Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
 }
 
 #[cfg(test)]

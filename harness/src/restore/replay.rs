@@ -3,11 +3,12 @@
 use super::{Became, Line};
 use crate::progress;
 use crate::undo::{Did, Undo, UndoContext, UndoError};
+use backon::{ConstantBuilder, Retryable};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often an undoing is tried.
-const TRIES: u32 = 3;
+const TRIES: usize = 3;
 /// How long it is between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long it may take until what was undone is seen to be.
@@ -31,17 +32,13 @@ pub(super) async fn replay(undos: &[Undo], context: &UndoContext<'_>) -> Vec<Lin
 
 async fn attempt(undo: &Undo, context: &UndoContext<'_>) -> Result<Did, UndoError> {
     let until = Instant::now() + undo.patience();
-    let mut attempt = 1;
-    loop {
+    let tried = || async {
         let tried = tokio::time::timeout_at(until, undo.undo(context)).await;
-        let tried = tried.unwrap_or_else(|_| Err(UndoError::Deadline(undo.patience())));
-        let waited = tried.as_ref().is_err_and(UndoError::has_waited);
-        if tried.is_ok() || waited || attempt == TRIES || Instant::now() + PAUSE > until {
-            return tried;
-        }
-        attempt += 1;
-        tokio::time::sleep(PAUSE).await;
-    }
+        tried.unwrap_or_else(|_| Err(UndoError::Deadline(undo.patience())))
+    };
+    let pauses = ConstantBuilder::new().with_delay(PAUSE).with_max_times(TRIES - 1);
+    let again = |error: &UndoError| !error.has_waited() && Instant::now() + PAUSE <= until;
+    tried.retry(pauses).when(again).await
 }
 
 /// What is left of it; when it went well, it is waited for a while until nothing is.

@@ -2,14 +2,16 @@
 
 use super::{Did, UndoError};
 use crate::labels::CORDONED_BY;
+use backon::{ConstantBuilder, Retryable};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// How often a node that changes under one's context is looked at again.
-const TRIES: u32 = 5;
+const TRIES: usize = 5;
 /// What the control plane adds to a node that is unschedulable, and takes away again.
 const TAINT: &str = "node.kubernetes.io/unschedulable";
 
@@ -57,19 +59,19 @@ impl Cordon {
         called_for: impl Fn(&Node) -> bool,
     ) -> Result<Option<Node>, kube::Error> {
         let nodes: Api<Node> = Api::all(client.clone());
-        for attempt in 1.. {
+        let change = || async {
             let Some(found) = nodes.get_opt(&self.node).await?.filter(&called_for) else {
                 return Ok(None);
             };
             let mut patch = patch.clone();
             patch["metadata"]["resourceVersion"] = json!(found.resource_version());
-            match nodes.patch(&self.node, &PatchParams::default(), &Patch::Merge(patch)).await {
-                Ok(_) => return Ok(Some(found)),
-                Err(kube::Error::Api(status)) if status.is_conflict() && attempt < TRIES => {}
-                Err(error) => return Err(error),
-            }
-        }
-        unreachable!("the loop ends with an answer or an error")
+            nodes.patch(&self.node, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            Ok(Some(found))
+        };
+        let at_once = ConstantBuilder::new().with_delay(Duration::ZERO).with_max_times(TRIES - 1);
+        let is_conflict =
+            |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.is_conflict());
+        change.retry(at_once).when(is_conflict).await
     }
 
     pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use lent::Keeper;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use spanproof::cluster::{Cluster, Place, Request};
 use spanproof::deploy::manifests_dir;
@@ -22,7 +23,7 @@ use spanproof::run::{self, Options, Outcome};
 use spanproof::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use testcontainers::core::WaitFor;
 use testcontainers::runners::SyncRunner;
@@ -67,7 +68,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Waits until no other test uses the cluster.

@@ -4,9 +4,10 @@ use super::*;
 use crate::host::Process;
 use crate::progress::tests::Lines;
 use kube::client::Body;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// As `TERMS`, but a lease lasts a second.
 const QUICK: Terms = Terms {
@@ -53,8 +54,8 @@ impl Server {
         Client::new(service, "default")
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
     }
 
     fn holder(&self) -> Option<Owner> {
