@@ -15,6 +15,7 @@ use spanproof::judge::Verdict;
 use spanproof::progress;
 use spanproof::report::Progress;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -110,6 +111,14 @@ type Complaint = (miette::Report, End);
 fn complain(report: &miette::Report, end: End) -> ExitCode {
     show(report);
     end.into()
+}
+
+/// The folder of the manifests, as `--manifests` gives it.
+fn manifests(given: Option<&Path>) -> Result<PathBuf, Complaint> {
+    spanproof::deploy::manifests_dir(given).map_err(|error| {
+        let help = "SPANPROOF_CACHE names another folder for the cache";
+        (miette::miette!(help = help, "{error}"), End::HarnessFailed)
+    })
 }
 
 /// Writes an error to standard error, with its place and what to do.

@@ -12,7 +12,7 @@
 //! A [`scenario`] is a YAML file, or it is built: the same model, and the same rules.
 //!
 //! ```
-//! use spanproof::scenario::{Condition, Control, Measure, NodeSelector, Scenario, Step};
+//! use spanproof::scenario::{CheckName, Condition, Control, Measure, NodeSelector, Scenario, Step};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let scenario = Scenario::new("two-drains")
@@ -24,8 +24,8 @@
 //!     .control(
 //!         Control::new("no-pdb", "nothing refuses the second eviction")
 //!             .set("tier.without", serde_json::json!(["hpa", "pdb"]))
-//!             .red("pdb")
-//!             .red("availability"),
+//!             .red(CheckName::Pdb)
+//!             .red(CheckName::Availability),
 //!     )
 //!     .checked()?;
 //! assert_eq!(scenario.steps.len(), 2);

@@ -139,7 +139,7 @@ impl Plan {
         let controls = scenario.controls.iter().map(|control| ControlPlan {
             name: control.name.clone(),
             why: control.why.clone(),
-            red: control.red.clone(),
+            red: control.red.iter().map(ToString::to_string).collect(),
         });
         Self {
             format: FORMAT,

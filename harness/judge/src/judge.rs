@@ -31,14 +31,39 @@ pub use control::ControlJudgement;
 pub use usage::Usage;
 
 use crate::record::{FORMAT, Record};
-use crate::scenario::StepPath;
+use crate::scenario::{CheckName, FaultName, StepPath};
 use clocks::Clocks;
+use gateways::Gateways;
+use remains::Remains;
 use restarts::Restarts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spanproof_ledger::{Account, Counts, EmitterLedger, SinkLedger};
 use std::collections::{BTreeMap, BTreeSet};
 use story::Story;
+use traces::Traces;
+
+/// Judges one thing; none if the scenario gives no cause for it.
+type Judging = fn(&Context<'_>) -> Option<Finding>;
+
+/// Every check, in the order of a verdict.
+const CHECKS: [(CheckName, Judging); 15] = [
+    (CheckName::SteadyState, steady_state::check),
+    (CheckName::Loss, loss::check),
+    (CheckName::Unexpected, unexpected::check),
+    (CheckName::Load, load::check),
+    (CheckName::Intake, intake::check),
+    (CheckName::Duplicates, duplicates::check),
+    (CheckName::Availability, availability::check),
+    (CheckName::Pdb, pdb::check),
+    (CheckName::Spread, spread::check),
+    (CheckName::GatewaysMoved, gateways_moved::check),
+    (CheckName::Rollout, rollout::check),
+    (CheckName::Hpa, hpa::check),
+    (CheckName::Balance, balance::check),
+    (CheckName::Queues, queues::check),
+    (CheckName::Faults, faults::check),
+];
 
 /// What a check, or a run, comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,7 +81,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// What was judged.
-    pub name: String,
+    pub name: CheckName,
     /// What it came to.
     pub verdict: Verdict,
     /// Why, in a sentence.
@@ -71,7 +96,7 @@ pub struct Fault {
     /// The step that it is of: `2`, or `3.2.1` where steps hold steps.
     pub step: StepPath,
     /// What was done.
-    pub name: String,
+    pub name: FaultName,
     /// To what.
     pub target: String,
     /// When it began.
@@ -110,32 +135,11 @@ pub struct Judgement {
 
 /// Judges a run by its record.
 pub fn judge(record: &Record) -> Judgement {
-    let story = Story::of(record);
-    let mut account = Account::of(&record.emitters, &record.sinks);
-    let traces = traces::of(record, &story, &mut account);
-    let remains = remains::of(record, &story);
-    account.strand(remains.streams(record));
-    let clocks = Clocks::of(record);
-    let restarts = Restarts::of(record, &story);
-    let checks = vec![
-        steady_state::check(&story),
-        loss::check(record, &story, &account, (&remains, &restarts), traces.as_ref()),
-        unexpected::check(record, &account),
-        load::check(record, &story, &account),
-        intake::check(record, &account),
-        duplicates::check(record, &story, &account),
-        availability::check(record, &story, &clocks, &restarts),
-        pdb::check(record, &story),
-        spread::check(record, &story),
-        gateways_moved::check(record, &story),
-        rollout::check(record, &story),
-        hpa::check(record, &story),
-        balance::check(record, &story, &restarts),
-        queues::check(record, &story),
-        faults::check(record, &story),
-    ];
+    let context = Context::of(record);
     // A check that a scenario gives no cause for is left out, not passed.
-    let mut checks: Vec<Check> = checks.into_iter().flatten().collect();
+    let checks = CHECKS.iter().filter_map(|(name, check)| Some(check(&context)?.named(*name)));
+    let mut checks: Vec<Check> = checks.collect();
+    let Context { story, account, clocks, .. } = &context;
     clocks.doubt(&mut checks, record.scenario.expect.refused_for.is_some());
     // What is missing may be what would have changed any of them.
     if let Some(missing) = &story.incomplete {
@@ -145,14 +149,13 @@ pub fn judge(record: &Record) -> Judgement {
         }
     }
     // A control is red for its own reason, or says nothing.
-    let void = control::void(record, &story);
+    let void = control::void(record, story);
     if let Some(void) = &void {
         for check in checks.iter_mut().filter(|check| check.verdict == Verdict::Fail) {
             check.verdict = Verdict::Inconclusive;
             check.reason = format!("the control shows nothing: {void}; seen was: {}", check.reason);
         }
-        let (name, evidence) = ("control", serde_json::json!({}));
-        checks.push(Check::new(name, Verdict::Inconclusive, void.clone(), evidence));
+        checks.push(Finding::inconclusive(void.clone()).named(CheckName::Control));
     }
     let control = control::judge(record, void, &checks);
     let worst = checks.iter().map(|check| check.verdict).max();
@@ -164,14 +167,60 @@ pub fn judge(record: &Record) -> Judgement {
         spans: account.counts,
         checks,
         faults: story.faults.iter().map(story::FaultStory::public).collect(),
-        usage: usage::usage(&story),
+        usage: usage::usage(story),
         seed: record.seed(),
     }
 }
 
-impl Check {
-    fn new(name: &str, verdict: Verdict, reason: impl Into<String>, evidence: Value) -> Self {
-        Self { name: name.to_owned(), verdict, reason: reason.into(), evidence }
+/// What the checks share: worked out once.
+struct Context<'a> {
+    record: &'a Record,
+    story: Story,
+    account: Account,
+    /// None if the tier keeps every trace, and at once.
+    traces: Option<Traces<'a>>,
+    remains: Remains,
+    clocks: Clocks,
+    restarts: Restarts,
+    gateways: Gateways<'a>,
+}
+
+impl<'a> Context<'a> {
+    fn of(record: &'a Record) -> Self {
+        let story = Story::of(record);
+        let mut account = Account::of(&record.emitters, &record.sinks);
+        let traces = traces::of(record, &story, &mut account);
+        let remains = remains::of(record, &story);
+        account.strand(remains.streams(record));
+        let (clocks, restarts) = (Clocks::of(record), Restarts::of(record, &story));
+        let gateways = Gateways::of(record);
+        Self { record, story, account, traces, remains, clocks, restarts, gateways }
+    }
+}
+
+/// A verdict with its reason.
+type Ruling = (Verdict, String);
+
+/// What a check comes to.
+struct Finding {
+    verdict: Verdict,
+    reason: String,
+    evidence: Value,
+}
+
+impl Finding {
+    fn new((verdict, reason): Ruling, evidence: Value) -> Self {
+        Self { verdict, reason, evidence }
+    }
+
+    /// The check says nothing, and rests on nothing.
+    fn inconclusive(reason: impl Into<String>) -> Self {
+        Self::new((Verdict::Inconclusive, reason.into()), serde_json::json!({}))
+    }
+
+    fn named(self, name: CheckName) -> Check {
+        let Self { verdict, reason, evidence } = self;
+        Check { name, verdict, reason, evidence }
     }
 }
 

@@ -21,7 +21,7 @@ pub use read::Record;
 
 use crate::clock::Clock;
 use crate::sampling::Sampling;
-use crate::scenario::StepPath;
+use crate::scenario::{FaultName, StepPath};
 use crate::world::{Demand, Kind, Object};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -147,7 +147,7 @@ pub enum Event {
         /// The step that it is of.
         step: StepPath,
         /// What is done.
-        name: String,
+        name: FaultName,
         /// To what.
         target: String,
         /// The gateways that it is to move.
@@ -323,6 +323,37 @@ pub enum Event {
         /// What.
         message: String,
     },
+}
+
+/// The beginning of a run: what [`Event::Began`] says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Began<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) tag: u64,
+    pub(crate) seed: u64,
+    pub(crate) unix_ms: u64,
+}
+
+impl Event {
+    /// The beginning of the run, if it is that.
+    pub(crate) fn as_began(&self) -> Option<Began<'_>> {
+        let Self::Began { run, tag, seed, unix_ms } = self else { return None };
+        Some(Began { run, tag: *tag, seed: *seed, unix_ms: *unix_ms })
+    }
+
+    /// The number of the fault that it belongs to, of those that are on record already.
+    pub(crate) const fn of_fault(&self) -> Option<usize> {
+        if let Self::FaultLanded { fault }
+        | Self::FaultHealed { fault }
+        | Self::FaultEnded { fault, .. }
+        | Self::Eviction { fault, .. }
+        | Self::PodGone { fault, .. } = self
+        {
+            Some(*fault)
+        } else {
+            None
+        }
+    }
 }
 
 /// A Collector that was taken down.

@@ -299,9 +299,9 @@ impl World {
 
     /// An application's pods, by name, but for those that have finished.
     pub fn pods<'a>(&'a self, app: &'a str) -> impl Iterator<Item = (&'a str, &'a Pod)> {
-        self.of(Kind::Pod).filter_map(move |(name, object)| match object {
-            Object::Pod(pod) if pod.app == app && !pod.finished() => Some((name, pod)),
-            _ => None,
+        self.of(Kind::Pod).filter_map(move |(name, object)| {
+            let Object::Pod(pod) = object else { return None };
+            (pod.app == app && !pod.finished()).then_some((name, pod))
         })
     }
 
@@ -314,31 +314,35 @@ impl World {
     pub fn workload(&self, kind: Kind, name: &str) -> Option<&Workload> {
         match self.objects.get(&(kind, name.to_owned()))? {
             Object::Deployment(it) | Object::ReplicaSet(it) | Object::DaemonSet(it) => Some(it),
-            _ => None,
+            Object::Node(_)
+            | Object::Pod(_)
+            | Object::EndpointSlice(_)
+            | Object::PodDisruptionBudget(_)
+            | Object::HorizontalPodAutoscaler(_) => None,
         }
     }
 
     /// The nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.of(Kind::Node).filter_map(|(name, object)| match object {
-            Object::Node(node) => Some((name, node)),
-            _ => None,
+        self.of(Kind::Node).filter_map(|(name, object)| {
+            let Object::Node(node) = object else { return None };
+            Some((name, node))
         })
     }
 
     /// The budgets, by name.
     pub fn budgets(&self) -> impl Iterator<Item = (&str, &Budget)> {
-        self.of(Kind::PodDisruptionBudget).filter_map(|(name, object)| match object {
-            Object::PodDisruptionBudget(budget) => Some((name, budget)),
-            _ => None,
+        self.of(Kind::PodDisruptionBudget).filter_map(|(name, object)| {
+            let Object::PodDisruptionBudget(budget) = object else { return None };
+            Some((name, budget))
         })
     }
 
     /// The autoscaler of a Deployment.
     pub fn autoscaler(&self, target: &str) -> Option<&Autoscaler> {
-        self.of(Kind::HorizontalPodAutoscaler).find_map(|(_, object)| match object {
-            Object::HorizontalPodAutoscaler(it) if it.target == target => Some(it),
-            _ => None,
+        self.of(Kind::HorizontalPodAutoscaler).find_map(|(_, object)| {
+            let Object::HorizontalPodAutoscaler(it) = object else { return None };
+            (it.target == target).then_some(it)
         })
     }
 }

@@ -1,9 +1,9 @@
 //! A scenario that is built in Rust: the same model, and the same rules, as of one that is read.
 
 use super::{
-    Answers, Backend, Condition, Control, Drain, Evict, Expect, ForEach, Hold, Load, Measure, Need, NodeRole,
-    NodeSelector, Part, PodRole, PodSelector, Rate, Repeat, Sabotage, Scenario, Settle, Share, Span, Spike,
-    Spoiler, Step, StepPath, Tier, TierPatch, Upgrade, Wait, default_steady,
+    Answers, Backend, CheckName, Condition, Control, Drain, Evict, Expect, ForEach, Hold, Load, Measure,
+    Need, NodeRole, NodeSelector, Part, PodRole, PodSelector, Rate, Repeat, Sabotage, Scenario, Settle,
+    Share, Span, Spike, Spoiler, Step, StepPath, Tier, TierPatch, Upgrade, Wait, default_steady,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -224,14 +224,14 @@ impl Control {
     }
 
     /// With a check that must fail.
-    pub fn red(mut self, check: impl Into<String>) -> Self {
-        self.red.push(check.into());
+    pub fn red(mut self, check: CheckName) -> Self {
+        self.red.push(check);
         self
     }
 
     /// With a check that may fail as well.
-    pub fn also(mut self, check: impl Into<String>) -> Self {
-        self.also.push(check.into());
+    pub fn also(mut self, check: CheckName) -> Self {
+        self.also.push(check);
         self
     }
 

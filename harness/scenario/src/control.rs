@@ -1,32 +1,9 @@
 //! A control: the same scenario with one thing broken on purpose. It must fail, by the checks that it names.
 
-use super::{Condition, Place, Problem, Scenario, Span, StepPath, TierPatch};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use super::{CheckName, Condition, FieldPath, Problem, Scenario, Span, StepPath, TierPatch};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::collections::BTreeMap;
-
-/// All checks, and what each says.
-pub const CHECKS: [(&str, &str); 15] = [
-    ("steady-state", "The tier was well, under load, before the first step."),
-    ("loss", "Every acknowledged span was delivered."),
-    ("unexpected", "Every delivered span was sent by this run, and is undamaged."),
-    ("load", "As much load was offered as is asked for."),
-    ("intake", "No agent refused spans for longer, and no application lost more, than is allowed."),
-    ("duplicates", "No more spans were delivered more than once than is allowed."),
-    ("availability", "There were never fewer ready gateways than the PDB's minimum."),
-    ("pdb", "The PDB guards the gateways, and no eviction was granted that it should have refused."),
-    ("spread", "No gateway was put beside another, though a node without one could take it."),
-    ("gateways-moved", "Each drain of a gateway's node moved the gateway."),
-    ("rollout", "Each roll-out finished, within what maxUnavailable and maxSurge allow."),
-    ("hpa", "The HPA went out and came in again, each in time, and did not flap."),
-    ("balance", "Every ready gateway got its share of every stream."),
-    ("queues", "Every queue was empty at the end, and in time after an outage."),
-    ("faults", "The tier recovered after every fault."),
-];
-
-/// Checks that are inconclusive at worst.
-pub(super) const NEVER_RED: [&str; 2] = ["steady-state", "load"];
 
 /// What is broken, and which checks must see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,12 +21,10 @@ pub struct Control {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub patches: Vec<TierPatch>,
     /// The checks that must fail.
-    #[schemars(schema_with = "checks")]
-    pub red: Vec<String>,
+    pub red: Vec<CheckName>,
     /// Checks that may fail as well. No other may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "checks")]
-    pub also: Vec<String>,
+    pub also: Vec<CheckName>,
     /// What must have come about at some moments, or the control shows nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,
@@ -79,18 +54,13 @@ pub enum Spoiler {
     Restarts,
 }
 
-fn checks(_: &mut SchemaGenerator) -> Schema {
-    let names = CHECKS.map(|(name, about)| json!({"const": name, "description": about, "type": "string"}));
-    json_schema!({"type": "array", "items": {"oneOf": names}})
-}
-
 pub(super) const fn default_deadline() -> Span {
     Span::seconds(60)
 }
 
 impl Scenario {
     /// With what a control changes. Whether it makes sense is not asked.
-    pub(super) fn changed_by(&self, control: &Control, at: &Place) -> Result<Self, Problem> {
+    pub(super) fn changed_by(&self, control: &Control, at: &FieldPath) -> Result<Self, Problem> {
         let mut changed = self.clone();
         for (key, value) in &control.set {
             let at = at.then("set").then(key);

@@ -1,5 +1,6 @@
 //! YAML that people write: what is wrong with it, where, and what was meant.
 
+use crate::CheckName;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Error as YamlError;
 
@@ -36,6 +37,9 @@ pub fn told(error: &YamlError) -> (String, Option<String>) {
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
             let help = meant(variant, expected.iter().copied());
+            if expected == CheckName::NAMES {
+                return (format!("there is no check `{variant}`"), Some(help));
+            }
             return (format!("there is no `{variant}` that could stand here"), Some(help));
         }
         YamlError::SerdeMissingField { field, .. } => {

@@ -1,10 +1,9 @@
 //! `spanproof restore`: undoes what runs that died left.
 
 use super::place::some;
-use super::{Complaint, End, print};
+use super::{Complaint, End, manifests, print};
 use clap::Args;
 use miette::Report;
-use spanproof::deploy::manifests_dir;
 use spanproof::progress;
 use spanproof::report::Progress;
 use spanproof::restore::{self, DeadRun, RestoreError, Restored};
@@ -15,13 +14,13 @@ pub(super) struct Options {
     /// A run's folder, or its name; every run that died and left something, if it is not given
     #[arg(value_name = "RUN", value_parser = some)]
     run: Option<String>,
-    /// The folder of the manifests
+    /// The folder of the manifests; by default those that the program brings along
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
 }
 
 pub(super) async fn main(options: &Options, progress: &Progress) -> Result<End, Complaint> {
-    let manifests = manifests_dir(options.manifests.as_deref());
+    let manifests = manifests(options.manifests.as_deref())?;
     let found = restore::find(options.run.as_deref()).map_err(complaint)?;
     let mut whole = true;
     if found.is_empty() {

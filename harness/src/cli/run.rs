@@ -2,12 +2,11 @@
 
 use super::assignment::assignment;
 use super::place::{Where, complain_of, some};
-use super::{Complaint, End, print};
+use super::{Complaint, End, manifests, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check::{self, CheckError};
 use spanproof::cluster::{Cluster, ClusterError, Request};
-use spanproof::deploy::manifests_dir;
 use spanproof::journal::Current;
 use spanproof::judge::{Judgement, Verdict};
 use spanproof::progress;
@@ -51,13 +50,13 @@ pub(super) struct Options {
     /// checks that it names
     #[arg(long)]
     controls: bool,
-    /// The folder of the manifests
+    /// The folder of the manifests; by default those that the program brings along
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
 }
 
 pub(super) async fn main(options: &Options, progress: &Progress) -> Result<End, Complaint> {
-    let manifests = manifests_dir(options.manifests.as_deref());
+    let manifests = manifests(options.manifests.as_deref())?;
     let scenarios = scenarios(options, &manifests).map_err(|error| (Report::new(error), End::BadInput))?;
     run::try_out(&options.out).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof_probe::unix_ms() % 1_000_000_007);

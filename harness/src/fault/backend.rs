@@ -6,7 +6,7 @@ use crate::extent::{Between, Takes};
 use crate::load::LoadStatus;
 use crate::record::Event;
 use crate::rights::{Asking, Within};
-use crate::scenario::{Answers, Backend, Span};
+use crate::scenario::{Answers, Backend, FaultName, Span};
 use crate::undo::Undo;
 use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ struct Misbehaviour {
 }
 
 impl Fault for Misbehaviour {
-    fn name(&self) -> String {
+    fn name(&self) -> FaultName {
         self.told.fault()
     }
 

@@ -8,7 +8,7 @@ use crate::extent::Takes;
 use crate::progress;
 use crate::record::Event;
 use crate::rights::{Asking, Use, Within};
-use crate::scenario::{Action, Drain};
+use crate::scenario::{Action, Drain, FaultName};
 use crate::undo::{Cordon, Did, Undo};
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -120,8 +120,8 @@ struct Drained<'a> {
 }
 
 impl Fault for Drained<'_> {
-    fn name(&self) -> String {
-        "drain".to_owned()
+    fn name(&self) -> FaultName {
+        FaultName::Drain
     }
 
     fn target(&self) -> String {

@@ -5,7 +5,7 @@ use super::window::{Fault, Seen, Window, within_window};
 use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
 use crate::extent::Takes;
 use crate::rights::{Asking, Use, Within};
-use crate::scenario::{Action, Evict};
+use crate::scenario::{Action, Evict, FaultName};
 use crate::undo::Undo;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
@@ -41,8 +41,8 @@ struct Evictions {
 }
 
 impl Fault for Evictions {
-    fn name(&self) -> String {
-        self.evict.fault().to_owned()
+    fn name(&self) -> FaultName {
+        self.evict.fault()
     }
 
     fn target(&self) -> String {

@@ -7,7 +7,7 @@ use crate::extent::Takes;
 use crate::load::LoadStatus;
 use crate::record::Event;
 use crate::rights::{Asking, Within};
-use crate::scenario::{Rate, Spike};
+use crate::scenario::{FaultName, Rate, Spike};
 use crate::undo::Undo;
 use crate::world::{Autoscaler, World};
 use futures::future::BoxFuture;
@@ -49,8 +49,8 @@ struct Raised {
 }
 
 impl Fault for Raised {
-    fn name(&self) -> String {
-        "spike".to_owned()
+    fn name(&self) -> FaultName {
+        FaultName::Spike
     }
 
     fn target(&self) -> String {

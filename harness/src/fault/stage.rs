@@ -7,7 +7,7 @@ use crate::journal::Journal;
 use crate::load::{LoadStatus, Probes};
 use crate::record::{Event, Recorder};
 use crate::sampling::Demand;
-use crate::scenario::{Rate, StepPath};
+use crate::scenario::{FaultName, Rate, StepPath};
 use crate::scope::Scope;
 use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
@@ -125,11 +125,16 @@ impl<'a> Stage<'a> {
         Self { shared: self.shared, step, this: this.cloned() }
     }
 
-    pub(super) fn begin(&self, name: &str, target: &str, gateways: Vec<String>) -> Result<usize, FaultError> {
+    pub(super) fn begin(
+        &self,
+        name: FaultName,
+        target: &str,
+        gateways: Vec<String>,
+    ) -> Result<usize, FaultError> {
         // Held until it is on record: faults that begin at the same time are there in the order of their numbers.
         let mut next = self.shared.state.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let (fault, step) = (*next, self.step.clone());
-        let (name, target) = (name.to_owned(), target.to_owned());
+        let target = target.to_owned();
         self.shared.recorder.event(Event::FaultStarted { fault, step, name, target, gateways })?;
         *next += 1;
         Ok(fault)

@@ -5,7 +5,7 @@ use super::window::{Fault, Seen, Window, within_window};
 use super::{About, Candidates, FaultError, Moved, Perform, Stage};
 use crate::extent::Takes;
 use crate::rights::{Asking, Use, Within};
-use crate::scenario::{Action, Part, Upgrade};
+use crate::scenario::{Action, FaultName, Part, Upgrade};
 use crate::undo::{self, Image, Undo};
 use crate::world::{Kind, World};
 use futures::future::BoxFuture;
@@ -80,8 +80,8 @@ impl Rollout<'_> {
 }
 
 impl Fault for Rollout<'_> {
-    fn name(&self) -> String {
-        "upgrade".to_owned()
+    fn name(&self) -> FaultName {
+        FaultName::Upgrade
     }
 
     fn target(&self) -> String {

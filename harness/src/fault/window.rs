@@ -3,12 +3,13 @@
 
 use super::{FaultError, Stage};
 use crate::record::Event;
+use crate::scenario::FaultName;
 use crate::undo::Undo;
 
 /// Something that is done to the cluster within a window.
 pub(super) trait Fault {
     /// The name in reports.
-    fn name(&self) -> String;
+    fn name(&self) -> FaultName;
 
     /// The name of what it is done to.
     fn target(&self) -> String;
@@ -71,7 +72,7 @@ impl Window {
             Some((undo, closed)) => Some((stage.shared.journal.open(undo)?, closed)),
             None => None,
         };
-        let fault = stage.begin(&fault.name(), &fault.target(), fault.gateways())?;
+        let fault = stage.begin(fault.name(), &fault.target(), fault.gateways())?;
         Ok(Self { fault, undo })
     }
 

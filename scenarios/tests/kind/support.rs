@@ -85,7 +85,7 @@ impl Shared {
             wait: Duration::ZERO,
             collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
             metrics: true,
-            manifests: manifests_dir(None),
+            manifests: manifests_dir(None).unwrap(),
         };
         let cancel = CancellationToken::new();
         let acquired = self.runtime.block_on(restore::acquire(&request, &cancel));
@@ -111,7 +111,7 @@ impl Alone {
         let options = Options {
             out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
             seed: 20_260_101,
-            manifests: manifests_dir(None),
+            manifests: manifests_dir(None).unwrap(),
             leave: false,
             journal: Current::default(),
         };
@@ -160,7 +160,7 @@ pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
 /// A check of a run.
 #[track_caller]
 pub(crate) fn check<'a>(outcome: &'a Outcome, name: &str) -> &'a Check {
-    let found = outcome.judgement.checks.iter().find(|check| check.name == name);
+    let found = outcome.judgement.checks.iter().find(|check| check.name.as_str() == name);
     found.unwrap_or_else(|| panic!("there is no check {name}: {:#?}", outcome.judgement.checks))
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn validate_configurations() {
         let image = images.collector(version).unwrap();
         let (name, tag) = image.image.rsplit_once(':').unwrap();
         for part in ["gateway", "agent"] {
-            let path = manifests_dir(None).join(part).join("config.yaml");
+            let path = manifests_dir(None).unwrap().join(part).join("config.yaml");
             let map: ConfigMap = from_yaml(&path);
             let text = map.data.unwrap().remove("config.yaml").unwrap();
             // `validate` needs the queue's directory to exist, as it does in the pod.
@@ -226,7 +226,8 @@ pub(crate) async fn admit_restricted_gateway(client: Client) {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let pods: Api<Pod> = Api::namespaced(client, name);
 
-    let gateway: Deployment = from_yaml(&manifests_dir(None).join("gateway").join("deployment.yaml"));
+    let gateway: Deployment =
+        from_yaml(&manifests_dir(None).unwrap().join("gateway").join("deployment.yaml"));
     let template = gateway.spec.unwrap().template;
     let mut pod = Pod { spec: template.spec, ..Pod::default() };
     pod.metadata.name = Some("gateway".to_owned());

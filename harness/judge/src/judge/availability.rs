@@ -1,33 +1,31 @@
 //! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
 
-use super::clocks::Clocks;
 use super::floor::{self, Held};
-use super::restarts::Restarts;
 use super::story::at;
-use super::{Check, Story, Verdict, rounded, sinks_untold};
+use super::{Context, Finding, Story, Verdict, rounded, sinks_untold};
 use crate::record::Record;
+use crate::scenario::FaultName;
 use crate::world::Kind;
 use serde_json::{Value, json};
 use spanproof_ledger::SinkLedger;
 
-pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks, restarts: &Restarts) -> Option<Check> {
-    let inconclusive =
-        |reason: &str| Some(Check::new("availability", Verdict::Inconclusive, reason, json!({})));
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, clocks, restarts, .. } = context;
     let Some((start, end)) = story.load else {
-        return inconclusive("there was no load");
+        return Some(Finding::inconclusive("there was no load"));
     };
     if Story::was_to_do_something(record) && story.faults.is_empty() {
-        return inconclusive("no fault was carried out");
+        return Some(Finding::inconclusive("no fault was carried out"));
     }
     if let Some(gap) = story.gap(&[Kind::Pod], start, end) {
-        return inconclusive(&gap);
+        return Some(Finding::inconclusive(gap));
     }
     let held = match floor::held(record, story, start, end) {
         Ok(held) => held,
-        Err(why) => return inconclusive(&why),
+        Err(why) => return Some(Finding::inconclusive(why)),
     };
     let Some(worst) = Held::worst(&held) else {
-        return inconclusive("the gateways were not watched from the beginning of the load");
+        return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
     let (since, fewest, minimum, asked) = (worst.t, worst.ready, worst.floor.minimum, &worst.floor.asked);
     // Where its clock is not the run's, what the sink calls a pause may be none.
@@ -67,7 +65,7 @@ pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks, restarts: &
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let (verdict, reason) = if worst.missing() > 0 {
+    let ruling = if worst.missing() > 0 {
         let during = story.during(since);
         let why = shared.iter().rfind(|shared| shared.at <= since && since <= shared.until);
         let why = why.map_or_else(String::new, |shared| format!("; {}", shared.said()));
@@ -99,7 +97,7 @@ pub(super) fn check(record: &Record, story: &Story, clocks: &Clocks, restarts: &
         let never = format!("never fewer than {fewest} ready gateways; the minimum is {minimum} ({asked})");
         (Verdict::Pass, format!("{never}; {longest}"))
     };
-    Some(Check::new("availability", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 /// What had to be ready, at each change.
@@ -138,7 +136,8 @@ impl Shared {
 
 /// Every node that was drained, or was not ready any more, while it held more than one gateway.
 fn shared_nodes(story: &Story) -> Vec<Shared> {
-    let drained = story.faults_called("drain").map(|fault| (fault.start, fault.over(), &fault.target, false));
+    let drained = story.faults_called(&FaultName::Drain);
+    let drained = drained.map(|fault| (fault.start, fault.over(), &fault.target, false));
     let mut gone: Vec<(f64, f64, &String, bool)> = drained.collect();
     for (index, (t, nodes)) in story.nodes.iter().enumerate() {
         let before = index.checked_sub(1).map_or(&[][..], |index| story.nodes[index].1.as_slice());

@@ -2,11 +2,10 @@
 //! are shorter than a connection may live, over gateways that were ready for long enough before.
 
 use super::gateways::Gateways;
-use super::restarts::Restarts;
-use super::{Check, Story, Verdict, rounded, sinks_untold};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_untold};
 use crate::judge::story::within;
 use crate::record::Record;
-use crate::scenario::{Measure, Scenario, Step};
+use crate::scenario::{FaultName, Measure, Scenario, Step};
 use crate::world::{Kind, Pod};
 use serde_json::{Value, json};
 use spanproof_ledger::{Arrivals, SinkLedger, Stream};
@@ -23,27 +22,26 @@ const ENOUGH: f64 = 0.5;
 /// few requests in a window that even none at all for a gateway might be chance says nothing.
 const CHANCE: f64 = 1e-6;
 
-pub(super) fn check(record: &Record, story: &Story, restarts: &Restarts) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, restarts, gateways, .. } = context;
     // Without an HPA a spike adds no gateway.
     let has_hpa = record.scenario.tier.has(Measure::Hpa);
     let spikes: Vec<f64> =
-        story.faults_called("spike").filter(|_| has_hpa).map(|fault| fault.start).collect();
-    let inconclusive = |reason: String| Some(Check::new("balance", Verdict::Inconclusive, reason, json!({})));
+        story.faults_called(&FaultName::Spike).filter(|_| has_hpa).map(|fault| fault.start).collect();
     let (start, end) = story.load?;
     let windows = windows(record, story, start, end);
     // Without a spike nothing in the scenario asks for it: what there is to say is said, and no more.
     let asked_for = !spikes.is_empty();
     if let Some(untold) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record)) {
-        return inconclusive(untold).filter(|_| asked_for);
+        return asked_for.then(|| Finding::inconclusive(untold));
     }
-    let gateways = Gateways::of(record);
-    let spans = Spans::of(record, &gateways);
+    let spans = Spans::of(record, gateways);
     let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
     if shares.is_empty() && !asked_for {
         return None;
     }
     if let Some(doubt) = restarts.doubt() {
-        return inconclusive(doubt).filter(|_| asked_for);
+        return asked_for.then(|| Finding::inconclusive(doubt));
     }
     // After a spike it is the gateways that the HPA added that this is about: each stream must tell of one.
     let added = |spike: &f64, stream: &Stream| {
@@ -53,10 +51,10 @@ pub(super) fn check(record: &Record, story: &Story, restarts: &Restarts) -> Opti
     if let Some(stream) = streams.find(|stream| !spikes.iter().all(|spike| added(spike, stream))) {
         let reason =
             "no gateway that was added was ready, under enough load, for long enough to have its share";
-        return inconclusive(format!("{reason} of stream {stream}"));
+        return Some(Finding::inconclusive(format!("{reason} of stream {stream}")));
     }
     let Some(worst) = shares.iter().min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) else {
-        return inconclusive("no stream was strong enough to be judged by".to_owned());
+        return Some(Finding::inconclusive("no stream was strong enough to be judged by"));
     };
     let evidence = json!({
         "windows": windows.len(),
@@ -65,12 +63,11 @@ pub(super) fn check(record: &Record, story: &Story, restarts: &Restarts) -> Opti
         "below_half": shares.iter().filter(|share| share.of_fair < ENOUGH).take(100).map(Share::evidence).collect::<Vec<_>>(),
         "of_no_gateway": spans.strangers,
     });
-    let (verdict, reason) = told(&shares, worst, &spans.strangers);
-    Some(Check::new("balance", verdict, reason, evidence))
+    Some(Finding::new(told(&shares, worst, &spans.strangers), evidence))
 }
 
 /// What the shares come to.
-fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> (Verdict, String) {
+fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling {
     let too_low = shares.iter().filter(|share| share.is_too_low());
     if let Some(share) = too_low.min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) {
         let Share { gateway, stream, from, spans, of_fair, ready_since, .. } = share;
@@ -101,9 +98,9 @@ fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> (Verdi
 /// What of a scenario's spikes will not let this check say anything, as far as that is known before: on so many
 /// workers, if that is known, with so many gateways at the most.
 pub fn foreseen(scenario: &Scenario, workers: Option<u32>, gateways: Option<u32>) -> Vec<String> {
-    let spikes = scenario.all_steps().filter_map(|step| match step {
-        Step::Spike(spike) if scenario.tier.has(Measure::Hpa) => Some(spike),
-        _ => None,
+    let spikes = scenario.all_steps().filter_map(|step| {
+        let Step::Spike(spike) = step else { return None };
+        scenario.tier.has(Measure::Hpa).then_some(spike)
     });
     let within = scenario.expect.share_within;
     let needed = within.duration().as_secs_f64() + WINDOW + STRIDE;
@@ -151,7 +148,7 @@ fn windows(record: &Record, story: &Story, start: f64, end: f64) -> Vec<Window> 
     while from + WINDOW <= end {
         let to = from + WINDOW;
         // Whatever else is done to the tier unsettles the connections.
-        let unsettled = story.faults.iter().filter(|fault| fault.name != "spike");
+        let unsettled = story.faults.iter().filter(|fault| fault.name != FaultName::Spike);
         let mut unsettled = unsettled.filter(|fault| fault.start < to && fault.over() + grace > from);
         if unsettled.next().is_none() && !agents_changed(story, from, to) {
             windows.extend(window(story, from, to, start, grace));

@@ -6,6 +6,7 @@
 
 use super::{Check, Verdict, emitters_untold, sinks_untold};
 use crate::record::{Event, Record};
+use crate::scenario::CheckName;
 use spanproof_ledger::{EmitterLedger, SinkLedger};
 
 /// By how much a clock may be ahead of what it was at the start, in milliseconds: what a question takes on its way counts.
@@ -31,18 +32,18 @@ impl Clocks {
         let sink = &record.environment.sink_node;
         let of_sinks = || {
             let (arrived, copies) = arrivals(record)?;
-            let told = record.timeline.iter().filter_map(|entry| match entry.event {
-                Event::Load { delivered, .. } => Some((entry.t, delivered)),
-                _ => None,
+            let told = record.timeline.iter().filter_map(|entry| {
+                let Event::Load { delivered, .. } = entry.event else { return None };
+                Some((entry.t, delivered))
             });
             strays(&arrived, copies, told).map(|t| {
                 format!("the sink's clock and the run's disagree about what had been delivered at {t:.0}s: one was set")
             })
         };
         let of_emitters = || {
-            let told = record.timeline.iter().filter_map(|entry| match entry.event {
-                Event::Load { emitted, .. } => Some((entry.t, emitted)),
-                _ => None,
+            let told = record.timeline.iter().filter_map(|entry| {
+                let Event::Load { emitted, .. } = entry.event else { return None };
+                Some((entry.t, emitted))
             });
             strays(&sendings(record)?, 0, told).map(|t| {
                 format!("an emitter's clock and the run's disagree about what had been sent at {t:.0}s: one was set")
@@ -58,11 +59,23 @@ impl Clocks {
     /// Takes back what checks say that rest on a clock which cannot be told in the run's.
     pub(super) fn doubt(&self, checks: &mut [Check], judges_refusals: bool) {
         for check in checks.iter_mut().filter(|check| check.verdict != Verdict::Inconclusive) {
-            let doubt = match check.name.as_str() {
-                "balance" | "queues" => self.sink.as_ref(),
-                "load" => self.emitters.as_ref(),
-                "intake" if judges_refusals => self.emitters.as_ref(),
-                _ => None,
+            let doubt = match check.name {
+                CheckName::Balance | CheckName::Queues => self.sink.as_ref(),
+                CheckName::Load => self.emitters.as_ref(),
+                CheckName::Intake if judges_refusals => self.emitters.as_ref(),
+                CheckName::SteadyState
+                | CheckName::Loss
+                | CheckName::Unexpected
+                | CheckName::Intake
+                | CheckName::Duplicates
+                | CheckName::Availability
+                | CheckName::Pdb
+                | CheckName::Spread
+                | CheckName::GatewaysMoved
+                | CheckName::Rollout
+                | CheckName::Hpa
+                | CheckName::Faults
+                | CheckName::Control => None,
             };
             if let Some(doubt) = doubt {
                 check.verdict = Verdict::Inconclusive;

@@ -3,7 +3,7 @@
 use super::story::FaultStory;
 use super::{Check, Story, Verdict};
 use crate::record::Record;
-use crate::scenario::{Control, Spoiler};
+use crate::scenario::{CheckName, Control, Spoiler};
 use crate::world::Pod;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -78,11 +78,11 @@ pub(super) fn judge(record: &Record, void: Option<String>, checks: &[Check]) -> 
 }
 
 fn colour(control: &Control, checks: &[Check]) -> (Verdict, String) {
-    let of = |name: &String| checks.iter().find(|check| check.name == *name);
-    let red: BTreeSet<&String> =
-        checks.iter().filter(|check| check.verdict == Verdict::Fail).map(|check| &check.name).collect();
+    let of = |name: CheckName| checks.iter().find(|check| check.name == name);
+    let red: BTreeSet<CheckName> =
+        checks.iter().filter(|check| check.verdict == Verdict::Fail).map(|check| check.name).collect();
     let unseen = control.red.iter().filter(|name| !red.contains(name));
-    let unseen = unseen.map(|name| match of(name) {
+    let unseen = unseen.map(|name| match of(*name) {
         Some(check) => (check.verdict, format!("`{name}` did not fail: {}", check.reason)),
         None => (Verdict::Inconclusive, format!("`{name}` was not judged")),
     });
@@ -91,8 +91,8 @@ fn colour(control: &Control, checks: &[Check]) -> (Verdict, String) {
         let verdict = if verdict == Verdict::Pass { Verdict::Fail } else { verdict };
         return (verdict, reason);
     }
-    let declared = |name: &String| control.red.contains(name) || control.also.contains(name);
-    if let Some(check) = red.iter().find(|name| !declared(name)).and_then(|name| of(name)) {
+    let declared = |name: &CheckName| control.red.contains(name) || control.also.contains(name);
+    if let Some(check) = red.iter().find(|name| !declared(name)).and_then(|name| of(*name)) {
         return (Verdict::Fail, format!("`{}` failed too: {}", check.name, check.reason));
     }
     let named: Vec<_> = red.iter().map(|name| format!("`{name}`")).collect();
@@ -101,6 +101,7 @@ fn colour(control: &Control, checks: &[Check]) -> (Verdict, String) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Finding;
     use super::*;
     use serde_json::json;
 
@@ -109,20 +110,23 @@ mod tests {
             .unwrap()
     }
 
-    fn coloured(checks: &[(&str, Verdict)]) -> Verdict {
-        let checks: Vec<_> =
-            checks.iter().map(|(name, verdict)| Check::new(name, *verdict, "because", json!({}))).collect();
+    fn coloured(checks: &[(CheckName, Verdict)]) -> Verdict {
+        let check = |(name, verdict): &(CheckName, Verdict)| {
+            Finding::new((*verdict, "because".to_owned()), json!({})).named(*name)
+        };
+        let checks: Vec<_> = checks.iter().map(check).collect();
         colour(&control(), &checks).0
     }
 
     #[test]
     fn it_must_be_red_by_what_it_names_and_by_nothing_else() {
+        use CheckName::{Availability, Loss, Pdb};
         use Verdict::{Fail, Inconclusive, Pass};
-        assert_eq!(coloured(&[("pdb", Fail), ("loss", Pass)]), Pass);
-        assert_eq!(coloured(&[("pdb", Fail), ("availability", Fail)]), Pass);
-        assert_eq!(coloured(&[("pdb", Fail), ("loss", Fail)]), Fail);
-        assert_eq!(coloured(&[("pdb", Pass), ("availability", Fail)]), Fail);
-        assert_eq!(coloured(&[("pdb", Inconclusive)]), Inconclusive);
-        assert_eq!(coloured(&[("loss", Pass)]), Inconclusive, "a check that was not there proves nothing");
+        assert_eq!(coloured(&[(Pdb, Fail), (Loss, Pass)]), Pass);
+        assert_eq!(coloured(&[(Pdb, Fail), (Availability, Fail)]), Pass);
+        assert_eq!(coloured(&[(Pdb, Fail), (Loss, Fail)]), Fail);
+        assert_eq!(coloured(&[(Pdb, Pass), (Availability, Fail)]), Fail);
+        assert_eq!(coloured(&[(Pdb, Inconclusive)]), Inconclusive);
+        assert_eq!(coloured(&[(Loss, Pass)]), Inconclusive, "a check that was not there proves nothing");
     }
 }

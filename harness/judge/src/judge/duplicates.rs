@@ -2,16 +2,17 @@
 //! does that, so it is judged only where the scenario says how many are too many.
 
 use super::gateways::Gateways;
-use super::{Check, Story, Verdict, emitters_untold, grouped, sinks_untold};
+use super::{Context, Finding, Verdict, emitters_untold, grouped, sinks_untold};
 use crate::record::{Record, SettleEnd};
 use serde_json::json;
 use spanproof_ledger::{Account, EmitterLedger, RangeSet};
 
-pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, account, gateways, .. } = context;
     let allowed = record.scenario.expect.duplicated?;
     let counts = account.counts;
     let limit = allowed.of(counts.delivered);
-    let from = Origins::of(record, account);
+    let from = Origins::of(record, account, gateways);
     let evidence = json!({
         "duplicated": counts.duplicated,
         "of_delivered": counts.delivered,
@@ -41,7 +42,7 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         let parts = from.told();
         format!("{duplicated} of {delivered} spans were delivered more than once (allowed: {allowed}){parts}")
     });
-    Some(Check::new("duplicates", verdict, said, evidence))
+    Some(Finding::new((verdict, said), evidence))
 }
 
 /// What decides.
@@ -87,11 +88,10 @@ struct Origins {
 }
 
 impl Origins {
-    fn of(record: &Record, account: &Account) -> Self {
-        let gateways = Gateways::of(record);
+    fn of(record: &Record, account: &Account, gateways: &Gateways<'_>) -> Self {
         let mut all = Self::default();
         for stream in account.streams.keys().copied() {
-            let twice = record.copies.twice(stream);
+            let twice = record.copies.duplicated(stream);
             let emitters = record.emitters.iter().filter(|emitter| emitter.stream() == stream);
             let resent = RangeSet::union(emitters.map(EmitterLedger::resent));
             all.emitter += twice.intersection_count(&resent);

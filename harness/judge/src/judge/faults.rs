@@ -1,11 +1,11 @@
 //! Did each fault have its effect, and was that undone?
 
-use super::{Check, Story, Verdict};
-use crate::record::Record;
+use super::{Context, Finding, Story, Verdict};
 use crate::world::Kind;
 use serde_json::json;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, .. } = context;
     if !Story::was_to_do_something(record) {
         return None;
     }
@@ -25,7 +25,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     );
     let not_landed = story.faults.iter().find(|fault| !fault.landed);
     let not_healed = story.faults.iter().find(|fault| !fault.healed);
-    let (verdict, reason) = if story.interrupted {
+    let ruling = if story.interrupted {
         (Verdict::Inconclusive, "the run was interrupted".to_owned())
     } else if story.faults.is_empty() {
         (Verdict::Inconclusive, "no fault was carried out".to_owned())
@@ -46,5 +46,5 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     } else {
         (Verdict::Pass, format!("{} landed, and healed", story.faults.len()))
     };
-    Some(Check::new("faults", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }

@@ -31,18 +31,16 @@ impl<'a> Gateways<'a> {
     pub(super) fn of(record: &'a Record) -> Self {
         let mut all = Self::default();
         for entry in &record.timeline {
-            match &entry.event {
-                Event::Seen { name, object: Object::Pod(pod) } => {
-                    let gateway = pod.app == GATEWAY;
-                    if gateway {
-                        all.names.insert(name);
-                    }
-                    if let Ok(address) = pod.ip.parse::<IpAddr>() {
-                        all.hold(address.to_canonical(), name, gateway, entry.t);
-                    }
+            if let Event::Seen { name, object: Object::Pod(pod) } = &entry.event {
+                let gateway = pod.app == GATEWAY;
+                if gateway {
+                    all.names.insert(name);
                 }
-                Event::Gone { kind: Kind::Pod, name } => all.let_go(name, entry.t),
-                _ => {}
+                if let Ok(address) = pod.ip.parse::<IpAddr>() {
+                    all.hold(address.to_canonical(), name, gateway, entry.t);
+                }
+            } else if let Event::Gone { kind: Kind::Pod, name } = &entry.event {
+                all.let_go(name, entry.t);
             }
         }
         all

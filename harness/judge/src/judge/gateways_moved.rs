@@ -1,14 +1,14 @@
 //! Did each drain move a gateway? A drain that moved none has shown nothing.
 
-use super::{Check, Story, Verdict};
-use crate::record::Record;
-use crate::scenario::{NodeRole, NodeSelector, Step, Targets};
+use super::{Context, Finding, Verdict};
+use crate::scenario::{FaultName, NodeRole, NodeSelector, Step, Targets};
 use serde_json::json;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let drain_of = |step: &Step| match step {
-        Step::Drain(drain) => Some(drain.nodes()),
-        _ => None,
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, .. } = context;
+    let drain_of = |step: &Step| {
+        let Step::Drain(drain) = step else { return None };
+        Some(drain.nodes())
     };
     if !record.scenario.all_steps().any(|step| drain_of(step).is_some()) {
         return None;
@@ -21,7 +21,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             Some(Targets::Each(NodeSelector::Worker) | Targets::One(NodeRole::Random | NodeRole::This))
         )
     };
-    let faults: Vec<_> = story.faults.iter().filter(|fault| fault.name == "drain").collect();
+    let faults: Vec<_> = story.faults_called(&FaultName::Drain).collect();
     let moved = |fault: &super::story::FaultStory| {
         fault.gone.iter().filter(|pod| fault.gateways.contains(pod)).count()
     };
@@ -40,7 +40,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let none_moved =
         faults.iter().find(|fault| moved(fault) == 0 && (must(fault) || !fault.gateways.is_empty()));
     let total: usize = faults.iter().map(|fault| moved(fault)).sum();
-    let (verdict, reason) = if faults.is_empty() {
+    let ruling = if faults.is_empty() {
         (Verdict::Inconclusive, "no node was drained".to_owned())
     } else if let Some(fault) = none_moved {
         let why = fault.problem.as_deref().unwrap_or("no gateway was seen to go");
@@ -53,5 +53,5 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     } else {
         (Verdict::Pass, format!("{total} gateways were moved by {} drains", faults.len()))
     };
-    Some(Check::new("gateways-moved", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }

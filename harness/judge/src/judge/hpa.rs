@@ -1,12 +1,12 @@
 //! Did the `HorizontalPodAutoscaler` go out in time, come in again after its stabilisation, and stay within its
 //! bounds without flapping? Without a metric it has shown nothing.
 
-use super::{Check, Story, Verdict, rounded};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded};
 use crate::judge::story::{FaultStory, Series, at, within};
 use crate::record::Record;
-use crate::scenario::{Condition, Expect, Measure, Step};
+use crate::scenario::{Condition, Expect, FaultName, Measure, Step};
 use crate::world::{Autoscaler, Kind};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A metric that is missing for no longer than this, in seconds, is a hiccup: the next one tells.
 const HICCUP: f64 = 30.0;
@@ -16,41 +16,42 @@ const TOLERANCE: f64 = 0.1;
 /// (`--horizontal-pod-autoscaler-sync-period`).
 const SYNC: f64 = 15.0;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, .. } = context;
     if !record.scenario.tier.has(Measure::Hpa) {
         return None;
     }
-    let (verdict, reason, evidence) = judge(record, story);
-    Some(Check::new("hpa", verdict, reason, evidence))
+    Some(judge(record, story))
 }
 
-fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
-    let inconclusive = |reason: String| (Verdict::Inconclusive, reason, json!({}));
+fn judge(record: &Record, story: &Story) -> Finding {
     let Some(Ok(start)) = story.steady else {
-        return inconclusive(
-            "the tier was never steady, so the HPA had no beginning to be judged from".to_owned(),
+        return Finding::inconclusive(
+            "the tier was never steady, so the HPA had no beginning to be judged from",
         );
     };
     let end = story.load.map_or(start, |(_, end)| end);
     if let Some(gap) = story.gap(&[Kind::HorizontalPodAutoscaler, Kind::Pod], start, end) {
-        return inconclusive(gap);
+        return Finding::inconclusive(gap);
     }
     let ready = story.ready_within("gateway", start, end);
     let (Some(seen), Some(ready)) = (within(&story.autoscaler, start, end), ready) else {
-        return inconclusive("nobody had looked at the HPA before the first step".to_owned());
+        return Finding::inconclusive("nobody had looked at the HPA before the first step");
     };
     let seen: Vec<(f64, Option<&Autoscaler>)> = seen.map(|(t, hpa)| (t, hpa.as_ref())).collect();
     let there: Series<&Autoscaler> = seen.iter().filter_map(|(t, hpa)| Some((*t, (*hpa)?))).collect();
     if there.len() < seen.len() {
-        return (Verdict::Fail, "there was no HPA for the gateways".to_owned(), json!({}));
+        return Finding::new((Verdict::Fail, "there was no HPA for the gateways".to_owned()), json!({}));
     }
-    let spikes: Vec<&FaultStory> = story.faults_called("spike").collect();
+    let spikes: Vec<&FaultStory> = story.faults_called(&FaultName::Spike).collect();
     let mut reasons = Vec::new();
     let mut findings = Vec::new();
     if let Some((from, to, why)) = longest_blindness(&there, end)
         && to - from > HICCUP
     {
-        return inconclusive(format!("the HPA could not read its metric from {from:.1}s to {to:.1}s: {why}"));
+        return Finding::inconclusive(format!(
+            "the HPA could not read its metric from {from:.1}s to {to:.1}s: {why}"
+        ));
     }
     for (index, spike) in spikes.iter().enumerate() {
         // Before the next spike there may be no time to come in.
@@ -75,7 +76,7 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
         "ready": ready,
     });
     let worst = findings.into_iter().max_by_key(|(verdict, _)| *verdict);
-    let (verdict, reason) = worst.unwrap_or_else(|| {
+    let ruling = worst.unwrap_or_else(|| {
         if reasons.is_empty() {
             let desired = there.iter().map(|(_, hpa)| hpa.desired);
             let (fewest, most) = (desired.clone().min().unwrap_or(0), desired.max().unwrap_or(0));
@@ -84,10 +85,8 @@ fn judge(record: &Record, story: &Story) -> (Verdict, String, Value) {
         }
         (Verdict::Pass, reasons.join("; "))
     });
-    (verdict, reason, evidence)
+    Finding::new(ruling, evidence)
 }
-
-type Finding = (Verdict, String);
 
 fn waits_for_scale_in(record: &Record) -> bool {
     record
@@ -107,7 +106,7 @@ struct Spike<'a> {
 }
 
 impl Spike<'_> {
-    fn judge(&self, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Result<String, Finding> {
+    fn judge(&self, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Result<String, Ruling> {
         let (start, over) = (self.fault.start, self.fault.over());
         if !self.fault.landed {
             return Err((Verdict::Inconclusive, "the spike was not seen to land".to_owned()));
@@ -145,7 +144,7 @@ impl Spike<'_> {
     }
 
     /// Why it did not go out.
-    fn stayed(&self, hpa: &Series<&Autoscaler>, before: u32) -> Finding {
+    fn stayed(&self, hpa: &Series<&Autoscaler>, before: u32) -> Ruling {
         let (start, over) = (self.fault.start, self.fault.over());
         let during: Vec<&Autoscaler> =
             within(hpa, start, over).into_iter().flatten().map(|(_, hpa)| *hpa).collect();
@@ -172,7 +171,7 @@ impl Spike<'_> {
         (Verdict::Fail, format!("it did not go out, though its metric was at {percent:.0} % of the target"))
     }
 
-    fn came_in(&self, hpa: &Series<&Autoscaler>, over: f64, before: usize) -> Result<String, Finding> {
+    fn came_in(&self, hpa: &Series<&Autoscaler>, over: f64, before: usize) -> Result<String, Ruling> {
         let Some(last) = at(hpa, over) else {
             return Err((Verdict::Inconclusive, "nobody saw the HPA at the spike's end".to_owned()));
         };
@@ -228,7 +227,7 @@ fn longest_blindness<'a>(hpa: &Series<&'a Autoscaler>, end: f64) -> Option<(f64,
     longest
 }
 
-fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Option<Finding> {
+fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usize>) -> Option<Ruling> {
     if let Some((t, it)) = hpa.iter().find(|(_, it)| it.desired < it.min || it.desired > it.max) {
         return Some((
             Verdict::Fail,
@@ -246,7 +245,7 @@ fn out_of_bounds(record: &Record, hpa: &Series<&Autoscaler>, ready: &Series<usiz
 }
 
 /// Each fault may be a reason to go out and to come in again; every other change of direction is one too many.
-fn flapping(hpa: &Series<&Autoscaler>, faults: usize) -> Option<Finding> {
+fn flapping(hpa: &Series<&Autoscaler>, faults: usize) -> Option<Ruling> {
     let desired: Vec<u32> = hpa.iter().map(|(_, hpa)| hpa.desired).collect();
     let mut directions: Vec<bool> =
         desired.windows(2).filter(|pair| pair[0] != pair[1]).map(|pair| pair[1] > pair[0]).collect();

@@ -2,23 +2,25 @@
 //!
 //! Nothing, unless the scenario says how much may be: an agent that is replaced refuses for a while.
 
-use super::{Check, Verdict, emitters_untold, grouped, latency, rounded};
+use super::{Context, Finding, Verdict, emitters_untold, grouped, latency, rounded};
 use crate::record::Record;
 use serde_json::{Value, json};
-use spanproof_ledger::{Account, EmitSecond, EmitterLedger, Latency};
+use spanproof_ledger::{EmitSecond, EmitterLedger, Latency};
 
-pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
-    let inconclusive = |reason: String| Some(Check::new("intake", Verdict::Inconclusive, reason, json!({})));
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, account, .. } = context;
     if let Some(untold) = emitters_untold(record) {
-        return inconclusive(untold);
+        return Some(Finding::inconclusive(untold));
     }
     let seconds = || record.emitters.iter().flat_map(EmitterLedger::seconds);
     if seconds().next().is_none() {
-        return inconclusive("no second of the load is on record".to_owned());
+        return Some(Finding::inconclusive("no second of the load is on record"));
     }
     let latency = match latency::sum(seconds().map(|second| second.latency.as_slice())) {
         Ok(latency) => latency,
-        Err(error) => return inconclusive(format!("how long requests took cannot be read: {error}")),
+        Err(error) => {
+            return Some(Finding::inconclusive(format!("how long requests took cannot be read: {error}")));
+        }
     };
     let refusals = record.emitters.iter().flat_map(|emitter| refusals(record, emitter));
     let longest = refusals.max_by(|a, b| a.lasted().total_cmp(&b.lasted()));
@@ -51,7 +53,7 @@ pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
         lost = format!("{lost} ({} were refused for good)", grouped(rejected));
     }
     let refused = longest.as_ref().map_or_else(|| "no agent refused anything".to_owned(), Refusal::told);
-    let (verdict, reason) = if limit.is_some_and(|limit| refused_for > limit) {
+    let ruling = if limit.is_some_and(|limit| refused_for > limit) {
         (Verdict::Fail, format!("{refused}: longer than {}s; {lost}", limit.unwrap_or_default()))
     } else if dropped > expect.sdk_dropped {
         let limit = match expect.sdk_dropped {
@@ -62,7 +64,7 @@ pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
     } else {
         (Verdict::Pass, format!("{lost}; {refused}{}{}", slipped(slipped_ms), took(&latency)))
     };
-    Some(Check::new("intake", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 /// How far the schedule was behind, if it was.

@@ -1,21 +1,21 @@
 //! Was there as much load as the scenario asks for, of every stream? Without it no other check says much.
 
-use super::{Check, Story, Verdict, emitters_untold, grouped};
+use super::{Context, Finding, Story, Verdict, emitters_untold, grouped};
 use crate::record::{Event, Record};
 use crate::scenario::Part;
 use crate::world::Object;
 use serde_json::{Map, Value, json};
 use spanproof_ledger::{Account, Counts, EmitSecond, EmitterLedger, Stream};
 
-pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, account, .. } = context;
     let counts = account.counts;
     let floor = record.scenario.load.floor.fraction();
-    let inconclusive = |reason: String| Some(Check::new("load", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
-        return inconclusive("there was no load".to_owned());
+        return Some(Finding::inconclusive("there was no load"));
     };
     if let Some(untold) = emitters_untold(record) {
-        return inconclusive(untold);
+        return Some(Finding::inconclusive(untold));
     }
     // All of it, before the first fault, and during each: an average must not hide that there was none.
     let first = story.faults.first().map_or(end, |fault| fault.start);
@@ -49,11 +49,11 @@ pub(super) fn check(record: &Record, story: &Story, account: &Account) -> Option
         .or_else(|| rates.iter().find_map(|it| it.too_low(floor)))
         .or_else(|| streams.iter().find_map(|it| it.took_no_part(floor)))
         .or_else(|| rates.iter().find_map(|it| it.stream_too_low(record, floor)));
-    let (verdict, reason) = match broken {
+    let ruling = match broken {
         Some(reason) => (Verdict::Inconclusive, reason),
         None => (Verdict::Pass, passed(record, &rates[0], counts.rejected, counts.unknown)),
     };
-    Some(Check::new("load", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 /// What there is to say of a load that was as it must be.
@@ -73,9 +73,9 @@ fn passed(record: &Record, whole: &Rates, rejected: u64, unknown: u64) -> String
 /// A worker on which an emitter should have been and was not.
 fn missing(record: &Record) -> Option<String> {
     let environment = &record.environment;
-    let begun = record.timeline.iter().find_map(|entry| match entry.event {
-        Event::LoadStarted { emitters, .. } => Some(emitters),
-        _ => None,
+    let begun = record.timeline.iter().find_map(|entry| {
+        let Event::LoadStarted { emitters, .. } = entry.event else { return None };
+        Some(emitters)
     });
     if begun.is_some_and(|begun| begun != environment.streams.len()) {
         let (begun, streams) = (begun.unwrap_or_default(), environment.streams.len());
@@ -105,9 +105,9 @@ fn stream(record: &Record, account: &Account, emitter: &EmitterLedger) -> Stream
     let stream = emitter.stream();
     let counts = account.streams.get(&stream).map(|account| account.counts).unwrap_or_default();
     let node = record.node_of(stream).to_owned();
-    let agent = record.timeline.iter().any(|entry| match &entry.event {
-        Event::Seen { object: Object::Pod(pod), .. } => pod.app == "agent" && pod.ready && pod.node == node,
-        _ => false,
+    let agent = record.timeline.iter().any(|entry| {
+        let Event::Seen { object: Object::Pod(pod), .. } = &entry.event else { return false };
+        pod.app == "agent" && pod.ready && pod.node == node
     });
     let Counts { attempted, acknowledged, rejected, unknown, .. } = counts;
     StreamStory { stream, node, attempted, acknowledged, rejected, unknown, agent }

@@ -5,7 +5,9 @@ use super::gateways::Gateways;
 use super::remains::Remains;
 use super::restarts::Restarts;
 use super::traces::{self, Traces};
-use super::{Check, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold};
+use super::{
+    Context, Finding, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold,
+};
 use crate::record::{Keeps, Record, SettleEnd};
 use crate::scenario::Code;
 use serde_json::{Value, json};
@@ -15,15 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// So many lost ranges are named in the evidence; the ledgers have all of them.
 const NAMED: usize = 10_000;
 
-pub(super) fn check(
-    record: &Record,
-    story: &Story,
-    account: &Account,
-    (remains, restarts): (&Remains, &Restarts),
-    sampled: Option<&Traces<'_>>,
-) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, account, remains, restarts, .. } = context;
+    let sampled = context.traces.as_ref();
     let lost = lost(record, story, account, sampled);
-    let mut evidence = evidence(record, story, account, remains, &lost);
+    let mut evidence = evidence(context, &lost);
     if let Some(sampled) = sampled {
         evidence["sampling"] = sampled.evidence();
     }
@@ -75,7 +73,7 @@ pub(super) fn check(
         }),
     };
     reason.push_str(&restarts.said());
-    Some(Check::new("loss", verdict, reason, evidence))
+    Some(Finding::new((verdict, reason), evidence))
 }
 
 /// Whether every lost range may have arrived while a sink's ledger lost what came: it was not sent only later, nor so long before
@@ -288,7 +286,8 @@ fn reason(record: &Record, story: &Story, account: &Account, lost: &[Lost]) -> S
     )
 }
 
-fn evidence(record: &Record, story: &Story, account: &Account, remains: &Remains, lost: &[Lost]) -> Value {
+fn evidence(context: &Context<'_>, lost: &[Lost]) -> Value {
+    let Context { record, story, account, remains, gateways, .. } = context;
     let ranges: Vec<Value> = lost
         .iter()
         .take(NAMED)
@@ -311,7 +310,7 @@ fn evidence(record: &Record, story: &Story, account: &Account, remains: &Remains
         "lost_ranges": ranges,
         "lost_ranges_not_named": lost.len().saturating_sub(NAMED),
         "latency_ms": arrival(record),
-        "traces": traces(record),
+        "traces": traces(record, gateways),
         "stranded": account.counts.stranded,
         "may_be_kept_by": remains.evidence(),
         "settled": story.settled.map(|(end, ..)| end),
@@ -330,8 +329,7 @@ fn arrival(record: &Record) -> Value {
 
 /// Of the traces that the sinks followed: how many came through more than one gateway; and of how many that is not
 /// known for certain, since one that delivered of it is no gateway by its name or address.
-fn traces(record: &Record) -> Value {
-    let all = Gateways::of(record);
+fn traces(record: &Record, all: &Gateways<'_>) -> Value {
     let mut gateways: BTreeMap<u64, BTreeSet<Option<&str>>> = BTreeMap::new();
     for sink in &record.sinks {
         for trace in sink.traces() {

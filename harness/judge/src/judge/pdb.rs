@@ -3,7 +3,7 @@
 
 use super::floor::{self, scale};
 use super::story::{EvictionStory, at, moments, within};
-use super::{Check, Story, Verdict};
+use super::{Context, Finding, Story, Verdict};
 use crate::record::Record;
 use crate::scenario::Measure;
 use crate::world::{Budget, Kind, Pod};
@@ -16,22 +16,22 @@ const UNHEARD: f64 = 1.0;
 /// How many names a sentence has.
 const NAMED: usize = 4;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, .. } = context;
     let gateways: BTreeSet<&str> = story.pods.get("gateway").into_iter().flatten().flat_map(names).collect();
     let evictions: Vec<_> =
         story.evictions.iter().filter(|eviction| gateways.contains(eviction.pod.as_str())).collect();
     if !record.scenario.tier.has(Measure::Pdb) && evictions.is_empty() {
         return None;
     }
-    let inconclusive = |reason: String| Some(Check::new("pdb", Verdict::Inconclusive, reason, json!({})));
     let Some((start, end)) = story.load else {
-        return inconclusive("there was no load".to_owned());
+        return Some(Finding::inconclusive("there was no load"));
     };
     if let Some(gap) = story.gap(&[Kind::PodDisruptionBudget, Kind::Pod], start, end) {
-        return inconclusive(gap);
+        return Some(Finding::inconclusive(gap));
     }
     if story.pods.get("gateway").and_then(|pods| at(pods, start)).is_none_or(Vec::is_empty) {
-        return inconclusive("no gateway was seen when the load began".to_owned());
+        return Some(Finding::inconclusive("no gateway was seen when the load began"));
     }
     // At the end of the steady state its controller has counted; before, its status may lag behind.
     let looked = story.faults.first().map_or(end, |fault| fault.start);
@@ -61,7 +61,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
     let toothless =
         there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.desired == 0);
     let by_evictions = broken.map(Granted::said);
-    let (verdict, reason) = if there.is_empty() {
+    let ruling = if there.is_empty() {
         let none = "there is no PodDisruptionBudget".to_owned();
         (Verdict::Fail, by_evictions.map_or(none.clone(), |broken| format!("{none}: {broken}")))
     } else if let Some(index) = unguarded {
@@ -90,7 +90,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             minimum.map_or_else(String::new, |minimum| format!("; none left fewer than {minimum} ready"));
         (Verdict::Pass, format!("{granted} evictions granted, {refused} refused{minimum}"))
     };
-    Some(Check::new("pdb", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 fn names((_, pods): &(f64, Vec<(String, Pod)>)) -> impl Iterator<Item = &str> {

@@ -1,17 +1,18 @@
 //! Did the Collectors' queues grow when they had to, and were they empty again in time? Of every hop that has some.
 
-use super::{Check, Story, Verdict, rounded, story};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, story};
 use crate::record::{Hop, Record, SettleEnd};
 use serde_json::{Value, json};
-use spanproof_ledger::{Metrics, Target};
+use spanproof_ledger::{Metrics, MetricsTarget};
 use std::collections::BTreeMap;
 
 const SIZE: &str = "otelcol_exporter_queue_size";
 /// An answer that is older than this at the end, in milliseconds, says nothing about the end.
 const FRESH_MS: u64 = 5_000;
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
-    let inconclusive = |reason: String| Some(Check::new("queues", Verdict::Inconclusive, reason, json!({})));
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, .. } = context;
+    let inconclusive = |reason: String| Some(Finding::inconclusive(reason));
     let outages = outages(record, story);
     // Before hops were recorded, only agents had queues.
     let hops: Vec<&Hop> = record.environment.hops.iter().filter(|hop| hop.queues).collect();
@@ -60,17 +61,15 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
                 reasons.push(reason);
                 felt.push(evidence);
             }
-            Err((verdict, reason)) => {
-                return Some(Check::new("queues", verdict, reason, json!({"outages": felt})));
-            }
+            Err(ruling) => return Some(Finding::new(ruling, json!({"outages": felt}))),
         }
     }
     let evidence = json!({"outages": felt, "at_the_end": named(queues.at(settled)), "highest": named(queues.highest(start, settled))});
-    let (verdict, reason) = queues.at_the_end(settled).unwrap_or_else(|| {
+    let ruling = queues.at_the_end(settled).unwrap_or_else(|| {
         reasons.push("empty at the end".to_owned());
         (Verdict::Pass, reasons.join("; "))
     });
-    Some(Check::new("queues", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 /// What applications send to: of it, one on each node with an emitter.
@@ -149,8 +148,12 @@ pub(super) fn seen_empty(record: &Record, story: &Story, until: f64) -> Option<f
 const LOOKS: usize = 600;
 
 /// The processes that answered, by the node whose agent each was: one that was replaced has another address.
-fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
-    let mut by_node: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
+fn by_node<'a>(
+    record: &Record,
+    story: &Story,
+    metrics: &'a Metrics,
+) -> BTreeMap<Place, Vec<&'a MetricsTarget>> {
+    let mut by_node: BTreeMap<Place, Vec<&MetricsTarget>> = BTreeMap::new();
     let pods = || story.pods.get("agent").into_iter().flatten().flat_map(|(_, pods)| pods);
     for target in metrics.of("agent") {
         let node = pods().find(|(_, pod)| pod.ip == target.address).map(|(_, pod)| pod.node.clone());
@@ -163,8 +166,8 @@ fn by_node<'a>(record: &Record, story: &Story, metrics: &'a Metrics) -> BTreeMap
 }
 
 /// The processes of another hop that answered, by pod; and the pods that never did.
-fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a Target>> {
-    let mut by_pod: BTreeMap<Place, Vec<&Target>> = BTreeMap::new();
+fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<Place, Vec<&'a MetricsTarget>> {
+    let mut by_pod: BTreeMap<Place, Vec<&MetricsTarget>> = BTreeMap::new();
     for (name, pod) in story.pods.get(hop).into_iter().flatten().flat_map(|(_, pods)| pods) {
         if pod.ip.is_empty() {
             continue;
@@ -187,15 +190,15 @@ pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str,
     let pods = story.pods.get(&hop.name).into_iter().flatten().flat_map(|(_, pods)| pods);
     let mut addresses = pods.filter(|(name, _)| name == pod).map(|(_, pod)| &pod.ip);
     let address = addresses.rfind(|ip| !ip.is_empty())?;
-    let targets: Vec<&Target> = metrics.of(&hop.name).filter(|it| it.address == *address).collect();
+    let targets: Vec<&MetricsTarget> = metrics.of(&hop.name).filter(|it| it.address == *address).collect();
     let (target, answered) = latest(&targets, u64::MAX)?;
     let start = record.unix_ms(&record.environment.sink_node, start);
     (start.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, answered).and_then(known))?
 }
 
 /// The one of a node's processes that answered last, and when.
-fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
-    let last = |target: &'a Target| {
+fn latest<'a>(targets: &[&'a MetricsTarget], until: u64) -> Option<(&'a MetricsTarget, u64)> {
+    let last = |target: &'a MetricsTarget| {
         let behind = target.answered.partition_point(|at| *at <= until);
         Some((target, *target.answered.get(behind.checked_sub(1)?)?))
     };
@@ -219,26 +222,24 @@ fn of_one_hop(one: &Place, other: &Place) -> bool {
 struct Queues<'a> {
     record: &'a Record,
     story: &'a Story,
-    places: BTreeMap<Place, Vec<&'a Target>>,
+    places: BTreeMap<Place, Vec<&'a MetricsTarget>>,
     /// Whether the agents have queues.
     entry: bool,
 }
-
-type Finding = (Verdict, String);
 
 impl Queues<'_> {
     fn ms(&self, t: f64) -> u64 {
         self.record.unix_ms(&self.record.environment.sink_node, t)
     }
 
-    fn of_node(&self, node: &str) -> Option<&Vec<&Target>> {
+    fn of_node(&self, node: &str) -> Option<&Vec<&MetricsTarget>> {
         self.places.get(&Place::Node(node.to_owned()))
     }
 
     /// The highest size at each place in a window, of those that answered in it.
     fn highest(&self, from: f64, to: f64) -> BTreeMap<&Place, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
-        let highest = |targets: &[&Target]| {
+        let highest = |targets: &[&MetricsTarget]| {
             let targets =
                 targets.iter().filter(|target| target.answered.iter().any(|at| (from..=to).contains(at)));
             targets.filter_map(|target| target.highest(SIZE, from, to)).map(|(_, size)| size).reduce(f64::max)
@@ -251,7 +252,7 @@ impl Queues<'_> {
     /// What each queue held at a moment; none where it was not known. A pod that is gone has none any more.
     fn at(&self, t: f64) -> BTreeMap<&Place, Option<f64>> {
         let until = self.ms(t);
-        let size = |targets: &[&Target]| {
+        let size = |targets: &[&MetricsTarget]| {
             let (target, answered) = latest(targets, until)?;
             (until.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, until))?.and_then(known)
         };
@@ -269,7 +270,7 @@ impl Queues<'_> {
         }
     }
 
-    fn at_the_end(&self, settled: f64) -> Option<Finding> {
+    fn at_the_end(&self, settled: f64) -> Option<Ruling> {
         let at_the_end = self.at(settled);
         if let Some((place, _)) = at_the_end.iter().find(|(_, size)| size.is_none()) {
             return Some((Verdict::Inconclusive, format!("nobody knows what {place} held at the end")));
@@ -280,7 +281,7 @@ impl Queues<'_> {
     }
 
     /// Every queue grew while the backend took nothing, and was as before in time.
-    fn outage(&self, outage: &Outage) -> Result<(String, Value), Finding> {
+    fn outage(&self, outage: &Outage) -> Result<(String, Value), Ruling> {
         let Outage { start, end, well } = *outage;
         // What is usual was seen before anything was done to the tier.
         let begin = self.story.load.map_or(start, |(begin, _)| begin);
@@ -335,9 +336,9 @@ impl Queues<'_> {
     }
 
     /// When a node's queue was at most this full again, by whichever of its processes said so first.
-    fn recovered(&self, targets: &[&Target], end: f64, usual: f64) -> Option<f64> {
+    fn recovered(&self, targets: &[&MetricsTarget], end: f64, usual: f64) -> Option<f64> {
         let end = self.ms(end);
-        let low = |target: &Target| {
+        let low = |target: &MetricsTarget| {
             let answers = target.answered.iter().copied().filter(|at| *at >= end);
             answers.into_iter().find(|at| target.at(SIZE, *at).is_some_and(|size| size <= usual))
         };
@@ -349,11 +350,11 @@ impl Queues<'_> {
     fn too_slow(
         &self,
         place: &Place,
-        targets: &[&Target],
+        targets: &[&MetricsTarget],
         end: f64,
         took: Option<f64>,
         limit: f64,
-    ) -> Finding {
+    ) -> Ruling {
         let (from, to) = (self.ms(end), self.ms(end + took.unwrap_or(limit)));
         let mut answered: Vec<u64> =
             targets.iter().flat_map(|target| target.answered.iter().copied()).collect();

@@ -1,14 +1,15 @@
 //! Did each roll-out finish in time, within its bounds, and with enough ready gateways all the while?
 
 use super::floor::{self, Held};
-use super::{Check, Story, Verdict, rounded};
+use super::{Context, Finding, Story, Verdict, rounded};
 use crate::judge::story::{FaultStory, at, within};
 use crate::record::Record;
 use crate::scenario::{Part, Step, Upgrade};
 use crate::world::{Kind, Pod, Workload};
 use serde_json::{Value, json};
 
-pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, story, .. } = context;
     if !record.scenario.all_steps().any(|step| matches!(step, Step::Upgrade(_))) {
         return None;
     }
@@ -18,7 +19,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
         story.rollouts(record).map(|(upgrade, fault)| rollout(record, story, upgrade, fault)).collect();
     let evidence = json!(judged.iter().map(|(_, _, evidence)| evidence).collect::<Vec<_>>());
     let worst = judged.iter().max_by_key(|(verdict, ..)| *verdict);
-    let (verdict, reason) = match worst {
+    let ruling = match worst {
         Some((verdict @ (Verdict::Fail | Verdict::Inconclusive), reason, _)) => (*verdict, reason.clone()),
         _ if judged.is_empty() || judged.len() < asked => {
             let done = judged.len();
@@ -29,7 +30,7 @@ pub(super) fn check(record: &Record, story: &Story) -> Option<Check> {
             (Verdict::Pass, reasons.join("; "))
         }
     };
-    Some(Check::new("rollout", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 fn rollout(

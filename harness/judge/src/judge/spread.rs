@@ -2,8 +2,7 @@
 //! gateway then: afterwards Kubernetes moves none, whatever becomes free.
 
 use super::story::{Series, at, within};
-use super::{Check, Story, Verdict, rounded};
-use crate::record::Record;
+use super::{Context, Finding, Story, Verdict, rounded};
 use crate::world::{Kind, Node, Placement, Pod, counts};
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use serde_json::{Value, json};
@@ -20,25 +19,25 @@ const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 type Pods = Vec<(String, Pod)>;
 type Nodes = Vec<(String, Node)>;
 
-pub(super) fn check(_record: &Record, story: &Story) -> Option<Check> {
-    let inconclusive = |reason: String| Some(Check::new("spread", Verdict::Inconclusive, reason, json!({})));
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let story = &context.story;
     let (start, end) = story.load?;
     let gateways = story.pods.get("gateway")?;
     let Some(seen) = within(gateways, start, end) else {
-        return inconclusive("the gateways were not watched from the beginning of the load".to_owned());
+        return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
     // One gateway is spread over nothing.
     if seen.map(|(_, pods)| pods.len()).max().unwrap_or_default() < 2 {
         return None;
     }
     let Some(first) = story.first_seen(&[Kind::Pod, Kind::Node]) else {
-        return inconclusive("nodes and pods were never seen".to_owned());
+        return Some(Finding::inconclusive("nodes and pods were never seen"));
     };
     if let Some(gap) = story.gap(&[Kind::Pod, Kind::Node], first, end) {
-        return inconclusive(gap);
+        return Some(Finding::inconclusive(gap));
     }
     if story.nodes.is_empty() {
-        return inconclusive("no node was seen".to_owned());
+        return Some(Finding::inconclusive("no node was seen"));
     }
     let mut decisions = Vec::new();
     for (t, name, pod) in placed(gateways, first, end) {
@@ -50,10 +49,10 @@ pub(super) fn check(_record: &Record, story: &Story) -> Option<Check> {
         match Decision::of(story, t, t <= first, name, pod) {
             Some(decision) => decisions.push(decision),
             None => {
-                return inconclusive(format!(
+                return Some(Finding::inconclusive(format!(
                     "where {name} might have been placed is not on record: neither labels and taints of the nodes nor its \
                      own constraints"
-                ));
+                )));
             }
         }
     }
@@ -63,7 +62,7 @@ pub(super) fn check(_record: &Record, story: &Story) -> Option<Check> {
         "sharing_at_the_end": shared,
     });
     let broken = decisions.iter().find_map(|decision| Some((decision, decision.broken.as_ref()?)));
-    let (verdict, reason) = if let Some((decision, why)) = broken {
+    let ruling = if let Some((decision, why)) = broken {
         let during = if decision.initial { "before the load".to_owned() } else { story.during(decision.t) };
         (Verdict::Fail, format!("{why} (at {:.1}s, {during})", decision.t))
     } else if decisions.is_empty() {
@@ -85,7 +84,7 @@ pub(super) fn check(_record: &Record, story: &Story) -> Option<Check> {
             format!("{placed} gateways were placed, each on as empty a node as could take it{later}"),
         )
     };
-    Some(Check::new("spread", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }
 
 /// Each gateway that got a node, with when it was seen to have it.

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::record::{Entry, Event, PodEnd, Record, SettleEnd};
-use crate::scenario::{Answers, Backend, Step, StepPath, Upgrade};
+use crate::scenario::{Answers, Backend, FaultName, Step, StepPath, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Node, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ pub(super) struct UsageStory {
 #[derive(Debug, Clone)]
 pub(super) struct FaultStory {
     pub(super) step: StepPath,
-    pub(super) name: String,
+    pub(super) name: FaultName,
     pub(super) target: String,
     pub(super) start: f64,
     pub(super) end: Option<f64>,
@@ -214,7 +214,22 @@ impl Story {
                     problem: problem.clone(),
                 }),
                 Event::Interrupted => story.interrupted = true,
-                event => story.tell_fault(t, last, event),
+                event @ (Event::FaultStarted { .. }
+                | Event::FaultLanded { .. }
+                | Event::FaultHealed { .. }
+                | Event::FaultEnded { .. }
+                | Event::Eviction { .. }
+                | Event::PodGone { .. }) => story.tell_fault(t, last, event),
+                // The judge goes by none of these, or looks for it elsewhere.
+                Event::Began { .. }
+                | Event::File { .. }
+                | Event::Cordon { .. }
+                | Event::Kubernetes { .. }
+                | Event::Load { .. }
+                | Event::Awaited { .. }
+                | Event::Clocks { .. }
+                | Event::Ended
+                | Event::Note { .. } => {}
             }
         }
         for (kind, since) in blind {
@@ -238,7 +253,11 @@ impl Story {
                 // One whose label was changed is another application's no more.
                 self.tell_gone(t, Kind::Pod, world);
             }
-            _ => self.tell_gone(t, object.kind(), world),
+            Object::Node(_)
+            | Object::ReplicaSet(_)
+            | Object::EndpointSlice(_)
+            | Object::PodDisruptionBudget(_)
+            | Object::HorizontalPodAutoscaler(_) => self.tell_gone(t, object.kind(), world),
         }
     }
 
@@ -264,7 +283,8 @@ impl Story {
             Kind::HorizontalPodAutoscaler => {
                 self.autoscaler.push((t, world.autoscaler("gateway").cloned()));
             }
-            _ => {}
+            Kind::Deployment | Kind::ReplicaSet | Kind::DaemonSet | Kind::EndpointSlice | Kind::ApiServer => {
+            }
         }
     }
 
@@ -290,34 +310,21 @@ impl Story {
             });
             return;
         }
-        let number = match event {
-            Event::FaultLanded { fault }
-            | Event::FaultHealed { fault }
-            | Event::FaultEnded { fault, .. }
-            | Event::Eviction { fault, .. }
-            | Event::PodGone { fault, .. } => *fault,
-            _ => return,
-        };
-        let Some(story) = self.faults.get_mut(number) else {
-            return;
-        };
-        match event {
-            Event::FaultLanded { .. } => story.landed = true,
-            Event::FaultHealed { .. } => story.healed = true,
-            Event::FaultEnded { problem, blind, .. } => {
-                story.end = Some(t);
-                story.problem.clone_from(problem);
-                story.blind = *blind;
-            }
-            Event::Eviction { code, pod, outcome, asked, .. } => {
-                story.tries += 1;
-                story.answered += u32::from((200..500).contains(code) || outcome.starts_with("refused"));
-                story.refused += u32::from(*code == 429);
-                let (pod, outcome) = (pod.clone(), outcome.clone());
-                self.evictions.push(EvictionStory { t, asked: *asked, pod, code: *code, outcome });
-            }
-            Event::PodGone { pod, .. } => story.gone.push(pod.clone()),
-            _ => {}
+        let Some(story) = event.of_fault().and_then(|number| self.faults.get_mut(number)) else { return };
+        story.landed |= matches!(event, Event::FaultLanded { .. });
+        story.healed |= matches!(event, Event::FaultHealed { .. });
+        if let Event::FaultEnded { problem, blind, .. } = event {
+            story.end = Some(t);
+            story.problem.clone_from(problem);
+            story.blind = *blind;
+        } else if let Event::Eviction { code, pod, outcome, asked, .. } = event {
+            story.tries += 1;
+            story.answered += u32::from((200..500).contains(code) || outcome.starts_with("refused"));
+            story.refused += u32::from(*code == 429);
+            let (pod, outcome) = (pod.clone(), outcome.clone());
+            self.evictions.push(EvictionStory { t, asked: *asked, pod, code: *code, outcome });
+        } else if let Event::PodGone { pod, .. } = event {
+            story.gone.push(pod.clone());
         }
     }
 
@@ -382,9 +389,10 @@ impl Story {
         kinds.iter().chain([&Kind::ApiServer]).find_map(|kind| {
             let gaps = self.gaps.get(kind)?;
             let (start, end) = gaps.iter().find(|(start, end)| *start < to && *end > from)?;
-            Some(match kind {
-                Kind::ApiServer => format!("the API server did not answer from {start:.1}s to {end:.1}s"),
-                kind => format!("nobody saw the objects of kind {kind} from {start:.1}s to {end:.1}s"),
+            Some(if *kind == Kind::ApiServer {
+                format!("the API server did not answer from {start:.1}s to {end:.1}s")
+            } else {
+                format!("nobody saw the objects of kind {kind} from {start:.1}s to {end:.1}s")
             })
         })
     }
@@ -421,8 +429,8 @@ impl Story {
     }
 
     /// The faults of a name, in the order in which they began.
-    pub(super) fn faults_called<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a FaultStory> {
-        self.faults.iter().filter(move |fault| fault.name == name)
+    pub(super) fn faults_called<'a>(&'a self, name: &'a FaultName) -> impl Iterator<Item = &'a FaultStory> {
+        self.faults.iter().filter(move |fault| fault.name == *name)
     }
 
     /// When the tier was seen to be steady; none if it was not.
@@ -435,9 +443,9 @@ impl Story {
         &'a self,
         record: &'a Record,
     ) -> impl Iterator<Item = (&'a Upgrade, &'a FaultStory)> {
-        self.faults.iter().filter_map(|fault| match record.scenario.step_at(&fault.step) {
-            Some(Step::Upgrade(upgrade)) => Some((upgrade, fault)),
-            _ => None,
+        self.faults.iter().filter_map(|fault| {
+            let Step::Upgrade(upgrade) = record.scenario.step_at(&fault.step)? else { return None };
+            Some((upgrade, fault))
         })
     }
 
@@ -446,9 +454,9 @@ impl Story {
         &'a self,
         record: &'a Record,
     ) -> impl Iterator<Item = (&'a Backend, &'a FaultStory)> {
-        self.faults.iter().filter_map(|fault| match record.scenario.step_at(&fault.step) {
-            Some(Step::Backend(backend)) if backend.answers != Answers::Ok => Some((backend, fault)),
-            _ => None,
+        self.faults.iter().filter_map(|fault| {
+            let Step::Backend(backend) = record.scenario.step_at(&fault.step)? else { return None };
+            (backend.answers != Answers::Ok).then_some((backend, fault))
         })
     }
 

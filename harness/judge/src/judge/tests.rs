@@ -125,7 +125,7 @@ impl Plan {
                 Event::FaultStarted {
                     step: StepPath::top(1),
                     fault: 0,
-                    name: "drain".to_owned(),
+                    name: FaultName::Drain,
                     target: "worker0".to_owned(),
                     gateways: vec!["gateway-0".to_owned()],
                 },
@@ -284,7 +284,7 @@ impl Plan {
             timeline: numbered.map(|(n, (t, event))| Entry { n, t: *t, event: event.clone() }).collect(),
             emitters: vec![self.emitter(1), self.emitter(2)],
             sinks: vec![self.sink()],
-            copies: spanproof_ledger::Copies::default(),
+            copies: spanproof_ledger::DuplicateSources::default(),
             metrics: Some(self.metrics()),
             damage: Vec::new(),
         }
@@ -296,7 +296,7 @@ impl Plan {
 }
 
 fn check<'a>(judgement: &'a Judgement, name: &str) -> &'a Check {
-    judgement.checks.iter().find(|check| check.name == name).unwrap()
+    judgement.checks.iter().find(|check| check.name.as_str() == name).unwrap()
 }
 
 /// The one check that is not passed, and what it came to.
@@ -305,7 +305,7 @@ fn only(judgement: &Judgement, name: &str, verdict: Verdict) -> Check {
     let others: Vec<_> = judgement
         .checks
         .iter()
-        .filter(|check| check.verdict != Verdict::Pass && check.name != name)
+        .filter(|check| check.verdict != Verdict::Pass && check.name.as_str() != name)
         .collect();
     assert!(others.is_empty(), "{others:#?}");
     assert_eq!(judgement.verdict, verdict);
@@ -528,7 +528,7 @@ fn too_few_ready_gateways_fail_unless_nobody_looked() {
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     for name in ["availability", "pdb"] {
         assert_eq!(
-            judgement.checks.iter().find(|check| check.name == name).unwrap().verdict,
+            judgement.checks.iter().find(|check| check.name.as_str() == name).unwrap().verdict,
             Verdict::Inconclusive,
             "{name}"
         );
@@ -608,7 +608,7 @@ fn only_what_takes_nothing_is_an_outage_to_the_queues() {
     let faults = |told: &[(&str, f64, f64)]| {
         let mut plan = Plan::healthy();
         for (fault, (_, start, end)) in (1..).zip(told) {
-            let (name, target) = ("backend-x".to_owned(), "sink".to_owned());
+            let (name, target) = (FaultName::from("backend-x"), "sink".to_owned());
             let step = StepPath::top(fault + 1);
             plan = plan
                 .with(*start, Event::FaultStarted { fault, step, name, target, gateways: Vec::new() })
@@ -639,7 +639,7 @@ fn faults_of_the_backend_that_follow_at_once_are_one_outage() {
     };
     let mut plan = Plan::healthy();
     for (fault, start, end) in [(1, 32.0, 36.0), (2, 36.0, 40.0), (3, 40.0, 44.0), (4, 50.0, 52.0)] {
-        let (name, target) = ("backend-x".to_owned(), "sink".to_owned());
+        let (name, target) = (FaultName::from("backend-x"), "sink".to_owned());
         let step = StepPath::top(fault + 1);
         plan = plan
             .with(start, Event::FaultStarted { fault, step, name, target, gateways: Vec::new() })
@@ -738,6 +738,11 @@ fn numbers_are_grouped() {
     assert_eq!([0, 999, 1_000, 1_204_000].map(grouped), ["0", "999", "1,000", "1,204,000"]);
 }
 
+#[test]
+fn every_check_has_one_place_in_the_table() {
+    assert_eq!(CHECKS.map(|(name, _)| name), CheckName::ALL);
+}
+
 proptest! {
     /// One more lost span never improves a verdict.
     #[test]
@@ -807,9 +812,9 @@ fn a_control_is_red_for_its_own_reason_or_says_nothing() {
     let control = restarted.control.unwrap();
     assert_eq!(control.verdict, Verdict::Inconclusive);
     assert!(control.reason.contains("went away"), "{}", control.reason);
-    let leaves = |event: &Event| match event {
-        Event::Seen { object: Object::Pod(pod), .. } => pod.terminating,
-        event => matches!(event, Event::Gone { .. }),
+    let leaves = |event: &Event| {
+        matches!(event, Event::Gone { .. })
+            || matches!(event, Event::Seen { object: Object::Pod(pod), .. } if pod.terminating)
     };
     for (left, verdict) in [(25.0, Verdict::Inconclusive), (40.0, Verdict::Pass)] {
         let plan = lossy().without(leaves).with(left, gateway(0, false));

@@ -1,11 +1,11 @@
 //! Did anything arrive that no emitter of this run sent?
 
-use super::{Check, Verdict, emitters_untold, grouped, sinks_untold};
-use crate::record::Record;
+use super::{Context, Finding, Verdict, emitters_untold, grouped, sinks_untold};
 use serde_json::json;
-use spanproof_ledger::{Account, SinkLedger};
+use spanproof_ledger::SinkLedger;
 
-pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
+pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
+    let Context { record, account, .. } = context;
     let counts = account.counts;
     let sum = |part: fn(&SinkLedger) -> u64| record.sinks.iter().map(part).fold(0, u64::saturating_add);
     let (foreign, damaged) = (sum(SinkLedger::foreign), sum(SinkLedger::damaged));
@@ -17,7 +17,7 @@ pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
     });
     // What an emitter reserved is known when its ledger is whole, and not before.
     let untold = emitters_untold(record).or_else(|| sinks_untold(record));
-    let (verdict, reason) = if let Some(untold) = untold {
+    let ruling = if let Some(untold) = untold {
         (Verdict::Inconclusive, untold)
     } else if counts.delivered == 0 {
         (Verdict::Inconclusive, "nothing arrived".to_owned())
@@ -27,5 +27,5 @@ pub(super) fn check(record: &Record, account: &Account) -> Option<Check> {
     } else {
         (Verdict::Pass, format!("each of {} delivered spans was sent by this run", grouped(counts.delivered)))
     };
-    Some(Check::new("unexpected", verdict, reason, evidence))
+    Some(Finding::new(ruling, evidence))
 }

@@ -2,10 +2,10 @@
 //! its conclusions.
 
 use super::vouch::{self, Files};
-use super::{Entry, Environment, Event, FORMAT, RecordError};
+use super::{Began, Entry, Environment, FORMAT, RecordError};
 use crate::scenario::{LONGEST_LOAD, Scenario};
 use spanproof_ledger::log::{self, StreamError, read_records};
-use spanproof_ledger::{Copies, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord};
+use spanproof_ledger::{DuplicateSources, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Record {
     /// The sinks' ledgers.
     pub sinks: Vec<SinkLedger>,
     /// Who delivered what came more than once.
-    pub copies: Copies,
+    pub copies: DuplicateSources,
     /// What was read of the Collectors' metrics; none if there is no log of it.
     pub metrics: Option<Metrics>,
     /// What is damaged in the folder: with any of these nothing can be concluded.
@@ -50,7 +50,7 @@ impl Record {
             timeline,
             emitters: Vec::new(),
             sinks: Vec::new(),
-            copies: Copies::default(),
+            copies: DuplicateSources::default(),
             metrics: None,
             damage: broken_line.into_iter().collect(),
         };
@@ -121,13 +121,14 @@ impl Record {
         Ok(())
     }
 
+    /// The run's beginning; none if it is not on record.
+    pub(super) fn began(&self) -> Option<Began<'_>> {
+        self.timeline.iter().find_map(|entry| entry.event.as_began())
+    }
+
     /// When the run began, Unix time in milliseconds.
     pub fn began_unix_ms(&self) -> u64 {
-        let began = self.timeline.iter().find_map(|entry| match entry.event {
-            Event::Began { unix_ms, .. } => Some(unix_ms),
-            _ => None,
-        });
-        began.unwrap_or_default()
+        self.began().map_or(0, |began| began.unix_ms)
     }
 
     /// No such run is longer, in seconds.
@@ -137,11 +138,7 @@ impl Record {
 
     /// The seed of whatever was random in it.
     pub fn seed(&self) -> u64 {
-        let seed = self.timeline.iter().find_map(|entry| match entry.event {
-            Event::Began { seed, .. } => Some(seed),
-            _ => None,
-        });
-        seed.unwrap_or_default()
+        self.began().map_or(0, |began| began.seed)
     }
 
     /// By how many milliseconds a node's clock is ahead of this run's.
@@ -283,13 +280,13 @@ fn each_record<R: log::Record>(
 }
 
 /// Who delivered what came more than once: a second look, and only if there is such a thing.
-fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<Copies, RecordError> {
-    let mut copies = Copies::of(sinks);
+fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<DuplicateSources, RecordError> {
+    let mut copies = DuplicateSources::of(sinks);
     let named =
         |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sink"));
     for path in ledgers.iter().filter(named).filter(|_| !copies.is_empty()).collect::<Vec<_>>() {
         let looked = each_record(path, |record: SinkRecord| {
-            copies.look(&record);
+            copies.apply(&record);
             Ok(())
         });
         match looked {

@@ -3,8 +3,8 @@
 //! Nothing here says whether what was observed is true. It says whether these are the parts of one run, whole, with the
 //! scenario and the surroundings that it had.
 
-use super::{Entry, Event, Record, SettleEnd};
-use crate::scenario::{Rate, Scenario, Step, StepPath};
+use super::{Began, Entry, Event, Record, SettleEnd};
+use crate::scenario::{FaultName, Rate, Scenario, Step, StepPath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found in a folder besides what a record holds of it.
@@ -23,7 +23,7 @@ pub(super) struct Files {
 /// neither can be another run's.
 pub(super) fn digest(began: Option<&Event>, bytes: &[u8]) -> String {
     let mut crc = crc32fast::Hasher::new();
-    if let Some(Event::Began { run, tag, seed, unix_ms }) = began {
+    if let Some(Began { run, tag, seed, unix_ms }) = began.and_then(Event::as_began) {
         crc.update(run.as_bytes());
         for number in [tag, seed, unix_ms] {
             crc.update(&number.to_le_bytes());
@@ -37,20 +37,13 @@ pub(super) fn digest(began: Option<&Event>, bytes: &[u8]) -> String {
 pub(super) fn contradictions(record: &Record, files: &Files) -> Vec<String> {
     let mut found: Vec<String> = digests(record, files).collect();
     // Without its beginning there is nothing that anything could be held against.
-    let Some(tag) = tag(record) else { return found };
+    let Some(Began { tag, .. }) = record.began() else { return found };
     found.extend(environment(record));
     found.extend(emitters(record, files, tag));
     found.extend(sinks(record, files, tag));
     found.extend(metrics(record, tag));
     found.extend(timeline(record).map(|problem| format!("timeline.jsonl: {problem}")));
     found
-}
-
-fn tag(record: &Record) -> Option<u64> {
-    record.timeline.iter().find_map(|entry| match entry.event {
-        Event::Began { tag, .. } => Some(tag),
-        _ => None,
-    })
 }
 
 fn ended(record: &Record) -> bool {
@@ -90,11 +83,8 @@ fn digests<'a>(record: &'a Record, files: &'a Files) -> impl Iterator<Item = Str
 
 fn environment(record: &Record) -> Option<String> {
     let namespace = &record.environment.namespace;
-    let run = record.timeline.iter().find_map(|entry| match &entry.event {
-        Event::Began { run, .. } => Some(run),
-        _ => None,
-    })?;
-    let ours = namespace.is_empty() || namespace.ends_with(run.as_str());
+    let run = record.began()?.run;
+    let ours = namespace.is_empty() || namespace.ends_with(run);
     (!ours).then(|| {
         format!("environment.json: of the namespace {namespace}, and timeline.jsonl is of run {run}")
     })
@@ -323,7 +313,7 @@ impl<'a> Told<'a> {
     }
 
     /// A fault begins: the next one, of a step that does such a thing and is going on.
-    fn fault(&mut self, number: usize, path: &StepPath, name: &str) -> Telling {
+    fn fault(&mut self, number: usize, path: &StepPath, name: &FaultName) -> Telling {
         self.under_load("a fault begins")?;
         sure(number == self.faults.len(), || format!("fault {number} is not the next one"))?;
         let step = self.record.scenario.step_at(path);
@@ -365,6 +355,6 @@ fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
 }
 
 /// Whether a step does what a fault is called by.
-fn does(step: &Step, name: &str) -> bool {
+fn does(step: &Step, name: &FaultName) -> bool {
     step.action().is_some_and(|action| action.faults().iter().any(|fault| fault == name))
 }

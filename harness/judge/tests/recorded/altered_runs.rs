@@ -3,8 +3,6 @@
 #![allow(
     clippy::too_many_lines,
     clippy::case_sensitive_file_extension_comparisons,
-    clippy::unwrap_used,
-    clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
 

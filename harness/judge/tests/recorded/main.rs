@@ -1,4 +1,5 @@
 //! Recorded runs, as they are, damaged, altered, and with faults planted: each must be judged as it must be.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod altered_runs;
 mod damaged_runs;

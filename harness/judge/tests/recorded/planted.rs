@@ -6,7 +6,7 @@ use spanproof_judge::{Check, Judgement};
 
 /// The check of that name.
 pub(crate) fn check<'a>(judgement: &'a Judgement, name: &str) -> &'a Check {
-    judgement.checks.iter().find(|check| check.name == name).unwrap()
+    judgement.checks.iter().find(|check| check.name.as_str() == name).unwrap()
 }
 
 /// Numbers the lines anew, as if the record had been so from the beginning.

@@ -1,6 +1,5 @@
 //! Recorded runs in which a probe was restarted: that is said, and what a crash of the sink's machine can have taken decides
 //! nothing. What it cannot have taken is lost.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use crate::folders::Folder;
 use spanproof_judge::{Check, Verdict};
@@ -60,7 +59,7 @@ fn restarted(boots: Boots, synced: bool, before: usize, later: usize) -> Folder 
 }
 
 fn check(folder: &Folder, name: &str) -> Check {
-    folder.judged().unwrap().checks.into_iter().find(|check| check.name == name).unwrap()
+    folder.judged().unwrap().checks.into_iter().find(|check| check.name.as_str() == name).unwrap()
 }
 
 #[track_caller]

@@ -1,17 +1,16 @@
 //! What controls must fulfil. Each is tried: what it changes is changed, and the scenario must make sense then.
 
 use super::{named, steps};
-use crate::control::NEVER_RED;
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::yaml::meant;
-use crate::{CHECKS, Control, Measure, Place, Problem, Scenario, ScenarioError, Step, folder};
+use crate::{CheckName, Control, FieldPath, Measure, Problem, Scenario, ScenarioError, Step, folder};
 use std::path::Path;
 
 /// Each is tried with all of the scenario.
 const MOST: usize = 100;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    let all = Place::of("controls");
+    let all = FieldPath::of("controls");
     let names: Vec<&str> = scenario.controls.iter().map(|control| control.name.as_str()).collect();
     let few = scenario.controls.len() <= MOST;
     ensure(few, &all.then(MOST), format!("a scenario has {MOST} controls at the most"))?;
@@ -34,7 +33,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     match scenario.control.as_deref().filter(|name| !names.contains(name)) {
         None => Ok(()),
         Some(unknown) => {
-            let problem = Problem::new(Place::of("control"), format!("there is no control `{unknown}`"));
+            let problem = Problem::new(FieldPath::of("control"), format!("there is no control `{unknown}`"));
             Err(problem.meant(unknown, names))
         }
     }
@@ -54,7 +53,7 @@ impl Scenario {
                 help: Some(help),
             });
         };
-        let mut changed = self.changed_by(&self.controls[number], &Place::of("controls").then(number))?;
+        let mut changed = self.changed_by(&self.controls[number], &FieldPath::of("controls").then(number))?;
         super::check(&changed)?;
         changed.resolve(&folder(path)?);
         Ok(changed)
@@ -62,17 +61,13 @@ impl Scenario {
 }
 
 /// Whether the checks that it names are checks, and can fail.
-fn checks(control: &Control, at: &Place) -> Result<(), Problem> {
+fn checks(control: &Control, at: &FieldPath) -> Result<(), Problem> {
     ensure(!control.red.is_empty(), &at.then("red"), "it names no check that must fail")?;
     for (list, names) in [("red", &control.red), ("also", &control.also)] {
         for (number, name) in names.iter().enumerate() {
             let at = at.then(list).then(number);
-            if CHECKS.iter().all(|(check, _)| check != name) {
-                let problem = Problem::new(at, format!("there is no check `{name}`"));
-                return Err(problem.meant(name, CHECKS.map(|(check, _)| check)));
-            }
             let never = format!("`{name}` is inconclusive at worst: it never fails");
-            ensure(!NEVER_RED.contains(&name.as_str()), &at, never)?;
+            ensure(name.can_fail(), &at, never)?;
             let alone = list == "red" || !control.red.contains(name);
             ensure(alone, &at, format!("`{name}` is in `red`: it must fail"))?;
             ensure(!names[..number].contains(name), &at, format!("`{name}` is named before"))?;
@@ -81,7 +76,7 @@ fn checks(control: &Control, at: &Place) -> Result<(), Problem> {
     Ok(())
 }
 
-fn tried(scenario: &Scenario, control: &Control, at: &Place) -> Result<(), Problem> {
+fn tried(scenario: &Scenario, control: &Control, at: &FieldPath) -> Result<(), Problem> {
     let own = |key: &&String| NOT_CHANGED.contains(&key.split('.').next().unwrap_or_default());
     if let Some(key) = control.set.keys().find(own) {
         let message = format!("a control changes what a scenario does, and not its `{key}`");
@@ -97,7 +92,7 @@ fn tried(scenario: &Scenario, control: &Control, at: &Place) -> Result<(), Probl
         help: problem.help,
     })?;
     for (number, name) in control.red.iter().enumerate() {
-        if let Some(why) = green(name, &changed) {
+        if let Some(why) = green(*name, &changed) {
             let message = format!("`{name}` cannot fail under this control: {why}");
             return Err(Problem::new(at.then("red").then(number), message));
         }
@@ -121,21 +116,32 @@ fn tried(scenario: &Scenario, control: &Control, at: &Place) -> Result<(), Probl
 const NOT_CHANGED: [&str; 5] = ["name", "about", "parameters", "controls", "control"];
 
 /// Why a check has nothing to fail by.
-fn green(check: &str, scenario: &Scenario) -> Option<&'static str> {
+fn green(check: CheckName, scenario: &Scenario) -> Option<&'static str> {
     let any = |is: fn(&Step) -> bool| scenario.all_steps().any(is);
     let expect = scenario.expect;
     match check {
-        "rollout" => (!any(|step| matches!(step, Step::Upgrade(_)))).then_some("the scenario rolls nothing"),
-        "gateways-moved" => {
+        CheckName::Rollout => {
+            (!any(|step| matches!(step, Step::Upgrade(_)))).then_some("the scenario rolls nothing")
+        }
+        CheckName::GatewaysMoved => {
             (!any(|step| matches!(step, Step::Drain(_)))).then_some("the scenario drains nothing")
         }
-        "faults" => (!any(Step::is_fault)).then_some("there is no fault in the scenario"),
-        "spread" => (!scenario.tier.has(Measure::Hpa) && scenario.tier.gateways < 2)
+        CheckName::Faults => (!any(Step::is_fault)).then_some("there is no fault in the scenario"),
+        CheckName::Spread => (!scenario.tier.has(Measure::Hpa) && scenario.tier.gateways < 2)
             .then_some("one gateway is spread over nothing"),
-        "hpa" => (!scenario.tier.has(Measure::Hpa)).then_some("the tier has no HPA"),
-        "duplicates" => {
+        CheckName::Hpa => (!scenario.tier.has(Measure::Hpa)).then_some("the tier has no HPA"),
+        CheckName::Duplicates => {
             expect.duplicated.is_none().then_some("expect.duplicated does not say how many are too many")
         }
-        _ => None,
+        CheckName::SteadyState
+        | CheckName::Loss
+        | CheckName::Unexpected
+        | CheckName::Load
+        | CheckName::Intake
+        | CheckName::Availability
+        | CheckName::Pdb
+        | CheckName::Balance
+        | CheckName::Queues
+        | CheckName::Control => None,
     }
 }

@@ -1,7 +1,7 @@
 use crate::tests::refused;
 use crate::{
-    Answers, Condition, Control, Measure, NodeSelector, Part, PodRole, PodSelector, Rate, Scenario, Share,
-    Span, Step,
+    Answers, CheckName, Condition, Control, Measure, NodeSelector, Part, PodRole, PodSelector, Rate,
+    Scenario, Share, Span, Step,
 };
 use std::path::Path;
 
@@ -68,7 +68,7 @@ fn a_load_that_cannot_be_offered() {
     profile("{sine: {mean: 10/s, amplitude: §20/s, period: 1m}}", "less than `mean`");
     profile("{sine: {mean: 10/s, amplitude: 2/s, period: §0s}}", "`period` must be above 0");
     profile("§{constant: {rate: 1/s}}, {constant: {rate: 2/s}}", "only the last stretch");
-    profile("{step: {from: 1/s, to: 2/s, count: §1, for: 5s}}", "2 to 10000");
+    profile("{step: {from: 1/s, to: 2/s, count: §1, for: 5s}}", "`count` is 2 at the least");
     profile("{spike: {base: 1/s, peak: 2/s, after: 5s, lasts: 5s, for: §6s}}", "longer than `for`");
     profile("{ramp: {from: 1/s, to: 2/s, for: §0s}}", "`for` must be above 0");
 }
@@ -194,8 +194,8 @@ fn a_control_that_shows_nothing() {
 fn a_control_is_the_scenario_with_one_thing_changed() {
     let control = Control::new("no-pdb", "nothing refuses the second eviction")
         .set("tier.without", serde_json::json!(["pdb"]))
-        .red("pdb")
-        .also("availability")
+        .red(CheckName::Pdb)
+        .also(CheckName::Availability)
         .needs(Condition::GatewaysReady, "1.2.1".parse().unwrap());
     let scenario = Scenario::new("x")
         .step(Step::for_each_pod(PodSelector::Gateways, [Step::evict(PodRole::This)]))

@@ -1,9 +1,9 @@
 //! The step `drain`.
 
 use super::{Action, Changed};
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::rules::{Surroundings, time};
-use crate::{NodeRole, NodeSelector, Place, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, NodeRole, NodeSelector, Problem, Rate, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -66,8 +66,8 @@ impl Action for Drain {
         format!("drain {nodes}{}", if self.at_once { ", all at once" } else { "" })
     }
 
-    fn faults(&self) -> Vec<String> {
-        vec!["drain".to_owned()]
+    fn faults(&self) -> Vec<FaultName> {
+        vec![FaultName::Drain]
     }
 
     fn evicts(&self) -> bool {
@@ -94,7 +94,7 @@ impl Action for Drain {
         self.hold.duration()
     }
 
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         time(self.hold, &at.then("hold"))?;
         let Some(node) = self.node else { return Ok(()) };
         let one = "`each` drains several nodes and `node` one: say one of the two";

@@ -2,7 +2,7 @@
 
 use super::{Action, Changed};
 use crate::rules::{Surroundings, one_pod};
-use crate::{Place, PodRole, PodSelector, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, PodRole, PodSelector, Problem, Rate, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -36,10 +36,10 @@ impl Evict {
     }
 
     /// The name of its fault.
-    pub fn fault(&self) -> &'static str {
+    pub fn fault(&self) -> FaultName {
         match self.targets() {
-            Targets::Each(_) => "evict-all",
-            Targets::One(_) => "evict",
+            Targets::Each(_) => FaultName::EvictAll,
+            Targets::One(_) => FaultName::Evict,
         }
     }
 }
@@ -56,8 +56,8 @@ impl Action for Evict {
         }
     }
 
-    fn faults(&self) -> Vec<String> {
-        vec![self.fault().to_owned()]
+    fn faults(&self) -> Vec<FaultName> {
+        vec![self.fault()]
     }
 
     fn evicts(&self) -> bool {
@@ -84,7 +84,7 @@ impl Action for Evict {
         Duration::ZERO
     }
 
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         one_pod(self.pods, self.pod, "`pods` evicts several and `pod` one: say one of the two", around, at)
     }
 }

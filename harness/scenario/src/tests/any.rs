@@ -110,7 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn control() -> impl Strategy<Value = Control> {
-    let checks = select(CHECKS.map(|(name, _)| name).to_vec());
+    let checks = select(CheckName::ALL);
     let need = (1usize..9, 1usize..9).prop_map(|(first, second)| StepPath::top(first).child(second));
     ((name(), text()), btree_map("[a-z.]{1,9}", value(), 0..2), vec(checks, 1..3), option::of(need)).prop_map(
         |((name, why), set, red, need)| {

@@ -266,7 +266,11 @@ fn queues_of_which_no_metric_tells_are_not_said_to_be_empty() {
         });
         record.environment.hops =
             vec![Hop { readable, ..hop("agent", keeps) }, hop("gateway", Keeps::Nothing)];
-        judge(&record).checks.into_iter().find(|check| check.name == "queues").map(|check| check.verdict)
+        judge(&record)
+            .checks
+            .into_iter()
+            .find(|check| check.name == CheckName::Queues)
+            .map(|check| check.verdict)
     };
     assert_eq!(with(Keeps::Memory, true, SettleEnd::Complete), Some(Verdict::Pass));
     assert_eq!(with(Keeps::Memory, false, SettleEnd::Complete), None, "all has arrived");
