@@ -25,18 +25,18 @@ use crate::host::cache_dir;
 use crate::images::{Image, Images};
 use crate::location::Location;
 use crate::progress;
-use foreign::Foreign;
+use foreign::ForeignCluster;
 use kube::{Client, Config};
 use lease::Lease;
 use lock::Lock;
-use own::Own;
+use own::OwnCluster;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Which cluster.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum ClusterChoice {
     /// A kind cluster of the harness's own.
     Kind {
         /// Its name.
@@ -48,7 +48,7 @@ pub enum Place {
     Context(Context),
 }
 
-impl Place {
+impl ClusterChoice {
     /// The cluster's name, or the context's.
     pub fn name(&self) -> &str {
         match self {
@@ -62,7 +62,7 @@ impl Place {
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Which one.
-    pub place: Place,
+    pub cluster: ClusterChoice,
     /// How long it is waited for, if somebody else works on it.
     pub wait: Duration,
     /// The Collector versions whose images its nodes must have.
@@ -85,7 +85,7 @@ impl Request {
     }
 
     /// How much longer it is waited for, from now on.
-    fn patience(&self) -> impl Fn() -> Duration + use<> {
+    fn remaining_wait(&self) -> impl Fn() -> Duration + use<> {
         let (began, wait) = (Instant::now(), self.wait);
         move || wait.saturating_sub(began.elapsed())
     }
@@ -97,29 +97,29 @@ pub struct Cluster {
     client: Client,
     images: Images,
     settings: Vec<String>,
-    home: Home,
+    ownership: Ownership,
     lease: Lease,
     /// Held as long as this is.
     lock: Lock,
 }
 
 /// Whose a cluster is.
-enum Home {
-    Own(Own),
-    Foreign(Foreign),
+enum Ownership {
+    Own(OwnCluster),
+    Foreign(ForeignCluster),
 }
 
 impl Cluster {
     /// Takes lock and lease, and makes the cluster if it is to be made. It is not ready for a run before
     /// [`Self::prepare`]: in between, what runs that died left in it can be undone.
     pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Self, ClusterError> {
-        let cluster = match &request.place {
-            Place::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request)).await,
-            Place::Context(context) => unless(cancel, foreign::hold(context, request)).await,
+        let cluster = match &request.cluster {
+            ClusterChoice::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request)).await,
+            ClusterChoice::Context(context) => unless(cancel, foreign::hold(context, request)).await,
         }?;
-        let loaded = match &cluster.home {
-            Home::Own(own) => unless(cancel, own.load(&cluster, request)).await,
-            Home::Foreign(_) => Ok(()),
+        let loaded = match &cluster.ownership {
+            Ownership::Own(own) => unless(cancel, own.load(&cluster, request)).await,
+            Ownership::Foreign(_) => Ok(()),
         };
         match loaded {
             Ok(()) => Ok(cluster),
@@ -133,9 +133,9 @@ impl Cluster {
         request: &Request,
         cancel: &CancellationToken,
     ) -> Result<Self, ClusterError> {
-        let prepared = match &self.home {
-            Home::Own(own) => unless(cancel, own.prepare(&self, request)).await,
-            Home::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request)).await,
+        let prepared = match &self.ownership {
+            Ownership::Own(own) => unless(cancel, own.prepare(&self, request)).await,
+            Ownership::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request)).await,
         };
         match prepared {
             Ok(settings) => {
@@ -162,9 +162,9 @@ impl Cluster {
     }
     /// Where it is, for a journal.
     pub fn location(&self) -> Location {
-        match &self.home {
-            Home::Own(_) => Location::Kind { cluster: self.name.clone() },
-            Home::Foreign(foreign) => foreign.location().clone(),
+        match &self.ownership {
+            Ownership::Own(_) => Location::Kind { cluster: self.name.clone() },
+            Ownership::Foreign(foreign) => foreign.location().clone(),
         }
     }
     /// To talk to its API server.
@@ -181,34 +181,34 @@ impl Cluster {
     }
     /// The kubeconfig of a cluster of the harness's own.
     pub fn kubeconfig(&self) -> Option<PathBuf> {
-        match &self.home {
-            Home::Own(own) => Some(own.state.join("kubeconfig")),
-            Home::Foreign(_) => None,
+        match &self.ownership {
+            Ownership::Own(own) => Some(own.state.join("kubeconfig")),
+            Ownership::Foreign(_) => None,
         }
     }
     /// Whether it is the harness's own.
     pub const fn is_own(&self) -> bool {
-        matches!(self.home, Home::Own(_))
+        matches!(self.ownership, Ownership::Own(_))
     }
     /// Whether this process made it.
     pub const fn made_here(&self) -> bool {
-        match &self.home {
-            Home::Own(own) => own.made_here,
-            Home::Foreign(_) => false,
+        match &self.ownership {
+            Ownership::Own(own) => own.made_here,
+            Ownership::Foreign(_) => false,
         }
     }
     /// Whether it stays when this process lets go of it.
     pub const fn stays(&self) -> bool {
-        match &self.home {
-            Home::Own(own) => own.keep || !own.made_here,
-            Home::Foreign(_) => true,
+        match &self.ownership {
+            Ownership::Own(own) => own.keep || !own.made_here,
+            Ownership::Foreign(_) => true,
         }
     }
     /// Whether it would stay if this process ended at once.
     pub const fn outlives(&self) -> bool {
-        match &self.home {
-            Home::Own(own) => own.reaper.is_none(),
-            Home::Foreign(_) => true,
+        match &self.ownership {
+            Ownership::Own(own) => own.reaper.is_none(),
+            Ownership::Foreign(_) => true,
         }
     }
     /// Waits until somebody else has taken the cluster over, which ends what this process may do there; who it is.
@@ -219,9 +219,9 @@ impl Cluster {
     /// Lets go of it: removes it, unless it is to stay.
     pub async fn release(self) -> Result<(), ClusterError> {
         let stays = self.stays();
-        let Self { name, client, home, lease, lock, .. } = self;
-        match home {
-            Home::Own(mut own) => {
+        let Self { name, client, ownership, lease, lock, .. } = self;
+        match ownership {
+            Ownership::Own(mut own) => {
                 if stays {
                     let path = own.state.join("kept");
                     std::fs::write(&path, b"").map_err(|source| ClusterError::State { path, source })?;
@@ -237,7 +237,7 @@ impl Cluster {
                 }
                 Ok(())
             }
-            Home::Foreign(foreign) => {
+            Ownership::Foreign(foreign) => {
                 // What is somebody else's by now is theirs to tidy up.
                 let tidied = if lease.is_lost() { Ok(()) } else { foreign.tidy(&client).await };
                 let released = lease.release().await;
@@ -258,19 +258,19 @@ pub struct Visited {
 }
 
 /// Connects to a cluster, to look only. None, if it is a kind cluster that is still to be made.
-pub async fn visit(place: &Place) -> Result<Option<Visited>, ClusterError> {
+pub async fn visit(place: &ClusterChoice) -> Result<Option<Visited>, ClusterError> {
     match place {
-        Place::Kind { name, .. } => {
+        ClusterChoice::Kind { name, .. } => {
             let state = own::state(name);
             if !state.join("kubeconfig").exists() {
                 return Ok(None);
             }
             Ok(Some(Visited { client: own::client(name, &state).await?, reasons: Vec::new() }))
         }
-        Place::Context(context) => {
+        ClusterChoice::Context(context) => {
             let confirmed = guard::confirmed(&context.name, context.yes_really.as_deref())?;
             let opened = context.open().await?;
-            let mut reasons = guard::reasons(&opened.sight, &context.config);
+            let mut reasons = guard::reasons(&opened.facts, &context.config);
             reasons.retain(|_| !confirmed);
             Ok(Some(Visited { client: opened.client, reasons }))
         }
@@ -278,9 +278,9 @@ pub async fn visit(place: &Place) -> Result<Option<Visited>, ClusterError> {
 }
 
 /// Says for whom this waits.
-fn waiting(cluster: &str, by: &str, patience: Duration) -> String {
-    let patience = humantime::format_duration(Duration::from_secs(patience.as_secs()));
-    format!("waiting for up to {patience}: the cluster {cluster} is in use by {by}")
+fn waiting(cluster: &str, by: &str, timeout: Duration) -> String {
+    let timeout = humantime::format_duration(Duration::from_secs(timeout.as_secs()));
+    format!("waiting for up to {timeout}: the cluster {cluster} is in use by {by}")
 }
 
 /// A future's outcome, or that the user gave up.

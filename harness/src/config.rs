@@ -86,7 +86,7 @@ impl Glob {
 }
 
 /// The variable that names the file.
-const NAMES_IT: &str = "SPANPROOF_CONFIG";
+const PATH_VARIABLE: &str = "SPANPROOF_CONFIG";
 
 /// Why the configuration cannot be used. All of these are the user's to mend.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -101,7 +101,7 @@ pub enum ConfigError {
         why: Unreadable,
     },
     /// The variable that names the file is there, and empty.
-    #[error("{NAMES_IT} is set, and names no file")]
+    #[error("{PATH_VARIABLE} is set, and names no file")]
     #[diagnostic(help("name the configuration's file in it, or unset it"))]
     Unnamed,
     /// It is no configuration: unknown field, wrong type, not YAML.
@@ -166,7 +166,7 @@ impl Config {
 
 /// Where the configuration is, and whether the user named that file.
 fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(PathBuf, bool)>, ConfigError> {
-    match variable(NAMES_IT) {
+    match variable(PATH_VARIABLE) {
         Some(path) if path.is_empty() => return Err(ConfigError::Unnamed),
         Some(path) => return Ok(Some((path.into(), true))),
         None => {}
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(xdg, Some(("/x/spanproof/config.yaml".to_owned(), false)));
         let named = with(&[("SPANPROOF_CONFIG", "/c.yaml"), ("XDG_CONFIG_HOME", "/x")]);
         assert_eq!(named, Some(("/c.yaml".to_owned(), true)));
-        let empty = file(&|name| (name == NAMES_IT).then(OsString::new));
+        let empty = file(&|name| (name == PATH_VARIABLE).then(OsString::new));
         assert!(
             matches!(empty, Err(ConfigError::Unnamed)),
             "what the user allows is not lost with a variable"

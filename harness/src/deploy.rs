@@ -138,7 +138,7 @@ impl Deployment {
         &self,
         tier: &Tier,
         images: &Images,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<TierFacts, DeployError> {
         let made = Made::by_run(&self.manifests, tier, &self.run)?;
         let facts = made.facts.clone();
@@ -161,7 +161,7 @@ impl Deployment {
         });
         for object in &objects {
             object.apply(&self.client).await?;
-            object.await_ready(&self.client, patience).await?;
+            object.await_ready(&self.client, timeout).await?;
         }
         Ok(facts)
     }

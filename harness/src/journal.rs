@@ -11,12 +11,12 @@ mod pointer;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Header, Open};
+pub use format::{Header, OpenEntry};
 
 use crate::given::{self, Unreadable};
 use crate::location::Location;
 use crate::undo::Undo;
-use format::{Line, What};
+use format::{Change, Entry};
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -70,15 +70,15 @@ struct Shared {
     header: Header,
     path: PathBuf,
     pointer: PathBuf,
-    lines: Mutex<Lines>,
+    lines: Mutex<Writer>,
 }
 
 /// The file. What could not be written once is torn: nothing may be written after it.
 #[derive(Debug)]
-struct Lines {
+struct Writer {
     file: File,
     next: u64,
-    open: Vec<Open>,
+    open: Vec<OpenEntry>,
     broken: bool,
 }
 
@@ -88,7 +88,7 @@ fn pointers() -> PathBuf {
 }
 
 /// What a pointer points to.
-pub(crate) struct Pointed {
+pub(crate) struct PointedRun {
     /// Whose journal it is.
     pub(crate) header: Header,
     /// The journal; none if its folder is gone.
@@ -96,12 +96,12 @@ pub(crate) struct Pointed {
 }
 
 /// Every run that has something open, as its pointer says.
-pub(crate) fn open_runs() -> Result<Vec<Result<Pointed, JournalError>>, JournalError> {
+pub(crate) fn open_runs() -> Result<Vec<Result<PointedRun, JournalError>>, JournalError> {
     let paths = pointer::all(&pointers())?;
     let pointed = |path: &PathBuf| {
         let header = pointer::read(path)?;
         let journal = Journal::reopen(&header.folder);
-        Ok(Pointed { header, journal })
+        Ok(PointedRun { header, journal })
     };
     Ok(paths.iter().map(pointed).collect())
 }
@@ -136,7 +136,7 @@ impl Journal {
         });
         let file = written.map_err(io(&path))?;
         pointer::sync_dir(&folder)?;
-        let lines = Lines { file, next: 0, open: Vec::new(), broken: false };
+        let lines = Writer { file, next: 0, open: Vec::new(), broken: false };
         let pointer = pointer::path(pointers, run);
         Ok(Self(Arc::new(Shared { header, path, pointer, lines: Mutex::new(lines) })))
     }
@@ -166,7 +166,7 @@ impl Journal {
             Ok(file)
         });
         let file = cut.map_err(io(&path))?;
-        let lines = Lines { file, next: content.next, open: content.open, broken: false };
+        let lines = Writer { file, next: content.next, open: content.open, broken: false };
         let pointer = pointer::path(pointers, &header.run);
         Ok(Some(Self(Arc::new(Shared { header, path, pointer, lines: Mutex::new(lines) }))))
     }
@@ -184,8 +184,8 @@ impl Journal {
         }
         let value = serde_json::to_value(&undo);
         let value = value.map_err(|error| JournalError::damaged(&self.0.path, 0, &error))?;
-        let n = self.append(&mut lines, What::Opens { undo: value })?;
-        lines.open.push(Open { n, undo: Ok(undo) });
+        let n = self.append(&mut lines, Change::Opens { undo: value })?;
+        lines.open.push(OpenEntry { n, undo: Ok(undo) });
         Ok(n)
     }
 
@@ -204,18 +204,18 @@ impl Journal {
         self.close_each("its cluster is gone", |_| true)
     }
 
-    fn close_each(&self, how: &str, which: impl Fn(&Open) -> bool) -> Result<(), JournalError> {
+    fn close_each(&self, how: &str, which: impl Fn(&OpenEntry) -> bool) -> Result<(), JournalError> {
         let mut lines = self.lines();
         let closed: Vec<_> = lines.open.iter().filter(|open| which(open)).map(|open| open.n).collect();
         for n in closed {
-            self.append(&mut lines, What::Closes { closes: n, how: how.to_owned() })?;
+            self.append(&mut lines, Change::Closes { closes: n, how: how.to_owned() })?;
             lines.open.retain(|open| open.n != n);
         }
         if lines.open.is_empty() { pointer::remove(&self.0.pointer) } else { Ok(()) }
     }
 
     /// What is still to be undone: what was done last comes first.
-    pub fn to_undo(&self) -> Vec<Open> {
+    pub fn to_undo(&self) -> Vec<OpenEntry> {
         self.lines().open.iter().rev().cloned().collect()
     }
 
@@ -231,9 +231,9 @@ impl Journal {
         Some(lines.join("\n"))
     }
 
-    fn append(&self, lines: &mut Lines, what: What) -> Result<u64, JournalError> {
+    fn append(&self, lines: &mut Writer, what: Change) -> Result<u64, JournalError> {
         let n = lines.next;
-        let line = format::line(&Line { n, unix_ms: spanproof_probe::unix_ms(), what });
+        let line = format::line(&Entry { n, unix_ms: spanproof_probe::unix_ms(), what });
         let line = line.map_err(|error| JournalError::damaged(&self.0.path, 0, &error))?;
         if lines.broken {
             let error = std_io::Error::other("an earlier line could not be written");
@@ -246,16 +246,16 @@ impl Journal {
         Ok(n)
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn lines(&self) -> MutexGuard<'_, Writer> {
         self.0.lines.lock()
     }
 }
 
 /// The journal of the run that is going on, for whoever ends it at once.
 #[derive(Debug, Clone, Default)]
-pub struct Current(Arc<Mutex<Option<Journal>>>);
+pub struct CurrentJournal(Arc<Mutex<Option<Journal>>>);
 
-impl Current {
+impl CurrentJournal {
     /// This one, from now on.
     pub(crate) fn set(&self, journal: &Journal) {
         *self.0.lock() = Some(journal.clone());

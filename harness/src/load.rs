@@ -6,7 +6,7 @@ pub mod queues;
 
 pub use link::{Link, LinkError};
 pub use plan::{PlanError, check};
-pub use queues::Reading;
+pub use queues::QueueReading;
 
 use crate::record::{Event, Hop, Recorder};
 use crate::scenario::{Backend, Rate, Scenario};
@@ -65,7 +65,7 @@ pub struct LoadStatus {
     /// Requests and connections to which the backend did something, as it was told to.
     pub misbehaved: u64,
     /// What each Collector that answers said of its queues.
-    pub readings: Vec<Reading>,
+    pub readings: Vec<QueueReading>,
     /// By the nodes that have an emitter: what the queue of its agent holds, in the queue's own unit; of those that are
     /// known.
     pub queues: BTreeMap<String, f64>,
@@ -207,13 +207,13 @@ impl Probes {
         try_join_all(started).await.map(|_| ())
     }
 
-    fn of_each(&self, rate: Rate) -> f64 {
+    fn rate_per_emitter(&self, rate: Rate) -> f64 {
         rate.in_a_second() / self.emitters.len() as f64
     }
 
     /// From now on the emitters offer this, all of them together.
     pub async fn change_rate(&self, rate: Rate) -> Result<(), LinkError> {
-        let each = self.of_each(rate);
+        let each = self.rate_per_emitter(rate);
         let asked = self.emitters.iter().map(|link| link.change(Change::SpansPerSecond(each)));
         // Each is asked, whatever another one says.
         join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
@@ -229,7 +229,7 @@ impl Probes {
 
     /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
     /// that does not answer is asked again: it goes on by itself meanwhile.
-    pub async fn keep(
+    pub async fn renew_leases(
         self,
         (hops, world): (Vec<Hop>, watch::Receiver<World>),
         recorder: Recorder,
@@ -353,7 +353,7 @@ fn sum(answers: &[Status]) -> LoadStatus {
             load.delivered += sink.delivered;
             load.duplicated += sink.duplicated;
             load.misbehaved += sink.misbehaved;
-            load.readings.extend(Reading::fresh(answer));
+            load.readings.extend(QueueReading::fresh(answer));
         }
     }
     load

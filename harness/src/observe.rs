@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use told::{Due, Versions};
+use told::{Pending, Versions};
 
 /// How long a watch lives before it is asked for anew, in seconds.
 const WATCH_SECONDS: u32 = 30;
@@ -37,13 +37,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is looked whether a watch has told all that happened.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a list may take.
-const LIST_PATIENCE: Duration = Duration::from_secs(3);
+const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a watch may take to tell what a list has.
-const TELL_PATIENCE: Duration = Duration::from_secs(10);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the API server is asked whether it is there: a watch by itself does not say that it is dead.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long it may take to say so.
-const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(3);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where what is seen goes: the timeline, and the world as the faults see it.
 #[derive(Clone)]
@@ -67,15 +67,15 @@ pub struct Watches {
 impl Watches {
     /// Waits until each watch has told all that has happened by now. One that cannot is on record with a gap, from when
     /// it last had.
-    pub async fn tell_all(&self) {
+    pub async fn catch_up(&self) {
         let ask = async |sender: &mpsc::Sender<Waiter>| {
             let (waiter, told) = oneshot::channel();
             sender.send(waiter).await.is_ok() && told.await.is_ok()
         };
         // A list, and what it waits for, and as much again for a list that was going on already.
-        let patience = (LIST_PATIENCE + TELL_PATIENCE) * 2;
+        let timeout = (LIST_TIMEOUT + CATCH_UP_TIMEOUT) * 2;
         let all = self.each.iter().map(async |(kind, sender)| {
-            (*kind, tokio::time::timeout(patience, ask(sender)).await.is_ok_and(|told| told))
+            (*kind, tokio::time::timeout(timeout, ask(sender)).await.is_ok_and(|told| told))
         });
         for (kind, told) in futures::future::join_all(all).await {
             if !told {
@@ -160,7 +160,7 @@ impl Observer {
         let now = || self.recorder.clock().now();
         // The last sign of life, and the last moment up to which all is told.
         let (mut alive, mut told_until) = (now(), now());
-        let (mut due, mut waiters) = (None::<Due>, Vec::<Waiter>::new());
+        let (mut pending, mut waiters) = (None::<Pending>, Vec::<Waiter>::new());
         let mut until = Instant::now();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -173,8 +173,8 @@ impl Observer {
                     match next {
                         Ok(event) => {
                             let news = trimmed(&event);
-                            if let (Some(due), Said::Gone(name)) = (&mut due, &news) {
-                                due.ended(name);
+                            if let (Some(pending), WatchEvent::Gone(name)) = (&mut pending, &news) {
+                                pending.ended(name);
                             }
                             self.saw(view.take(Ok(news), alive));
                             alive = now();
@@ -183,14 +183,14 @@ impl Observer {
                     }
                     false
                 }
-                _ = looks.tick() => due.is_none() && view.synced,
+                _ = looks.tick() => pending.is_none() && view.synced,
                 Some(waiter) = asks.recv() => {
                     waiters.push(waiter);
                     true
                 }
-                () = tokio::time::sleep_until(until), if due.is_some() => {
-                    let missing = due.as_ref().map(Due::missing).unwrap_or_default();
-                    let seconds = TELL_PATIENCE.as_secs();
+                () = tokio::time::sleep_until(until), if pending.is_some() => {
+                    let missing = pending.as_ref().map(Pending::missing).unwrap_or_default();
+                    let seconds = CATCH_UP_TIMEOUT.as_secs();
                     problem = Some((format!("it did not tell of {missing} within {seconds}s"), told_until));
                     false
                 }
@@ -199,14 +199,14 @@ impl Observer {
             if look && view.synced {
                 let asked = now();
                 let all = ListParams::default();
-                match tokio::time::timeout(LIST_PATIENCE, objects.list_metadata(&all)).await {
+                match tokio::time::timeout(LIST_TIMEOUT, objects.list_metadata(&all)).await {
                     Ok(Ok(listed)) => {
                         let listed = listed
                             .items
                             .iter()
                             .map(|it| (project::name(&it.metadata), version(&it.metadata)));
-                        due = Some(Due::of(asked, listed.collect(), &view.told));
-                        until = Instant::now() + TELL_PATIENCE;
+                        pending = Some(Pending::of(asked, listed.collect(), &view.told));
+                        until = Instant::now() + CATCH_UP_TIMEOUT;
                     }
                     // That the API server does not answer is noticed elsewhere; but who asks now must know now.
                     _ if waiters.is_empty() => {}
@@ -218,13 +218,13 @@ impl Observer {
                 // Begun anew, with a list: a watch that is resumed does not say what it missed.
                 tokio::time::sleep(PAUSE).await;
                 said = watcher(objects.clone(), wanted.clone()).boxed();
-                (alive, due) = (now(), None);
+                (alive, pending) = (now(), None);
             }
-            if due.as_mut().is_some_and(|due| due.tell(&view.told)) {
-                told_until = due.take().map_or(told_until, |due| due.asked);
+            if pending.as_mut().is_some_and(|pending| pending.tell(&view.told)) {
+                told_until = pending.take().map_or(told_until, |pending| pending.asked);
             }
             // While there is a gap on record, nothing is to be waited for.
-            if due.is_none() {
+            if pending.is_none() {
                 for waiter in waiters.drain(..) {
                     // Who asked may have gone.
                     let _ = waiter.send(());
@@ -245,14 +245,14 @@ impl Observer {
             }
             let answer = match http::Request::get("/readyz").body(Vec::new()) {
                 Ok(question) => {
-                    tokio::time::timeout(HEARTBEAT_PATIENCE, self.client.request_text(question)).await
+                    tokio::time::timeout(HEARTBEAT_TIMEOUT, self.client.request_text(question)).await
                 }
                 Err(_) => return,
             };
             let problem = match answer {
                 Ok(Ok(_)) => None,
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer within {}s", HEARTBEAT_PATIENCE.as_secs())),
+                Err(_) => Some(format!("no answer within {}s", HEARTBEAT_TIMEOUT.as_secs())),
             };
             let now = self.recorder.clock().now();
             if problem.is_none() != synced {
@@ -295,7 +295,7 @@ impl Observer {
 
 /// What a watch says, of trimmed objects.
 #[derive(Debug, Clone)]
-enum Said {
+enum WatchEvent {
     ListBegins,
     Listed(String, Object, String),
     ListEnds,
@@ -303,16 +303,18 @@ enum Said {
     Gone(String),
 }
 
-fn trimmed<K: Recorded + Resource<DynamicType = ()>>(event: &watcher::Event<K>) -> Said {
+fn trimmed<K: Recorded + Resource<DynamicType = ()>>(event: &watcher::Event<K>) -> WatchEvent {
     let name = |object: &K| project::name(object.meta());
     match event {
-        watcher::Event::Init => Said::ListBegins,
+        watcher::Event::Init => WatchEvent::ListBegins,
         watcher::Event::InitApply(object) => {
-            Said::Listed(name(object), object.recorded(), version(object.meta()))
+            WatchEvent::Listed(name(object), object.recorded(), version(object.meta()))
         }
-        watcher::Event::InitDone => Said::ListEnds,
-        watcher::Event::Apply(object) => Said::Is(name(object), object.recorded(), version(object.meta())),
-        watcher::Event::Delete(object) => Said::Gone(name(object)),
+        watcher::Event::InitDone => WatchEvent::ListEnds,
+        watcher::Event::Apply(object) => {
+            WatchEvent::Is(name(object), object.recorded(), version(object.meta()))
+        }
+        watcher::Event::Delete(object) => WatchEvent::Gone(name(object)),
     }
 }
 
@@ -338,19 +340,19 @@ impl View {
     }
 
     /// Takes in what the watch says; the events to be recorded. `alive` is its last sign of life before this one.
-    fn take(&mut self, said: Result<Said, String>, alive: f64) -> Vec<Event> {
+    fn take(&mut self, said: Result<WatchEvent, String>, alive: f64) -> Vec<Event> {
         match said {
-            Ok(Said::Is(name, object, version)) => self.is(name, object, version).into_iter().collect(),
-            Ok(Said::Gone(name)) => self.gone(name).into_iter().collect(),
-            Ok(Said::ListBegins) => {
+            Ok(WatchEvent::Is(name, object, version)) => self.is(name, object, version).into_iter().collect(),
+            Ok(WatchEvent::Gone(name)) => self.gone(name).into_iter().collect(),
+            Ok(WatchEvent::ListBegins) => {
                 self.listed = Some(BTreeMap::new());
                 Vec::new()
             }
-            Ok(Said::Listed(name, object, version)) => {
+            Ok(WatchEvent::Listed(name, object, version)) => {
                 self.listed.get_or_insert_default().insert(name, (object, version));
                 Vec::new()
             }
-            Ok(Said::ListEnds) => {
+            Ok(WatchEvent::ListEnds) => {
                 let listed = self.listed.take().unwrap_or_default();
                 let lost: Vec<_> =
                     self.objects.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
@@ -411,18 +413,21 @@ mod tests {
     #[test]
     fn a_relist_replaces_what_was_known_only_when_it_is_complete() {
         let mut view = View::new(Kind::Pod);
-        let listed = |(name, object)| Said::Listed(name, object, "1".to_owned());
-        for said in [Said::ListBegins, listed(pod("a", true)), listed(pod("b", true))] {
+        let listed = |(name, object)| WatchEvent::Listed(name, object, "1".to_owned());
+        for said in [WatchEvent::ListBegins, listed(pod("a", true)), listed(pod("b", true))] {
             assert!(view.take(Ok(said), 7.0).is_empty(), "half a list is nothing");
         }
-        let whole = view.take(Ok(Said::ListEnds), 7.0);
+        let whole = view.take(Ok(WatchEvent::ListEnds), 7.0);
         assert_eq!(whole, [seen(pod("a", true)), seen(pod("b", true)), synced(true)]);
         let (name, object) = pod("a", false);
         assert_eq!(
-            view.take(Ok(Said::Is(name.clone(), object.clone(), "2".to_owned())), 7.0),
+            view.take(Ok(WatchEvent::Is(name.clone(), object.clone(), "2".to_owned())), 7.0),
             [seen(pod("a", false))]
         );
-        assert!(view.take(Ok(Said::Is(name, object, "3".to_owned())), 7.0).is_empty(), "nothing changed");
+        assert!(
+            view.take(Ok(WatchEvent::Is(name, object, "3".to_owned())), 7.0).is_empty(),
+            "nothing changed"
+        );
 
         assert_eq!(
             view.told.get("a").map(String::as_str),
@@ -432,11 +437,11 @@ mod tests {
 
         assert_eq!(view.take(Err("connection lost".to_owned()), 7.0), [synced(false)]);
         assert!(view.take(Err("again".to_owned()), 7.0).is_empty());
-        view.take(Ok(Said::ListBegins), 7.0);
+        view.take(Ok(WatchEvent::ListBegins), 7.0);
         view.take(Ok(listed(pod("b", true))), 7.0);
         let gone = Event::Gone { kind: Kind::Pod, name: "a".to_owned() };
         assert_eq!(
-            view.take(Ok(Said::ListEnds), 7.0),
+            view.take(Ok(WatchEvent::ListEnds), 7.0),
             [gone, synced(true)],
             "a was deleted while nobody looked"
         );

@@ -10,7 +10,7 @@ mod steps;
 use crate::cluster::Cluster;
 use crate::deploy::{DeployError, Deployment, TierFacts};
 use crate::fault::{Access, Shared, Stage, State, Usual, Watched};
-use crate::journal::{Current, Journal, JournalError};
+use crate::journal::{CurrentJournal, Journal, JournalError};
 use crate::judge::clock::Clock;
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{LinkError, LoadStatus, Probes};
@@ -44,7 +44,7 @@ pub struct Options {
     /// Leave what was deployed: the cluster is removed right afterwards.
     pub leave: bool,
     /// Is given the run's journal.
-    pub journal: Current,
+    pub journal: CurrentJournal,
 }
 
 /// What a run came to.
@@ -219,7 +219,7 @@ impl Run<'_> {
             load.offers()
         );
         let watched = (facts.hops.clone(), world.clone());
-        tokio::spawn(probes.clone().keep(watched, self.recorder.clone(), status_sender, end.clone()));
+        tokio::spawn(probes.clone().renew_leases(watched, self.recorder.clone(), status_sender, end.clone()));
         let showing = tokio::spawn(report::tell_status(status.clone(), world.clone()));
 
         let wanted = facts.gateways(&self.scenario.tier);
@@ -233,7 +233,7 @@ impl Run<'_> {
         snapshots.abort();
         let _ = snapshots.await;
         // What the watches tell late would be told of a time without load.
-        watches.tell_all().await;
+        watches.catch_up().await;
         self.finish(&probes, &facts, &world).await?;
         showing.abort();
         Ok(())

@@ -10,11 +10,11 @@ mod objects;
 mod probes;
 
 pub use cordon::Cordon;
-pub use image::Image;
+pub use image::ImageChange;
 pub use namespace::RunNamespace;
 pub(crate) use objects::labelled;
-pub use objects::{Kind, Object, Objects};
-pub use probes::{Backend, LoadRate};
+pub use objects::{ObjectKind, ObjectRef, RunObjects};
+pub use probes::{BackendBehaviour, LoadRate};
 
 use crate::deploy::DeployError;
 use crate::images::Images;
@@ -85,24 +85,24 @@ pub enum Undo {
     /// A node is made schedulable again.
     Cordon(Cordon),
     /// A workload is rolled back.
-    Image(Image),
+    Image(ImageChange),
     /// The emitters offer the load's own rate again.
     Rate(LoadRate),
     /// The backend takes everything again.
-    Backend(Backend),
+    Backend(BackendBehaviour),
     /// The run's namespace goes, and its queues and ledgers from the nodes' disks.
     Namespace(RunNamespace),
     /// Objects outside of the run's namespace go.
-    Objects(Objects),
+    Objects(RunObjects),
 }
 
 /// Whether there was anything to undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Did {
+pub(crate) enum UndoOutcome {
     /// It was done.
-    Undid,
+    Undone,
     /// There was nothing to do.
-    Nothing,
+    NothingToDo,
 }
 
 impl Undo {
@@ -118,7 +118,7 @@ impl Undo {
 
     /// For a backend of so many sinks that is about to misbehave.
     pub(crate) fn backend(namespace: &str, sinks: u16) -> Self {
-        Self::Backend(Backend { namespace: namespace.to_owned(), sinks })
+        Self::Backend(BackendBehaviour { namespace: namespace.to_owned(), sinks })
     }
 
     /// For a run that is about to be deployed.
@@ -127,8 +127,8 @@ impl Undo {
     }
 
     /// For objects that are about to be made outside of the run's namespace, with the run's label.
-    pub fn objects(run: &str, objects: Vec<Object>) -> Self {
-        Self::Objects(Objects { run: run.to_owned(), objects })
+    pub fn objects(run: &str, objects: Vec<ObjectRef>) -> Self {
+        Self::Objects(RunObjects { run: run.to_owned(), objects })
     }
 
     /// What is undone, for people.
@@ -155,7 +155,7 @@ impl Undo {
     }
 
     /// How long undoing it may take.
-    pub(crate) const fn patience(&self) -> Duration {
+    pub(crate) const fn timeout(&self) -> Duration {
         Duration::from_secs(match self {
             // It is waited for pods that end, and for each node.
             Self::Namespace(_) => 240,
@@ -164,7 +164,7 @@ impl Undo {
     }
 
     /// Undoes it. Done again, it does nothing.
-    pub(crate) async fn undo(&self, context: &UndoContext<'_>) -> Result<Did, UndoError> {
+    pub(crate) async fn undo(&self, context: &UndoContext<'_>) -> Result<UndoOutcome, UndoError> {
         match self {
             Self::Cordon(it) => it.undo(context.client).await,
             Self::Image(it) => it.undo(context.client).await,

@@ -3,7 +3,7 @@
 use super::{ClusterError, connect};
 use crate::config::Config;
 use crate::given;
-use crate::guard::{Label, Sight};
+use crate::guard::{ClusterFacts, Label};
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -93,7 +93,7 @@ pub struct Opened {
     /// To talk to its API server.
     pub client: Client,
     /// What is seen of it, for the guard.
-    pub sight: Sight,
+    pub facts: ClusterFacts,
     /// What tells it from all others: the UID of its namespace `kube-system`.
     pub(super) uid: String,
     pub(super) nodes: Vec<Node>,
@@ -138,8 +138,8 @@ impl Context {
         for namespace in &namespaces {
             labels.extend(labels_of("namespace", namespace));
         }
-        let sight = Sight { context: self.name.clone(), cluster, server, nodes: nodes.len(), labels };
-        Ok(Opened { client, sight, uid, nodes })
+        let facts = ClusterFacts { context: self.name.clone(), cluster, server, nodes: nodes.len(), labels };
+        Ok(Opened { client, facts, uid, nodes })
     }
 }
 

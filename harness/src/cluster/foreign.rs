@@ -4,7 +4,7 @@ use super::context::{Context, Opened};
 use super::kind::{self, Kind};
 use super::lease::Lease;
 use super::lock::Lock;
-use super::{Cluster, ClusterError, Home, Request};
+use super::{Cluster, ClusterError, Ownership, Request};
 use crate::deploy;
 use crate::guard;
 use crate::host::cache_dir;
@@ -17,10 +17,10 @@ use std::time::Duration;
 /// Two gateways, each on a node of its own.
 const FEWEST_WORKERS: usize = 2;
 /// How long metrics-server may take to be there, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A cluster that was there.
-pub(super) struct Foreign {
+pub(super) struct ForeignCluster {
     /// kind's name for it, if its nodes are containers of this machine's engine.
     kind_name: Option<String>,
     has_control_plane: bool,
@@ -32,18 +32,18 @@ pub(super) struct Foreign {
 
 /// Looks at the cluster, and takes lock and lease if a run may work there.
 pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster, ClusterError> {
-    let patience = request.patience();
+    let remaining = request.remaining_wait();
     guard::confirmed(&context.name, context.yes_really.as_deref())?;
     let opened = context.open().await?;
-    guard::allow(&opened.sight, &context.config, context.yes_really.as_deref())?;
+    guard::allow(&opened.facts, &context.config, context.yes_really.as_deref())?;
     let workers = opened.workers();
     if workers < FEWEST_WORKERS {
         return Err(ClusterError::TooFewWorkers { name: context.name.clone(), workers });
     }
     let images = Images::read(&cache_dir())?;
 
-    let (lock, lease) = take(&opened, &context.name, patience).await?;
-    let foreign = Foreign {
+    let (lock, lease) = take(&opened, &context.name, remaining).await?;
+    let foreign = ForeignCluster {
         kind_name: kind_name(&opened).await,
         has_control_plane: opened.has_control_plane(),
         metrics: request.metrics,
@@ -58,7 +58,7 @@ pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster
         client: opened.client,
         images,
         settings: Vec::new(),
-        home: Home::Foreign(foreign),
+        ownership: Ownership::Foreign(foreign),
         lease,
         lock,
     })
@@ -68,12 +68,12 @@ pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster
 pub(super) async fn take(
     opened: &Opened,
     name: &str,
-    patience: impl Fn() -> Duration,
+    remaining: impl Fn() -> Duration,
 ) -> Result<(Lock, Lease), ClusterError> {
     let state = cache_dir().join("contexts").join(&opened.uid);
-    let lock = Lock::await_free(&state, name, patience()).await?;
+    let lock = Lock::await_free(&state, name, remaining()).await?;
     lock.own()?;
-    let lease = Lease::take(&opened.client, name, patience()).await;
+    let lease = Lease::acquire(&opened.client, name, remaining()).await;
     let lease = lease.inspect_err(|_| lock.forget())?;
     Ok((lock, lease))
 }
@@ -85,7 +85,7 @@ async fn kind_name(opened: &Opened) -> Option<String> {
     opened.nodes.iter().all(|node| containers.contains(&node.name_any())).then(|| name.to_owned())
 }
 
-impl Foreign {
+impl ForeignCluster {
     pub(super) const fn location(&self) -> &Location {
         &self.location
     }
@@ -116,7 +116,7 @@ impl Foreign {
             settings.push(note);
         }
         if request.metrics {
-            let added = deploy::lend_metrics_server(client, &request.manifests, images, PATIENCE).await;
+            let added = deploy::lend_metrics_server(client, &request.manifests, images, TIMEOUT).await;
             let added = added.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
             settings.push(
                 if added { "metrics-server of the harness's" } else { "metrics of its own" }.to_owned(),
@@ -130,7 +130,7 @@ impl Foreign {
         if !self.metrics {
             return Ok(());
         }
-        let removed = deploy::remove_metrics_server(client, PATIENCE).await;
+        let removed = deploy::remove_metrics_server(client, TIMEOUT).await;
         removed.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })
     }
 }

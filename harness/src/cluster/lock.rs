@@ -37,7 +37,7 @@ pub(super) struct Lock {
 }
 
 /// How long a reaper may take to clean up after a run that died.
-const REAPER_PATIENCE: Duration = Duration::from_secs(90);
+const REAPER_TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Lock {
     /// Takes the lock of a cluster whose state is in `state`.
@@ -68,7 +68,7 @@ impl Lock {
     pub(super) async fn await_free(
         state: &Path,
         cluster: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, LockError> {
         let began = Instant::now();
         let mut said = None;
@@ -82,7 +82,7 @@ impl Lock {
             // Without an owner the reaper is at its last word, if this has waited for one.
             let dying = owner.as_ref().map_or(reaping.is_some(), Owner::is_dead);
             reaping = dying.then(|| reaping.unwrap_or_else(Instant::now));
-            if began.elapsed() >= patience && reaping.is_none_or(|since| since.elapsed() >= REAPER_PATIENCE) {
+            if began.elapsed() >= timeout && reaping.is_none_or(|since| since.elapsed() >= REAPER_TIMEOUT) {
                 return taken;
             }
             if owner.is_some() && said.as_ref() != Some(by) {
@@ -94,7 +94,7 @@ impl Lock {
                             dead.process.pid
                         )
                     }
-                    None => super::waiting(cluster, by, patience),
+                    None => super::waiting(cluster, by, timeout),
                 };
                 tracing::info!(target: progress::TARGET, "{message}");
             }
@@ -116,7 +116,7 @@ impl Lock {
     /// Says in a file that it is this process's now.
     pub(super) fn own(&self) -> Result<(), LockError> {
         let path = self.state.join("owner.json");
-        let bytes = serde_json::to_vec(&Owner::this()).unwrap_or_default();
+        let bytes = serde_json::to_vec(&Owner::current()).unwrap_or_default();
         let written = File::create(&path).and_then(|mut file| file.write_all(&bytes));
         written.map_err(|source| LockError::Io { path, source })
     }
@@ -149,7 +149,7 @@ mod tests {
         drop(lock);
         assert!(matches!(Lock::take(&state, "cluster"), Err(LockError::Held { .. })));
         // No process has this number.
-        let dead = Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::this() };
+        let dead = Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::current() };
         std::fs::write(state.join("owner.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
         let cleaning = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -37,7 +37,7 @@ impl fmt::Display for Owner {
 
 impl Owner {
     /// This process, from now on.
-    pub(super) fn this() -> Self {
+    pub(super) fn current() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = host.trim().to_owned();
         let mut command = std::env::args();
@@ -45,7 +45,7 @@ impl Owner {
         let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let run = command.fold(program, |line, argument| format!("{line} {argument}"));
         Self {
-            process: Process::this(),
+            process: Process::current(),
             host: if host.is_empty() { "this machine".to_owned() } else { host },
             run: run.chars().filter(|c| !c.is_control()).take(LONGEST_RUN).collect(),
             since_unix_ms: spanproof_probe::unix_ms(),
@@ -59,7 +59,7 @@ impl Owner {
         // Where /proc hides the processes of others, the first one is not there either.
         let seen =
             !self.pids_of.is_empty() && self.pids_of == pids_of_this() && Path::new("/proc/1").exists();
-        seen && self.process.lives() == Some(false)
+        seen && self.process.is_alive() == Some(false)
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_process_of_elsewhere_is_never_seen_to_be_dead() {
-        let this = Owner::this();
+        let this = Owner::current();
         assert!(!this.is_dead());
         let dead = Process { pid: u32::MAX, ..this.process.clone() };
         assert!(Owner { process: dead.clone(), ..this.clone() }.is_dead());
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_killed_process_is_dead_before_its_parent_has_looked() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let owner = Owner { process: Process::numbered(child.id()), ..Owner::this() };
+        let owner = Owner { process: Process::with_pid(child.id()), ..Owner::current() };
         assert!(!owner.is_dead());
         child.kill().unwrap();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn it_reads_as_it_is_written() {
-        let owner = Owner::this();
+        let owner = Owner::current();
         let text = serde_json::to_string(&owner).unwrap();
         assert_eq!(serde_json::from_str::<Owner>(&text).unwrap(), owner, "{text}");
     }

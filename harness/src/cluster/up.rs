@@ -13,20 +13,20 @@ use tokio::time::{Instant, timeout_at};
 
 const NAMESPACE: &str = "kube-system";
 /// How long nodes, and what runs on each of them, may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// What kind's own documentation tells users to allow
 /// (<https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files>).
 const INOTIFY_INSTANCES: u32 = 512;
 
 /// Waits until every node is ready, and every DaemonSet of the system on all of them.
 pub(super) async fn await_up(client: &Client, name: &str) -> Result<(), ClusterError> {
-    match until(client, Instant::now() + PATIENCE).await {
+    match until(client, Instant::now() + TIMEOUT).await {
         Ok(None) => Ok(()),
         Ok(Some(missing)) => {
             let words = words(client).await;
             let help = help(std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").ok(), &words);
             let missing = [vec![missing], words].concat().join("\n");
-            Err(ClusterError::NotUp { name: name.to_owned(), waited: PATIENCE, missing, help })
+            Err(ClusterError::NotUp { name: name.to_owned(), waited: TIMEOUT, missing, help })
         }
         Err(source) => Err(ClusterError::Unseen {
             name: name.to_owned(),

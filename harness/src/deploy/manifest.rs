@@ -184,13 +184,13 @@ impl Manifest {
     }
 
     /// Waits until it does what it is there for; most kinds do so at once.
-    pub(super) async fn await_ready(&self, client: &Client, patience: Duration) -> Result<(), DeployError> {
+    pub(super) async fn await_ready(&self, client: &Client, timeout: Duration) -> Result<(), DeployError> {
         match self {
-            Self::Deployment(object) => ready::await_deployment(client, object, patience).await,
-            Self::DaemonSet(object) => ready::await_daemon_set(client, object, patience).await,
-            Self::StatefulSet(object) => ready::await_stateful_set(client, object, patience).await,
-            Self::HorizontalPodAutoscaler(object) => ready::await_autoscaler(client, object, patience).await,
-            Self::APIService(object) => ready::await_api_service(client, object, patience).await,
+            Self::Deployment(object) => ready::await_deployment(client, object, timeout).await,
+            Self::DaemonSet(object) => ready::await_daemon_set(client, object, timeout).await,
+            Self::StatefulSet(object) => ready::await_stateful_set(client, object, timeout).await,
+            Self::HorizontalPodAutoscaler(object) => ready::await_autoscaler(client, object, timeout).await,
+            Self::APIService(object) => ready::await_api_service(client, object, timeout).await,
             _ => Ok(()),
         }
     }

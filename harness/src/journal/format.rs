@@ -31,7 +31,7 @@ impl Header {
     /// This process's, for a run.
     pub(super) fn new(run: &str, folder: PathBuf, cluster: Location) -> Self {
         let spanproof = env!("CARGO_PKG_VERSION").to_owned();
-        Self { journal: FORMAT, spanproof, run: run.to_owned(), folder, cluster, process: Process::this() }
+        Self { journal: FORMAT, spanproof, run: run.to_owned(), folder, cluster, process: Process::current() }
     }
 
     /// Whether this program can read what follows it.
@@ -46,18 +46,18 @@ impl Header {
 
 /// A line behind the first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Line {
+pub(super) struct Entry {
     /// Which, from 0 without a gap.
     pub(super) n: u64,
     pub(super) unix_ms: u64,
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) what: Change,
 }
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum What {
+pub(super) enum Change {
     /// From now on there may be something to undo. Not read as a type yet: a later version knows more of them.
     Opens { undo: Value },
     /// What the line of that number opened has been seen to be undone.
@@ -66,14 +66,14 @@ pub(super) enum What {
 
 /// Something that is still to be undone.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Open {
+pub struct OpenEntry {
     /// The number of its line.
     pub n: u64,
     /// What undoes it; or why this program does not know.
     pub undo: Result<Undo, String>,
 }
 
-impl Open {
+impl OpenEntry {
     /// What it is, for people.
     pub fn describe(&self) -> String {
         match &self.undo {
@@ -89,7 +89,7 @@ pub(super) struct Content {
     /// None if not even the first line was written.
     pub(super) header: Option<Header>,
     /// What is still to be undone, in the order in which it was done.
-    pub(super) open: Vec<Open>,
+    pub(super) open: Vec<OpenEntry>,
     /// The number that the next line has.
     pub(super) next: u64,
     /// How many of the bytes are whole lines.
@@ -115,14 +115,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
             header.check().map_err(damage)?;
             content.header = Some(header);
         } else {
-            let read: Line = serde_json::from_slice(text).map_err(|error| damage(error.to_string()))?;
+            let read: Entry = serde_json::from_slice(text).map_err(|error| damage(error.to_string()))?;
             if read.n != content.next {
                 return Err(damage(format!("it is numbered {}, not {}", read.n, content.next)));
             }
             content.next += 1;
             match read.what {
-                What::Opens { undo } => content.open.push(Open { n: read.n, undo: typed(undo) }),
-                What::Closes { closes, .. } => content.open.retain(|open| open.n != closes),
+                Change::Opens { undo } => content.open.push(OpenEntry { n: read.n, undo: typed(undo) }),
+                Change::Closes { closes, .. } => content.open.retain(|open| open.n != closes),
             }
         }
         content.whole += text.len() as u64;

@@ -1,6 +1,6 @@
 //! What a journal's lines come to, however they end.
 
-use super::format::{self, Line, What};
+use super::format::{self, Change, Entry};
 use super::*;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ fn cordon(number: u64) -> Undo {
     Undo::cordon(&format!("node-{number}"), "abc")
 }
 
-fn numbers(open: &[Open]) -> Vec<u64> {
+fn numbers(open: &[OpenEntry]) -> Vec<u64> {
     open.iter().map(|open| open.n).collect()
 }
 
@@ -94,7 +94,7 @@ fn an_unknown_kind_is_named() {
     let trial = Trial::new();
     trial.journal.open(cordon(0)).unwrap();
     let undo = serde_json::json!({"kind": "firewall", "node": "node-1"});
-    let line = format::line(&Line { n: 1, unix_ms: 0, what: What::Opens { undo } }).unwrap();
+    let line = format::line(&Entry { n: 1, unix_ms: 0, what: Change::Opens { undo } }).unwrap();
     let mut file = OpenOptions::new().append(true).open(trial.file()).unwrap();
     file.write_all(&line).unwrap();
     let open = trial.again().to_undo();

@@ -18,14 +18,14 @@ use tokio::io::DuplexStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 /// How long a probe may take to answer, beyond what it is asked to wait.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a question is put again when the way to the probe broke. Each can be asked twice without
 /// harm: the plan is the same, the ledger is read from its beginning.
 const TRIES: usize = 4;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a probe may take to renew its lease.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a probe cannot be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -134,15 +134,15 @@ impl Link {
     async fn call<T, F>(
         &self,
         action: &'static str,
-        patience: Duration,
+        timeout: Duration,
         ask: impl Fn(ProbeClient<Channel>) -> F,
     ) -> Result<T, LinkError>
     where
         F: Future<Output = Result<T, tonic::Status>> + Send,
     {
-        let late = || tonic::Status::deadline_exceeded(format!("no answer within {}s", patience.as_secs()));
+        let late = || tonic::Status::deadline_exceeded(format!("no answer within {}s", timeout.as_secs()));
         let asked = || async {
-            let answer = tokio::time::timeout(patience, ask(self.client.clone())).await;
+            let answer = tokio::time::timeout(timeout, ask(self.client.clone())).await;
             answer.unwrap_or_else(|_| Err(late()))
         };
         // What the probe itself refuses stays refused; a broken connection is tried again.
@@ -157,7 +157,7 @@ impl Link {
 
     pub(super) async fn describe(&self) -> Result<Description, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move { client.describe(DescribeRequest {}).await };
-        let description = self.call("who are you", PATIENCE, ask).await?.into_inner();
+        let description = self.call("who are you", TIMEOUT, ask).await?.into_inner();
         if description.sources == spanproof_probe::SOURCES {
             return Ok(description);
         }
@@ -169,13 +169,13 @@ impl Link {
             let plan = plan.clone();
             async move { client.start(plan).await }
         };
-        self.call("starting", PATIENCE, ask).await.map(|_| ())
+        self.call("starting", TIMEOUT, ask).await.map(|_| ())
     }
 
     /// One short try: the next comes in a second, and a probe that hangs must not keep the others' leases.
     pub(super) async fn renew_once(&self, lease: Lease) -> Option<Status> {
         let mut client = self.client.clone();
-        let asked = tokio::time::timeout(RENEWAL_PATIENCE, client.renew(lease)).await;
+        let asked = tokio::time::timeout(RENEWAL_TIMEOUT, client.renew(lease)).await;
         Some(asked.ok()?.ok()?.into_inner())
     }
 
@@ -185,18 +185,18 @@ impl Link {
             let change = change.clone();
             async move { client.change(change).await }
         };
-        Ok(self.call("changing what it does", PATIENCE, ask).await?.into_inner())
+        Ok(self.call("changing what it does", TIMEOUT, ask).await?.into_inner())
     }
 
     pub(super) async fn stop(&self, drain: Duration) -> Result<Status, LinkError> {
         let stop = StopRequest { drain_ms: super::millis(drain) };
         let ask = |mut client: ProbeClient<Channel>| async move { client.stop(stop).await };
-        Ok(self.call("stopping", PATIENCE + drain, ask).await?.into_inner())
+        Ok(self.call("stopping", TIMEOUT + drain, ask).await?.into_inner())
     }
 
     pub(super) async fn progress(&self) -> Result<Streams, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move { client.progress(ProgressRequest {}).await };
-        let reply = self.call("asking for its progress", PATIENCE, ask).await?.into_inner();
+        let reply = self.call("asking for its progress", TIMEOUT, ask).await?.into_inner();
         let sets = reply.streams.into_iter();
         Ok(sets.filter_map(|ranges| Some((u16::try_from(ranges.stream).ok()?, ranges.set()))).collect())
     }
@@ -211,7 +211,7 @@ impl Link {
             }
             Ok(bytes)
         };
-        self.call("reading its ledger", PATIENCE * 4, ask).await
+        self.call("reading its ledger", TIMEOUT * 4, ask).await
     }
 
     /// What a sink's ledger says so far.
@@ -232,7 +232,7 @@ fn connect(client: &Client, namespace: &str, wanted: ListParams) -> ProbeClient<
     });
     // The name is never looked up: the connector knows the way.
     let channel = Endpoint::from_static("http://probe.invalid")
-        .connect_timeout(PATIENCE)
+        .connect_timeout(TIMEOUT)
         .connect_with_connector_lazy(connector);
     // A snapshot of a million gaps is 16 MB.
     ProbeClient::new(channel).max_decoding_message_size(64 << 20)

@@ -10,7 +10,7 @@ const FRESH_MS: u64 = 3_500;
 
 /// What one Collector said a moment ago.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
+pub struct QueueReading {
     /// What it is to the tier: `agent`, `gateway`.
     pub role: String,
     /// Its pod's address.
@@ -21,7 +21,7 @@ pub struct Reading {
     pub in_flight: Option<f64>,
 }
 
-impl Reading {
+impl QueueReading {
     /// The fresh answers that a sink's status holds.
     pub(super) fn fresh(status: &Status) -> Vec<Self> {
         let targets = status.sink.iter().flat_map(|sink| &sink.targets);
@@ -51,7 +51,7 @@ impl Reading {
 pub fn by_node<'a>(
     nodes: impl IntoIterator<Item = &'a str>,
     world: &World,
-    readings: &[Reading],
+    readings: &[QueueReading],
 ) -> BTreeMap<String, f64> {
     let queue = |node: &str| {
         let mut pods = world.pods("agent").filter(|(_, pod)| pod.node == node && !pod.ip.is_empty());
@@ -66,7 +66,7 @@ pub fn held<'a>(
     hops: &[Hop],
     nodes: impl IntoIterator<Item = &'a str>,
     world: &World,
-    readings: &[Reading],
+    readings: &[QueueReading],
 ) -> Result<f64, String> {
     let mut sum = 0.0;
     let nodes: Vec<&str> = nodes.into_iter().collect();
@@ -87,7 +87,7 @@ pub fn held<'a>(
         }
         let ours = || readings.iter().filter(|reading| reading.role == *role);
         for (name, pod) in begun() {
-            let holds = ours().find(|reading| reading.address == pod.ip).and_then(Reading::holds);
+            let holds = ours().find(|reading| reading.address == pod.ip).and_then(QueueReading::holds);
             sum += holds.ok_or_else(|| format!("what {name} on {} holds cannot be read", pod.node))?;
         }
         for reading in ours().filter(|reading| !begun().any(|(_, pod)| pod.ip == reading.address)) {
@@ -128,11 +128,16 @@ mod tests {
         world
     }
 
-    fn reading(role: &str, address: &str, queue: f64) -> Reading {
-        Reading { role: role.to_owned(), address: address.to_owned(), queue: Some(queue), in_flight: None }
+    fn reading(role: &str, address: &str, queue: f64) -> QueueReading {
+        QueueReading {
+            role: role.to_owned(),
+            address: address.to_owned(),
+            queue: Some(queue),
+            in_flight: None,
+        }
     }
 
-    fn tier() -> (World, Vec<Reading>) {
+    fn tier() -> (World, Vec<QueueReading>) {
         let world = world(&[
             ("agent", "worker", "1"),
             ("agent", "worker2", "2"),
@@ -151,7 +156,7 @@ mod tests {
         // A process that answers, though no pod is known to be it.
         readings.push(reading("gateway", "9", 2.0));
         assert_eq!(held(&hops(Keeps::Memory), NODES, &world, &readings), Ok(9.0));
-        readings[0] = Reading { queue: None, in_flight: Some(3.0), ..readings[0].clone() };
+        readings[0] = QueueReading { queue: None, in_flight: Some(3.0), ..readings[0].clone() };
         assert_eq!(
             held(&hops(Keeps::Nothing), NODES, &world, &readings),
             Ok(3.0),
@@ -162,10 +167,11 @@ mod tests {
     #[test]
     fn whose_queue_is_not_known_is_named() {
         let (there, readings) = tier();
-        let without = |address: &str| -> Vec<Reading> {
+        let without = |address: &str| -> Vec<QueueReading> {
             readings.iter().filter(|reading| reading.address != address).cloned().collect()
         };
-        let unknown = |readings: &[Reading]| held(&hops(Keeps::Memory), NODES, &there, readings).unwrap_err();
+        let unknown =
+            |readings: &[QueueReading]| held(&hops(Keeps::Memory), NODES, &there, readings).unwrap_err();
         assert!(
             unknown(&without("2")).contains("agent-worker2 on worker2"),
             "the control plane's is no stand-in"

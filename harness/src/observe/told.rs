@@ -18,7 +18,7 @@ pub(super) type Versions = BTreeMap<String, String>;
 
 /// What a list said, and the watch has not told yet.
 #[derive(Debug)]
-pub(super) struct Due {
+pub(super) struct Pending {
     /// When the list was asked for.
     pub(super) asked: f64,
     /// Each with the version that it must have told at the least.
@@ -27,14 +27,14 @@ pub(super) struct Due {
     gone: Versions,
 }
 
-impl Due {
+impl Pending {
     /// Compares a list with what the watch has told.
     pub(super) fn of(asked: f64, listed: Versions, told: &Versions) -> Self {
         let gone = told.iter().filter(|(name, _)| !listed.contains_key(*name));
         let gone = gone.map(|(name, version)| (name.clone(), version.clone())).collect();
-        let mut due = Self { asked, there: listed, gone };
-        due.tell(told);
-        due
+        let mut pending = Self { asked, there: listed, gone };
+        pending.tell(told);
+        pending
     }
 
     /// Takes in what the watch has told by now; whether it is all.
@@ -45,7 +45,7 @@ impl Due {
         self.there.is_empty() && self.gone.is_empty()
     }
 
-    /// It has told an object's end: whatever of it was due is behind that.
+    /// It has told an object's end: whatever of it was pending is settled by that.
     pub(super) fn ended(&mut self, name: &str) {
         self.there.remove(name);
         self.gone.remove(name);
@@ -80,31 +80,31 @@ mod tests {
     fn all_is_told_when_each_version_is_or_a_later_one() {
         let mut told = versions(&[("a", "9"), ("b", "4")]);
         let listed = || versions(&[("a", "9"), ("b", "4")]);
-        assert!(Due::of(1.0, listed(), &told).tell(&told), "nothing happened");
+        assert!(Pending::of(1.0, listed(), &told).tell(&told), "nothing happened");
 
-        let mut due = Due::of(1.0, versions(&[("a", "9"), ("b", "12")]), &told);
-        assert!(!due.tell(&told), "b was unready for a moment, perhaps");
-        assert_eq!(due.missing(), "b");
+        let mut pending = Pending::of(1.0, versions(&[("a", "9"), ("b", "12")]), &told);
+        assert!(!pending.tell(&told), "b was unready for a moment, perhaps");
+        assert_eq!(pending.missing(), "b");
         told.insert("b".to_owned(), "11".to_owned());
-        assert!(!due.tell(&told), "what is between the two may be the moment");
+        assert!(!pending.tell(&told), "what is between the two may be the moment");
         told.insert("b".to_owned(), "13".to_owned());
-        assert!(due.tell(&told), "in order, so 12 is behind it");
+        assert!(pending.tell(&told), "in order, so 12 is behind it");
     }
 
     #[test]
     fn what_went_or_came_must_be_told() {
         let mut told = versions(&[("a", "9")]);
-        let mut due = Due::of(1.0, versions(&[("b", "12")]), &told);
-        assert_eq!(due.missing(), "b and 1 more");
+        let mut pending = Pending::of(1.0, versions(&[("b", "12")]), &told);
+        assert_eq!(pending.missing(), "b and 1 more");
         told.insert("b".to_owned(), "12".to_owned());
-        assert!(!due.tell(&told), "a is gone, and the watch does not know");
+        assert!(!pending.tell(&told), "a is gone, and the watch does not know");
         told.remove("a");
-        assert!(due.tell(&told));
+        assert!(pending.tell(&told));
 
-        let mut due = Due::of(1.0, versions(&[("b", "14")]), &told);
+        let mut pending = Pending::of(1.0, versions(&[("b", "14")]), &told);
         told.remove("b");
-        due.ended("b");
-        assert!(due.tell(&told), "it went before its 14th version was told");
+        pending.ended("b");
+        assert!(pending.tell(&told), "it went before its 14th version was told");
         assert!(!reached("x", "y") && reached("x", "x"), "versions need not be numbers");
     }
 }

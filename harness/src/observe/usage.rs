@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What one container has used since it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -66,7 +66,7 @@ async fn ask_all(client: &Client, namespace: &str) -> Result<BTreeMap<(String, S
     let asked = nodes.iter().map(|node| async {
         let path = format!("/api/v1/nodes/{}/proxy/metrics/cadvisor", node.name_any());
         let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
-        match tokio::time::timeout(PATIENCE, client.request_text(request)).await {
+        match tokio::time::timeout(TIMEOUT, client.request_text(request)).await {
             Ok(text) => Ok(read(&text?, namespace)),
             Err(_) => Ok(BTreeMap::new()), // a node that is down uses nothing
         }

@@ -1,6 +1,6 @@
 //! A cordon: whose it is, its annotation says. One of somebody else's is left as it is.
 
-use super::{Did, UndoError};
+use super::{UndoError, UndoOutcome};
 use crate::labels::CORDONED_BY;
 use backon::{ConstantBuilder, Retryable};
 use k8s_openapi::api::core::v1::Node;
@@ -43,11 +43,15 @@ impl Cordon {
     }
 
     /// Makes the node schedulable again, if the cordon is still the run's.
-    pub(crate) async fn lift(&self, client: &Client) -> Result<Did, kube::Error> {
+    pub(crate) async fn lift(&self, client: &Client) -> Result<UndoOutcome, kube::Error> {
         let mark = json!({"metadata": {"annotations": {CORDONED_BY: null}}, "spec": {"unschedulable": null}});
         let before = self.change(client, &mark, |node| self.marks(node)).await?;
         // Somebody may have uncordoned it by hand: then only the annotation was left.
-        Ok(if before.as_ref().is_some_and(unschedulable) { Did::Undid } else { Did::Nothing })
+        Ok(if before.as_ref().is_some_and(unschedulable) {
+            UndoOutcome::Undone
+        } else {
+            UndoOutcome::NothingToDo
+        })
     }
 
     /// Patches the node if that is called for, as it is then: who changes it meanwhile is not overruled. The node as it
@@ -74,7 +78,7 @@ impl Cordon {
         change.retry(at_once).when(is_conflict).await
     }
 
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         self.lift(client).await.map_err(UndoError::api("uncordon", &self.node))
     }
 

@@ -1,6 +1,6 @@
 //! The run's namespace, with its queues and ledgers on the nodes' disks.
 
-use super::{Did, UndoContext, UndoError};
+use super::{UndoContext, UndoError, UndoOutcome};
 use crate::deploy::Deployment;
 use crate::labels;
 use k8s_openapi::api::core::v1::Namespace;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long each part of the removal may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// All that a run deploys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,13 +29,13 @@ impl RunNamespace {
         format!("namespace {}, with its queues and ledgers on the nodes' disks", self.namespace)
     }
 
-    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> Result<UndoOutcome, UndoError> {
         let gone = is_gone(context.client, &self.namespace).await?;
         // Also without a namespace: nobody knows whether the nodes were swept.
         Deployment::new(context.client.clone(), context.manifests, &self.run)
-            .remove(context.images, PATIENCE)
+            .remove(context.images, TIMEOUT)
             .await?;
-        Ok(if gone { Did::Nothing } else { Did::Undid })
+        Ok(if gone { UndoOutcome::NothingToDo } else { UndoOutcome::Undone })
     }
 
     /// That the nodes were swept is seen while they are.

@@ -1,7 +1,7 @@
 //! What the probes were told, and are told again. They do not say what they were told last: an answer that they have
 //! heard is what is seen of it.
 
-use super::{Did, UndoError, namespace};
+use super::{UndoError, UndoOutcome, namespace};
 use crate::load::Probes;
 use crate::scenario;
 use kube::Client;
@@ -18,7 +18,7 @@ pub struct LoadRate {
 
 /// How a backend answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backend {
+pub struct BackendBehaviour {
     /// Where the sinks are.
     pub namespace: String,
     /// How many there are.
@@ -30,13 +30,13 @@ impl LoadRate {
         format!("the load in {}: {} again", self.namespace, self.rate)
     }
 
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         if namespace::is_gone(client, &self.namespace).await? {
-            return Ok(Did::Nothing);
+            return Ok(UndoOutcome::NothingToDo);
         }
         let emitters = Probes::connect(client, &self.namespace, 0).await?;
         emitters.change_rate(self.rate).await?;
-        Ok(Did::Undid)
+        Ok(UndoOutcome::Undone)
     }
 
     pub(super) async fn left(&self, client: &Client, told: bool) -> Result<Option<String>, UndoError> {
@@ -44,18 +44,18 @@ impl LoadRate {
     }
 }
 
-impl Backend {
+impl BackendBehaviour {
     pub(super) fn describe(&self) -> String {
         format!("the backend in {} that misbehaves", self.namespace)
     }
 
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         if namespace::is_gone(client, &self.namespace).await? {
-            return Ok(Did::Nothing);
+            return Ok(UndoOutcome::NothingToDo);
         }
         let probes = Probes::connect(client, &self.namespace, self.sinks).await?;
         probes.change_backend(&scenario::Backend::well()).await?;
-        Ok(Did::Undid)
+        Ok(UndoOutcome::Undone)
     }
 
     pub(super) async fn left(&self, client: &Client, told: bool) -> Result<Option<String>, UndoError> {

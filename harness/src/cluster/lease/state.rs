@@ -8,19 +8,19 @@ pub(super) struct Terms {
     /// How long it is its holder's after it was renewed.
     pub(super) lasts: Duration,
     /// How often its holder renews it.
-    pub(super) renewed_every: Duration,
+    pub(super) renew_interval: Duration,
     /// How long it is watched when it seems to have run out: clocks differ, and a holder that could not renew it for
     /// a while may still be there.
     pub(super) probation: Duration,
     /// How often somebody who waits for it looks.
-    pub(super) looked_at_every: Duration,
+    pub(super) poll_interval: Duration,
     /// How long an answer to the holder's renewing may take.
-    pub(super) answered_within: Duration,
+    pub(super) answer_timeout: Duration,
 }
 
 /// What is seen of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct ObservedLease {
     pub(super) holder: Holder,
     /// How long it is its holder's after it was renewed, as it says itself.
     pub(super) lasts: Duration,
@@ -30,7 +30,7 @@ pub(super) struct Sight {
     pub(super) unchanged_for: Duration,
 }
 
-/// Whose a lease is.
+/// The holder of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     Nobody,
@@ -41,7 +41,7 @@ pub(super) enum Holder {
 
 /// What to do about a lease that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Decision {
     /// It is free.
     Take,
     /// It seems to have run out; if it is not renewed meanwhile, it is free.
@@ -51,60 +51,60 @@ pub(super) enum Next {
 }
 
 /// What to do about a lease that is there, and wanted.
-pub(super) fn next(sight: Sight, terms: &Terms) -> Next {
-    let Sight { holder, lasts, age, unchanged_for } = sight;
+pub(super) fn decide(lease: ObservedLease, terms: &Terms) -> Decision {
+    let ObservedLease { holder, lasts, age, unchanged_for } = lease;
     match holder {
-        Holder::Nobody | Holder::Dead => Next::Take,
+        Holder::Nobody | Holder::Dead => Decision::Take,
         // Whatever the clocks say: a holder that lives would have renewed it.
-        Holder::Somebody if unchanged_for >= lasts.max(terms.probation) => Next::Take,
-        Holder::Somebody if age >= lasts && unchanged_for >= terms.probation => Next::Take,
-        Holder::Somebody if age >= lasts => Next::Watch,
-        Holder::Somebody => Next::Held,
+        Holder::Somebody if unchanged_for >= lasts.max(terms.probation) => Decision::Take,
+        Holder::Somebody if age >= lasts && unchanged_for >= terms.probation => Decision::Take,
+        Holder::Somebody if age >= lasts => Decision::Watch,
+        Holder::Somebody => Decision::Held,
     }
 }
 
 /// What became of a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Renewal {
     Renewed,
     /// It is not as it was: this is what there is now.
-    Found(Whose),
+    Found(FoundHolder),
     /// Nobody knows: no answer in time, or none that says anything.
     Unknown,
 }
 
-/// Whose a lease is that was held.
+/// The holder of a lease.that was held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum FoundHolder {
     /// This process's: a renewal had no answer, but an effect.
-    Mine,
+    Ours,
     /// It was removed.
-    Nobodys,
+    Nobody,
     /// Somebody has taken it over.
-    Others(String),
+    Other(String),
 }
 
 /// What the holder of a lease does after a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum NextStep {
     /// It renews it when it is time to.
     Wait,
     /// It renews what was found, at once.
     Adopt,
     /// It makes it anew.
-    Make,
+    Recreate,
     /// It has lost it to somebody.
     Lost(String),
 }
 
 /// What the holder of a lease does after a renewal. Without an answer it goes on: an API server that is away may be
 /// what a scenario is about, and nobody can take the lease over meanwhile.
-pub(super) fn then(answer: Answer) -> Then {
+pub(super) fn after_renewal(answer: Renewal) -> NextStep {
     match answer {
-        Answer::Renewed | Answer::Unknown => Then::Wait,
-        Answer::Found(Whose::Mine) => Then::Adopt,
-        Answer::Found(Whose::Nobodys) => Then::Make,
-        Answer::Found(Whose::Others(by)) => Then::Lost(by),
+        Renewal::Renewed | Renewal::Unknown => NextStep::Wait,
+        Renewal::Found(FoundHolder::Ours) => NextStep::Adopt,
+        Renewal::Found(FoundHolder::Nobody) => NextStep::Recreate,
+        Renewal::Found(FoundHolder::Other(by)) => NextStep::Lost(by),
     }
 }
 
@@ -116,29 +116,32 @@ mod tests {
 
     const S: fn(u64) -> Duration = Duration::from_secs;
 
-    fn seen(holder: Holder, age: u64, unchanged_for: u64) -> Next {
-        next(Sight { holder, lasts: TERMS.lasts, age: S(age), unchanged_for: S(unchanged_for) }, &TERMS)
+    fn seen(holder: Holder, age: u64, unchanged_for: u64) -> Decision {
+        decide(
+            ObservedLease { holder, lasts: TERMS.lasts, age: S(age), unchanged_for: S(unchanged_for) },
+            &TERMS,
+        )
     }
 
     #[test]
     fn a_lease_is_taken_when_it_is_free() {
-        assert_eq!(seen(Holder::Nobody, 0, 0), Next::Take);
-        assert_eq!(seen(Holder::Dead, 0, 0), Next::Take);
-        assert_eq!(seen(Holder::Somebody, 5, 0), Next::Held);
-        assert_eq!(seen(Holder::Somebody, 59, 30), Next::Held);
-        assert_eq!(seen(Holder::Somebody, 60, 0), Next::Watch, "its holder's clock may be behind");
-        assert_eq!(seen(Holder::Somebody, 75, 15), Next::Take);
-        assert_eq!(seen(Holder::Somebody, 0, 60), Next::Take, "its holder's clock is ahead");
+        assert_eq!(seen(Holder::Nobody, 0, 0), Decision::Take);
+        assert_eq!(seen(Holder::Dead, 0, 0), Decision::Take);
+        assert_eq!(seen(Holder::Somebody, 5, 0), Decision::Held);
+        assert_eq!(seen(Holder::Somebody, 59, 30), Decision::Held);
+        assert_eq!(seen(Holder::Somebody, 60, 0), Decision::Watch, "its holder's clock may be behind");
+        assert_eq!(seen(Holder::Somebody, 75, 15), Decision::Take);
+        assert_eq!(seen(Holder::Somebody, 0, 60), Decision::Take, "its holder's clock is ahead");
     }
 
     proptest! {
         /// Whatever the clocks say, nobody takes over from a holder that renews in time.
         #[test]
         fn a_holder_that_renews_keeps_it(age in 0_u64..100_000, unchanged_for in 0_u64..15, lasts in 0_u64..100) {
-            let sight = Sight {
+            let lease = ObservedLease {
                 holder: Holder::Somebody, lasts: S(lasts), age: S(age), unchanged_for: S(unchanged_for),
             };
-            prop_assert_ne!(next(sight, &TERMS), Next::Take);
+            prop_assert_ne!(decide(lease, &TERMS), Decision::Take);
         }
 
         /// Whatever the clocks say, one that is not renewed is free in the end; and it stays free.
@@ -146,8 +149,8 @@ mod tests {
         fn one_that_is_not_renewed_is_free_in_the_end(age in 0_u64..100_000, unchanged_for in 0_u64..200) {
             let now = seen(Holder::Somebody, age, unchanged_for);
             let later = seen(Holder::Somebody, age + 1, unchanged_for + 1);
-            prop_assert!(now != Next::Take || later == Next::Take);
-            prop_assert_eq!(seen(Holder::Somebody, age, 60), Next::Take);
+            prop_assert!(now != Decision::Take || later == Decision::Take);
+            prop_assert_eq!(seen(Holder::Somebody, age, 60), Decision::Take);
         }
     }
 }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 /// As `TERMS`, but a lease lasts a second.
 const QUICK: Terms = Terms {
     lasts: Duration::from_secs(1),
-    renewed_every: Duration::from_millis(50),
+    renew_interval: Duration::from_millis(50),
     probation: Duration::from_millis(400),
-    looked_at_every: Duration::from_millis(20),
-    answered_within: Duration::from_millis(200),
+    poll_interval: Duration::from_millis(20),
+    answer_timeout: Duration::from_millis(200),
 };
 
 /// What an API server does for one Lease: optimistic locking by resource version, preconditions of a deletion.
@@ -119,11 +119,11 @@ impl State {
 
 fn other() -> Owner {
     // A process of another machine: whether it lives cannot be seen from here.
-    Owner { host: "elsewhere".to_owned(), pids_of: "elsewhere".to_owned(), ..Owner::this() }
+    Owner { host: "elsewhere".to_owned(), pids_of: "elsewhere".to_owned(), ..Owner::current() }
 }
 
-async fn take(server: &Server, patience: Duration) -> Result<Lease, LeaseError> {
-    Lease::take_on(&server.client(), "dev", patience, QUICK).await
+async fn take(server: &Server, timeout: Duration) -> Result<Lease, LeaseError> {
+    Lease::acquire_with(&server.client(), "dev", timeout, QUICK).await
 }
 
 async fn until(awaited: &str, condition: impl Fn() -> bool) {
@@ -156,7 +156,7 @@ async fn a_second_holder_is_told_who_the_first_is_or_waits_for_it() {
     assert_eq!(refused, format!("the cluster dev is in use by {}", first.owner));
     let (told, _collecting) = Lines::collect();
     let client = server.client();
-    let waiting = Lease::take_on(&client, "dev", Duration::from_secs(60), QUICK);
+    let waiting = Lease::acquire_with(&client, "dev", Duration::from_secs(60), QUICK);
     let letting_go = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         first.release().await.unwrap();
@@ -170,8 +170,10 @@ async fn a_second_holder_is_told_who_the_first_is_or_waits_for_it() {
 #[tokio::test]
 async fn a_dead_holder_is_followed_at_once_and_one_elsewhere_when_its_lease_has_run_out() {
     let server = Server::default();
-    server
-        .hold(&Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::this() }, Duration::ZERO);
+    server.hold(
+        &Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::current() },
+        Duration::ZERO,
+    );
     let lease = take(&server, Duration::ZERO).await.unwrap();
     assert_eq!(server.lock().object.as_ref().unwrap()["spec"]["leaseTransitions"], 1);
     lease.release().await.unwrap();
@@ -212,7 +214,7 @@ async fn a_lease_survives_an_api_server_that_is_away_answers_that_are_lost_and_i
     let server = Server::default();
     let lease = take(&server, Duration::ZERO).await.unwrap();
     server.lock().away = true;
-    tokio::time::sleep(QUICK.answered_within * 3).await;
+    tokio::time::sleep(QUICK.answer_timeout * 3).await;
     server.lock().away = false;
     let before = server.lock().version;
     until("a renewal after the outage", || server.lock().version > before).await;
@@ -220,7 +222,7 @@ async fn a_lease_survives_an_api_server_that_is_away_answers_that_are_lost_and_i
     let before = server.lock().version;
     server.lock().mute = true;
     until("a renewal without an answer", || server.lock().version > before).await;
-    tokio::time::sleep(QUICK.answered_within).await;
+    tokio::time::sleep(QUICK.answer_timeout).await;
     server.lock().mute = false;
     let before = server.lock().version;
     until("two renewals after that", || server.lock().version > before + 1).await;
