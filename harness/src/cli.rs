@@ -1,4 +1,4 @@
-//! What the command line has in common: options, exit codes, how an error is shown.
+//! The parts that all subcommands share: options, exit codes, and the way in which an error is shown.
 
 mod analyze;
 mod assignment;
@@ -21,8 +21,9 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How a command ends: 0 all is well, or every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or
-/// an invalid scenario, 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
+/// The end of a command, as an exit code: 0 success, or every check passed; 1 a check failed, or a plan cannot be
+/// carried out; 2 usage, or an invalid scenario; 3 inconclusive; 4 the harness or the cluster failed; 130
+/// interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommandEnd {
     Judged(Verdict),
@@ -47,7 +48,7 @@ impl From<CommandEnd> for ExitCode {
     }
 }
 
-/// Whether spans survive what operations do to a gateway tier of OpenTelemetry Collectors.
+/// Tests whether spans survive operations on a gateway tier of OpenTelemetry Collectors.
 #[derive(Parser)]
 #[command(name = "spanproof", version, about)]
 struct Options {
@@ -105,7 +106,7 @@ fn trace(progress: &Progress) {
     tracing_subscriber::registry().with(progress.layer()).with(written).init();
 }
 
-/// What a command could not do, and how it ends.
+/// A failed command: the error to show, and the exit code.
 type Failure = (miette::Report, CommandEnd);
 
 fn fail(report: &miette::Report, end: CommandEnd) -> ExitCode {

@@ -1,5 +1,5 @@
-//! Where: a kind cluster of the harness's own, which is gone when the run is; or one that the user names, which
-//! stays. Held by one process at a time.
+//! The cluster of a run: a kind cluster of the harness's own, deleted after the run, or one that the user names,
+//! which stays. One process at a time holds it.
 
 pub mod context;
 mod error;
@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Which cluster.
+/// A choice of cluster.
 #[derive(Debug, Clone)]
 pub enum ClusterChoice {
     /// A kind cluster of the harness's own.
@@ -58,16 +58,16 @@ impl ClusterChoice {
     }
 }
 
-/// What is asked of a cluster.
+/// A request for a cluster.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which one.
+    /// The cluster.
     pub cluster: ClusterChoice,
-    /// How long it is waited for, if somebody else works on it.
+    /// The longest wait for a cluster that somebody else uses.
     pub wait: Duration,
     /// The Collector versions whose images its nodes must have.
     pub collectors: Vec<String>,
-    /// Whether an HPA will be there: then metrics-server is, too.
+    /// True if an HPA is among the scenarios: then metrics-server is needed.
     pub metrics: bool,
     /// The folder of the manifests.
     pub manifests: PathBuf,
@@ -84,7 +84,7 @@ impl Request {
         needed
     }
 
-    /// How much longer it is waited for, from now on.
+    /// Returns the rest of the wait, counted from this call.
     fn remaining_wait(&self) -> impl Fn() -> Duration + use<> {
         let (began, wait) = (Instant::now(), self.wait);
         move || wait.saturating_sub(began.elapsed())
@@ -103,7 +103,7 @@ pub struct Cluster {
     lock: Lock,
 }
 
-/// Whose a cluster is.
+/// The ownership of a cluster, with what each case needs.
 enum Ownership {
     Own(OwnCluster),
     Foreign(ForeignCluster),
@@ -160,7 +160,7 @@ impl Cluster {
     pub fn name(&self) -> &str {
         &self.name
     }
-    /// Where it is, for a journal.
+    /// Returns its location, for a journal.
     pub fn location(&self) -> Location {
         match &self.ownership {
             Ownership::Own(_) => Location::Kind { cluster: self.name.clone() },
@@ -175,7 +175,7 @@ impl Cluster {
     pub const fn images(&self) -> &Images {
         &self.images
     }
-    /// How it was set up, for the record.
+    /// Returns its settings, for the record.
     pub fn settings(&self) -> &[String] {
         &self.settings
     }
@@ -186,25 +186,25 @@ impl Cluster {
             Ownership::Foreign(_) => None,
         }
     }
-    /// Whether it is the harness's own.
+    /// Returns true for a cluster of the harness's own.
     pub const fn is_own(&self) -> bool {
         matches!(self.ownership, Ownership::Own(_))
     }
-    /// Whether this process made it.
+    /// Returns true if this process made it.
     pub const fn made_here(&self) -> bool {
         match &self.ownership {
             Ownership::Own(own) => own.made_here,
             Ownership::Foreign(_) => false,
         }
     }
-    /// Whether it stays when this process lets go of it.
+    /// Returns true if it stays after this process has released it.
     pub const fn stays(&self) -> bool {
         match &self.ownership {
             Ownership::Own(own) => own.keep || !own.made_here,
             Ownership::Foreign(_) => true,
         }
     }
-    /// Whether it would stay if this process ended at once.
+    /// Returns true if it would stay if this process ended at once.
     pub const fn outlives(&self) -> bool {
         match &self.ownership {
             Ownership::Own(own) => own.reaper.is_none(),
@@ -253,7 +253,7 @@ impl Cluster {
 pub struct Visited {
     /// To talk to its API server.
     pub client: Client,
-    /// Why a run would be refused there.
+    /// The reasons why a run would be refused there.
     pub reasons: Vec<Reason>,
 }
 

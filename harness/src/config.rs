@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct Config {
     /// The contexts that may be used.
     pub contexts: Contexts,
-    /// What looks like production.
+    /// The definition of production.
     pub production: Production,
 }
 
@@ -27,7 +27,7 @@ pub struct Contexts {
     pub allow: Option<Vec<Glob>>,
 }
 
-/// What looks like production. A list that is given takes the place of the usual one.
+/// The definition of production. A list that is given replaces the default one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Production {
@@ -66,7 +66,7 @@ impl std::fmt::Display for Glob {
 }
 
 impl Glob {
-    /// Whether it is this name.
+    /// Returns true if the pattern matches the name.
     pub fn matches(&self, name: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else {
             return self.0 == name;
@@ -79,7 +79,7 @@ impl Glob {
         middle.split('*').try_fold(name, |name, part| Some(&name[after(name, part)?..])).is_some()
     }
 
-    /// Whether it is this name, in capitals or not.
+    /// Returns true if the pattern matches the name, ignoring case.
     pub fn matches_any_case(&self, name: &str) -> bool {
         Self(self.0.to_lowercase()).matches(&name.to_lowercase())
     }
@@ -88,7 +88,7 @@ impl Glob {
 /// The variable that names the file.
 const PATH_VARIABLE: &str = "SPANPROOF_CONFIG";
 
-/// Why the configuration cannot be used. All of these are the user's to mend.
+/// An error in the configuration. All of these are the user's to correct.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -97,7 +97,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         why: Unreadable,
     },
     /// The variable that names the file is there, and empty.
@@ -114,7 +114,7 @@ pub enum ConfigError {
         line: u64,
         /// Column, from 1.
         column: u64,
-        /// What is wrong, and what would be allowed.
+        /// The problem, and what would be allowed.
         message: String,
         /// The file's text.
         #[source_code]
@@ -164,7 +164,7 @@ impl Config {
     }
 }
 
-/// Where the configuration is, and whether the user named that file.
+/// Returns the configuration's path, and whether the user named it; none if there is no home folder either.
 fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(PathBuf, bool)>, ConfigError> {
     match variable(PATH_VARIABLE) {
         Some(path) if path.is_empty() => return Err(ConfigError::Unnamed),

@@ -1,4 +1,4 @@
-//! Whether a run may work on somebody's cluster: not where it looks like production, unless the user says its name.
+//! The guard: no run works on a cluster that looks like production, unless the user confirms its name.
 
 use crate::config::{Config, Glob};
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ const WORDS: [&str; 4] = ["prod", "production", "prd", "live"];
 const KEYS: [&str; 6] =
     ["env", "environment", "stage", "tier", "deployment.environment", "deployment.environment.name"];
 
-/// What is seen of a cluster.
+/// The facts about a cluster that the guard judges it by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterFacts {
     /// The context that the user named.
     pub context: String,
-    /// What the kubeconfig calls its cluster.
+    /// The cluster's name in the kubeconfig.
     pub cluster: String,
     /// The host of its API server.
     pub server: String,
-    /// How many nodes it has.
+    /// The number of its nodes.
     pub nodes: usize,
     /// The labels of its nodes and namespaces.
     pub labels: Vec<Label>,
@@ -28,7 +28,7 @@ pub struct ClusterFacts {
 /// A label in a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// What carries it: `node worker-1`.
+    /// The object that carries it, such as `node worker-1`.
     pub of: String,
     /// Its key.
     pub key: String,
@@ -36,7 +36,7 @@ pub struct Label {
     pub value: String,
 }
 
-/// Why a run may not work on a cluster just so.
+/// A reason why a cluster looks like production.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// There is a list of the contexts that may be used, and this one is not on it.
@@ -48,7 +48,7 @@ pub enum Reason {
     },
     /// A name looks like production's.
     Name {
-        /// What is called so.
+        /// The named thing.
         what: &'static str,
         /// The name.
         name: String,
@@ -59,12 +59,12 @@ pub enum Reason {
     Label {
         /// The label, and the first that carries it.
         label: Label,
-        /// How many more carry it.
+        /// The number of further objects that carry it.
         more: usize,
     },
     /// It is too large for a cluster to try things on.
     Nodes {
-        /// How many nodes it has.
+        /// The number of its nodes.
         nodes: usize,
         /// More than this.
         limit: usize,
@@ -87,7 +87,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a run may not work on a cluster.
+/// A refusal to work on a cluster.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum GuardError {
     /// It looks like production.
@@ -98,14 +98,14 @@ pub enum GuardError {
     Production {
         /// The context.
         context: String,
-        /// Why: all that was found.
+        /// The reasons, all of them.
         reasons: Vec<Reason>,
     },
     /// The user said the name of another cluster.
     #[error("--yes-really {said} is not the name of the context {context}")]
     #[diagnostic(help("it must be exactly the name that --context has"))]
     OtherName {
-        /// What was said.
+        /// The name that the user gave.
         said: String,
         /// The context.
         context: String,
@@ -116,7 +116,7 @@ fn listed(reasons: &[Reason]) -> String {
     reasons.iter().map(|reason| format!("- {reason}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether the user named the context itself with `--yes-really`; it must be that one and no other.
+/// Returns true if the user confirmed the context with `--yes-really`. An error if that names another one.
 pub fn confirmed(context: &str, yes_really: Option<&str>) -> Result<bool, GuardError> {
     match yes_really {
         None => Ok(false),
@@ -125,7 +125,7 @@ pub fn confirmed(context: &str, yes_really: Option<&str>) -> Result<bool, GuardE
     }
 }
 
-/// Whether a run may work on a cluster.
+/// Allows a run on a cluster, or refuses it.
 pub fn allow(facts: &ClusterFacts, config: &Config, yes_really: Option<&str>) -> Result<(), GuardError> {
     let confirmed = confirmed(&facts.context, yes_really)?;
     let reasons = reasons(facts, config);
@@ -135,7 +135,7 @@ pub fn allow(facts: &ClusterFacts, config: &Config, yes_really: Option<&str>) ->
     Err(GuardError::Production { context: facts.context.clone(), reasons })
 }
 
-/// Why a cluster looks like production; nothing, if it does not.
+/// Returns the reasons why a cluster looks like production; empty if it does not.
 pub fn reasons(facts: &ClusterFacts, config: &Config) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if let Some(allow) = &config.contexts.allow
@@ -295,7 +295,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is seen in addition takes no reason away.
+        /// Further nodes and labels take no reason away.
         #[test]
         fn more_nodes_and_labels_are_no_less_like_production(facts in sights(), more in sights()) {
             let config = Config::default();

@@ -1,9 +1,9 @@
-//! What a run has done that must be undone, on disk before it is done: `spanproof restore` reads it when the run
-//! has died.
+//! The journal of a run: everything that must be undone is on disk before it is done. `spanproof restore` reads it after
+//! the run has died.
 //!
 //! ```text
-//! RUN/journal.jsonl        whose it is, then what is opened and what is closed, one a line
-//! CACHE/open/NAME.json     its first line, while something is open
+//! RUN/journal.jsonl        a header, then a line for each entry that is opened or closed
+//! CACHE/open/NAME.json     a copy of the header, while an entry is open
 //! ```
 
 mod format;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// The file's name in a run folder.
 const FILE: &str = "journal.jsonl";
 
-/// Why a journal cannot be written or read.
+/// An error in writing or reading a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// A file cannot be written or read.
@@ -35,7 +35,7 @@ pub enum JournalError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std_io::Error,
     },
     /// A file is not what it should be.
@@ -45,7 +45,7 @@ pub enum JournalError {
         path: PathBuf,
         /// The line.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
 }
@@ -82,14 +82,14 @@ struct Writer {
     broken: bool,
 }
 
-/// Where the pointers are.
+/// Returns the folder of the pointers.
 fn pointers() -> PathBuf {
     crate::host::cache_dir().join("open")
 }
 
-/// What a pointer points to.
+/// A run that a pointer names.
 pub(crate) struct PointedRun {
-    /// Whose journal it is.
+    /// The header of its journal.
     pub(crate) header: Header,
     /// The journal; none if its folder is gone.
     pub(crate) journal: Result<Option<Journal>, JournalError>,
@@ -171,7 +171,7 @@ impl Journal {
         Ok(Some(Self(Arc::new(Shared { header, path, pointer, lines: Mutex::new(lines) }))))
     }
 
-    /// Whose it is.
+    /// Returns the header.
     pub fn header(&self) -> &Header {
         &self.0.header
     }
@@ -189,12 +189,12 @@ impl Journal {
         Ok(n)
     }
 
-    /// What an entry stands for was seen to be undone. Said again, it says nothing.
+    /// Closes an entry: what it stands for was seen to be undone. Closing it again does nothing.
     pub fn close(&self, n: u64, how: &str) -> Result<(), JournalError> {
         self.close_each(how, |open| open.n == n)
     }
 
-    /// What all entries of this kind stand for was seen to be undone.
+    /// Closes all entries of a kind: what they stand for was seen to be undone.
     pub fn close_all(&self, how: &str, of: impl Fn(&Undo) -> bool) -> Result<(), JournalError> {
         self.close_each(how, |open| open.undo.as_ref().is_ok_and(&of))
     }
@@ -214,12 +214,12 @@ impl Journal {
         if lines.open.is_empty() { pointer::remove(&self.0.pointer) } else { Ok(()) }
     }
 
-    /// What is still to be undone: what was done last comes first.
+    /// Returns the open entries, the latest first.
     pub fn to_undo(&self) -> Vec<OpenEntry> {
         self.lines().open.iter().rev().cloned().collect()
     }
 
-    /// What is still to be undone, for people, and what undoes it; none if nothing is.
+    /// Describes the open entries, and the command that undoes them; none if there are none.
     pub fn reminder(&self) -> Option<String> {
         let open = self.to_undo();
         if open.is_empty() {

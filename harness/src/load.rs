@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How often a clock is asked for the time.
+/// The number of times that a clock is asked.
 const CLOCK_TRIES: u32 = 3;
 
 /// The probes of a run.
@@ -38,7 +38,7 @@ pub struct Probes {
 /// Taints that every DaemonSet's pods tolerate.
 const TOLERATED: &str = "node.kubernetes.io/";
 
-/// Why a node takes no emitter; none if it should.
+/// Returns the taint that keeps emitters off a node; none if there is no such taint.
 fn taken_out(node: &Node) -> Option<String> {
     let taints = node.spec.as_ref()?.taints.as_ref()?;
     let mut against = taints.iter().filter(|taint| {
@@ -47,10 +47,10 @@ fn taken_out(node: &Node) -> Option<String> {
     against.next().map(|taint| format!("its taint {}:{}", taint.key, taint.effect))
 }
 
-/// How the load stands, all emitters added up.
+/// The status of the load, summed over all emitters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadStatus {
-    /// When this was so.
+    /// The moment of this status.
     pub at: Instant,
     /// Spans that the schedules asked for.
     pub offered: u64,
@@ -64,12 +64,12 @@ pub struct LoadStatus {
     pub duplicated: u64,
     /// Requests and connections to which the backend did something, as it was told to.
     pub misbehaved: u64,
-    /// What each Collector that answers said of its queues.
+    /// The queue readings of the Collectors that answer.
     pub readings: Vec<QueueReading>,
     /// By the nodes that have an emitter: what the queue of its agent holds, in the queue's own unit; of those that are
     /// known.
     pub queues: BTreeMap<String, f64>,
-    /// What the queues of all Collectors hold, of every hop; or why nobody knows. A queue that cannot be read is not
+    /// The content of all Collectors' queues, of every hop; or why it is unknown. A queue that cannot be read is not
     /// empty.
     pub held: Result<f64, String>,
 }
@@ -91,13 +91,13 @@ impl LoadStatus {
         }
     }
 
-    /// What all agents' queues hold; none if one of so many could not be read. A queue that cannot be read is
-    /// not empty.
+    /// Returns the content of all agents' queues; none if one of that many could not be read. A queue that cannot be
+    /// read is not empty.
     pub fn queued(&self, agents: usize) -> Option<f64> {
         (agents > 0 && self.queues.len() >= agents).then(|| self.queues.values().sum())
     }
 
-    /// Whose answers those are, and so what is held where.
+    /// Assigns the readings to nodes and hops.
     fn locate(mut self, hops: &[Hop], streams: &BTreeMap<Stream, String>, world: &World) -> Self {
         let nodes = || streams.values().map(String::as_str);
         self.queues = queues::by_node(nodes(), world, &self.readings);
@@ -105,7 +105,7 @@ impl LoadStatus {
         self
     }
 
-    /// How it stands, for a message.
+    /// Describes the status, for a message.
     pub fn summary(&self) -> String {
         format!(
             "{} offered, {} acknowledged, {} delivered, the backend misbehaved {} times, the queues hold {:?}",
@@ -121,7 +121,7 @@ impl LoadStatus {
     }
 }
 
-/// Which numbers of which stream.
+/// The sequence numbers of each stream.
 pub type Streams = BTreeMap<Stream, RangeSet>;
 
 impl Probes {
@@ -160,12 +160,12 @@ impl Probes {
         self.emitters.iter().chain(&self.sinks)
     }
 
-    /// How many emitters there are.
+    /// Returns the number of emitters.
     pub fn emitters(&self) -> usize {
         self.emitters.len()
     }
 
-    /// How many sinks there are.
+    /// Returns the number of sinks.
     pub fn sinks(&self) -> u16 {
         u16::try_from(self.sinks.len()).unwrap_or(u16::MAX)
     }
@@ -272,24 +272,24 @@ impl Probes {
         stop_all(&self.sinks, Duration::ZERO).await
     }
 
-    /// What the agents have acknowledged so far.
+    /// Returns what the agents have acknowledged so far.
     pub async fn acknowledged(&self) -> Result<Streams, LinkError> {
         progress(&self.emitters).await
     }
 
-    /// What has arrived so far, at whichever sink.
+    /// Returns what has arrived so far, at any sink.
     pub async fn delivered(&self) -> Result<Streams, LinkError> {
         progress(&self.sinks).await
     }
 
-    /// How the sinks stand: the load's part that they see, and the queues; none if one of them does not answer.
+    /// Returns the sinks' part of the status, with the queues; none if a sink does not answer.
     pub async fn seen_by_sinks(&self, hops: &[Hop], world: &watch::Receiver<World>) -> Option<LoadStatus> {
         let answers = join_all(self.sinks.iter().map(|link| link.renew_once(lease()))).await;
         let seen = sum(&answers.into_iter().collect::<Option<Vec<_>>>()?);
         Some(seen.locate(hops, &self.streams(), &world.borrow()))
     }
 
-    /// What the sinks' ledgers say so far.
+    /// Returns the sinks' ledgers so far.
     pub async fn sink_ledgers(&self) -> Result<Vec<SinkLedger>, LinkError> {
         try_join_all(self.sinks.iter().map(Link::sink_ledger)).await
     }

@@ -29,23 +29,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use told::{Pending, Versions};
 
-/// How long a watch lives before it is asked for anew, in seconds.
+/// The lifetime of a watch request, in seconds.
 const WATCH_SECONDS: u32 = 30;
 /// A watch that failed may have been dead for as long as that before, and as its connection may hang.
 const MAY_HAVE_BEEN_DEAD: f64 = 35.0;
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often it is looked whether a watch has told all that happened.
+/// The interval between checks that a watch is up to date.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long a list may take.
+/// The longest time for a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a watch may take to tell what a list has.
+/// The longest time until a watch has delivered everything that a list has.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the API server is asked whether it is there: a watch by itself does not say that it is dead.
+/// The interval between requests to the API server: a watch by itself does not tell that it is dead.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long it may take to say so.
+/// The longest wait for its answer.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where what is seen goes: the timeline, and the world as the faults see it.
+/// An observer: it writes what it sees to the timeline, and keeps the world that the faults read.
 #[derive(Clone)]
 pub struct Observer {
     client: Client,
@@ -266,7 +266,7 @@ impl Observer {
         }
     }
 
-    /// What Kubernetes itself says happened, for people who read: nothing is judged by it.
+    /// Records Kubernetes' own events, for people who read: nothing is judged by them.
     async fn events(self) {
         let objects: Api<v1::Event> = self.here();
         let mut said = watcher(objects, watcher::Config::default().timeout(WATCH_SECONDS)).boxed();
@@ -293,7 +293,7 @@ impl Observer {
     }
 }
 
-/// What a watch says, of trimmed objects.
+/// An event of a watch, with trimmed objects.
 #[derive(Debug, Clone)]
 enum WatchEvent {
     ListBegins,
@@ -329,7 +329,7 @@ struct View {
     objects: BTreeMap<String, Object>,
     /// The versions of them.
     told: Versions,
-    /// What a re-list has told so far; it takes the place of `objects` when it is complete.
+    /// The objects of a list that is still going on; they replace `objects` when it is complete.
     listed: Option<BTreeMap<String, (Object, String)>>,
     synced: bool,
 }

@@ -30,7 +30,7 @@ pub struct Progress {
 #[derive(Debug)]
 struct Times {
     began: Instant,
-    /// When the status was last a plain line, or could have been for the first time.
+    /// The time of the last status line, or of the first status if there was no line yet.
     status: Option<Instant>,
 }
 

@@ -1,5 +1,5 @@
-//! What a run that died left, undone: what its journal has open, in reverse order, and then whatever carries its label
-//! or annotation.
+//! Restoring after a run that died: undoes what its journal has open, in reverse order, and then whatever carries its
+//! label or annotation.
 
 mod dead;
 mod found;
@@ -16,16 +16,16 @@ use kube::Client;
 use std::fmt;
 use tokio_util::sync::CancellationToken;
 
-/// Why a run cannot be restored.
+/// An error in restoring a run.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum RestoreError {
     /// There is no such run.
     #[error("{run} is no run folder, and no run of that name left anything open")]
     #[diagnostic(help("{known}"))]
     Unknown {
-        /// What was asked for.
+        /// The run that was asked for.
         run: String,
-        /// What there is.
+        /// The known runs.
         known: String,
     },
     /// Its process lives.
@@ -70,14 +70,14 @@ impl fmt::Display for RestoreOutcome {
 /// Something that was to be undone, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoredItem {
-    /// What.
+    /// Its description.
     pub what: String,
     /// Its outcome.
     pub outcome: RestoreOutcome,
 }
 
 impl RestoredItem {
-    /// Whether it is not undone.
+    /// Returns true if it is not undone.
     pub const fn is_left(&self) -> bool {
         matches!(self.outcome, RestoreOutcome::Left(_))
     }
@@ -96,12 +96,12 @@ pub struct RestoreReport {
     pub run: String,
     /// One for each thing that was to be undone.
     pub items: Vec<RestoredItem>,
-    /// What else went wrong.
+    /// A further problem.
     pub problem: Option<String>,
 }
 
 impl RestoreReport {
-    /// Whether nothing is left.
+    /// Returns true if nothing is left.
     pub fn is_whole(&self) -> bool {
         self.problem.is_none() && !self.items.iter().any(RestoredItem::is_left)
     }

@@ -32,10 +32,10 @@ use steady::Steady;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// What a run is told besides its scenario.
+/// The options of a run, besides its scenario.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where run folders go.
+    /// The folder for run folders.
     pub out: PathBuf,
     /// The seed of whatever is random.
     pub seed: u64,
@@ -47,26 +47,26 @@ pub struct Options {
     pub journal: CurrentJournal,
 }
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The run folder.
     pub folder: PathBuf,
     /// The judgement, as in its `verdict.json`.
     pub judgement: Judgement,
-    /// Whether it was interrupted.
+    /// True if it was interrupted.
     pub interrupted: bool,
-    /// What could not be removed of it, and why.
+    /// The parts that could not be removed, and why.
     pub left_behind: Option<String>,
 }
 
-/// Why a run has no verdict.
+/// An error that leaves a run without a verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The run folder cannot be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// What undoes it cannot be written down, so nothing is done.
+    /// The journal cannot be written, so nothing is done.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The tier is not there.
@@ -239,14 +239,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What has to arrive of this run.
+    /// Returns the demand: the spans of this run that must arrive.
     fn demand(&self) -> Demand {
         let load = &self.scenario.load;
         let identity = Identity::new(self.id, load.spans_per_trace, load.streams_per_trace);
         Demand::new(identity, self.sampling.clone())
     }
 
-    /// What all steps share.
+    /// Returns the state that all steps share.
     fn shared(
         &self,
         probes: &Probes,
@@ -348,7 +348,7 @@ impl Run<'_> {
     }
 }
 
-/// Why no run folder can be written.
+/// An error in writing to the folder for run folders.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("no run folder can be written into {}: {source}", path.display())]
 #[diagnostic(help("--out names a folder that you may write to; nothing was done"))]

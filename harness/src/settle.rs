@@ -3,15 +3,15 @@
 use crate::record::SettleEnd;
 use std::time::Duration;
 
-/// What is known at a moment.
+/// An observation at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
     /// Acknowledged spans that have not arrived; none if that could not be asked.
     pub outstanding: Option<u64>,
-    /// What the queues of all Collectors hold, of every hop; none if one of them could not be read. A queue that
+    /// The content of all Collectors' queues, of every hop; none if one of them could not be read. A queue that
     /// cannot be read is not empty.
     pub queued: Option<f64>,
-    /// How much has arrived, copies included: anything that changes when something moves.
+    /// The number of arrived spans, copies included: it changes whenever something moves.
     pub arrived: u64,
 }
 

@@ -1,7 +1,7 @@
-//! What a run must undo, and how each of it is undone: a variant a kind, and a file.
+//! The undos of what a run does: one variant and one file for each kind.
 //!
-//! A new one is a variant here; where it has to say what it is, how it is undone and what is left of it, the
-//! compiler tells.
+//! A new kind is a variant here; the compiler then names every place that has to describe it, undo it, and tell what is
+//! left of it.
 
 mod cordon;
 mod image;
@@ -26,17 +26,17 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Why something could not be undone.
+/// An error in undoing something.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UndoError {
     /// The API server could not be asked, or said no.
     #[error("{action} {object}: {source}")]
     Api {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// On what.
         object: String,
-        /// What it said.
+        /// The API server's error.
         source: Box<kube::Error>,
     },
     /// The run's namespace, or what it left on the nodes.
@@ -51,7 +51,7 @@ pub(crate) enum UndoError {
 }
 
 impl UndoError {
-    /// Whether it was waited for as long as it may take: to try that again at once is to wait for the same once more.
+    /// Returns true if the full timeout was waited: to try again at once would be to wait for the same again.
     pub(crate) const fn has_waited(&self) -> bool {
         match self {
             Self::Deadline(_) | Self::Deploy(DeployError::NotReady { .. }) => true,
@@ -68,7 +68,7 @@ impl UndoError {
     }
 }
 
-/// What undoing works with.
+/// The context of undoing.
 pub(crate) struct UndoContext<'a> {
     /// The cluster.
     pub(crate) client: &'a Client,
@@ -78,7 +78,7 @@ pub(crate) struct UndoContext<'a> {
     pub(crate) images: &'a Images,
 }
 
-/// What undoes something that a run does.
+/// An undo of something that a run does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Undo {
@@ -96,7 +96,7 @@ pub enum Undo {
     Objects(RunObjects),
 }
 
-/// Whether there was anything to undo.
+/// The outcome of undoing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UndoOutcome {
     /// It was done.
@@ -131,7 +131,7 @@ impl Undo {
         Self::Objects(RunObjects { run: run.to_owned(), objects })
     }
 
-    /// What is undone, for people.
+    /// Describes what is undone, for people.
     pub fn describe(&self) -> String {
         match self {
             Self::Cordon(it) => it.describe(),
@@ -154,7 +154,7 @@ impl Undo {
         }
     }
 
-    /// How long undoing it may take.
+    /// Returns the timeout of undoing it.
     pub(crate) const fn timeout(&self) -> Duration {
         Duration::from_secs(match self {
             // It is waited for pods that end, and for each node.
@@ -175,7 +175,8 @@ impl Undo {
         }
     }
 
-    /// What is left of it, as the cluster shows it. Where that cannot be seen, it is left unless the undoing went well.
+    /// Returns what is left of it, as the cluster shows it. Where that cannot be seen, it counts as left unless
+    /// undoing succeeded.
     pub(crate) async fn left(
         &self,
         context: &UndoContext<'_>,

@@ -1,4 +1,4 @@
-//! Which cluster: the options of every command that works on one.
+//! The options that choose a cluster, shared by the commands that work on one.
 
 use super::{CommandEnd, Failure};
 use clap::Args;
@@ -44,7 +44,7 @@ impl ClusterOptions {
     }
 }
 
-/// How a command ends that has no cluster.
+/// Returns the failure of a command that has no cluster.
 pub(super) fn cluster_failure(error: ClusterError) -> Failure {
     let end = if error.is_usage() { CommandEnd::BadInput } else { CommandEnd::HarnessFailed };
     (Report::new(error), end)

@@ -107,7 +107,7 @@ pub(super) async fn main(options: &Options, progress: &Progress) -> Result<Comma
     Ok(end)
 }
 
-/// What is run, in order: each file's scenario; or those of its controls that are asked for; or both.
+/// Returns what to run, in order: each file's scenario, the controls that were asked for, or both.
 fn scenarios(options: &Options, manifests: &Path) -> Result<Vec<(PathBuf, Scenario)>, CheckError> {
     let mut all = Vec::new();
     for path in &options.scenarios {
@@ -127,7 +127,8 @@ fn scenarios(options: &Options, manifests: &Path) -> Result<Vec<(PathBuf, Scenar
     Ok(all)
 }
 
-/// What a run adds to how the command ends. Where the controls are run with their scenario, each must be red as it says.
+/// Returns the verdict that a run adds to the command's end. Where controls run with their scenario, each must be red
+/// by the checks that it names.
 fn counts_as(judgement: &Judgement, controls: bool) -> Verdict {
     let control = judgement.control.as_ref().filter(|_| controls);
     control.map_or(judgement.verdict, |control| control.verdict)
@@ -220,7 +221,7 @@ async fn on_signals(
     std::process::exit(130);
 }
 
-/// What a run that ends at once leaves to undo; nothing, if there is no run or it has undone all.
+/// Returns what a run that ends at once leaves to undo; none if there is no run, or it has undone everything.
 fn last_word(reminder: Option<String>, outlived: bool) -> Option<String> {
     let goes = || "ended at once: the cluster is being removed, and all that the run did with it".to_owned();
     reminder.map(|reminder| if outlived { reminder } else { goes() })

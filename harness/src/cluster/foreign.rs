@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Two gateways, each on a node of its own.
 const FEWEST_WORKERS: usize = 2;
-/// How long metrics-server may take to be there, or to be gone.
+/// The longest time until metrics-server is available, or gone.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A cluster that was there.
@@ -24,9 +24,9 @@ pub(super) struct ForeignCluster {
     /// kind's name for it, if its nodes are containers of this machine's engine.
     kind_name: Option<String>,
     has_control_plane: bool,
-    /// Whether metrics-server may have been added.
+    /// True if metrics-server may have been added.
     metrics: bool,
-    /// What leads to it, for a journal.
+    /// Its location, for a journal.
     location: Location,
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What four nodes and the tier take, with some room.
+/// The memory that four nodes and the tier need, with some room.
 const NEEDED_MIB: u64 = 3_000;
 const WORKERS: usize = 3;
 /// kind's pod network.
@@ -20,7 +20,7 @@ const POD_SUBNET: &str = "10.244.0.0/16";
 /// starve the API server.
 const SHARES: [(&str, u32); 2] = [("control-plane", 4096), ("worker", 1024)];
 
-/// How a cluster is set up, for a run's record.
+/// Returns the settings of a cluster, for a run's record.
 pub(super) fn settings() -> Vec<String> {
     let mut settings: Vec<_> = [
         "etcd --unsafe-no-fsync",

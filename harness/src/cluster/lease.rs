@@ -28,7 +28,7 @@ const TERMS: Terms = Terms {
     answer_timeout: Duration::from_secs(8),
 };
 
-/// Why the lease was not had.
+/// An error in acquiring, renewing or removing the lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another process holds it.
@@ -36,15 +36,15 @@ pub enum LeaseError {
     Held {
         /// The cluster.
         cluster: String,
-        /// Who it is.
+        /// The holder.
         by: String,
     },
     /// The API server refused it.
     #[error("{action} the Lease {NAME} in namespace {NAMESPACE}: {source}")]
     Api {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// What it said.
+        /// The API server's error.
         source: Box<kube::Error>,
     },
 }
@@ -156,7 +156,7 @@ impl Lease {
         }
     }
 
-    /// Whether somebody else has taken it over.
+    /// Returns true if somebody else has taken it over.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.borrow().is_some()
     }
@@ -176,7 +176,7 @@ impl Drop for Lease {
     }
 }
 
-/// Who holds a cluster by its lease, if anybody does that this program knows how to read.
+/// Returns the owner that a cluster's lease names; none if there is no lease, or this program cannot read its holder.
 pub async fn owner(client: &Client) -> Result<Option<Owner>, LeaseError> {
     let leases: Api<coordination::Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let found = leases.get_opt(NAME).await.map_err(LeaseError::api("read"))?;
@@ -307,7 +307,7 @@ fn owner_of(lease: &coordination::Lease) -> Option<Owner> {
     serde_json::from_str(identity(lease)?).ok()
 }
 
-/// Who holds a lease, for people.
+/// Returns the holder of a lease, for people.
 fn holder(lease: &coordination::Lease) -> String {
     let unread = || identity(lease).unwrap_or("nobody").to_owned();
     owner_of(lease).map_or_else(unread, |owner| owner.to_string())

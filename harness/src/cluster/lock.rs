@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Why the lock was not had.
+/// An error in acquiring the lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
@@ -15,7 +15,7 @@ pub enum LockError {
     Held {
         /// The cluster.
         cluster: String,
-        /// Who it is.
+        /// The holder.
         by: String,
     },
     /// The lock's files cannot be used.
@@ -23,7 +23,7 @@ pub enum LockError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -36,7 +36,7 @@ pub(super) struct Lock {
     file: File,
 }
 
-/// How long a reaper may take to clean up after a run that died.
+/// The longest time that a reaper may take to clean up after a run that died.
 const REAPER_TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Lock {
@@ -108,7 +108,7 @@ impl Lock {
         self.file.try_clone().map_err(|source| LockError::Io { path: path(), source })
     }
 
-    /// Who held it before, and did not let go of it in good order.
+    /// Returns the previous holder, if it died without releasing the lock.
     pub(super) const fn previous(&self) -> Option<&Owner> {
         self.previous.as_ref()
     }
@@ -128,7 +128,7 @@ impl Lock {
     }
 }
 
-/// Who says that a cluster is theirs.
+/// Returns the owner that a cluster's state names.
 fn owner(state: &Path) -> Option<Owner> {
     serde_json::from_slice(&std::fs::read(state.join("owner.json")).ok()?).ok()
 }
@@ -159,7 +159,8 @@ mod tests {
         cleaning.await.unwrap();
     }
 
-    /// Who waits is told once for whom, and has the lock when that one lets go; who does not is refused at once.
+    /// A waiting process is told once for whom it waits, and gets the lock when that one releases it; without waiting
+    /// it is refused at once.
     #[tokio::test]
     async fn a_second_holder_may_wait() {
         let dir = tempfile::tempdir().unwrap();

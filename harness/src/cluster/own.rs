@@ -102,7 +102,7 @@ impl OwnCluster {
     }
 }
 
-/// Where what is kept of a cluster between runs is.
+/// Returns the folder of what is kept of a cluster between runs.
 pub(super) fn state(name: &str) -> PathBuf {
     cache_dir().join("clusters").join(name)
 }

@@ -1,4 +1,4 @@
-//! Who holds a cluster: a process, as processes on this and on other machines may know it.
+//! The owner of a cluster: a process, as processes on this and on other machines may know it.
 
 use crate::host::Process;
 use k8s_openapi::jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// How much of a command line is kept.
+/// The longest command line that is kept, in characters.
 const LONGEST_RUN: usize = 300;
 
 /// A process that holds a cluster.
@@ -18,11 +18,11 @@ pub struct Owner {
     /// Its machine's name.
     #[serde(default)]
     pub host: String,
-    /// What it does: its command line.
+    /// Its command line.
     pub run: String,
     /// Since when, Unix time in milliseconds.
     pub since_unix_ms: u64,
-    /// What its number counts in: the kernel's boot, and the PID namespace. Empty where that cannot be seen.
+    /// The scope of its number: the kernel's boot ID and the PID namespace. Empty where that cannot be read.
     #[serde(default)]
     pub pids_of: String,
 }
@@ -53,7 +53,7 @@ impl Owner {
         }
     }
 
-    /// Whether the process is seen to be dead. From another machine, or out of another container, that cannot be
+    /// Returns true if the process is known to be dead. From another machine or another container that cannot be
     /// seen.
     pub(super) fn is_dead(&self) -> bool {
         // Where /proc hides the processes of others, the first one is not there either.
@@ -63,7 +63,7 @@ impl Owner {
     }
 }
 
-/// What the numbers of processes count in here.
+/// Returns the scope of this process's PIDs; empty where it cannot be read.
 fn pids_of_this() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let namespace = std::fs::read_link("/proc/self/ns/pid");

@@ -11,7 +11,7 @@ use crate::progress;
 use kube::Client;
 use std::time::Duration;
 
-/// How long metrics-server may take to be gone.
+/// The longest time until metrics-server is gone.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A cluster that is there, held by this process alone.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 const NAMESPACE: &str = "kube-system";
-/// How long nodes, and what runs on each of them, may take.
+/// The longest time until the nodes, and the DaemonSets on them, are ready.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// What kind's own documentation tells users to allow
+/// The limit that kind's documentation tells users to set
 /// (<https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files>).
 const INOTIFY_INSTANCES: u32 = 512;
 
@@ -93,7 +93,7 @@ async fn words(client: &Client) -> Vec<String> {
     words
 }
 
-/// What to do, by what the kernel allows (`limit`, as read) and what was said.
+/// Returns advice for the user, from the kernel's limit (as read) and the last log lines.
 fn help(limit: Option<String>, words: &[String]) -> String {
     let limit = limit.and_then(|limit| limit.trim().parse::<u32>().ok());
     let out = words.iter().any(|line| line.contains("too many open files"));

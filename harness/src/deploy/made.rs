@@ -5,7 +5,7 @@ use crate::labels::{RUN_LABEL, namespace_of};
 use crate::scenario::{Measure, Tier};
 use std::path::Path;
 
-/// What a run makes, but for the images.
+/// The objects of a run, without their images.
 #[derive(Debug, Clone)]
 pub struct Made {
     /// The namespace that it is in.
@@ -14,16 +14,17 @@ pub struct Made {
     pub tier: Vec<Manifest>,
     /// Emitters and sinks.
     pub probes: Vec<Manifest>,
-    /// What takes queues and ledgers off the nodes' disks, at the end.
+    /// The pods that delete queues and ledgers from the nodes' disks, at the end.
     pub sweep: Vec<Manifest>,
-    /// What is added to a cluster where an HPA finds no metrics, and taken away again. It is no run's.
+    /// The metrics-server that is added to a cluster whose HPA finds no metrics, and removed again. It belongs to no
+    /// run.
     pub lent: Vec<Manifest>,
-    /// What the harness has to know of the tier.
+    /// The facts about the tier.
     pub facts: TierFacts,
 }
 
 impl Made {
-    /// What a run of that name makes.
+    /// Returns the objects of the run of that name.
     pub fn by_run(manifests: &Path, tier: &Tier, run: &str) -> Result<Self, DeployError> {
         let mut objects = patched_tier(manifests, tier)?;
         let metrics = if tier.has(Measure::Hpa) {

@@ -21,7 +21,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why manifests cannot be used.
+/// An error in reading manifests.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", path.display())]
 pub struct ManifestError {
@@ -138,7 +138,7 @@ impl Manifest {
         format!("{}/{}", self.kind(), self.metadata().name.as_deref().unwrap_or_default())
     }
 
-    /// Whether it is a part of an application, by its label or its name.
+    /// Returns true for a part of an application, by its label or else by its name.
     pub(super) fn belongs_to(&self, app: &str) -> bool {
         let metadata = self.metadata();
         let label = metadata.labels.iter().flatten().find(|(key, _)| *key == "app.kubernetes.io/name");

@@ -9,13 +9,13 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What a kustomization may be called.
+/// The file names of a kustomization.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-/// What the harness looks for by its name.
+/// The objects that the harness finds by name.
 const NEEDED: [&str; 4] = ["Deployment/gateway", "DaemonSet/agent", "ConfigMap/agent", "Service/agent"];
 /// The Collector's container, in gateways and agents.
 const CONTAINER: &str = "collector";
-/// What the harness puts a Collector of the scenario's version in place of.
+/// The image that stands for the Collector of the scenario's version.
 const IMAGE: &str = "otel/opentelemetry-collector-contrib";
 /// The label by which pods are found.
 const LABEL: &str = "app.kubernetes.io/name";
@@ -119,7 +119,7 @@ pub(super) fn fitted(
     Ok(objects)
 }
 
-/// What is asked of one object, and changed in it.
+/// Checks one object, and adapts it.
 fn fit(object: &mut Manifest) -> Result<(), String> {
     match object {
         Manifest::Deployment(it) if it.metadata.name.as_deref() == Some("gateway") => it

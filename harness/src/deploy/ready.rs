@@ -172,7 +172,7 @@ async fn within<K>(
     }
 }
 
-/// What an application's pods are waiting for, for a message.
+/// Describes what an application's pods wait for, for a message.
 async fn pods_state(client: &Client, namespace: &str, app: &str) -> String {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let listed = pods.list(&ListParams::default()).await;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// How long a look at a namespace that stays may take.
+/// The longest time for reading a namespace that stays.
 const LOOK: Duration = Duration::from_secs(10);
 
 impl Deployment {
@@ -131,7 +131,7 @@ async fn await_gone(namespaces: Api<Namespace>, name: &str, timeout: Duration) -
     }
 }
 
-/// What is in the way of a namespace that is to go, as its status has it.
+/// Describes what keeps a namespace from being deleted, from its status; none if nothing does.
 fn in_its_way(namespace: &Namespace) -> Option<String> {
     let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let true_ones = conditions.filter(|condition| condition.status == "True").map(|condition| {

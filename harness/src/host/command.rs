@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::{Output, Stdio};
 use tokio::process::Command;
 
-/// Why a program did not do what it was called for.
+/// An error in running a program.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum CommandError {
     /// It could not be started.
@@ -12,7 +12,7 @@ pub enum CommandError {
     Start {
         /// The program.
         program: String,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
     /// It said no.
@@ -20,7 +20,7 @@ pub enum CommandError {
     Failed {
         /// The command line.
         line: String,
-        /// How it ended.
+        /// The exit status.
         status: std::process::ExitStatus,
         /// The end of what it wrote.
         words: String,

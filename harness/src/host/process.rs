@@ -9,7 +9,7 @@ use std::path::Path;
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    /// When it began, in the kernel's ticks since it booted; none where that cannot be seen.
+    /// Its start, in the kernel's ticks since boot; none where that cannot be read.
     pub began: Option<u64>,
 }
 

@@ -10,7 +10,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))
 }
 
-/// Where a run's pointer is.
+/// Returns the path of a run's pointer.
 pub(super) fn path(pointers: &Path, run: &str) -> PathBuf {
     pointers.join(run).with_extension("json")
 }

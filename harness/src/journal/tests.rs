@@ -1,4 +1,4 @@
-//! What a journal's lines come to, however they end.
+//! Tests of a journal's content, wherever its bytes end.
 
 use super::format::{self, Change, Entry};
 use super::*;
@@ -88,7 +88,7 @@ fn every_kind_is_read_as_it_was_written() {
     assert!(read.iter().eq(undos.iter().rev()), "{read:#?}");
 }
 
-/// What a later version writes is said, stays open, and does not keep the rest from being undone.
+/// An entry of a later version is reported, stays open, and does not keep the rest from being undone.
 #[test]
 fn an_unknown_kind_is_named() {
     let trial = Trial::new();

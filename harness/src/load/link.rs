@@ -17,17 +17,17 @@ use std::time::Duration;
 use tokio::io::DuplexStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// How long a probe may take to answer, beyond what it is asked to wait.
+/// The longest wait for a probe's answer, beyond the time that it is asked to take.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a question is put again when the way to the probe broke. Each can be asked twice without
-/// harm: the plan is the same, the ledger is read from its beginning.
+/// The number of attempts while the connection to the probe breaks. Each request can be repeated without harm: the
+/// plan is the same, the ledger is read from its beginning.
 const TRIES: usize = 4;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a probe may take to renew its lease.
+/// The longest wait for the renewal of a probe's lease.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a probe cannot be talked to.
+/// An error in talking to a probe.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// Its pod cannot be found.
@@ -35,7 +35,7 @@ pub enum LinkError {
     Find {
         /// The probe.
         probe: String,
-        /// Why not.
+        /// The cause.
         source: Box<kube::Error>,
     },
     /// It said no, or nothing.
@@ -43,9 +43,9 @@ pub enum LinkError {
     Call {
         /// The probe.
         probe: String,
-        /// What it was asked.
+        /// The request.
         action: &'static str,
-        /// What it said.
+        /// The probe's answer.
         status: Box<tonic::Status>,
     },
     /// There is nothing that an emitter could be told.
@@ -56,17 +56,17 @@ pub enum LinkError {
     NotSealed {
         /// The probe.
         probe: String,
-        /// How it stands.
+        /// Its state.
         state: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// What it sent is no ledger.
+    /// Its ledger cannot be decoded.
     #[error("{probe}: its ledger cannot be read: {message}")]
     Ledger {
         /// The probe.
         probe: String,
-        /// What is wrong with it.
+        /// The problem.
         message: String,
     },
     /// Its sources are others than this program's.
@@ -89,7 +89,7 @@ impl LinkError {
 #[derive(Debug, Clone)]
 pub struct Link {
     name: String,
-    /// What its files are called.
+    /// The base name of its files.
     file: String,
     node: String,
     client: ProbeClient<Channel>,
@@ -121,12 +121,12 @@ impl Link {
         &self.node
     }
 
-    /// What it is called in messages.
+    /// Returns its name, for messages.
     pub fn name(&self) -> String {
         self.name.clone()
     }
 
-    /// What its files are called, without an ending.
+    /// Returns the base name of its files, without an extension.
     pub(super) fn file(&self) -> &str {
         &self.file
     }
@@ -214,7 +214,7 @@ impl Link {
         self.call("reading its ledger", TIMEOUT * 4, ask).await
     }
 
-    /// What a sink's ledger says so far.
+    /// Returns a sink's ledger so far.
     pub(super) async fn sink_ledger(&self) -> Result<SinkLedger, LinkError> {
         let bytes = self.ledger(false).await?;
         let unread = |message: String| LinkError::Ledger { probe: self.name.clone(), message };

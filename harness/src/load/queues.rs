@@ -1,4 +1,4 @@
-//! What the Collectors hold, by what they last said and which of them there are. No I/O.
+//! The content of the Collectors' queues, from their last answers and the pods that exist. No I/O.
 
 use crate::record::Hop;
 use crate::world::World;
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 /// An answer of a Collector that is older says nothing about how it stands now.
 const FRESH_MS: u64 = 3_500;
 
-/// What one Collector said a moment ago.
+/// One Collector's answer of a moment ago.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueReading {
-    /// What it is to the tier: `agent`, `gateway`.
+    /// Its role in the tier: `agent`, `gateway`.
     pub role: String,
     /// Its pod's address.
     pub address: String,
-    /// What its queues of traces hold, in their own unit; none if it did not say.
+    /// The content of its queues of traces, in their own unit; none if it did not say.
     pub queue: Option<f64>,
     /// Requests that exporters without a queue have not been answered; none if it did not say.
     pub in_flight: Option<f64>,
@@ -60,8 +60,9 @@ pub fn by_node<'a>(
     nodes.into_iter().filter_map(|node| Some((node.to_owned(), queue(node)?))).collect()
 }
 
-/// What all Collectors hold that keep what they have acknowledged, of every hop; or whose part of it is not known. Each
-/// that is there counts, by its own answer; so does each that answers. Each node with an emitter has one of the entry's.
+/// Returns the content of all Collectors that keep what they have acknowledged, of every hop; or whose part is
+/// unknown. Each pod counts by its own answer, and so does each Collector that answers. Each node with an emitter has
+/// one of the entry's.
 pub fn held<'a>(
     hops: &[Hop],
     nodes: impl IntoIterator<Item = &'a str>,

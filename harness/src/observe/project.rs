@@ -198,7 +198,7 @@ impl Recorded for HorizontalPodAutoscaler {
     }
 }
 
-/// What is asked for, and what was read of it.
+/// Returns a metric's target, and its current value.
 fn reading(wanted: &MetricSpec, current: &[MetricStatus]) -> Reading {
     let (name, target) = match (
         &wanted.resource,

@@ -1,25 +1,25 @@
-//! Whether a watch has told all that happened up to a moment. No I/O.
+//! A check that a watch has delivered everything that happened up to a moment. No I/O.
 //!
-//! A watch that is idle and one that is dead say the same: nothing. What happened meanwhile is told late, when the dead one
-//! is resumed, since a watch goes on from the last version that it told; and if that is behind the load's end, nobody counts
-//! it. So now and then, and always before the load ends, the objects are listed: the API server answers with what is there
-//! at that moment, and each object's version. Versions change with every change. When the watch has told each of these
-//! versions, or a later one, and that what is not listed is gone, it has told every change of them up to the list; one that
-//! was unready for a moment has another version than before. If it has not told them soon, it is taken for dead: from the
-//! last list that it had told all of, nothing is known.
+//! An idle watch and a dead one look alike: both are silent. Events during a dead watch are delivered late, when it is
+//! resumed, since a watch goes on from the last version that it delivered; if that is after the load's end, they do not
+//! count any more. So at an interval, and always before the load ends, the objects are listed: the API server answers with
+//! the objects at that moment, and their versions. Every change makes a new version. When the watch has delivered each of
+//! these versions or a later one, and the deletion of every object that is not listed, it has delivered every change up to
+//! the list: an object that was unready for a moment has another version than before. If the watch does not catch up soon,
+//! it is taken for dead: nothing is known since the last list with which it had caught up.
 //!
-//! What was made and is gone again between two lists is in neither; nothing is concluded from an object that never was
-//! there for long enough to be seen.
+//! An object that was created and deleted between two lists is in neither; nothing is concluded from an object that was
+//! never there for long enough to be seen.
 
 use std::collections::BTreeMap;
 
 /// The versions of objects, by their names.
 pub(super) type Versions = BTreeMap<String, String>;
 
-/// What a list said, and the watch has not told yet.
+/// The versions of a list that the watch has still to deliver.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// When the list was asked for.
+    /// The moment when the list was requested.
     pub(super) asked: f64,
     /// Each with the version that it must have told at the least.
     there: Versions,
@@ -51,7 +51,7 @@ impl Pending {
         self.gone.remove(name);
     }
 
-    /// What it has not told, for a message.
+    /// Describes what the watch has not delivered, for a message.
     pub(super) fn missing(&self) -> String {
         let names: Vec<&str> = self.there.keys().chain(self.gone.keys()).map(String::as_str).collect();
         match names[..] {
@@ -62,7 +62,7 @@ impl Pending {
     }
 }
 
-/// Whether a version is the wanted one, or a later one. They are numbers, though they need not be.
+/// Returns true for the wanted version or a later one. Versions are numbers, though they need not be.
 fn reached(told: &str, wanted: &str) -> bool {
     let number = |version: &str| version.parse::<u64>().ok();
     told == wanted || number(told).zip(number(wanted)).is_some_and(|(told, wanted)| told >= wanted)

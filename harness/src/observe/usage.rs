@@ -1,6 +1,6 @@
-//! What containers use, from the kubelets' cAdvisor, every so often; and what this process uses.
+//! The resources that containers use, from the kubelets' cAdvisor, at an interval; and those of this process.
 //!
-//! Nothing is judged by it. Where it is not permitted, or not there, that is said once.
+//! Nothing is judged by them. Where they cannot be read, a note says so once.
 
 use crate::record::{Event, Recorder};
 use futures::future::join_all;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What one container has used since it began.
+/// The resources that one container has used since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Used {
     cpu_s: f64,

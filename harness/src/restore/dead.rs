@@ -16,7 +16,7 @@ pub struct DeadRun {
     header: Header,
     /// None if its folder is gone, or what is there cannot be read.
     journal: Option<Journal>,
-    /// Why it cannot be read.
+    /// The error in reading the journal.
     unreadable: Option<JournalError>,
 }
 
@@ -71,7 +71,7 @@ impl DeadRun {
         &self.header.run
     }
 
-    /// Where it was.
+    /// Returns its cluster's location.
     pub const fn location(&self) -> &Location {
         &self.header.cluster
     }

@@ -7,13 +7,13 @@ use backon::{ConstantBuilder, Retryable};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often an undoing is tried.
+/// The number of attempts to undo something.
 const TRIES: usize = 3;
-/// How long it is between two tries.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long it may take until what was undone is seen to be.
+/// The longest time until an undo is seen to have worked.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
-/// How long it is between two looks.
+/// The pause between two looks.
 const LOOKS: Duration = Duration::from_millis(250);
 
 /// Undoes each in this order, then looks at each.
@@ -41,7 +41,7 @@ async fn attempt(undo: &Undo, context: &UndoContext<'_>) -> Result<UndoOutcome, 
     tried.retry(pauses).when(again).await
 }
 
-/// What is left of it; when it went well, it is waited for a while until nothing is.
+/// Returns what is left. After a successful undo it waits, for a limited time, until nothing is.
 async fn look(undo: &Undo, context: &UndoContext<'_>, undone: bool) -> Result<Option<String>, UndoError> {
     let until = Instant::now() + SEEN_WITHIN;
     loop {
@@ -54,7 +54,8 @@ async fn look(undo: &Undo, context: &UndoContext<'_>, undone: bool) -> Result<Op
     }
 }
 
-/// What the undoing and the look afterwards come to. What nothing is left of is undone, however that came about.
+/// Combines the result of undoing with the look afterwards. Something of which nothing is left counts as undone,
+/// whatever the cause.
 fn outcome(tried: Result<UndoOutcome, UndoError>, left: Result<Option<String>, UndoError>) -> RestoreOutcome {
     match (tried, left) {
         (Ok(UndoOutcome::NothingToDo), Ok(None)) => RestoreOutcome::AlreadyUndone,

@@ -11,17 +11,17 @@ use spanproof_ledger::RangeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How often it is looked whether something moved.
+/// The interval between two looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How waiting ended.
+/// The result of waiting.
 struct WaitResult {
     end: SettleEnd,
     /// Acknowledged spans that had not arrived; none if the sinks did not say.
     outstanding: Option<u64>,
     arrived: u64,
     still: Duration,
-    /// Whose queue was not known, or how much was in them.
+    /// The queue that could not be read, or how much the queues hold.
     queues: String,
 }
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How often a node that changes under one's context is looked at again.
+/// The number of attempts to patch a node that changes meanwhile.
 const TRIES: usize = 5;
-/// What the control plane adds to a node that is unschedulable, and takes away again.
+/// The taint that the control plane adds to an unschedulable node, and removes again.
 const TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// A node's cordon.

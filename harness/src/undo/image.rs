@@ -10,9 +10,9 @@ use serde_json::json;
 /// A container's image, as it was and as the run sets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageChange {
-    /// Where the workload is.
+    /// The workload's namespace.
     pub namespace: String,
-    /// What it is: of a kind that has a pod template.
+    /// The workload's kind, which has a pod template.
     pub workload: ObjectKind,
     /// Its name.
     pub name: String,

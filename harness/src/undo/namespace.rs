@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How long each part of the removal may take.
+/// The timeout of each part of the removal.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// All that a run deploys.
@@ -52,7 +52,7 @@ impl RunNamespace {
     }
 }
 
-/// Whether a namespace is not there.
+/// Returns true if a namespace does not exist.
 pub(super) async fn is_gone(client: &Client, name: &str) -> Result<bool, UndoError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let found = namespaces.get_metadata_opt(name).await;

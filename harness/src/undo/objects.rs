@@ -83,7 +83,7 @@ impl ObjectRef {
 pub struct RunObjects {
     /// The run, as in their label: what has another one, or none, is not the run's.
     pub run: String,
-    /// Which.
+    /// The objects.
     pub objects: Vec<ObjectRef>,
 }
 
@@ -129,7 +129,7 @@ impl RunObjects {
     }
 }
 
-/// What carries a run's label, or any run's, with the run that it names.
+/// Returns everything that carries a run's label, or any run's, with the run that it names.
 pub(crate) async fn labelled(
     client: &Client,
     run: Option<&str>,

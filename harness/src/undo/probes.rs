@@ -1,5 +1,4 @@
-//! What the probes were told, and are told again. They do not say what they were told last: an answer that they have
-//! heard is what is seen of it.
+//! Instructions to the probes, given again. Probes do not tell their last instruction: an answered call is the proof.
 
 use super::{UndoError, UndoOutcome, namespace};
 use crate::load::Probes;
@@ -10,18 +9,18 @@ use serde::{Deserialize, Serialize};
 /// The rate of a load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadRate {
-    /// Where the emitters are.
+    /// The emitters' namespace.
     pub namespace: String,
-    /// What all of them together offered.
+    /// The rate that all emitters offered together.
     pub rate: scenario::Rate,
 }
 
-/// How a backend answers.
+/// The behaviour of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendBehaviour {
-    /// Where the sinks are.
+    /// The sinks' namespace.
     pub namespace: String,
-    /// How many there are.
+    /// The number of sinks.
     pub sinks: u16,
 }
 

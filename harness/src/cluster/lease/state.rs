@@ -1,30 +1,30 @@
-//! Who may have the lease: what follows from what is seen of it.
+//! The rules of the lease: who may acquire it, and what its holder does after a renewal. No I/O.
 
 use std::time::Duration;
 
-/// How a lease is kept.
+/// The timing of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
-    /// How long it is its holder's after it was renewed.
+    /// The lease's duration after a renewal.
     pub(super) lasts: Duration,
-    /// How often its holder renews it.
+    /// The holder's interval between renewals.
     pub(super) renew_interval: Duration,
-    /// How long it is watched when it seems to have run out: clocks differ, and a holder that could not renew it for
-    /// a while may still be there.
+    /// The time for which a lease that seems to have expired is watched before it is acquired: clocks differ, and a
+    /// holder that could not renew for a while may still be alive.
     pub(super) probation: Duration,
-    /// How often somebody who waits for it looks.
+    /// The interval at which a waiting process looks at the lease.
     pub(super) poll_interval: Duration,
-    /// How long an answer to the holder's renewing may take.
+    /// The longest wait for the API server's answer to a renewal.
     pub(super) answer_timeout: Duration,
 }
 
-/// What is seen of a lease.
+/// A lease as it was observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ObservedLease {
     pub(super) holder: Holder,
-    /// How long it is its holder's after it was renewed, as it says itself.
+    /// The duration after a renewal, as the lease itself says.
     pub(super) lasts: Duration,
-    /// How long ago it was renewed, by its holder's clock and by this machine's.
+    /// The time since the last renewal, from the holder's clock to this machine's.
     pub(super) age: Duration,
     /// For how long it has been seen not to change.
     pub(super) unchanged_for: Duration,
@@ -39,7 +39,7 @@ pub(super) enum Holder {
     Somebody,
 }
 
-/// What to do about a lease that is wanted.
+/// A decision about a lease that this process wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
     /// It is free.
@@ -50,7 +50,7 @@ pub(super) enum Decision {
     Held,
 }
 
-/// What to do about a lease that is there, and wanted.
+/// Decides what to do about an existing lease that this process wants.
 pub(super) fn decide(lease: ObservedLease, terms: &Terms) -> Decision {
     let ObservedLease { holder, lasts, age, unchanged_for } = lease;
     match holder {
@@ -63,7 +63,7 @@ pub(super) fn decide(lease: ObservedLease, terms: &Terms) -> Decision {
     }
 }
 
-/// What became of a renewal.
+/// The result of a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Renewal {
     Renewed,
@@ -84,7 +84,7 @@ pub(super) enum FoundHolder {
     Other(String),
 }
 
-/// What the holder of a lease does after a renewal.
+/// The holder's next step after a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextStep {
     /// It renews it when it is time to.
@@ -97,8 +97,8 @@ pub(super) enum NextStep {
     Lost(String),
 }
 
-/// What the holder of a lease does after a renewal. Without an answer it goes on: an API server that is away may be
-/// what a scenario is about, and nobody can take the lease over meanwhile.
+/// Returns the holder's next step after a renewal. Without an answer it carries on: an unavailable API server may be
+/// the very fault of the scenario, and nobody can take the lease over meanwhile.
 pub(super) fn after_renewal(answer: Renewal) -> NextStep {
     match answer {
         Renewal::Renewed | Renewal::Unknown => NextStep::Wait,

@@ -18,7 +18,7 @@ const QUICK: Terms = Terms {
     answer_timeout: Duration::from_millis(200),
 };
 
-/// What an API server does for one Lease: optimistic locking by resource version, preconditions of a deletion.
+/// An API server for one Lease: optimistic locking by resource version, and preconditions of a deletion.
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<State>>);
 

@@ -1,16 +1,16 @@
-//! What a Collector's configuration says of its hop: where what it has acknowledged waits, and for how long. No I/O.
+//! A hop, read from its Collector's configuration: where acknowledged spans wait, and for how long. No I/O.
 
 use crate::record::{Hop, Keeps};
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long a gRPC client may wait before it looks for addresses again: its resolver asks at most every 30 s
-/// (`MinResolutionInterval` of grpc-go).
+/// The longest time before a gRPC client resolves addresses again: grpc-go's resolver asks at most every 30 s
+/// (`MinResolutionInterval`).
 const RESOLUTION_PAUSE: Duration = Duration::from_secs(30);
-/// What takes spans and passes none on, or writes them at once.
+/// The exporters that pass no spans on, or write them at once.
 const ENDS: [&str; 4] = ["debug", "logging", "nop", "file"];
-/// What answers at once and passes on later; how long it keeps what it has, by which setting, if none is given.
+/// The processors that answer at once and pass spans on later: the setting of their delay, and its default.
 const KEEPING: [(&str, &str, Duration); 3] = [
     ("batch", "timeout", Duration::from_millis(200)),
     ("tail_sampling", "decision_wait", Duration::from_secs(30)),
@@ -70,7 +70,7 @@ const fn worse(one: Keeps, other: Keeps) -> Keeps {
     }
 }
 
-/// What spans pass through, by type.
+/// The components that spans pass through, by type.
 struct Parts<'a> {
     exporters: Vec<(&'a str, &'a Value)>,
     processors: Vec<(&'a str, &'a Value)>,
@@ -100,12 +100,12 @@ fn kind(id: &str) -> &str {
     id.split('/').next().unwrap_or(id)
 }
 
-/// What an exporter does with what it was given.
+/// The behaviour of an exporter.
 struct Exporting<'a> {
-    /// Whether it answers before it has sent it.
+    /// True if it answers before it has sent the spans.
     queue: bool,
     storage: Option<&'a str>,
-    /// Whether it says how much its queue holds.
+    /// True if a metric tells how much its queue holds.
     readable: bool,
     pause: Duration,
 }
@@ -141,7 +141,7 @@ fn balancing(exporter: &Value) -> Result<Exporting<'_>, String> {
     })
 }
 
-/// Whether a storage's directory is on something that is still there when the pod is not.
+/// Returns true if a storage's directory is on a volume that outlives the pod.
 fn outlives_the_pod(storage: &Value, pod: Option<&PodSpec>) -> bool {
     // What is not a directory is somewhere else altogether.
     let Some(directory) = storage["directory"].as_str() else { return true };

@@ -55,7 +55,7 @@ impl Manifest {
         texts.collect()
     }
 
-    /// Who may do something by it.
+    /// Returns the subjects of a binding; none for other kinds.
     pub(in crate::deploy) fn subjects_mut(&mut self) -> Option<&mut Vec<Subject>> {
         match self {
             Self::RoleBinding(it) => it.subjects.as_mut(),
