@@ -1,4 +1,4 @@
-//! All that can be known of a scenario without a cluster.
+//! Checks of a scenario that need no cluster.
 
 use crate::deploy::{self, DeployError, Made, ManifestError};
 use crate::judge::balance_foreseen;

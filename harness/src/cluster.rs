@@ -41,7 +41,7 @@ pub enum ClusterChoice {
     Kind {
         /// Its name.
         name: String,
-        /// Leave it, and the lock's file, when the run is over.
+        /// Keep it, and the lock's file, after the run.
         keep: bool,
     },
     /// The one that a context of the user's leads to. It stays.
@@ -99,7 +99,7 @@ pub struct Cluster {
     settings: Vec<String>,
     ownership: Ownership,
     lease: Lease,
-    /// Held as long as this is.
+    /// The lock, held until this is dropped.
     lock: Lock,
 }
 
@@ -127,7 +127,7 @@ impl Cluster {
         }
     }
 
-    /// Puts on it what a run needs, and waits until it is up.
+    /// Installs what a run needs, and waits until the cluster is up.
     pub async fn prepare(
         mut self,
         request: &Request,
@@ -146,7 +146,8 @@ impl Cluster {
         }
     }
 
-    /// Lets go of a cluster that cannot be made ready. Half-made, it is dropped: its reaper removes it.
+    /// Releases a cluster that cannot be made ready. A cluster that was only partly made is dropped: its reaper
+    /// deletes it.
     pub(crate) async fn abandon(self, error: ClusterError) -> ClusterError {
         if self.stays()
             && let Err(error) = self.release().await
@@ -156,7 +157,7 @@ impl Cluster {
         error
     }
 
-    /// Its name, or the context's that leads to it.
+    /// Returns its name, or that of the context that leads to it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -167,7 +168,7 @@ impl Cluster {
             Ownership::Foreign(foreign) => foreign.location().clone(),
         }
     }
-    /// To talk to its API server.
+    /// Returns a client of its API server.
     pub const fn client(&self) -> &Client {
         &self.client
     }
@@ -216,7 +217,7 @@ impl Cluster {
         self.lease.lost().await
     }
 
-    /// Lets go of it: removes it, unless it is to stay.
+    /// Releases it: deletes it, unless it stays.
     pub async fn release(self) -> Result<(), ClusterError> {
         let stays = self.stays();
         let Self { name, client, ownership, lease, lock, .. } = self;
@@ -251,7 +252,7 @@ impl Cluster {
 
 /// A cluster that is looked at, and neither held nor changed.
 pub struct Visited {
-    /// To talk to its API server.
+    /// A client of its API server.
     pub client: Client,
     /// The reasons why a run would be refused there.
     pub reasons: Vec<Reason>,
@@ -277,7 +278,7 @@ pub async fn visit(place: &ClusterChoice) -> Result<Option<Visited>, ClusterErro
     }
 }
 
-/// Says for whom this waits.
+/// Returns the message that this process waits for another one.
 fn waiting(cluster: &str, by: &str, timeout: Duration) -> String {
     let timeout = humantime::format_duration(Duration::from_secs(timeout.as_secs()));
     format!("waiting for up to {timeout}: the cluster {cluster} is in use by {by}")
@@ -294,7 +295,7 @@ async fn unless<T>(
     }
 }
 
-/// To talk to an API server, which has answered.
+/// Returns a client of an API server that has answered.
 async fn connect(mut config: Config) -> Result<Client, String> {
     // The client would try again by itself what was answered with 429 or 503: an eviction that a budget refused
     // would look like one that took long.

@@ -23,7 +23,7 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Contexts {
-    /// These, and no others; without a list, all of them.
+    /// The allowed contexts; all of them, without a list.
     pub allow: Option<Vec<Glob>>,
 }
 
@@ -31,12 +31,12 @@ pub struct Contexts {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Production {
-    /// Names of contexts and clusters; usually those with a word such as `prod`.
+    /// The names of contexts and clusters; by default those with a word such as `prod`.
     pub contexts: Option<Vec<Glob>>,
-    /// Values of labels of nodes and namespaces; usually those with a word such as `prod`, of labels that name an
-    /// environment.
+    /// The values of labels of nodes and namespaces; by default those with a word such as `prod`, of labels that name
+    /// an environment.
     pub labels: Option<BTreeMap<String, Vec<Glob>>>,
-    /// More nodes than this.
+    /// The largest number of nodes that does not look like production.
     pub nodes: usize,
 }
 
@@ -104,7 +104,7 @@ pub enum ConfigError {
     #[error("{PATH_VARIABLE} is set, and names no file")]
     #[diagnostic(help("name the configuration's file in it, or unset it"))]
     Unnamed,
-    /// It is no configuration: unknown field, wrong type, not YAML.
+    /// The file is invalid: unknown field, wrong type, not YAML.
     #[error("{}:{line}:{column}: {message}", path.display())]
     #[diagnostic(help("every field is described in docs/clusters.md"))]
     Invalid {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any parts of a name may be stars; what is between the stars must be there, in order.
+        /// A pattern with parts of a name replaced by stars matches it; the rest must be there, in order.
         #[test]
         fn a_name_with_parts_left_out_matches(parts in prop::collection::vec(("[a-c-]{0,3}", any::<bool>()), 1..6)) {
             let name: String = parts.iter().map(|(part, _)| part.as_str()).collect();

@@ -77,7 +77,7 @@ pub enum DeployError {
         /// Kind and name.
         object: String,
     },
-    /// Something did not become ready in time.
+    /// An object did not become ready in time.
     #[error("waited {}s for {awaited}; {state}", waited.as_secs())]
     NotReady {
         /// The awaited state.
@@ -166,7 +166,7 @@ impl Deployment {
         Ok(facts)
     }
 
-    /// Typed changes: the run's namespace and label, images, and how many gateways and sinks there are.
+    /// Changes an object for the run: namespace and label, images, numbers of gateways and sinks.
     fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
         made::make_of_run(object, tier, &self.run);
         patch_images(object, &tier.collector, images)
@@ -266,7 +266,7 @@ where
     })
 }
 
-/// Images by what the manifests call them.
+/// Sets the images, by the names that the manifests use.
 fn patch_images(object: &mut Manifest, collector: &str, images: &Images) -> Result<(), DeployError> {
     let Some(pod) = object.pod_spec_mut() else {
         return Ok(());

@@ -39,7 +39,7 @@ pub struct Label {
 /// A reason why a cluster looks like production.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// There is a list of the contexts that may be used, and this one is not on it.
+    /// The list of allowed contexts does not have this one.
     NotAllowed {
         /// The context.
         context: String,
@@ -52,7 +52,7 @@ pub enum Reason {
         what: &'static str,
         /// The name.
         name: String,
-        /// By what it does.
+        /// The pattern or word that matched.
         by: String,
     },
     /// A label says production.
@@ -62,11 +62,11 @@ pub enum Reason {
         /// The number of further objects that carry it.
         more: usize,
     },
-    /// It is too large for a cluster to try things on.
+    /// It has too many nodes for a test cluster.
     Nodes {
         /// The number of its nodes.
         nodes: usize,
-        /// More than this.
+        /// The limit.
         limit: usize,
     },
 }
@@ -158,7 +158,7 @@ pub fn reasons(facts: &ClusterFacts, config: &Config) -> Vec<Reason> {
     reasons
 }
 
-/// By what a text means production: one of the user's patterns, or a word if there are none.
+/// Returns why a text means production: one of the user's patterns, or a word if there are none.
 fn production(text: &str, patterns: Option<&[Glob]>) -> Option<String> {
     let Some(patterns) = patterns else {
         return word(text).map(|word| format!("the word {word}"));

@@ -25,7 +25,7 @@ pub struct Images(BTreeMap<String, Image>);
 /// An error in finding images.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ImagesError {
-    /// There is no list: the set-up has not run.
+    /// There is no list: `ci/setup` has not run.
     #[error("{}: {message}", path.display())]
     #[diagnostic(help("run `ci/setup`: it prepares the images, and lists them there"))]
     NoList {
@@ -56,9 +56,9 @@ pub enum ImagesError {
     #[error("the probe's image was built from other sources than this program ({found}, not {expected})")]
     #[diagnostic(help("run `ci/setup`: it builds the probe again"))]
     StaleProbe {
-        /// Its sources' fingerprint.
+        /// The fingerprint of its sources.
         found: String,
-        /// This program's.
+        /// The fingerprint of this program's sources.
         expected: String,
     },
 }
@@ -111,7 +111,7 @@ impl Images {
     pub fn probe(&self) -> &Image {
         self.listed("probe")
     }
-    /// metrics-server's.
+    /// Returns the image of metrics-server.
     pub fn metrics_server(&self) -> &Image {
         self.listed("metrics-server")
     }

@@ -95,7 +95,7 @@ pub(crate) struct PointedRun {
     pub(crate) journal: Result<Option<Journal>, JournalError>,
 }
 
-/// Every run that has something open, as its pointer says.
+/// Returns every run that has an open entry, by its pointer.
 pub(crate) fn open_runs() -> Result<Vec<Result<PointedRun, JournalError>>, JournalError> {
     let paths = pointer::all(&pointers())?;
     let pointed = |path: &PathBuf| {
@@ -176,7 +176,7 @@ impl Journal {
         &self.0.header
     }
 
-    /// Something is about to be done that this undoes; the entry's number.
+    /// Opens an entry, before something is done that `undo` reverts. Returns its number.
     pub fn open(&self, undo: Undo) -> Result<u64, JournalError> {
         let mut lines = self.lines();
         if lines.open.is_empty() {
@@ -199,7 +199,7 @@ impl Journal {
         self.close_each(how, |open| open.undo.as_ref().is_ok_and(&of))
     }
 
-    /// All of it has gone with its cluster.
+    /// Closes all entries: everything has gone with its cluster.
     pub fn close_with_cluster(&self) -> Result<(), JournalError> {
         self.close_each("its cluster is gone", |_| true)
     }
@@ -256,7 +256,7 @@ impl Journal {
 pub struct CurrentJournal(Arc<Mutex<Option<Journal>>>);
 
 impl CurrentJournal {
-    /// This one, from now on.
+    /// Sets the journal.
     pub(crate) fn set(&self, journal: &Journal) {
         *self.0.lock() = Some(journal.clone());
     }

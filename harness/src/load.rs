@@ -1,4 +1,4 @@
-//! Drives the emitters and the sinks: tells them the plan, renews the lease, and fetches their ledgers.
+//! Driving the emitters and the sinks: gives them their plan, renews their leases, and fetches their ledgers.
 
 mod link;
 mod plan;
@@ -35,7 +35,7 @@ pub struct Probes {
     without: BTreeMap<String, String>,
 }
 
-/// Taints that every DaemonSet's pods tolerate.
+/// The prefix of taints that every DaemonSet's pods tolerate.
 const TOLERATED: &str = "node.kubernetes.io/";
 
 /// Returns the taint that keeps emitters off a node; none if there is no such taint.
@@ -52,22 +52,21 @@ fn taken_out(node: &Node) -> Option<String> {
 pub struct LoadStatus {
     /// The moment of this status.
     pub at: Instant,
-    /// Spans that the schedules asked for.
+    /// The spans that the schedules asked for.
     pub offered: u64,
-    /// Spans sent.
+    /// The spans sent.
     pub emitted: u64,
-    /// Spans taken by the agents.
+    /// The spans that agents acknowledged.
     pub acknowledged: u64,
-    /// Spans that arrived.
+    /// The spans that arrived.
     pub delivered: u64,
-    /// Spans that arrived more than once.
+    /// The spans that arrived more than once.
     pub duplicated: u64,
-    /// Requests and connections to which the backend did something, as it was told to.
+    /// The requests and connections that the backend mistreated, as it was told to.
     pub misbehaved: u64,
     /// The queue readings of the Collectors that answer.
     pub readings: Vec<QueueReading>,
-    /// By the nodes that have an emitter: what the queue of its agent holds, in the queue's own unit; of those that are
-    /// known.
+    /// The content of each known agent's queue, in the queue's own unit, by node; of the nodes that have an emitter.
     pub queues: BTreeMap<String, f64>,
     /// The content of all Collectors' queues, of every hop; or why it is unknown. A queue that cannot be read is not
     /// empty.
@@ -75,7 +74,7 @@ pub struct LoadStatus {
 }
 
 impl LoadStatus {
-    /// Nothing yet.
+    /// The status before the first answer.
     pub fn none() -> Self {
         Self {
             at: Instant::now(),
@@ -113,7 +112,7 @@ impl LoadStatus {
         )
     }
 
-    /// Spans offered and acknowledged in a second, since an earlier moment.
+    /// Returns the spans offered and acknowledged per second since an earlier status.
     pub fn per_second(&self, since: &Self) -> (f64, f64) {
         let seconds = self.at.saturating_duration_since(since.at).as_secs_f64().max(f64::EPSILON);
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
@@ -170,13 +169,14 @@ impl Probes {
         u16::try_from(self.sinks.len()).unwrap_or(u16::MAX)
     }
 
-    /// Each stream's node.
+    /// Returns the node of each stream.
     pub fn streams(&self) -> BTreeMap<Stream, String> {
         let numbered = (1..).zip(&self.emitters);
         numbered.map(|(stream, link)| (stream, link.node().to_owned())).collect()
     }
 
-    /// By how many milliseconds each probe's clock is ahead of this machine's: of a few answers the quickest one tells.
+    /// Returns the milliseconds by which each probe's clock is ahead of this machine's. The quickest of a few answers
+    /// counts.
     pub async fn clock_offsets(&self) -> Result<BTreeMap<String, f64>, LinkError> {
         let asked = self.all().map(|link| async move {
             let mut quickest: Option<(u64, String, f64)> = None;
@@ -211,7 +211,7 @@ impl Probes {
         rate.in_a_second() / self.emitters.len() as f64
     }
 
-    /// From now on the emitters offer this, all of them together.
+    /// Changes the rate of all emitters together.
     pub async fn change_rate(&self, rate: Rate) -> Result<(), LinkError> {
         let each = self.rate_per_emitter(rate);
         let asked = self.emitters.iter().map(|link| link.change(Change::SpansPerSecond(each)));
@@ -219,7 +219,7 @@ impl Probes {
         join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
     }
 
-    /// From now on the backend answers like this: every sink of it.
+    /// Changes the behaviour of the backend: of every sink.
     pub async fn change_backend(&self, backend: &Backend) -> Result<(), LinkError> {
         let told = plan::behaviours(backend);
         let asked = self.sinks.iter().map(|link| link.change(Change::Behaviours(told.clone())));

@@ -1,5 +1,5 @@
-//! Watches what there is to be seen of a run's namespace and of the nodes, for as long as the run takes:
-//! every change is a line of the timeline, and so is every gap.
+//! Watches a run's namespace and the nodes for as long as the run takes: every change is a line of the timeline, and
+//! so is every gap.
 
 mod project;
 mod told;
@@ -55,7 +55,7 @@ pub struct Observer {
     end: CancellationToken,
 }
 
-/// Is told when a watch has told all.
+/// The sender that is notified when a watch has caught up.
 type Waiter = oneshot::Sender<()>;
 
 /// Asks the watches whether they have told all.
@@ -88,7 +88,7 @@ impl Watches {
 }
 
 impl Observer {
-    /// Watches everything until `end`; what is seen can be awaited at the receiver.
+    /// Watches everything until `end`; the receiver has what is seen.
     pub fn start(
         client: &Client,
         namespace: &str,
@@ -148,8 +148,7 @@ impl Observer {
         }
     }
 
-    /// Watches one kind. A connection that breaks is taken up again, and both are recorded; so is a watch that says
-    /// nothing of what is there: see [`told`].
+    /// Watches one kind. Breaking and reconnecting are recorded; so is a watch that does not catch up: see [`told`].
     async fn watch<K>(self, objects: Api<K>, (kind, mut asks): (Kind, mpsc::Receiver<Waiter>))
     where
         K: Resource<DynamicType = ()> + Recorded + Clone + DeserializeOwned + Debug + Send + 'static,

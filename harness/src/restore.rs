@@ -28,7 +28,7 @@ pub enum RestoreError {
         /// The known runs.
         known: String,
     },
-    /// Its process lives.
+    /// Its process is alive.
     #[error("run {run} is still going, process {pid}")]
     #[diagnostic(help("it undoes by itself what it does: interrupt it with Ctrl-C, or wait for it"))]
     StillGoing {
@@ -53,7 +53,7 @@ pub enum RestoreOutcome {
     Undone,
     /// It was undone already.
     AlreadyUndone,
-    /// It is left, and why.
+    /// It is left, for this reason.
     Left(String),
 }
 
@@ -94,7 +94,7 @@ impl fmt::Display for RestoredItem {
 pub struct RestoreReport {
     /// The run.
     pub run: String,
-    /// One for each thing that was to be undone.
+    /// The items that were to be undone.
     pub items: Vec<RestoredItem>,
     /// A further problem.
     pub problem: Option<String>,
@@ -162,7 +162,7 @@ fn forget(location: &Location) {
     }
 }
 
-/// Says what earlier runs left in a cluster that is not this program's to clean up unasked.
+/// Reports what earlier runs left in a cluster that this program does not clean up unasked.
 async fn tell(location: &Location, client: &Client) {
     for dead in dead_on(location) {
         tracing::info!(

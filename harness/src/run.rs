@@ -41,9 +41,9 @@ pub struct Options {
     pub seed: u64,
     /// The folder of the manifests.
     pub manifests: PathBuf,
-    /// Leave what was deployed: the cluster is removed right afterwards.
+    /// Leave what was deployed: the cluster is deleted right afterwards.
     pub leave: bool,
-    /// Is given the run's journal.
+    /// Receives the run's journal.
     pub journal: CurrentJournal,
 }
 
@@ -78,13 +78,13 @@ pub enum RunError {
     /// The cluster does not answer.
     #[error("the cluster: {0}")]
     Cluster(#[from] kube::Error),
-    /// It was not seen what the cluster holds, so there is no plan.
+    /// The cluster's objects could not be read, so there is no plan.
     #[error(transparent)]
     Look(#[from] LookError),
     /// The user may not do what the run needs.
     #[error("this needs what the cluster does not allow; nothing was done\n  {}", missing.join("\n  "))]
     NotAllowed {
-        /// Each, with what it is for.
+        /// The missing rights, each with its purpose.
         missing: Vec<String>,
     },
     /// The scenario could not be written down.

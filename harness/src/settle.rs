@@ -1,4 +1,4 @@
-//! Waiting for the rest. When to stop is decided by [`Settling`], which does no I/O.
+//! Waiting until everything acknowledged is delivered. [`Settling`] decides when to stop, without I/O.
 
 use crate::record::SettleEnd;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// An observation at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
-    /// Acknowledged spans that have not arrived; none if that could not be asked.
+    /// The acknowledged spans that have not arrived; none if the sinks did not answer.
     pub outstanding: Option<u64>,
     /// The content of all Collectors' queues, of every hop; none if one of them could not be read. A queue that
     /// cannot be read is not empty.
@@ -22,18 +22,18 @@ pub struct Settling {
     worst_retry_pause: Duration,
     deadline: Duration,
     complete_since: Option<Duration>,
-    /// Since when nothing has moved while every queue was known to be empty.
+    /// The time since which nothing has moved while every queue was known to be empty.
     quiet_since: Option<Duration>,
-    /// Since when nothing has moved while a queue could not be read.
+    /// The time since which nothing has moved while a queue could not be read.
     unread_since: Option<Duration>,
-    /// Since when nothing has arrived.
+    /// The time since which nothing has arrived.
     still_since: Option<Duration>,
     arrived: Option<u64>,
 }
 
 impl Settling {
-    /// `tail`: how much longer duplicates are waited for. `worst_retry_pause`: the longest that a span may be on its
-    /// way without a sign of life, through all hops.
+    /// Returns the rules. `tail` is the time for which duplicates are awaited after completion; `worst_retry_pause`
+    /// is the longest time that a span may be on its way, through all hops, without anything being seen of it.
     pub const fn new(tail: Duration, worst_retry_pause: Duration, deadline: Duration) -> Self {
         Self {
             tail,
@@ -47,7 +47,7 @@ impl Settling {
         }
     }
 
-    /// For how long nothing has arrived, by what was seen last.
+    /// Returns the time for which nothing has arrived, by the last observation.
     pub fn still_for(&self, now: Duration) -> Duration {
         self.still_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     proptest! {
-        /// Waiting never ends as quiet unless all was still, and known, for the whole of the pause.
+        /// Waiting never ends as quiet unless everything was still, and known, for the whole pause.
         #[test]
         fn quiet_is_never_claimed_early(stretches in prop::collection::vec(
             (prop::option::weighted(0.8, 0u64..3), prop::option::of(prop::bool::ANY), 0u64..3, 1usize..70), 1..20)) {

@@ -34,7 +34,7 @@ pub(crate) enum UndoError {
     Api {
         /// The attempted action.
         action: &'static str,
-        /// On what.
+        /// The object.
         object: String,
         /// The API server's error.
         source: Box<kube::Error>,
@@ -45,7 +45,7 @@ pub(crate) enum UndoError {
     /// A probe could not be told.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// It took too long.
+    /// The timeout passed.
     #[error("not done within {}s", .0.as_secs())]
     Deadline(Duration),
 }
@@ -92,41 +92,41 @@ pub enum Undo {
     Backend(BackendBehaviour),
     /// The run's namespace goes, and its queues and ledgers from the nodes' disks.
     Namespace(RunNamespace),
-    /// Objects outside of the run's namespace go.
+    /// Objects outside of the run's namespace are deleted.
     Objects(RunObjects),
 }
 
 /// The outcome of undoing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UndoOutcome {
-    /// It was done.
+    /// Something was undone.
     Undone,
-    /// There was nothing to do.
+    /// Nothing had to be undone.
     NothingToDo,
 }
 
 impl Undo {
-    /// For a node that is about to be cordoned.
+    /// The undo for a node that is about to be cordoned.
     pub(crate) fn cordon(node: &str, run: &str) -> Self {
         Self::Cordon(Cordon::new(node, run))
     }
 
-    /// For emitters, about to offer another rate than this one, all of them together.
+    /// The undo for emitters that are about to change their rate: `rate` is the present one, of all of them together.
     pub(crate) fn rate(namespace: &str, rate: Rate) -> Self {
         Self::Rate(LoadRate { namespace: namespace.to_owned(), rate })
     }
 
-    /// For a backend of so many sinks that is about to misbehave.
+    /// The undo for a backend of so many sinks that is about to misbehave.
     pub(crate) fn backend(namespace: &str, sinks: u16) -> Self {
         Self::Backend(BackendBehaviour { namespace: namespace.to_owned(), sinks })
     }
 
-    /// For a run that is about to be deployed.
+    /// The undo for a run that is about to be deployed.
     pub(crate) fn namespace(run: &str) -> Self {
         Self::Namespace(RunNamespace::new(run))
     }
 
-    /// For objects that are about to be made outside of the run's namespace, with the run's label.
+    /// The undo for objects that are about to be made outside of the run's namespace, with the run's label.
     pub fn objects(run: &str, objects: Vec<ObjectRef>) -> Self {
         Self::Objects(RunObjects { run: run.to_owned(), objects })
     }

@@ -1,4 +1,4 @@
-//! `spanproof check`: says whether scenarios make sense, without a cluster.
+//! `spanproof check`: validates scenarios, without a cluster.
 
 use super::assignment::assignment;
 use super::{CommandEnd, Failure, manifests, print, show};
@@ -20,7 +20,7 @@ pub(super) struct Options {
     manifests: Option<PathBuf>,
 }
 
-/// Looks at every file, whatever is wrong with another one.
+/// Checks every file, whether or not another one is invalid.
 pub(super) fn main(options: &Options) -> Result<CommandEnd, Failure> {
     let manifests = manifests(options.manifests.as_deref())?;
     let mut end = CommandEnd::Done;

@@ -1,4 +1,4 @@
-//! `spanproof plan`: says what a run would do, and changes nothing.
+//! `spanproof plan`: tells what a run would do, and changes nothing.
 
 use super::assignment::assignment;
 use super::place::{ClusterOptions, cluster_failure, not_empty};
@@ -65,7 +65,8 @@ pub(super) async fn main(options: &Options) -> Result<CommandEnd, Failure> {
     Ok(end)
 }
 
-/// On somebody's cluster: whether all is allowed that the scenarios need. What is not is said before anything is written.
+/// Checks, on the user's cluster, that everything the scenarios need is allowed. Missing rights are an error before
+/// anything is written.
 pub(super) async fn allowed<'a>(
     place: &ClusterChoice,
     scenarios: impl Iterator<Item = &'a Scenario>,

@@ -1,4 +1,4 @@
-//! `spanproof restore`: undoes what runs that died left.
+//! `spanproof restore`: undoes what runs that died left behind.
 
 use super::place::not_empty;
 use super::{CommandEnd, Failure, manifests, print};
@@ -66,7 +66,7 @@ fn restore_failure(error: RestoreError) -> Failure {
     (Report::new(error), end)
 }
 
-/// One line for each thing that was to be undone.
+/// Returns one line for each item that was to be undone.
 fn report(restored: &RestoreReport) -> String {
     let run = &restored.run;
     if restored.items.is_empty() && restored.problem.is_none() {

@@ -1,4 +1,4 @@
-//! `spanproof schema`: what editors know a scenario file by.
+//! `spanproof schema`: prints the schema by which editors check a scenario file.
 
 use super::{CommandEnd, Failure, print};
 use spanproof::scenario;

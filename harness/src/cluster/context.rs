@@ -60,7 +60,7 @@ pub enum ContextError {
         /// The one that may have been meant.
         near: Option<String>,
     },
-    /// It leads to another cluster than it did.
+    /// It leads to another cluster than before.
     #[error("the context {name} leads to another cluster than the run was on")]
     #[diagnostic(help(
         "what is to be undone is on the cluster whose namespace kube-system has the UID {uid}"
@@ -90,7 +90,7 @@ fn offered(known: &[String], near: Option<&str>) -> String {
 
 /// A cluster that a context leads to: it answers, and has been looked at.
 pub struct Opened {
-    /// To talk to its API server.
+    /// A client of its API server.
     pub client: Client,
     /// The facts that the guard judges it by.
     pub facts: ClusterFacts,

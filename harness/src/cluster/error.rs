@@ -11,7 +11,7 @@ use std::time::Duration;
 /// An error that leaves a run without a cluster. Each says what to do.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ClusterError {
-    /// No container engine.
+    /// No container engine answers.
     #[error("no container engine answers")]
     #[diagnostic(help(
         "tried `docker version`: {tried}\nstart Docker, or let `ci/setup --install` start an engine"
@@ -20,7 +20,7 @@ pub enum ClusterError {
         /// The command that was tried, and its error.
         tried: String,
     },
-    /// No kind.
+    /// kind is not installed.
     #[error("kind is not installed")]
     #[diagnostic(help("tried `kind version` and {}: {tried}\nrun `ci/setup`", cache.display()))]
     NoKind {
@@ -42,11 +42,11 @@ pub enum ClusterError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Images(#[from] ImagesError),
-    /// Somebody else on this machine works on the cluster.
+    /// Somebody else on this machine uses the cluster.
     #[error(transparent)]
     #[diagnostic(help("wait for it with --wait 10m, or choose another cluster"))]
     Locked(#[from] LockError),
-    /// Somebody else, wherever it is, works on the cluster.
+    /// Somebody else, on any machine, uses the cluster.
     #[error(transparent)]
     #[diagnostic(help(
         "wait for it with --wait 10m, or choose another cluster; a lease whose holder is gone runs out within a minute"
@@ -74,7 +74,7 @@ pub enum ClusterError {
         #[diagnostic_source]
         source: CommandError,
     },
-    /// metrics-server, which an HPA needs, could not be added, or not be removed.
+    /// metrics-server, which an HPA needs, could not be added or removed.
     #[error("metrics-server: {source}")]
     #[diagnostic(help("scenarios with `tier.without: [hpa]` need none"))]
     MetricsServer {

@@ -14,14 +14,14 @@ use crate::progress;
 use kube::{Client, ResourceExt};
 use std::time::Duration;
 
-/// Two gateways, each on a node of its own.
+/// The number of workers that two gateways on different nodes need.
 const FEWEST_WORKERS: usize = 2;
 /// The longest time until metrics-server is available, or gone.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A cluster that was there.
 pub(super) struct ForeignCluster {
-    /// kind's name for it, if its nodes are containers of this machine's engine.
+    /// The name that kind has for it, if its nodes are containers of this machine's engine.
     kind_name: Option<String>,
     has_control_plane: bool,
     /// True if metrics-server may have been added.
@@ -30,7 +30,7 @@ pub(super) struct ForeignCluster {
     location: Location,
 }
 
-/// Looks at the cluster, and takes lock and lease if a run may work there.
+/// Inspects the cluster, and acquires lock and lease if a run may work there.
 pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster, ClusterError> {
     let remaining = request.remaining_wait();
     guard::confirmed(&context.name, context.yes_really.as_deref())?;
@@ -78,7 +78,7 @@ pub(super) async fn take(
     Ok((lock, lease))
 }
 
-/// kind's name for a cluster whose nodes are containers of this machine's engine.
+/// Returns the name that kind has for a cluster whose nodes are containers of this machine's engine.
 async fn kind_name(opened: &Opened) -> Option<String> {
     let name = opened.kind_name()?;
     let containers = kind::nodes(name).await.ok()?;
@@ -90,7 +90,7 @@ impl ForeignCluster {
         &self.location
     }
 
-    /// Puts on it what a run needs, and says what else there is. How it is set up.
+    /// Installs what a run needs. Returns the cluster's settings.
     pub(super) async fn prepare(
         &self,
         cluster: &Cluster,

@@ -1,4 +1,4 @@
-//! Making and removing kind clusters. `docker` and `kind` are called as programs.
+//! Making and deleting kind clusters, by the programs `docker` and `kind`.
 
 use super::reaper::Reaper;
 use super::{ClusterError, Image};
@@ -118,7 +118,7 @@ impl Kind {
         Ok(())
     }
 
-    /// Puts images on every node.
+    /// Loads images onto every node.
     pub(super) async fn load(&self, cluster: &str, images: &[&Image]) -> Result<(), ClusterError> {
         let mut arguments: Vec<&OsStr> =
             vec!["load".as_ref(), "docker-image".as_ref(), "--name".as_ref(), cluster.as_ref()];
@@ -150,14 +150,15 @@ pub(super) async fn nodes(cluster: &str) -> Result<Vec<String>, ClusterError> {
     Ok(listed.lines().map(str::to_owned).collect())
 }
 
-/// `CoreDNS` where no drain moves it: a fault of a worker is not to be one of DNS as well.
+/// Pins `CoreDNS` to the control plane, where no drain moves it: a fault of a worker should not be one of DNS as
+/// well.
 pub(super) async fn pin_dns(client: &Client) -> Result<(), kube::Error> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
     let patch = json!({"spec": {"template": {"spec": {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}}}});
     deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await.map(|_| ())
 }
 
-/// kind's configuration: one control plane, three workers, and what makes two cores enough.
+/// Returns kind's configuration: one control plane, three workers, and the settings for two cores.
 fn configuration(isolation: &Path) -> serde_json::Value {
     let mounts = json!([{
         "hostPath": isolation,

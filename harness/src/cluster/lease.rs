@@ -1,4 +1,4 @@
-//! One run at a time on a cluster, from whatever machine: a Lease in the cluster itself.
+//! A lease in the cluster itself: one run at a time, from whatever machine.
 
 mod state;
 #[cfg(test)]
@@ -161,7 +161,7 @@ impl Lease {
         self.lost.borrow().is_some()
     }
 
-    /// Lets go of it: it is gone then.
+    /// Releases it, which deletes the object.
     pub(super) async fn release(mut self) -> Result<(), LeaseError> {
         self.stop.cancel();
         // It ends at once, or when a renewal that is on its way has been answered.
@@ -262,7 +262,8 @@ impl Renewer {
         }
     }
 
-    /// Somebody removed it. Whoever is faster has it: if it is not this process, the next renewal says so.
+    /// Creates the lease again after somebody deleted it. If another process was faster, the next renewal finds that
+    /// out.
     async fn make(&self, object: &mut coordination::Lease) {
         let wanted = owned(None, &self.owner, &self.terms);
         if let Some(Ok(made)) = self.answer(self.leases.create(&PostParams::default(), &wanted)).await {

@@ -1,4 +1,4 @@
-//! One process at a time on a cluster: a lock that the kernel lets go of when its holder dies.
+//! A lock of a cluster: one process at a time on this machine. The kernel releases it when its holder dies.
 
 use super::owner::Owner;
 use crate::progress;
@@ -113,7 +113,7 @@ impl Lock {
         self.previous.as_ref()
     }
 
-    /// Says in a file that it is this process's now.
+    /// Records this process as the owner.
     pub(super) fn own(&self) -> Result<(), LockError> {
         let path = self.state.join("owner.json");
         let bytes = serde_json::to_vec(&Owner::current()).unwrap_or_default();

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) struct OwnCluster {
     pub(super) kind: Kind,
     pub(super) state: PathBuf,
-    /// Leave it when the run is over.
+    /// Keep it after the run.
     pub(super) keep: bool,
     pub(super) made_here: bool,
     pub(super) reaper: Option<Reaper>,
@@ -107,7 +107,7 @@ pub(super) fn state(name: &str) -> PathBuf {
     cache_dir().join("clusters").join(name)
 }
 
-/// To talk to a cluster whose kubeconfig is in `state`.
+/// Returns a client of the cluster whose kubeconfig is in `state`.
 pub(super) async fn client(name: &str, state: &Path) -> Result<kube::Client, ClusterError> {
     let unreachable = |message: String| unreachable(name, state, &message);
     let read = Kubeconfig::read_from(state.join("kubeconfig")).map_err(|e| unreachable(e.to_string()))?;

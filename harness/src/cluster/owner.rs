@@ -20,7 +20,7 @@ pub struct Owner {
     pub host: String,
     /// Its command line.
     pub run: String,
-    /// Since when, Unix time in milliseconds.
+    /// The start of its ownership, as Unix time in milliseconds.
     pub since_unix_ms: u64,
     /// The scope of its number: the kernel's boot ID and the PID namespace. Empty where that cannot be read.
     #[serde(default)]
@@ -36,7 +36,7 @@ impl fmt::Display for Owner {
 }
 
 impl Owner {
-    /// This process, from now on.
+    /// This process, as an owner from now on.
     pub(super) fn current() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = host.trim().to_owned();

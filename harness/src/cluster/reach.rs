@@ -20,12 +20,12 @@ pub(crate) struct Reached {
     images: Images,
     is_own: bool,
     lease: Lease,
-    /// Held as long as this is.
+    /// The lock, held until this is dropped.
     lock: Lock,
 }
 
 impl Reached {
-    /// To talk to its API server.
+    /// Returns a client of its API server.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
     }

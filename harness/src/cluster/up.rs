@@ -36,7 +36,7 @@ pub(super) async fn await_up(client: &Client, name: &str) -> Result<(), ClusterE
     }
 }
 
-/// None once all is there; else what was still missing at the deadline.
+/// Returns none once everything is ready, or else what was missing at the deadline.
 async fn until(client: &Client, deadline: Instant) -> Result<Option<String>, kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     for node in nodes.list(&ListParams::default()).await? {

@@ -1,4 +1,4 @@
-//! All that a run makes, before it is made: the manifests as patched, in the run's namespace, with the run's label.
+//! The objects of a run before they are made: the patched manifests, in the run's namespace, with the run's label.
 
 use super::{DeployError, HPA, Manifest, PDB, TierFacts, WRITTEN_FOR, manifest, patched_tier, tier_facts};
 use crate::labels::{RUN_LABEL, namespace_of};
@@ -12,7 +12,7 @@ pub struct Made {
     pub namespace: String,
     /// The tier.
     pub tier: Vec<Manifest>,
-    /// Emitters and sinks.
+    /// The emitters and sinks.
     pub probes: Vec<Manifest>,
     /// The pods that delete queues and ledgers from the nodes' disks, at the end.
     pub sweep: Vec<Manifest>,
@@ -48,7 +48,7 @@ impl Made {
         })
     }
 
-    /// Every object of the run's.
+    /// Returns every object of the run.
     pub fn all(&self) -> impl Iterator<Item = &Manifest> {
         self.tier.iter().chain(&self.probes).chain(&self.sweep)
     }
@@ -61,7 +61,7 @@ fn of_run(mut objects: Vec<Manifest>, tier: &Tier, run: &str) -> Vec<Manifest> {
     objects
 }
 
-/// Typed changes: the run's namespace and label, and how many gateways and sinks there are.
+/// Changes an object for the run: namespace and label, numbers of gateways and sinks.
 pub(super) fn make_of_run(object: &mut Manifest, tier: &Tier, run: &str) {
     object.rename_namespace(WRITTEN_FOR, &namespace_of(run));
     object.label(RUN_LABEL, run);
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::scenario::Scenario;
 
-    /// By the label a run's objects are found and removed, so each has it, and each is in its namespace or is it.
+    /// A run's objects are found and removed by its label, so each has it, and each is in its namespace or is it.
     #[test]
     fn whatever_a_run_makes_carries_its_label() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

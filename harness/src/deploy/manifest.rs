@@ -1,4 +1,4 @@
-//! Manifests as types: what a kustomization lists, read without losing a field.
+//! Manifests as types: the objects of a kustomization, read without losing a field.
 
 mod patch;
 mod rename;
@@ -29,7 +29,7 @@ pub struct ManifestError {
     message: String,
 }
 
-/// Folders within folders, at most: one that lists itself has no end.
+/// The deepest nesting of folders: one that lists itself would have no end.
 pub(super) const DEEPEST: usize = 16;
 pub(super) const ENDLESS: &str = "folders list each other without an end";
 
@@ -133,7 +133,7 @@ manifests! {
 }
 
 impl Manifest {
-    /// Kind and name, as a scenario's patches name it: `Deployment/gateway`.
+    /// Returns kind and name, as a scenario's patches name it: `Deployment/gateway`.
     pub(crate) fn called(&self) -> String {
         format!("{}/{}", self.kind(), self.metadata().name.as_deref().unwrap_or_default())
     }
@@ -163,8 +163,8 @@ impl Manifest {
         }
     }
 
-    /// Of a part's objects those of a lower rank are made first, in whatever order they are written: what the rest is in,
-    /// what pods need to start, pods, and what counts them.
+    /// Returns the rank by which an object is made within its part, lowest first: namespaces, what pods need to
+    /// start, pods, and what counts them.
     pub(super) const fn rank(&self) -> u8 {
         match self {
             Self::Namespace(_) => 0,

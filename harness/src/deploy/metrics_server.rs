@@ -1,4 +1,4 @@
-//! metrics-server, which an HPA on CPU reads: added, and taken away again where it was added to somebody's cluster.
+//! metrics-server, which an HPA on CPU reads: added, and removed again where it was added to the user's cluster.
 
 use super::control_plane::{anywhere, has_control_plane};
 use super::manifest::{self, Manifest};

@@ -154,8 +154,8 @@ fn fit_pods(template: &mut PodTemplateSpec, app: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whatever namespace they are written for, they are written for the one that the harness replaces. What belongs to none,
-/// and would be the whole cluster's, gets a name of its own.
+/// Moves all objects into the one namespace that the harness replaces, whatever namespace they are written for.
+/// Cluster-wide objects get a name of the run's own.
 fn in_one_namespace(path: &Path, objects: &mut [Manifest]) -> Result<(), ManifestError> {
     let roles = objects.iter().filter(|it| matches!(it, Manifest::ClusterRole(_)));
     let roles: BTreeSet<String> = roles.filter_map(|it| it.metadata().name.clone()).collect();

@@ -34,7 +34,7 @@ pub(super) async fn await_deployment(
     within(client, namespace, name, awaited, timeout, await_condition(objects, name, complete)).await
 }
 
-/// Until the HPA has brought its Deployment to the minimum: before that it is one replica.
+/// Waits until the HPA has brought its Deployment to the minimum: before that it is one replica.
 pub(super) async fn await_autoscaler(
     client: &Client,
     object: &HorizontalPodAutoscaler,

@@ -1,4 +1,4 @@
-//! Taking away what was deployed: queues and ledgers from the nodes' disks, then everything else.
+//! Removing a deployment: queues and ledgers from the nodes' disks, then everything else.
 
 use super::{DeployError, Deployment, Manifest, manifest, ready};
 use crate::images::Images;
@@ -61,7 +61,7 @@ impl Deployment {
         }
     }
 
-    /// Nothing may write any more while the directories are swept; and nothing is worth a grace period.
+    /// Deletes everything that writes, without a grace period, before the directories are swept.
     async fn stop_writing(&self, timeout: Duration) -> Result<(), DeployError> {
         let now = DeleteParams::default().grace_period(0);
         for name in ["emit", "agent"] {

@@ -7,9 +7,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// `decision_wait` where none is written.
+/// The default of `decision_wait`.
 const DECISION_WAIT: Duration = Duration::from_secs(30);
-/// Policies that may keep a trace, and never keep another one from being kept.
+/// The policies that may keep a trace, and never prevent another one from being kept.
 const ONLY_KEEP: [&str; 8] = [
     "latency",
     "status_code",

@@ -1,4 +1,4 @@
-//! Calling a program, and saying in its own words what went wrong.
+//! Running a program. Its error is reported in its own words.
 
 use std::ffi::OsStr;
 use std::process::{Output, Stdio};
@@ -15,7 +15,7 @@ pub enum CommandError {
         /// The cause.
         source: std::io::Error,
     },
-    /// It said no.
+    /// It failed.
     #[error("`{line}` ended with {status}:\n{words}")]
     Failed {
         /// The command line.

@@ -7,7 +7,7 @@ use std::path::Path;
 /// A process of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// Its number.
+    /// Its PID.
     pub pid: u32,
     /// Its start, in the kernel's ticks since boot; none where that cannot be read.
     pub began: Option<u64>,

@@ -28,7 +28,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// This process's, for a run.
+    /// Returns the header of this process, for a run.
     pub(super) fn new(run: &str, folder: PathBuf, cluster: Location) -> Self {
         let spanproof = env!("CARGO_PKG_VERSION").to_owned();
         Self { journal: FORMAT, spanproof, run: run.to_owned(), folder, cluster, process: Process::current() }
@@ -58,13 +58,13 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Change {
-    /// From now on there may be something to undo. Not read as a type yet: a later version knows more of them.
+    /// An entry is opened. It is not typed yet: a later version knows more kinds.
     Opens { undo: Value },
     /// The entry of that number has been seen to be undone.
     Closes { closes: u64, how: String },
 }
 
-/// Something that is still to be undone.
+/// An open entry: something that is still to be undone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenEntry {
     /// The number of its line.
@@ -86,7 +86,7 @@ impl OpenEntry {
 /// The content of a journal's bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Content {
-    /// None if not even the first line was written.
+    /// The header; none if not even the first line was written.
     pub(super) header: Option<Header>,
     /// The open entries, the oldest first.
     pub(super) open: Vec<OpenEntry>,

@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path) -> Result<Header, JournalError> {
     Ok(header)
 }
 
-/// All that there are, by name.
+/// Returns the paths of all pointers, by name.
 pub(super) fn all(pointers: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let entries = match std::fs::read_dir(pointers) {
         Ok(entries) => entries,

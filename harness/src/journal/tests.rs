@@ -130,7 +130,7 @@ fn doings() -> impl Strategy<Value = Vec<Option<prop::sample::Index>>> {
 }
 
 proptest! {
-    /// Torn at any byte, it is what its whole lines say; and it can be gone on with.
+    /// A journal torn at any byte has the entries of its whole lines, and can be continued.
     #[test]
     fn a_torn_tail_is_left_out(doings in doings(), cut in any::<prop::sample::Index>()) {
         let trial = Trial::new();

@@ -38,7 +38,7 @@ pub enum LinkError {
         /// The cause.
         source: Box<kube::Error>,
     },
-    /// It said no, or nothing.
+    /// The request failed, or had no answer.
     #[error("{probe}: {action}: {status}")]
     Call {
         /// The probe.
@@ -48,7 +48,7 @@ pub enum LinkError {
         /// The probe's answer.
         status: Box<tonic::Status>,
     },
-    /// There is nothing that an emitter could be told.
+    /// The emitters cannot be given a plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// It did not seal its ledger.
@@ -69,12 +69,12 @@ pub enum LinkError {
         /// The problem.
         message: String,
     },
-    /// Its sources are others than this program's.
+    /// It was built from other sources than this program.
     #[error("{probe} was built from other sources ({found}) than this program: run `ci/setup`")]
     OtherSources {
         /// The probe.
         probe: String,
-        /// Its fingerprint.
+        /// The fingerprint of its sources.
         found: String,
     },
 }
@@ -96,7 +96,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// To the probe of an application on a node.
+    /// Returns a link to the probe of an application on a node.
     pub(super) fn on_node(client: &Client, namespace: &str, app: &str, node: &str) -> Self {
         let wanted = ListParams::default()
             .labels(&format!("app.kubernetes.io/name={app}"))
@@ -109,14 +109,14 @@ impl Link {
         }
     }
 
-    /// To the probe in the pod of a name, wherever it is.
+    /// Returns a link to the probe in a pod, on whatever node.
     pub(super) fn to_pod(client: &Client, namespace: &str, pod: &str) -> Self {
         let wanted = ListParams::default().fields(&format!("metadata.name={pod}"));
         let client = connect(client, namespace, wanted);
         Self { name: pod.to_owned(), file: pod.to_owned(), node: String::new(), client }
     }
 
-    /// Its node; empty if it may be anywhere.
+    /// Returns its node; empty if it may be anywhere.
     pub fn node(&self) -> &str {
         &self.node
     }
@@ -172,7 +172,8 @@ impl Link {
         self.call("starting", TIMEOUT, ask).await.map(|_| ())
     }
 
-    /// One short try: the next comes in a second, and a probe that hangs must not keep the others' leases.
+    /// Renews the lease, in one short attempt: the next one comes in a second, and a probe that hangs must not delay
+    /// the others' leases.
     pub(super) async fn renew_once(&self, lease: Lease) -> Option<Status> {
         let mut client = self.client.clone();
         let asked = tokio::time::timeout(RENEWAL_TIMEOUT, client.renew(lease)).await;
@@ -201,7 +202,7 @@ impl Link {
         Ok(sets.filter_map(|ranges| Some((u16::try_from(ranges.stream).ok()?, ranges.set()))).collect())
     }
 
-    /// Its ledger, or what it read of the Collectors' metrics.
+    /// Returns its ledger, or the metrics that it scraped from the Collectors.
     pub(super) async fn ledger(&self, metrics: bool) -> Result<Vec<u8>, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move {
             let mut chunks = client.read_ledger(ReadLedgerRequest { metrics }).await?.into_inner();

@@ -150,7 +150,7 @@ pub(super) fn emit(
     plan(load, run, Role::Emit(emit))
 }
 
-/// Of so many traces one is followed at the sinks: which gateways delivered it.
+/// The sinks follow one trace in this many: which gateways delivered it.
 const TRACE_ONE_IN: u64 = 100;
 
 /// A sink's. The first of them reads the Collectors' metrics.
@@ -169,7 +169,7 @@ pub(super) fn sink(scenario: &Scenario, run: Run, first: bool) -> Plan {
     plan(&scenario.load, run, Role::Sink(sink))
 }
 
-/// This part of a load, for its whole time.
+/// Returns this part of a load, for its whole time.
 fn segments(load: &Load, part: f64) -> Vec<Segment> {
     let of = |rate: Rate| rate.in_a_second() * part;
     let constant = |rate: f64| Segment { duration_ms: 0, shape: Some(Shape::Constant(rate)) };
@@ -211,7 +211,7 @@ pub(super) fn behaviours(backend: &Backend) -> Behaviours {
     Behaviours { behaviours: vec![behaviour] }
 }
 
-/// None if it takes everything.
+/// Returns the kind of behaviour; none if the backend accepts everything.
 fn kind(backend: &Backend) -> Option<Kind> {
     if let Some(code) = backend.answers.code() {
         let retry_after_ms = backend.retry_after.map(span_ms);
@@ -235,12 +235,12 @@ fn kind(backend: &Backend) -> Option<Kind> {
     })
 }
 
-/// Done to every request, until it is told otherwise.
+/// Returns a behaviour for every request, until the next change.
 fn always(kind: Kind) -> Behaviour {
     Behaviour { kind: Some(kind), ..Behaviour::default() }
 }
 
-/// At least one: 0 stands for all of them.
+/// Returns a share in millionths, at least one: 0 stands for all of them.
 fn per_million(share: Share) -> u32 {
     // A share is at most 1.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]

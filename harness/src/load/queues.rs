@@ -17,7 +17,7 @@ pub struct QueueReading {
     pub address: String,
     /// The content of its queues of traces, in their own unit; none if it did not say.
     pub queue: Option<f64>,
-    /// Requests that exporters without a queue have not been answered; none if it did not say.
+    /// The number of requests in flight of exporters without a queue; none if it did not say.
     pub in_flight: Option<f64>,
 }
 
@@ -38,7 +38,7 @@ impl QueueReading {
             .collect()
     }
 
-    /// All that it holds; none if it said nothing of that.
+    /// Returns everything that it holds; none if it said nothing about that.
     fn holds(&self) -> Option<f64> {
         match (self.queue, self.in_flight) {
             (None, None) => None,
@@ -200,7 +200,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is said to be held only if each Collector that is there said so itself.
+        /// Queues count as empty only if each existing Collector said so itself.
         #[test]
         fn empty_is_never_said_of_what_was_not_heard(said in prop::collection::vec(
             prop::option::of(prop_oneof![Just(0.0), Just(1.0)]), 4)) {

@@ -1,4 +1,4 @@
-//! Kubernetes' objects, trimmed to what is recorded.
+//! Kubernetes objects, trimmed to what is recorded.
 
 use crate::kubernetes::quantity_value;
 use crate::world::{
@@ -14,7 +14,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-/// Something that is recorded.
+/// An object that is recorded.
 pub(super) trait Recorded {
     fn recorded(&self) -> Object;
 }

@@ -21,14 +21,14 @@ pub(super) type Versions = BTreeMap<String, String>;
 pub(super) struct Pending {
     /// The moment when the list was requested.
     pub(super) asked: f64,
-    /// Each with the version that it must have told at the least.
+    /// The objects that exist, with the lowest version that must be delivered.
     there: Versions,
-    /// Each with the version that it had before it went.
+    /// The deleted objects, with their last delivered version.
     gone: Versions,
 }
 
 impl Pending {
-    /// Compares a list with what the watch has told.
+    /// Compares a list with what the watch has delivered.
     pub(super) fn of(asked: f64, listed: Versions, told: &Versions) -> Self {
         let gone = told.iter().filter(|(name, _)| !listed.contains_key(*name));
         let gone = gone.map(|(name, version)| (name.clone(), version.clone())).collect();
@@ -45,7 +45,7 @@ impl Pending {
         self.there.is_empty() && self.gone.is_empty()
     }
 
-    /// It has told an object's end: whatever of it was pending is settled by that.
+    /// Takes in the deletion of an object, which settles whatever of it was pending.
     pub(super) fn ended(&mut self, name: &str) {
         self.there.remove(name);
         self.gone.remove(name);

@@ -14,7 +14,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct DeadRun {
     header: Header,
-    /// None if its folder is gone, or what is there cannot be read.
+    /// The journal; none if its folder is gone, or it cannot be read.
     journal: Option<Journal>,
     /// The error in reading the journal.
     unreadable: Option<JournalError>,
@@ -102,7 +102,7 @@ impl DeadRun {
         Ok(restored)
     }
 
-    /// Its cluster is gone: nothing is left in it.
+    /// Closes everything: its cluster is gone, with all that was left in it.
     pub(super) fn gone(&self) -> Result<RestoreReport, JournalError> {
         let open = self.journal.iter().flat_map(Journal::to_undo);
         let items = open

@@ -1,4 +1,4 @@
-//! Undoing one thing after the other, and looking at each afterwards: one that fails does not stop the others.
+//! Undoing one item after the other, and looking at each afterwards. A failure does not stop the others.
 
 use super::{RestoreOutcome, RestoredItem};
 use crate::progress;

@@ -72,8 +72,7 @@ pub(super) async fn snapshots(probes: Probes, recorder: Recorder) {
     }
 }
 
-/// Logs of all pods of the namespace. What cannot be had is left out: this is help for
-/// people, and never decides anything.
+/// Collects the logs of all pods of the namespace. Missing logs are left out: they help people, and decide nothing.
 pub(super) async fn diagnostics(client: &Client, namespace: &str, recorder: &Recorder) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods.list(&ListParams::default()).await.into_iter().flatten() {

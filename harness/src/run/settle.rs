@@ -1,4 +1,5 @@
-//! Waiting for the rest; and where waiting leaves a doubt, the end of the tier, which leaves none.
+//! Waiting until everything acknowledged is delivered; and where that leaves a doubt, taking the tier down, which
+//! ends the doubt.
 
 use super::{Run, RunError};
 use crate::deploy::TierFacts;
@@ -17,7 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The result of waiting.
 struct WaitResult {
     end: SettleEnd,
-    /// Acknowledged spans that had not arrived; none if the sinks did not say.
+    /// The acknowledged spans that had not arrived; none if the sinks did not answer.
     outstanding: Option<u64>,
     arrived: u64,
     still: Duration,

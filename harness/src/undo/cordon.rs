@@ -34,7 +34,7 @@ impl Cordon {
         format!("the cordon of node {}", self.node)
     }
 
-    /// Marks the node unschedulable, and whose doing that is; false if somebody else has done it.
+    /// Marks the node unschedulable, with the run's annotation. Returns false if somebody else has cordoned it.
     pub(crate) async fn set(&self, client: &Client) -> Result<bool, kube::Error> {
         let mark =
             json!({"metadata": {"annotations": {CORDONED_BY: self.run}}, "spec": {"unschedulable": true}});

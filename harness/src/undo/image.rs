@@ -25,7 +25,7 @@ pub struct ImageChange {
 }
 
 impl ImageChange {
-    /// Of a workload that is about to be rolled: the image that it has now is the one to go back to.
+    /// Completes the change with the present image of the workload, the one to go back to.
     pub(crate) async fn before(mut self, client: &Client) -> Result<Self, kube::Error> {
         let found = self.object().get(client).await?;
         self.image = found.and_then(|found| self.seen(&found)).unwrap_or_default();
@@ -48,7 +48,7 @@ impl ImageChange {
         container["image"].as_str().map(str::to_owned)
     }
 
-    /// Rolls it back, if it still has the image that the run set.
+    /// Rolls the workload back, if it still has the image that the run set.
     pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         let object = self.object();
         let error = |action| UndoError::api(action, &object);

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The timeout of each part of the removal.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// All that a run deploys.
+/// The namespace that a run deploys into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunNamespace {
     /// The run.
@@ -38,7 +38,7 @@ impl RunNamespace {
         Ok(if gone { UndoOutcome::NothingToDo } else { UndoOutcome::Undone })
     }
 
-    /// That the nodes were swept is seen while they are.
+    /// Returns what is left. Whether the nodes were swept is only known from the sweep itself.
     pub(super) async fn left(&self, client: &Client, swept: bool) -> Result<Option<String>, UndoError> {
         if !swept {
             return Ok(Some("the nodes were not swept".to_owned()));

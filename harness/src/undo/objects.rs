@@ -1,4 +1,4 @@
-//! Objects outside of the run's namespace, told to be the run's by its label.
+//! Objects outside of the run's namespace, recognised by the run's label.
 
 use super::{UndoError, UndoOutcome};
 use crate::labels::RUN_LABEL;
@@ -78,7 +78,7 @@ impl ObjectRef {
     }
 }
 
-/// Objects that a run made.
+/// The objects that a run made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunObjects {
     /// The run, as in their label: what has another one, or none, is not the run's.

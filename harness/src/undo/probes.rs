@@ -62,7 +62,7 @@ impl BackendBehaviour {
     }
 }
 
-/// Nothing is left in a namespace that is gone.
+/// Returns what is left: nothing in a namespace that is gone.
 async fn left(client: &Client, name: &str, told: bool, otherwise: &str) -> Result<Option<String>, UndoError> {
     let moot = told || namespace::is_gone(client, name).await?;
     Ok((!moot).then(|| otherwise.to_owned()))

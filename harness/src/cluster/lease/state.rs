@@ -26,7 +26,7 @@ pub(super) struct ObservedLease {
     pub(super) lasts: Duration,
     /// The time since the last renewal, from the holder's clock to this machine's.
     pub(super) age: Duration,
-    /// For how long it has been seen not to change.
+    /// The time for which it has been seen not to change.
     pub(super) unchanged_for: Duration,
 }
 
@@ -42,11 +42,11 @@ pub(super) enum Holder {
 /// A decision about a lease that this process wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It is free.
+    /// It is free: acquire it.
     Take,
-    /// It seems to have run out; if it is not renewed meanwhile, it is free.
+    /// It seems to have expired: watch whether it is renewed, and acquire it if not.
     Watch,
-    /// It is somebody's.
+    /// Somebody holds it.
     Held,
 }
 
@@ -67,33 +67,33 @@ pub(super) fn decide(lease: ObservedLease, terms: &Terms) -> Decision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Renewal {
     Renewed,
-    /// It is not as it was: this is what there is now.
+    /// The object has changed: this is its holder now.
     Found(FoundHolder),
-    /// Nobody knows: no answer in time, or none that says anything.
+    /// No answer in time, or none that tells anything.
     Unknown,
 }
 
 /// The holder of a lease.that was held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FoundHolder {
-    /// This process's: a renewal had no answer, but an effect.
+    /// This process: an earlier renewal had no answer, but an effect.
     Ours,
-    /// It was removed.
+    /// Nobody: the object was deleted.
     Nobody,
-    /// Somebody has taken it over.
+    /// Another process, which has taken the lease over.
     Other(String),
 }
 
 /// The holder's next step after a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// It renews it when it is time to.
+    /// Renew at the next interval.
     Wait,
-    /// It renews what was found, at once.
+    /// Renew the object that was found, at once.
     Adopt,
-    /// It makes it anew.
+    /// Create the object again.
     Recreate,
-    /// It has lost it to somebody.
+    /// Stop: another process has taken the lease over.
     Lost(String),
 }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the clocks say, nobody takes over from a holder that renews in time.
+        /// A holder that renews in time keeps its lease, whatever the clocks say.
         #[test]
         fn a_holder_that_renews_keeps_it(age in 0_u64..100_000, unchanged_for in 0_u64..15, lasts in 0_u64..100) {
             let lease = ObservedLease {
@@ -144,7 +144,7 @@ mod tests {
             prop_assert_ne!(decide(lease, &TERMS), Decision::Take);
         }
 
-        /// Whatever the clocks say, one that is not renewed is free in the end; and it stays free.
+        /// A lease that is not renewed becomes free, whatever the clocks say, and stays free.
         #[test]
         fn one_that_is_not_renewed_is_free_in_the_end(age in 0_u64..100_000, unchanged_for in 0_u64..200) {
             let now = seen(Holder::Somebody, age, unchanged_for);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// As `TERMS`, but a lease lasts a second.
+/// The terms of [`TERMS`], but with a lease of one second.
 const QUICK: Terms = Terms {
     lasts: Duration::from_secs(1),
     renew_interval: Duration::from_millis(50),
@@ -26,9 +26,9 @@ struct Server(Arc<Mutex<State>>);
 struct State {
     object: Option<Value>,
     version: u64,
-    /// It does what it is asked, and does not say so.
+    /// Carries requests out, but does not answer.
     mute: bool,
-    /// It is not there.
+    /// Does not answer, nor carry anything out.
     away: bool,
     /// The lease's holder renews it between any two looks at it.
     renewed: bool,
@@ -63,7 +63,7 @@ impl Server {
         owner_of(&serde_json::from_value(object).unwrap())
     }
 
-    /// Somebody else's lease is there, renewed so long ago.
+    /// Stores somebody else's lease, renewed some time ago.
     fn hold(&self, owner: &Owner, ago: Duration) {
         let mut lease = owned(None, owner, &QUICK);
         let renewed = Timestamp::now().saturating_sub(ago).unwrap();
@@ -186,7 +186,7 @@ async fn a_dead_holder_is_followed_at_once_and_one_elsewhere_when_its_lease_has_
     assert!(began.elapsed() >= QUICK.probation);
 }
 
-/// Its clock is an hour behind, and it is there.
+/// The holder's clock is an hour behind, and the holder is alive.
 #[tokio::test]
 async fn a_holder_that_renews_is_not_followed_whatever_its_clock_says() {
     let server = Server::default();

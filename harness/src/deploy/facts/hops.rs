@@ -50,7 +50,7 @@ pub(super) fn hop(name: &str, configuration: &Value, pod: Option<&PodSpec>) -> R
     Ok(hop)
 }
 
-/// One of which nothing can be read: what it keeps is not known, nor can it be asked.
+/// A hop whose configuration cannot be read: what it keeps is unknown, and no metric tells.
 pub(super) fn unknown(name: &str) -> Hop {
     let pause = exporting(&Value::Null).map_or(RESOLUTION_PAUSE, |one| one.pause);
     Hop {
@@ -77,7 +77,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Those of the pipelines of traces; all of them, where there is no such pipeline.
+    /// Returns the parts of the pipelines of traces; all parts, where there is no such pipeline.
     fn of(configuration: &'a Value) -> Self {
         let pipelines = configuration["service"]["pipelines"].as_object().into_iter().flatten();
         let traces: Vec<_> = pipelines.filter(|(id, _)| kind(id) == "traces").map(|(_, it)| it).collect();
@@ -95,7 +95,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// `otlp_grpc/second` is an `otlp_grpc`.
+/// Returns a component's type: `otlp_grpc` of `otlp_grpc/second`.
 fn kind(id: &str) -> &str {
     id.split('/').next().unwrap_or(id)
 }
@@ -110,8 +110,8 @@ struct Exporting<'a> {
     pause: Duration,
 }
 
-/// timeout + 1.5 × `max_interval` (its randomisation) + the pause before addresses are looked up again. The
-/// Collector's defaults where nothing is written.
+/// Reads an exporter. Its longest pause is timeout + 1.5 × `max_interval` (its randomisation) + the pause before
+/// addresses are resolved again, with the Collector's defaults.
 fn exporting(exporter: &Value) -> Result<Exporting<'_>, String> {
     let (queue, retry) = (&exporter["sending_queue"], &exporter["retry_on_failure"]);
     let on = |part: &Value| part["enabled"].as_bool().unwrap_or(true);
@@ -126,8 +126,8 @@ fn exporting(exporter: &Value) -> Result<Exporting<'_>, String> {
     })
 }
 
-/// One that has an exporter for each endpoint, with a queue of its own, of which no metric tells; and perhaps a queue
-/// and a retry before them, which are off unless they are written.
+/// Reads a load-balancing exporter. It has an exporter for each endpoint, with a queue that no metric shows; and
+/// perhaps a queue and a retry before them, which are off unless they are configured.
 fn balancing(exporter: &Value) -> Result<Exporting<'_>, String> {
     let each = exporting(&exporter["protocol"]["otlp"])?;
     let written = |part: &str| !exporter[part].is_null();
@@ -153,7 +153,7 @@ fn outlives_the_pod(storage: &Value, pod: Option<&PodSpec>) -> bool {
     volume.is_some_and(|volume| volume.empty_dir.is_none() && volume.ephemeral.is_none())
 }
 
-/// As Go writes them: `1m30s`, `1.5s`. A number is in nanoseconds.
+/// Parses a duration as Go writes it: `1m30s`, `1.5s`. A number is in nanoseconds.
 pub(in crate::deploy) fn duration(value: &Value, default: Duration) -> Result<Duration, String> {
     if let Some(number) = value.as_u64() {
         return Ok(Duration::from_nanos(number));
