@@ -56,8 +56,7 @@ impl Trial {
 
 /// When this process began, as the kernel counts.
 fn began() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
+    procfs::process::Process::myself().unwrap().stat().unwrap().starttime
 }
 
 #[test]
