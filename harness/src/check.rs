@@ -1,5 +1,7 @@
 //! Checks of a scenario that need no cluster.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use crate::deploy::{self, DeployError, Made, ManifestError};
 use crate::judge::balance_foreseen;
 use crate::load::{self, PlanError};
@@ -71,7 +73,13 @@ fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> 
             }
             DeployError::Sampling(_) if scenario.tier.samples.is_some() => FieldPath::of("tier.samples"),
             DeployError::Sampling(_) => FieldPath::of("tier"),
-            _ => FieldPath::of("tier.manifests"),
+            DeployError::Manifest(_)
+            | DeployError::NoImage { .. }
+            | DeployError::Api { .. }
+            | DeployError::Foreign { .. }
+            | DeployError::NotReady { .. }
+            | DeployError::Autoscaler { number: None, .. }
+            | DeployError::AgentConfiguration(_) => FieldPath::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())
     })

@@ -73,16 +73,16 @@ impl Perform for Drain {
     }
 
     fn rights(&self, asking: &mut Asking, here: Within<'_>, moved: &Moved<'_>) {
-        let drain = || Use::step(self.key());
-        asking.ask(drain(), Within::Cluster, "", "nodes", &["get", "list", "patch"]);
-        asking.ask(drain(), Within::Cluster, "", "pods", &["list"]);
-        asking.ask(Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
+        let drain = Use::step(self.key());
+        asking.ask(&drain, Within::Cluster, "", "nodes", &["get", "list", "patch"]);
+        asking.ask(&drain, Within::Cluster, "", "pods", &["list"]);
+        asking.ask(&Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
         for within in moved.evicted.iter().copied().map(Within::Namespace).chain([here]) {
-            asking.ask(drain(), within, "", "pods/eviction", &["create"]);
-            asking.ask(drain(), within, "", "pods", &["list", "watch"]);
+            asking.ask(&drain, within, "", "pods/eviction", &["create"]);
+            asking.ask(&drain, within, "", "pods", &["list", "watch"]);
         }
         for within in moved.deleted.iter().copied().map(Within::Namespace) {
-            asking.ask(drain(), within, "", "pods", &["delete"]);
+            asking.ask(&drain, within, "", "pods", &["delete"]);
         }
     }
 

@@ -36,7 +36,7 @@ impl Perform for Upgrade {
             Part::Gateways => "deployments",
             Part::Agents => "daemonsets",
         };
-        asking.ask(Use::step(self.key()), here, "apps", rolled, &["get", "patch"]);
+        asking.ask(&Use::step(self.key()), here, "apps", rolled, &["get", "patch"]);
     }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
