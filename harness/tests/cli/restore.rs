@@ -54,8 +54,7 @@ impl Trial {
 
 /// Returns when this process began, in the kernel's clock ticks.
 fn began() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
+    procfs::process::Process::myself().unwrap().stat().unwrap().starttime
 }
 
 #[test]

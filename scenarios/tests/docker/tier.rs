@@ -8,7 +8,7 @@ use crate::outcome::{self, Outcome};
 use crate::probe::{Probe, STREAM};
 use containers::images;
 use serde_json::{Value, json};
-use spanproof::settle::{Settling, Sight};
+use spanproof::settle::{Observation, Settling};
 use spanproof_ledger::{EmitterLedger, RangeSet, SinkLedger};
 use spanproof_probe::control::{
     Behaviour, Behaviours, EmitPlan, Refuse, Scrape, Segment, SinkPlan, State, behaviour::Kind, plan::Role,
@@ -277,12 +277,12 @@ impl Tier {
         let began = Instant::now();
         loop {
             let delivered = self.sink().numbers().await;
-            let sight = Sight {
+            let observation = Observation {
                 outstanding: Some(acknowledged.difference(&delivered).count()),
                 queued: self.queued().await,
                 arrived: arrived(&delivered, self.sink()).await,
             };
-            if let Some(end) = settling.see(began.elapsed(), sight) {
+            if let Some(end) = settling.observe(began.elapsed(), observation) {
                 return end;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;

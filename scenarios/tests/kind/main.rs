@@ -122,7 +122,7 @@ fn a_control_without_its_precondition_is_inconclusive() {
     let outcome = run_control("tests/steps-in-steps", "unmet");
     assert_eq!(outcome.judgement.verdict, Inconclusive, "{:#?}", outcome.judgement.checks);
     assert_eq!(outcome.judgement.control.as_ref().unwrap().verdict, Inconclusive);
-    assert!(check(&outcome, "control").reason.contains("precondition did not come about"));
+    assert!(check(&outcome, "control").reason.contains("precondition did not hold"));
     assert!(outcome.judgement.faults.is_empty());
 }
 

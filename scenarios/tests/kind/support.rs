@@ -8,12 +8,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use lent::Keeper;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
-use spanproof::cluster::{Cluster, Place, Request};
+use spanproof::cluster::{Cluster, ClusterChoice, Request};
 use spanproof::deploy::manifests_dir;
 use spanproof::host::cache_dir;
 use spanproof::images::Images;
-use spanproof::journal::Current;
+use spanproof::journal::CurrentJournal;
 use spanproof::judge::{Check, Verdict};
 use spanproof::progress;
 use spanproof::report::Progress;
@@ -22,7 +23,7 @@ use spanproof::run::{self, Options, Outcome};
 use spanproof::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use testcontainers::core::WaitFor;
 use testcontainers::runners::SyncRunner;
@@ -67,7 +68,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Waits until no other test uses the cluster.
@@ -80,7 +81,7 @@ impl Shared {
 
     fn acquire(&self) -> Cluster {
         let request = Request {
-            place: Place::Kind { name: CLUSTER.to_owned(), keep: true },
+            cluster: ClusterChoice::Kind { name: CLUSTER.to_owned(), keep: true },
             wait: Duration::ZERO,
             collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
             metrics: true,
@@ -112,7 +113,7 @@ impl Alone {
             seed: 20_260_101,
             manifests: manifests_dir(None).unwrap(),
             leave: false,
-            journal: Current::default(),
+            journal: CurrentJournal::default(),
         };
         let cancel = CancellationToken::new();
         run::run(self.cluster(), scenario, &options, &cancel).await.unwrap()

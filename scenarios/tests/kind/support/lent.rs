@@ -6,11 +6,11 @@
 use super::{CLUSTER, Held, Shared, program};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use parking_lot::MutexGuard;
 use spanproof::host::cache_dir;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::MutexGuard;
 
 /// Removes the cluster when the pipe closes, as it does when this process ends.
 pub(super) struct Keeper {
