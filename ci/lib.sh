@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What every script in ci/ shares: where things are kept, how a stage is timed and reported.
+# Shared by the scripts in ci/: paths, the cache, and stages, which are timed and reported.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${SPANPROOF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/spanproof}
@@ -18,10 +18,10 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Runs a stage: its output goes to a log, one line says what it did and how long it took. A stage says
-# what it did by calling `did`; silence means that there was nothing to do. It is a process of its own,
-# since bash ignores `set -e` in whatever stands before `||`; without the set-up's lock (descriptor 9), which
-# an engine that it starts would hold for as long as it runs.
+# Runs a stage: its output goes to a log, and one line reports what it did and how long it took. A stage reports what
+# it did by calling `did`; otherwise there was nothing to do. A stage is a separate process, since bash ignores `set -e`
+# in a command before `||`. It does not inherit the set-up's lock (descriptor 9): an engine that it starts would hold
+# that as long as it runs.
 stage() {
   local name=$1 log=$CACHE/log/$1.log started=$EPOCHREALTIME status=0 seconds did
   : >"$CACHE/times/$name.did"
@@ -37,18 +37,18 @@ stage() {
 }
 did() { printf '%s\n' "$*" >"$CACHE/times/$STAGE.did"; }
 
-# A directory that appears whole or not at all: `fill DIR FUNCTION ARGS…` runs the function in DIR.partial
-# and renames that at the end. Nothing to do if DIR is there.
+# Makes a directory completely or not at all: `fill DIR FUNCTION ARGS…` runs the function in DIR.partial and renames that
+# at the end. Does nothing if DIR exists.
 fill() {
   local target=$1
   shift
   [[ ! -d $target ]] || return 0
   rm -rf "$target.partial"
   mkdir -p "$target.partial"
-  (cd "$target.partial"; "$@")
+  (cd "$target.partial" || exit; "$@")
   mv "$target.partial" "$target"
 }
 
 image_id() { docker image inspect --format '{{.Id}}' "$1" 2>/dev/null; }
-# A hash of files' contents, short enough for a tag.
+# A hash of the files' contents, short enough for a tag.
 content_hash() { cat "$@" | sha256sum | cut -c1-12; }

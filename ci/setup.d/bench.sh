@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What the probes are measured against: telemetrygen and the Collector as programs of this machine. An image that
-# was pulled would do for neither: what runs in a container pays for its network, too.
+# The programs that the probes are compared with: telemetrygen and the Collector, built for this machine. Pulled images
+# would not do: a container also pays for its network.
 
-# The program of a Collector's version: built by the set-up already where it builds images.
+# The program of a Collector's version. The set-up has built it already if it builds images.
 collector_program() { printf '%s/otelcol-%s-%s/otelcol\n' "$GO_PROGRAMS" "$1" "$(content_hash "$ROOT/ci/collector/builder.yaml")"; }
 telemetrygen_program() { printf '%s/telemetrygen-%s/telemetrygen\n' "$GO_PROGRAMS" "$1"; }
 

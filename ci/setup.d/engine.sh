@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The container engine: the one that runs, or one started here with its data in the cache.
+# The container engine: the running one, or one that is started here with its data in the cache.
 
 # Without CAP_SYS_RESOURCE runc cannot give that capability to a privileged container, nor lower an
-# OOM score, and refuses the container. This runtime leaves both out and changes nothing else.
+# OOM score, and refuses the container. This runtime omits both and changes nothing else.
 write_runtime() {
   cat >"$CACHE/bin/runc-without-sys-resource" <<'RUNTIME'
 #!/bin/bash
@@ -42,7 +42,7 @@ stage_engine() {
     options+=(--add-runtime "nocap=$CACHE/bin/runc-without-sys-resource" --default-runtime nocap)
   fi
   rm -f "$CACHE/engine.pid"
-  # A session of its own: it outlives this script, as an engine does.
+  # In a session of its own, so that it outlives this script.
   setsid dockerd "${options[@]}" </dev/null >"$CACHE/log/dockerd.log" 2>&1 &
   local deadline=$((SECONDS + 60))
   until docker info >/dev/null 2>&1; do
@@ -56,8 +56,8 @@ stage_engine() {
   did "started dockerd $(docker info --format '{{.ServerVersion}}'), log $CACHE/log/dockerd.log"
 }
 
-# Every node of a kind cluster takes some twenty inotify instances, and a kernel's usual 128 are for all
-# clusters of the machine. The figure is the one in kind's known issues.
+# Every node of a kind cluster takes some twenty inotify instances, and a kernel's usual 128 are shared by all clusters
+# of the machine. The number is the one in kind's known issues.
 INOTIFY_INSTANCES=512
 stage_kernel() {
   local limit=/proc/sys/fs/inotify/max_user_instances had

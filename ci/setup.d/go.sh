@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Programs built from Go modules, each kept in $CACHE/go/NAME-VERSION and never built twice.
+# Programs built from Go modules, each kept in $CACHE/go/NAME-VERSION.
 
 export CGO_ENABLED=0 GOFLAGS='-mod=mod -trimpath -buildvcs=false' GOWORK=off
 GO_PROGRAMS=$CACHE/go
@@ -8,7 +8,7 @@ need_go() {
   have go || { echo "Go is needed to build images from packages: install Go 1.24 or later"; return 4; }
 }
 
-# build_packages MODULE VERSION PACKAGE…: builds packages of a module here, with that module's own versions.
+# build_packages MODULE VERSION PACKAGE…: builds packages of a module in this directory, with the versions that the module pins.
 build_packages() {
   local module=$1 version=$2
   shift 2
@@ -31,7 +31,7 @@ stage_kind() {
   did "built kind $KIND_VERSION"
 }
 
-# Kubernetes replaces every staging module of its own: so must a module that builds its programs.
+# Kubernetes replaces each of its staging modules: so must a module that builds its programs.
 build_kubernetes() {
   local version=$KUBERNETES_VERSION staging="v0.${KUBERNETES_VERSION#*.}" module programs=() tool
   go mod init build.invalid/kubernetes

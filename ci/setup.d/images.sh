@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# The images besides the node's, and the list of all of them that the harness reads.
+# All images except the node's, and the list of images that the harness reads.
 
-# images.d/NAME holds one line of JSON: the name in the engine, its ID, and how it came to be.
+# images.d/NAME holds one line of JSON: the name in the engine, its ID, and its origin.
 record_image() { # NAME IMAGE ORIGIN
   local id
   id=$(image_id "$2")
@@ -10,7 +10,7 @@ record_image() { # NAME IMAGE ORIGIN
   printf '{"name": "%s", "image": "%s", "id": "%s", "origin": "%s"}\n' "$1" "$2" "$id" "$3" >"$CACHE/images.d/$1"
 }
 
-# Pulls by digest and gives the image a tag of this project's own, since a kind node loads images by tag.
+# Pulls by digest and adds a tag of this project, since a kind node loads images by tag.
 pull_image() { # NAME IMAGE
   local tag="spanproof/$1:${2#*:}"
   tag=${tag%@*}
@@ -22,12 +22,12 @@ pull_image() { # NAME IMAGE
   record_image "$1" "$tag" "pulled ${2#*@}"
 }
 
-# Can images be pulled? Asks for one small manifest; a registry that is out of reach says so at once.
+# Succeeds if images can be pulled: asks for one small manifest.
 registry_in_reach() {
   timeout 15 docker manifest inspect "$METRICS_SERVER_IMAGE" >/dev/null 2>&1
 }
 
-# --images=auto: what an earlier run decided stands as long as its images are here.
+# --images=auto: an earlier decision stands.
 decide_images() {
   [[ $IMAGES == auto ]] || return 0
   if [[ -s $CACHE/images.way ]]; then
@@ -84,7 +84,7 @@ stage_metrics_server() {
   record_image metrics-server "$name" built
 }
 
-# The probe: built with everything else of the workspace, so that nothing is compiled twice.
+# The probe is built with the whole workspace, so that nothing is compiled twice.
 stage_probe() {
   local program name
   have cargo || { echo "Rust is needed: install it with rustup"; return 4; }
@@ -100,14 +100,7 @@ stage_probe() {
 }
 host_target() { rustc -vV | awk '/^host:/ { print $2 }'; }
 
-stage_cargo_deny() {
-  have cargo-deny && return
-  cargo install --locked --root "$CACHE/tools" --version "$CARGO_DENY_VERSION" cargo-deny
-  ln -sf "$CACHE/tools/bin/cargo-deny" "$CACHE/bin/cargo-deny"
-  did "built cargo-deny $CARGO_DENY_VERSION"
-}
-
-# The list of images, whole or not at all.
+# The list of images, written completely or not at all.
 stage_images() {
   jq -s 'map({(.name): del(.name)}) | add' "$CACHE"/images.d/* >"$CACHE/images.json.new"
   mv "$CACHE/images.json.new" "$CACHE/images.json"

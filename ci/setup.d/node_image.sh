@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The image of kind's nodes: pulled, or made of a Debian tree and programs built from Go modules.
+# The image of kind's nodes: pulled, or made from a Debian tree and programs built from Go modules.
 
 DEBIAN=$CACHE/debian
-# Debian packages of a node, and of the two system pods that call network tools.
+# Debian packages of a node, and of the system pods that call network tools.
 NODE_PACKAGES=systemd,systemd-sysv,dbus,iptables,nftables,iproute2,kmod,ca-certificates,containerd,runc,conntrack,ethtool,socat,ebtables,ipset,containernetworking-plugins,mount,util-linux,jq,curl,rsync,hostname,procps,iputils-ping
 NET_PACKAGES=iptables,nftables,iproute2,conntrack,ipset,jq
 
@@ -33,7 +33,7 @@ image_from() {
   tar -C "$dir" --numeric-owner -c . | docker import "$@" - "$name" >/dev/null
 }
 
-# An image that holds nothing but one static program.
+# Makes an image that holds one static program.
 program_image() { # PROGRAM NAME [--change …]
   local program=$1 name=$2 dir
   shift 2
@@ -44,8 +44,10 @@ program_image() { # PROGRAM NAME [--change …]
   rm -rf "$dir"
 }
 
+# The name of the image, from everything that goes into it.
 node_image_built() {
-  echo "spanproof/node:v$KUBERNETES_VERSION-$(content_hash "$ROOT"/ci/node/* "$ROOT/ci/setup.d/node_image.sh" "$ROOT/ci/versions.sh")"
+  local versions="$KUBERNETES_VERSION $KIND_VERSION $ETCD_VERSION $COREDNS_VERSION $DEBIAN_SUITE"
+  echo "spanproof/node:v$KUBERNETES_VERSION-$(content_hash "$ROOT"/ci/node/* "$ROOT/ci/setup.d/node_image.sh" - <<<"$versions")"
 }
 
 # The images that kubeadm asks for, under the names that it prints.
@@ -85,14 +87,14 @@ net_image() { # NAME PROGRAM…
   rm -rf "$dir"
 }
 
-# Turns a Debian tree into a node, as kind's own base image is made, from that module's files.
+# Turns a Debian tree into a node with the files of kind's own base image.
 furnish_node() { # TREE PAUSE_IMAGE
   local tree=$1 pause=$2 base programs=$GO_PROGRAMS/kubernetes-$KUBERNETES_VERSION
   base=$(go mod download -json "sigs.k8s.io/kind@v$KIND_VERSION" | jq -r .Dir)/images/base/files
   cp -r --no-preserve=mode,ownership "$base/." "$tree"
   chmod 755 "$tree"/usr/local/bin/* "$tree"/kind/bin/*
 
-  # Debian's containerd, within the limits that a container may have here.
+  # Debian's containerd, within the limits of a container here.
   sed -i -e 's|/usr/local/bin/containerd|/usr/bin/containerd|' \
     -e '/^LimitNPROC=/d; /^LimitCORE=/d; /^OOMScoreAdjust=/d' -e 's|^LimitNOFILE=.*|LimitNOFILE=20000|' \
     "$tree/etc/systemd/system/containerd.service"
@@ -100,7 +102,7 @@ furnish_node() { # TREE PAUSE_IMAGE
     -e "s|sandbox_image = .*|sandbox_image = \"$pause\"|" "$tree/etc/containerd/config.toml"
   rm -f "$tree/etc/systemd/system/containerd-fuse-overlayfs.service"
 
-  # kind's way of starting systemd: nothing but what a node needs.
+  # As kind starts systemd: only what a node needs.
   find "$tree/lib/systemd/system/sysinit.target.wants/" -name systemd-tmpfiles-setup.service -delete
   rm -f "$tree"/lib/systemd/system/multi-user.target.wants/* "$tree"/etc/systemd/system/*.wants/* \
     "$tree"/lib/systemd/system/local-fs.target.wants/* "$tree"/lib/systemd/system/sockets.target.wants/*{udev,initctl}* \
@@ -130,8 +132,8 @@ build_node_image() { # NAME
   furnish_node "$work/tree" "$(grep '/pause:' <<<"$images")"
   image_from "$work/tree" spanproof/node:bare
   # The system images go into the node's containerd, so that a node pulls nothing.
-  # The signal by which systemd ends is the container's, and stays in what is committed.
-  docker rm -f spanproof-node-build >/dev/null 2>&1 || true # one that a killed set-up left
+  # systemd's stop signal is set on the container, and stays in the committed image.
+  docker rm -f spanproof-node-build >/dev/null 2>&1 || true # left by a killed set-up
   docker run -d --name spanproof-node-build --privileged --stop-signal SIGRTMIN+3 --entrypoint sleep spanproof/node:bare infinity
   docker exec -d spanproof-node-build containerd
   local deadline=$((SECONDS + 60))
@@ -151,6 +153,7 @@ build_node_image() { # NAME
 
 stage_node_image() {
   local name
+  # shellcheck disable=SC2153 # the set-up's variable, and not the local one above
   if [[ $IMAGES == pull ]]; then
     pull_image node "$NODE_IMAGE"
     return

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# System packages. Installed only with --install; otherwise what is missing is said, with the command.
+# System packages. Installed only with --install; otherwise the missing ones are listed, with the command.
 
 # Prints the Debian packages that are missing to run anything at all.
 missing_packages() {
@@ -13,8 +13,14 @@ missing_build_packages() {
   have debootstrap || echo debootstrap
 }
 
+# Prints the Debian packages that are missing to run ci/check.
+missing_tool_packages() {
+  have shellcheck || echo shellcheck
+}
+
 stage_packages() { install_packages "$(missing_packages | xargs)"; }
 stage_build_packages() { install_packages "$(missing_build_packages | xargs)"; }
+stage_tool_packages() { install_packages "$(missing_tool_packages | xargs)"; }
 
 install_packages() { # a string of names
   local missing=$1

@@ -4,7 +4,7 @@ use crate::deploy::{self, DeployError, Made, ManifestError};
 use crate::judge::balance_foreseen;
 use crate::load::{self, PlanError};
 use crate::plan;
-use crate::scenario::{Measure, Place, Problem, Scenario, ScenarioError};
+use crate::scenario::{FieldPath, Measure, Problem, Scenario, ScenarioError};
 use std::path::Path;
 
 /// Why a scenario cannot be run. All of these are the user's to mend.
@@ -35,7 +35,7 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
     scenario.problem().map_or(Ok(()), |problem| Err(located(problem)))?;
     offered(&scenario).map_err(located)?;
     for (number, control) in scenario.controls.iter().enumerate() {
-        let at = Place::of("controls").then(number);
+        let at = FieldPath::of("controls").then(number);
         let changed = scenario.under(path, &control.name)?;
         let own = scenario.tier.patches.len();
         tier(&changed, manifests).map_err(|problem| located(under(problem, &at, own)))?;
@@ -66,18 +66,20 @@ fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> 
     deploy::check(manifests, &scenario.tier).map_err(|error| {
         let at = match &error {
             DeployError::Patch { number, message, .. } => patched(*number, message),
-            DeployError::Autoscaler { number: Some(number), .. } => Place::of("tier.patches").then(*number),
-            DeployError::Sampling(_) if scenario.tier.samples.is_some() => Place::of("tier.samples"),
-            DeployError::Sampling(_) => Place::of("tier"),
-            _ => Place::of("tier.manifests"),
+            DeployError::Autoscaler { number: Some(number), .. } => {
+                FieldPath::of("tier.patches").then(*number)
+            }
+            DeployError::Sampling(_) if scenario.tier.samples.is_some() => FieldPath::of("tier.samples"),
+            DeployError::Sampling(_) => FieldPath::of("tier"),
+            _ => FieldPath::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())
     })
 }
 
 /// What of a patch is wrong: a field that the message begins with, `.spec.x`, or the whole of it.
-fn patched(number: usize, message: &str) -> Place {
-    let patch = Place::of("tier.patches").then(number);
+fn patched(number: usize, message: &str) -> FieldPath {
+    let patch = FieldPath::of("tier.patches").then(number);
     let path = message.split(' ').next().and_then(|word| word.strip_prefix('.'));
     path.map_or_else(
         || patch.then("of"),
@@ -90,16 +92,16 @@ fn offered(scenario: &Scenario) -> Result<(), Problem> {
     load::check(scenario).map_err(|error| {
         let at = match &error {
             PlanError::Read { field, .. } | PlanError::Empty { field, .. } => {
-                Place::of("load.tls").then(field)
+                FieldPath::of("load.tls").then(field)
             }
-            PlanError::Refused(_) => Place::of("load"),
+            PlanError::Refused(_) => FieldPath::of("load"),
         };
         Problem::new(at, error.to_string())
     })
 }
 
 /// A problem that a scenario has under a control. Behind the scenario's own patches are the control's.
-fn under(problem: Problem, at: &Place, own: usize) -> Problem {
+fn under(problem: Problem, at: &FieldPath, own: usize) -> Problem {
     let place = problem.at.to_string();
     let patch = place.strip_prefix("tier.patches.").and_then(|rest| rest.split('.').next());
     let number = patch.and_then(|number| number.parse::<usize>().ok());

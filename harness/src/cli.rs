@@ -12,8 +12,14 @@ mod schema;
 use clap::{Parser, Subcommand};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use spanproof::judge::Verdict;
+use spanproof::progress;
+use spanproof::report::Progress;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How a command ends: 0 all is well, or every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or
 /// an invalid scenario, 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
@@ -66,10 +72,8 @@ enum Command {
 }
 
 pub(super) fn main() -> ExitCode {
-    // Warnings of the libraries go to standard error only when they are asked for.
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("SPANPROOF_LOG").unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let progress = Progress::new();
+    trace(&progress);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -80,17 +84,25 @@ pub(super) fn main() -> ExitCode {
         }
     };
     let end = match Options::parse().command {
-        Command::Run(options) => runtime.block_on(run::main(&options)),
+        Command::Run(options) => runtime.block_on(run::main(&options, &progress)),
         Command::Plan(options) => runtime.block_on(plan::main(&options)),
         Command::Analyze(options) => analyze::main(&options),
         Command::Check(options) => check::main(&options),
         Command::Schema => schema::main(),
-        Command::Restore(options) => runtime.block_on(restore::main(&options)),
+        Command::Restore(options) => runtime.block_on(restore::main(&options, &progress)),
     };
     match end {
         Ok(end) => end.into(),
         Err((report, end)) => complain(&report, end),
     }
+}
+
+/// Installs the subscriber of this process: progress is always shown, debugging output where `SPANPROOF_LOG` asks for it.
+fn trace(progress: &Progress) {
+    let asked = EnvFilter::try_from_env("SPANPROOF_LOG").unwrap_or_else(|_| "off".into());
+    let debugging = asked.and(filter_fn(|metadata| !metadata.target().starts_with(progress::TARGET)));
+    let written = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(debugging);
+    tracing_subscriber::registry().with(progress.layer()).with(written).init();
 }
 
 /// What a command could not do, and how it ends.
@@ -99,6 +111,14 @@ type Complaint = (miette::Report, End);
 fn complain(report: &miette::Report, end: End) -> ExitCode {
     show(report);
     end.into()
+}
+
+/// The folder of the manifests, as `--manifests` gives it.
+fn manifests(given: Option<&Path>) -> Result<PathBuf, Complaint> {
+    spanproof::deploy::manifests_dir(given).map_err(|error| {
+        let help = "SPANPROOF_CACHE names another folder for the cache";
+        (miette::miette!(help = help, "{error}"), End::HarnessFailed)
+    })
 }
 
 /// Writes an error to standard error, with its place and what to do.

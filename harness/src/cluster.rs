@@ -24,6 +24,7 @@ use crate::guard::{self, Reason};
 use crate::host::cache_dir;
 use crate::images::{Image, Images};
 use crate::location::Location;
+use crate::progress;
 use foreign::Foreign;
 use kube::{Client, Config};
 use lease::Lease;
@@ -110,15 +111,11 @@ enum Home {
 
 impl Cluster {
     /// Takes lock and lease, and makes the cluster if it is to be made. It is not ready for a run before
-    /// [`Self::prepare`]: in between, what runs that died left in it can be undone. `say` is told what happens.
-    pub async fn acquire(
-        request: &Request,
-        say: &(dyn Fn(&str) + Sync),
-        cancel: &CancellationToken,
-    ) -> Result<Self, ClusterError> {
+    /// [`Self::prepare`]: in between, what runs that died left in it can be undone.
+    pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Self, ClusterError> {
         let cluster = match &request.place {
-            Place::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request, say)).await,
-            Place::Context(context) => unless(cancel, foreign::hold(context, request, say)).await,
+            Place::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request)).await,
+            Place::Context(context) => unless(cancel, foreign::hold(context, request)).await,
         }?;
         let loaded = match &cluster.home {
             Home::Own(own) => unless(cancel, own.load(&cluster, request)).await,
@@ -126,7 +123,7 @@ impl Cluster {
         };
         match loaded {
             Ok(()) => Ok(cluster),
-            Err(error) => Err(cluster.abandon(error, say).await),
+            Err(error) => Err(cluster.abandon(error).await),
         }
     }
 
@@ -134,28 +131,27 @@ impl Cluster {
     pub async fn prepare(
         mut self,
         request: &Request,
-        say: &(dyn Fn(&str) + Sync),
         cancel: &CancellationToken,
     ) -> Result<Self, ClusterError> {
         let prepared = match &self.home {
             Home::Own(own) => unless(cancel, own.prepare(&self, request)).await,
-            Home::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request, say)).await,
+            Home::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request)).await,
         };
         match prepared {
             Ok(settings) => {
                 self.settings = settings;
                 Ok(self)
             }
-            Err(error) => Err(self.abandon(error, say).await),
+            Err(error) => Err(self.abandon(error).await),
         }
     }
 
     /// Lets go of a cluster that cannot be made ready. Half-made, it is dropped: its reaper removes it.
-    pub(crate) async fn abandon(self, error: ClusterError, say: &(dyn Fn(&str) + Sync)) -> ClusterError {
+    pub(crate) async fn abandon(self, error: ClusterError) -> ClusterError {
         if self.stays()
             && let Err(error) = self.release().await
         {
-            say(&error.to_string());
+            tracing::info!(target: progress::TARGET, "{error}");
         }
         error
     }

@@ -2,6 +2,7 @@
 
 mod autoscaler;
 mod control_plane;
+mod embedded;
 mod facts;
 mod made;
 mod manifest;
@@ -19,6 +20,7 @@ pub use manifest::{Manifest, ManifestError};
 pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 pub(crate) use ready::await_daemon_set;
 
+use crate::host::cache_dir;
 use crate::images::Images;
 use crate::labels::namespace_of;
 use crate::sampling::Sampling;
@@ -238,10 +240,15 @@ pub fn readable(manifests: &Path) -> Result<(), ManifestError> {
         .try_for_each(|part| manifest::read(&manifests.join(part)).map(|_| ()))
 }
 
-/// The manifests: where they are said to be, or those that this program was built beside.
-pub fn manifests_dir(said: Option<&Path>) -> PathBuf {
-    let built_beside = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests");
-    said.map_or_else(built_beside, Path::to_owned)
+/// The folder of the manifests: the given one, else a copy in the cache of those that are embedded in this program. A
+/// debug build is for work on them, and reads those of its own checkout.
+pub fn manifests_dir(given: Option<&Path>) -> Result<PathBuf, ManifestError> {
+    let checkout = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("manifests");
+    match given {
+        Some(folder) => Ok(folder.to_owned()),
+        None if cfg!(debug_assertions) && checkout().is_dir() => Ok(checkout()),
+        None => embedded::unpack(&cache_dir()),
+    }
 }
 
 async fn server_side_apply<K>(objects: Api<K>, object: &K) -> Result<(), DeployError>

@@ -7,6 +7,7 @@ mod error;
 mod evict;
 mod eviction;
 mod hold;
+mod kill;
 mod spike;
 mod stage;
 mod target;
@@ -47,6 +48,7 @@ pub(crate) fn of(step: &Step) -> Option<&dyn Perform> {
     match step {
         Step::Drain(drain) => Some(drain),
         Step::Evict(evict) => Some(evict),
+        Step::Kill(kill) => Some(kill),
         Step::Upgrade(upgrade) => Some(upgrade),
         Step::Spike(spike) => Some(spike),
         Step::Backend(backend) => Some(backend),

@@ -53,6 +53,7 @@ pub mod load;
 pub mod location;
 pub mod observe;
 pub mod plan;
+pub mod progress;
 pub mod report;
 pub mod restore;
 mod rights;

@@ -2,41 +2,84 @@
 
 use crate::judge::{Judgement, Verdict, grouped};
 use crate::load::LoadStatus;
+use crate::progress;
 use crate::world::World;
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
 
-/// Without a terminal the state is a line every so often.
+/// Without a terminal the status is a line every so often.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Says what is going on, on standard error: one line that changes on a terminal, plain lines with times
-/// elsewhere.
+/// Shows the events of [`progress::TARGET`] and [`progress::STATUS`] on standard error: one line that changes on a
+/// terminal, plain lines with times elsewhere.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    began: Instant,
     bar: Option<ProgressBar>,
+    times: Arc<Mutex<Times>>,
+}
+
+#[derive(Debug)]
+struct Times {
+    began: Instant,
+    /// When the status was last a plain line, or could have been for the first time.
+    status: Option<Instant>,
+}
+
+impl Times {
+    fn now() -> Self {
+        Self { began: Instant::now(), status: None }
+    }
 }
 
 impl Progress {
-    /// For the standard error that there is.
+    /// For the standard error that there is. Nothing is drawn before [`Self::begin`].
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {wide_msg}") {
                 bar.set_style(style);
             }
-            bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self { began: Instant::now(), bar }
+        Self { bar, times: Arc::new(Mutex::new(Times::now())) }
     }
 
-    /// Something happened: a line that stays.
-    pub fn say(&self, message: &str) {
-        let line = format!("{:>7.1}s  {message}", self.began.elapsed().as_secs_f64());
+    /// The layer of a subscriber that shows these events, and no others.
+    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        Shown(self.clone()).with_filter(Targets::new().with_target(progress::TARGET, Level::INFO))
+    }
+
+    /// Counts time from now on, and draws the line that changes.
+    pub fn begin(&self) {
+        *self.times.lock() = Times::now();
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+    }
+
+    /// Removes the line that changes.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Writes a line that stays.
+    fn line(&self, began: Instant, message: &str) {
+        let line = format!("{:>7.1}s  {message}", began.elapsed().as_secs_f64());
         match &self.bar {
             Some(bar) => bar.println(line),
             // A reader that went away is no reason to stop.
@@ -44,10 +87,14 @@ impl Progress {
         }
     }
 
-    /// The line that changes is gone.
-    pub fn finish(&self) {
+    fn status(&self, message: String) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            return bar.set_message(message);
+        }
+        let mut times = self.times.lock();
+        if times.status.get_or_insert_with(Instant::now).elapsed() >= PLAIN_EVERY {
+            times.status = Some(Instant::now());
+            self.line(times.began, &message);
         }
     }
 }
@@ -58,31 +105,33 @@ impl Default for Progress {
     }
 }
 
-/// Shows how load and gateways stand, until it is aborted.
-pub(crate) async fn show(
-    progress: Progress,
-    mut load: watch::Receiver<LoadStatus>,
-    world: watch::Receiver<World>,
-) {
-    let mut said = Instant::now();
+/// The layer itself, without its filter.
+struct Shown(Progress);
+
+impl<S: Subscriber> Layer<S> for Shown {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (Self(progress), message) = (self, progress::message(event));
+        if event.metadata().target() == progress::STATUS {
+            progress.status(message);
+        } else {
+            progress.line(progress.times.lock().began, &message);
+        }
+    }
+}
+
+/// Tells how load and gateways stand, until it is aborted.
+pub(crate) async fn tell_status(mut load: watch::Receiver<LoadStatus>, world: watch::Receiver<World>) {
     while load.changed().await.is_ok() {
         let now = load.borrow_and_update().clone();
         let ready = world.borrow().ready("gateway");
-        let line = format!(
+        tracing::info!(
+            target: progress::STATUS,
             "acknowledged {} · delivered {} · duplicated {} · queued {} · gateways ready {ready}",
             grouped(now.acknowledged),
             grouped(now.delivered),
             grouped(now.duplicated),
-            now.queued(1).map_or_else(|| "?".to_owned(), |bytes| format!("{:.0} kB", bytes / 1e3)),
+            now.queued(1).map_or_else(|| "?".to_owned(), |bytes| format!("{:.0} kB", bytes / 1e3))
         );
-        match &progress.bar {
-            Some(bar) => bar.set_message(line),
-            None if said.elapsed() >= PLAIN_EVERY => {
-                said = Instant::now();
-                progress.say(&line);
-            }
-            None => {}
-        }
     }
 }
 

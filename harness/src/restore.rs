@@ -10,6 +10,7 @@ pub use dead::{DeadRun, find};
 use crate::cluster::{Cluster, ClusterError, Request};
 use crate::journal::JournalError;
 use crate::location::Location;
+use crate::progress;
 use crate::undo::UndoContext;
 use kube::Client;
 use std::fmt;
@@ -106,78 +107,90 @@ impl Restored {
     }
 }
 
-/// Is told what goes on.
-pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
-
 /// Acquires a cluster and makes it ready for a run. What runs that died left in one of the harness's own is undone; what
 /// they left in somebody else's is said.
 ///
 /// # Errors
 /// If the cluster cannot be acquired, or is not ready in time.
-pub async fn acquire(
-    request: &Request,
-    say: Say<'_>,
-    cancel: &CancellationToken,
-) -> Result<Cluster, ClusterError> {
-    let cluster = Cluster::acquire(request, say, cancel).await?;
+pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cluster, ClusterError> {
+    let cluster = Cluster::acquire(request, cancel).await?;
     let location = cluster.location();
     if cluster.made_here() {
         // Nothing was there before: what journals have open in a cluster of that name went with it.
-        forget(&location, say);
+        forget(&location);
     } else if cluster.is_own() {
         let (client, images) = (cluster.client(), cluster.images());
         let context = UndoContext { client, manifests: &request.manifests, images };
-        let undone = cancel.run_until_cancelled(clean(&location, &context, say)).await;
+        let undone = cancel.run_until_cancelled(clean(&location, &context)).await;
         if undone.is_none() {
-            return Err(cluster.abandon(ClusterError::Interrupted, say).await);
+            return Err(cluster.abandon(ClusterError::Interrupted).await);
         }
     } else {
-        tell(&location, cluster.client(), say).await;
+        tell(&location, cluster.client()).await;
     }
-    cluster.prepare(request, say, cancel).await
+    cluster.prepare(request, cancel).await
 }
 
 /// Undoes what runs that died left in a cluster which this process holds: as their journals say, and then whatever
 /// carries the label or annotation of any run. What cannot be undone is said.
-async fn clean(place: &Location, context: &UndoContext<'_>, say: Say<'_>) {
-    for dead in dead_on(place, say) {
-        say(&format!("run {} died before it had undone all that it did: undoing it", dead.name()));
-        let restored = dead.undo(context, say).await;
-        restored.lines.iter().for_each(|line| say(&line.to_string()));
-        restored.problem.iter().for_each(|problem| say(problem));
+async fn clean(place: &Location, context: &UndoContext<'_>) {
+    for dead in dead_on(place) {
+        tracing::info!(
+            target: progress::TARGET,
+            "run {} died before it had undone all that it did: undoing it",
+            dead.name()
+        );
+        let restored = dead.undo(context).await;
+        restored.lines.iter().for_each(told);
+        restored.problem.iter().for_each(told);
     }
     match found::found(context.client, None).await {
-        Ok(rest) => replay::replay(&rest, context, say).await.iter().for_each(|line| say(&line.to_string())),
-        Err(error) => say(&format!("what earlier runs left could not be looked for: {error}")),
+        Ok(rest) => replay::replay(&rest, context).await.iter().for_each(told),
+        Err(error) => tracing::info!(
+            target: progress::TARGET,
+            "what earlier runs left could not be looked for: {error}"
+        ),
     }
 }
 
 /// A cluster is gone, with all that runs left in it.
-fn forget(place: &Location, say: Say<'_>) {
-    for dead in dead_on(place, say) {
+fn forget(place: &Location) {
+    for dead in dead_on(place) {
         if let Err(error) = dead.gone() {
-            say(&error.to_string());
+            tracing::info!(target: progress::TARGET, "{error}");
         }
     }
 }
 
 /// Says what earlier runs left in a cluster that is not this program's to clean up unasked.
-async fn tell(place: &Location, client: &Client, say: Say<'_>) {
-    for dead in dead_on(place, say) {
-        say(&format!("run {0} left something open here: `spanproof restore {0}` undoes it", dead.name()));
+async fn tell(place: &Location, client: &Client) {
+    for dead in dead_on(place) {
+        tracing::info!(
+            target: progress::TARGET,
+            "run {0} left something open here: `spanproof restore {0}` undoes it",
+            dead.name()
+        );
     }
     match found::found(client, None).await {
-        Ok(left) => left.iter().for_each(|undo| say(&format!("left by an earlier run: {}", undo.describe()))),
-        Err(error) => say(&format!("what earlier runs left could not be looked for: {error}")),
+        Ok(left) => {
+            for undo in left {
+                tracing::info!(target: progress::TARGET, "left by an earlier run: {}", undo.describe());
+            }
+        }
+        Err(error) => tracing::info!(
+            target: progress::TARGET,
+            "what earlier runs left could not be looked for: {error}"
+        ),
     }
 }
 
 /// The runs that have something open there. Under the cluster's lock they are dead.
-fn dead_on(place: &Location, say: Say<'_>) -> Vec<DeadRun> {
-    let all = find(None).unwrap_or_else(|error| {
-        say(&error.to_string());
-        Vec::new()
-    });
-    let readable = all.into_iter().filter_map(|dead| dead.map_err(|error| say(&error.to_string())).ok());
+fn dead_on(place: &Location) -> Vec<DeadRun> {
+    let all = find(None).inspect_err(told).unwrap_or_default();
+    let readable = all.into_iter().filter_map(|dead| dead.inspect_err(told).ok());
     readable.filter(|dead| dead.place().is(place)).collect()
+}
+
+fn told(it: &impl fmt::Display) {
+    tracing::info!(target: progress::TARGET, "{it}");
 }

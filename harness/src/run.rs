@@ -16,8 +16,9 @@ use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{LinkError, LoadStatus, Probes};
 use crate::observe::{self, Observer};
 use crate::plan::LookError;
+use crate::progress;
 use crate::record::{Event, Record, RecordError, Recorder};
-use crate::report::{self, Progress};
+use crate::report;
 use crate::sampling::{Demand, Sampling};
 use crate::scenario::{Rate, Scenario, Share};
 use crate::scope::Scope;
@@ -99,7 +100,6 @@ pub async fn run(
     cluster: &Cluster,
     scenario: &Scenario,
     options: &Options,
-    progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Outcome, RunError> {
     let clock = Clock::start(spanproof_probe::unix_ms());
@@ -116,7 +116,11 @@ pub async fn run(
     let (run, seed) = (short.clone(), options.seed);
     recorder.event(Event::Began { run, tag: id, seed, unix_ms: clock.began_unix_ms() })?;
     recorder.write_vouched("scenario.yaml", text.as_bytes())?;
-    progress.say(&format!("{name}: run {short}, seed {seed}, recorded in {}", folder.display()));
+    tracing::info!(
+        target: progress::TARGET,
+        "{name}: run {short}, seed {seed}, recorded in {}",
+        folder.display()
+    );
 
     let journal = Journal::create(&folder, &short, cluster.location())?;
     options.journal.set(&journal);
@@ -125,7 +129,6 @@ pub async fn run(
         cluster,
         scenario,
         options,
-        progress,
         cancel,
         recorder: &recorder,
         journal: &journal,
@@ -172,7 +175,6 @@ struct Run<'a> {
     cluster: &'a Cluster,
     scenario: &'a Scenario,
     options: &'a Options,
-    progress: &'a Progress,
     cancel: &'a CancellationToken,
     recorder: &'a Recorder,
     journal: &'a Journal,
@@ -185,7 +187,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn carry_out(&self, scope: Scope) -> Result<(), RunError> {
         let namespace = self.deployment.namespace();
-        self.progress.say(&format!("deploying tier and probes into {namespace}"));
+        tracing::info!(target: progress::TARGET, "deploying tier and probes into {namespace}");
         let applied = self.deployment.apply(&self.scenario.tier, self.cluster.images(), timeouts::DEPLOY);
         let facts = self.unless_cancelled(applied).await??;
 
@@ -210,10 +212,15 @@ impl Run<'_> {
         let load = &self.scenario.load;
         let rate = load.constant().map(Rate::in_a_second);
         self.recorder.event(Event::LoadStarted { rate, emitters: probes.emitters() })?;
-        self.progress.say(&format!("{} emitters offer {} together", probes.emitters(), load.offers()));
+        tracing::info!(
+            target: progress::TARGET,
+            "{} emitters offer {} together",
+            probes.emitters(),
+            load.offers()
+        );
         let watched = (facts.hops.clone(), world.clone());
         tokio::spawn(probes.clone().keep(watched, self.recorder.clone(), status_sender, end.clone()));
-        let showing = tokio::spawn(report::show(self.progress.clone(), status.clone(), world.clone()));
+        let showing = tokio::spawn(report::tell_status(status.clone(), world.clone()));
 
         let wanted = facts.gateways(&self.scenario.tier);
         let snapshots = tokio::spawn(collect::snapshots(probes.clone(), self.recorder.clone()));
@@ -282,10 +289,13 @@ impl Run<'_> {
     ) -> Result<(), RunError> {
         if self.cancel.is_cancelled() {
             self.recorder.event(Event::Interrupted)?;
-            self.progress.say("interrupted: collecting what there is");
+            tracing::info!(target: progress::TARGET, "interrupted: collecting what there is");
         }
         self.recorder.event(Event::LoadStopped)?;
-        self.progress.say("the load ends; waiting until everything acknowledged is delivered");
+        tracing::info!(
+            target: progress::TARGET,
+            "the load ends; waiting until everything acknowledged is delivered"
+        );
         // Whatever fails from here on leaves a hole in the record, and the checks say what that means.
         for error in probes.stop_emitters().await {
             self.note(&error)?;
@@ -310,7 +320,7 @@ impl Run<'_> {
     }
 
     fn note(&self, problem: &dyn std::error::Error) -> Result<(), RecordError> {
-        self.progress.say(&problem.to_string());
+        tracing::info!(target: progress::TARGET, "{problem}");
         self.recorder.event(Event::Note { message: problem.to_string() })
     }
 
@@ -326,7 +336,7 @@ impl Run<'_> {
 
     async fn collect_diagnostics(&self) {
         let (client, namespace) = (self.cluster.client(), self.deployment.namespace());
-        self.progress.say("collecting the pods' logs");
+        tracing::info!(target: progress::TARGET, "collecting the pods' logs");
         collect::diagnostics(client, namespace, self.recorder).await;
     }
 

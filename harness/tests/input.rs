@@ -122,7 +122,7 @@ fn a_size_that_nothing_can_do_is_refused_at_its_place() {
             "load.profile=[{spike: {base: 1/s, peak: 5/s, after: 1s, lasts: 18446744073709551615s}}]",
             "longer than a day",
         ),
-        ("load.profile=[{step: {from: 1/s, to: 5/s, count: 4294967295, for: 1m}}]", "2 to 10000"),
+        ("load.profile=[{step: {from: 1/s, to: 5/s, count: 4294967295, for: 1m}}]", "10,000 at the most"),
         ("load.rate=1e30/s", "no machine sends"),
         ("load.rate=1e-30/s", "not one span"),
         ("load.connections=4294967295", "1,024 at the most"),

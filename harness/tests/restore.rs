@@ -105,3 +105,24 @@ fn what_cannot_be_read_is_said() {
         assert!(said.contains("format 7, by spanproof 9.9.9"), "{said}");
     }
 }
+
+#[test]
+fn progress_is_shown_on_standard_error_and_debugging_output_is_not() {
+    let trial = Trial::new();
+    // No process has this number.
+    trial.open(&trial.header(1, u32::MAX, 1));
+    let restore = |log: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spanproof"));
+        // Without an engine it ends when it has said which run it is about.
+        command.args(["restore", "abc123"]).env("PATH", trial.path("run"));
+        command.env("SPANPROOF_CACHE", trial.path("cache")).env_remove("SPANPROOF_LOG");
+        command.envs(log.map(|log| ("SPANPROOF_LOG", log)));
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        assert_eq!((status.code(), stdout), (Some(4), Vec::new()));
+        String::from_utf8(stderr).unwrap()
+    };
+    let quiet = restore(None);
+    assert!(quiet.starts_with("    0.0s  run abc123, on the kind cluster trial\n"), "{quiet}");
+    let lines = |text: &str| text.lines().filter(|line| line.contains("run abc123, on")).count();
+    assert_eq!((lines(&quiet), lines(&restore(Some("trace")))), (1, 1));
+}

@@ -169,7 +169,7 @@ impl Sampled {
     /// Returns the spans of a stream that had to arrive, of those that were acknowledged and did not.
     pub fn missing_of(&self, identity: &Identity, stream: Stream, lost: &RangeSet) -> RangeSet {
         let none = RangeSet::new();
-        let traces = self.missing.get(&identity.together(stream)).unwrap_or(&none);
+        let traces = self.missing.get(&identity.trace_group(stream)).unwrap_or(&none);
         lost.intersection(&spans_of(traces, identity.spans_per_trace()))
     }
 

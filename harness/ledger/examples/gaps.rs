@@ -1,12 +1,12 @@
-//! What a story of 10⁹ spans with 10⁶ gaps costs: memory, and the time it takes to name what was lost.
+//! Memory of ledgers of 10⁹ spans with 10⁶ gaps, and the time to list the lost ranges.
 //!
 //! ```text
 //! cargo run --release -p spanproof-ledger --example gaps [-- --compare]
 //! ```
 //!
-//! The story is told as an emitter and a sink write it: requests of 512 spans, acknowledged and delivered in
-//! a random order (by seed) within windows of 64 requests, as many connections and two gateways make it.
-//! `--compare` tells it to other sets of numbers too, each in a process of its own.
+//! The records are those of an emitter and a sink: requests of 512 spans, acknowledged and delivered in a random
+//! order (by seed) within windows of 64 requests, as with many connections and two gateways.
+//! `--compare` measures other sets of numbers too, each in a process of its own.
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
@@ -19,45 +19,45 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-/// One span of so many is lost, never two neighbours: as many gaps as there can be.
+/// One span of this many is lost, never two neighbours, which makes the most gaps.
 const ONE_IN: u64 = 1000;
-/// Requests come in any order within so many spans.
+/// Requests come in any order within this many spans.
 const WINDOW: u64 = 1 << 15;
 const SEED: u64 = 5;
 
-/// How many spans there are, and how many of them make a request.
+/// The number of spans, and the spans in each request.
 #[derive(Clone, Copy)]
-struct Story {
+struct Workload {
     spans: u64,
     request: u64,
 }
 
-const LONG: Story = Story { spans: 1_000_000_000, request: 512 };
-const SINGLE: Story = Story { spans: 100_000_000, request: 1 };
+const LONG: Workload = Workload { spans: 1_000_000_000, request: 512 };
+const SINGLE: Workload = Workload { spans: 100_000_000, request: 1 };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let asked: Vec<_> = std::env::args().skip(1).collect();
     let asked: Vec<_> = asked.iter().map(String::as_str).collect();
-    let story = if asked.get(1) == Some(&"single") { SINGLE } else { LONG };
+    let workload = if asked.get(1) == Some(&"single") { SINGLE } else { LONG };
     match asked.first().copied() {
         None => whole(LONG),
         Some("--compare") => compare(),
-        Some("chunks") => told::<RangeSet>(story),
-        Some("btreemap") => told::<Tree>(story),
-        Some("roaring") => told::<RoaringTreemap>(story),
+        Some("chunks") => measure_set::<RangeSet>(workload),
+        Some("btreemap") => measure_set::<Tree>(workload),
+        Some("roaring") => measure_set::<RoaringTreemap>(workload),
         Some(other) => Err(format!("{other:?} is not --compare").into()),
     }
 }
 
-/// The whole story with the ledgers themselves.
-fn whole(story: Story) -> Result<(), Box<dyn Error>> {
+/// Measures the ledgers themselves.
+fn whole(workload: Workload) -> Result<(), Box<dyn Error>> {
     let mut emitter = EmitterLedger::default();
     let mut sink = SinkLedger::default();
     emitter.apply(&EmitterRecord::Opened { run_tag: 1, stream: 1, unix_ms: 0 })?;
-    emitter.apply(&EmitterRecord::Reserved { range: Range::new(0, story.spans) })?;
+    emitter.apply(&EmitterRecord::Reserved { range: Range::new(0, workload.spans) })?;
     sink.apply(&SinkRecord::Opened { run_tag: 1, source: 1, unix_ms: 0 })?;
-    let (mut requests, mut spent) = (0_u32, [Duration::ZERO; 2]);
-    for window in windows(story) {
+    let (mut requests, mut elapsed) = (0_u32, [Duration::ZERO; 2]);
+    for window in windows(workload) {
         let begun = Instant::now();
         for request in &window {
             emitter.apply(&EmitterRecord::Acknowledged { range: *request })?;
@@ -66,20 +66,20 @@ fn whole(story: Story) -> Result<(), Box<dyn Error>> {
         let acknowledged = Instant::now();
         let delivered = deliveries.into_iter().try_for_each(|delivery| sink.apply(&delivery));
         delivered?;
-        spent[0] += acknowledged - begun;
-        spent[1] += acknowledged.elapsed();
+        elapsed[0] += acknowledged - begun;
+        elapsed[1] += acknowledged.elapsed();
         requests += u32::try_from(window.len())?;
     }
 
     let begun = Instant::now();
     let account = Account::of([&emitter], [&sink]);
-    let names = named(account.streams.values().flat_map(|stream| stream.lost.iter()))?;
+    let names = write_ranges(account.streams.values().flat_map(|stream| stream.lost.iter()))?;
     let naming = begun.elapsed();
-    if [account.counts.lost, names] != [story.spans / ONE_IN; 2] {
+    if [account.counts.lost, names] != [workload.spans / ONE_IN; 2] {
         return Err(format!("{names} ranges named, of {:?}", account.counts).into());
     }
-    println!("ledger_ns_per_acknowledgement {} ns", (spent[0] / requests).as_nanos());
-    println!("ledger_ns_per_delivery {} ns", (spent[1] / requests).as_nanos());
+    println!("ledger_ns_per_acknowledgement {} ns", (elapsed[0] / requests).as_nanos());
+    println!("ledger_ns_per_delivery {} ns", (elapsed[1] / requests).as_nanos());
     println!("ledger_mib_1e9_spans_1e6_gaps {:.1} MiB", peak_mib()?);
     println!("ledger_name_lost_ms {:.0} ms", naming.as_secs_f64() * 1e3);
     Ok(())
@@ -90,8 +90,8 @@ fn delivery(request: &Range) -> SinkRecord {
     SinkRecord::Delivered(Delivery { unix_ms, gateway: 1, stream: 1, ranges: arriving(*request).collect() })
 }
 
-/// The requests in the order in which they come, by window.
-fn windows(Story { spans, request }: Story) -> impl Iterator<Item = Vec<Range>> {
+/// The requests in their order of arrival, by window.
+fn windows(Workload { spans, request }: Workload) -> impl Iterator<Item = Vec<Range>> {
     let mut random = Random(SEED);
     (0..spans.div_ceil(WINDOW)).map(move |window| {
         let (mut start, end) = (window * WINDOW, spans.min((window + 1) * WINDOW));
@@ -107,7 +107,7 @@ fn windows(Story { spans, request }: Story) -> impl Iterator<Item = Vec<Range>> 
     })
 }
 
-/// What of a request arrives: all but the span that is lost of every [`ONE_IN`].
+/// The spans of a request that arrive: all but the lost one of every [`ONE_IN`].
 fn arriving(request: Range) -> impl Iterator<Item = Range> {
     let blocks = request.start / ONE_IN..=(request.end - 1) / ONE_IN;
     let lost = blocks.map(|block| block * ONE_IN + 1 + Random(block).below(ONE_IN - 2) as u64);
@@ -118,8 +118,8 @@ fn arriving(request: Range) -> impl Iterator<Item = Range> {
         .filter(|range| !range.is_empty())
 }
 
-/// Writes every range as text; returns how many there are.
-fn named(ranges: impl Iterator<Item = Range>) -> io::Result<u64> {
+/// Writes every range as text; returns the number of ranges.
+fn write_ranges(ranges: impl Iterator<Item = Range>) -> io::Result<u64> {
     let mut text = io::BufWriter::new(io::sink());
     let mut count = 0;
     for range in ranges {
@@ -129,7 +129,7 @@ fn named(ranges: impl Iterator<Item = Range>) -> io::Result<u64> {
     Ok(count)
 }
 
-/// The most memory that this process ever had.
+/// The peak memory of this process, in MiB.
 fn peak_mib() -> Result<f64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
@@ -148,23 +148,23 @@ impl Random {
     }
 }
 
-/// A set of numbers that could be the ledger's.
+/// A candidate for the ledger's set of numbers.
 trait Numbers: Default {
     fn insert(&mut self, range: Range);
     fn difference(&self, other: &Self) -> Self;
-    fn named(&self) -> io::Result<u64>;
+    fn write_ranges(&self) -> io::Result<u64>;
 }
 
 fn compare() -> Result<(), Box<dyn Error>> {
     let program = std::env::current_exe()?;
-    for (story, told) in
+    for (workload, variant) in
         ["1e9 spans, 512 a request", "1e8 spans, 1 a request"].into_iter().zip(["long", "single"])
     {
-        println!("{story}:");
+        println!("{workload}:");
         for structure in ["chunks", "btreemap", "roaring"] {
             print!("  {structure}: ");
             io::stdout().flush()?;
-            if !std::process::Command::new(&program).args([structure, told]).status()?.success() {
+            if !std::process::Command::new(&program).args([structure, variant]).status()?.success() {
                 return Err(format!("{structure} failed").into());
             }
         }
@@ -172,11 +172,11 @@ fn compare() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The sets of the story (acknowledged, delivered, lost) and nothing else.
-fn told<N: Numbers>(story: Story) -> Result<(), Box<dyn Error>> {
+/// Measures the sets (acknowledged, delivered, lost) and nothing else.
+fn measure_set<N: Numbers>(workload: Workload) -> Result<(), Box<dyn Error>> {
     let (mut acknowledged, mut delivered) = (N::default(), N::default());
-    let (mut requests, mut spent) = (0_u32, Duration::ZERO);
-    for window in windows(story) {
+    let (mut requests, mut elapsed) = (0_u32, Duration::ZERO);
+    for window in windows(workload) {
         for request in &window {
             acknowledged.insert(*request);
         }
@@ -185,17 +185,17 @@ fn told<N: Numbers>(story: Story) -> Result<(), Box<dyn Error>> {
         for range in ranges {
             delivered.insert(range);
         }
-        spent += begun.elapsed();
+        elapsed += begun.elapsed();
         requests += u32::try_from(window.len())?;
     }
     let held = peak_mib()?;
     let begun = Instant::now();
-    let names = acknowledged.difference(&delivered).named()?;
+    let names = acknowledged.difference(&delivered).write_ranges()?;
     let naming = begun.elapsed().as_secs_f64() * 1e3;
     println!(
         "{} ns per delivery, {held:.1} MiB held, {names} lost ranges named in {naming:.0} ms, \
          {:.1} MiB at most",
-        (spent / requests).as_nanos(),
+        (elapsed / requests).as_nanos(),
         peak_mib()?
     );
     Ok(())
@@ -208,12 +208,12 @@ impl Numbers for RangeSet {
     fn difference(&self, other: &Self) -> Self {
         self.difference(other)
     }
-    fn named(&self) -> io::Result<u64> {
-        named(self.iter())
+    fn write_ranges(&self) -> io::Result<u64> {
+        write_ranges(self.iter())
     }
 }
 
-/// start → end of each range.
+/// The ranges, as start → end.
 #[derive(Default)]
 struct Tree(BTreeMap<u64, u64>);
 
@@ -246,8 +246,8 @@ impl Numbers for Tree {
         }
         left
     }
-    fn named(&self) -> io::Result<u64> {
-        named(self.0.iter().map(|(start, end)| Range::new(*start, *end)))
+    fn write_ranges(&self) -> io::Result<u64> {
+        write_ranges(self.0.iter().map(|(start, end)| Range::new(*start, *end)))
     }
 }
 
@@ -258,8 +258,8 @@ impl Numbers for RoaringTreemap {
     fn difference(&self, other: &Self) -> Self {
         self - other
     }
-    /// Its parts of 65,536 numbers each begin a new range.
-    fn named(&self) -> io::Result<u64> {
+    /// Each of its parts of 65,536 numbers begins a new range, so ranges of neighbouring parts are joined.
+    fn write_ranges(&self) -> io::Result<u64> {
         let parts = self.bitmaps().flat_map(|(high, part)| {
             let mut ranges = part.iter();
             std::iter::from_fn(move || ranges.next_range()).map(move |range| {
@@ -268,7 +268,7 @@ impl Numbers for RoaringTreemap {
             })
         });
         let mut parts = parts.peekable();
-        named(std::iter::from_fn(|| {
+        write_ranges(std::iter::from_fn(|| {
             let mut range = parts.next()?;
             while let Some(more) = parts.next_if(|more| more.start == range.end) {
                 range.end = more.end;

@@ -1,4 +1,4 @@
-//! What became of every span: emitters' ledgers against sinks' ledgers.
+//! The outcome of every span, from the emitters' ledgers and the sinks' ledgers.
 
 use crate::{EmitterLedger, RangeSet, SinkLedger, Stream};
 use serde::{Deserialize, Serialize};
@@ -6,21 +6,21 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
-/// How many spans there are of each kind; see the crate's words.
+/// Numbers of spans by outcome; the crate's documentation defines each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Given to an agent.
     pub attempted: u64,
-    /// Taken by an agent.
+    /// Accepted by an agent.
     pub acknowledged: u64,
     /// Seen by a sink, once or more, and reserved by an emitter of this run.
     pub delivered: u64,
     /// Acknowledged, never delivered, and not stranded.
     pub lost: u64,
-    /// Acknowledged, not delivered, and perhaps kept on a disk or by a process that was not seen to end.
+    /// Acknowledged, not delivered, and perhaps still held on a disk or by a process that was not seen to end.
     #[serde(default)]
     pub stranded: u64,
-    /// Of the lost, those that the backend had refused; the others vanished.
+    /// Lost spans that the backend had refused; the other lost ones vanished.
     pub lost_refused: u64,
     /// Delivered more than once.
     pub duplicated: u64,
@@ -28,15 +28,15 @@ pub struct Counts {
     pub recovered: u64,
     /// Delivered, never reserved; or foreign, or damaged.
     pub unexpected: u64,
-    /// Refused by an agent for good.
+    /// Refused by an agent permanently.
     pub rejected: u64,
     /// Attempted, outcome not recorded.
     pub unknown: u64,
     /// Deliveries beyond the first, of all spans.
     pub extra_copies: u64,
-    /// Of the duplicated, those that the emitter itself had sent more than once.
+    /// Duplicated spans that the emitter itself had sent more than once.
     pub duplicated_by_resend: u64,
-    /// Acknowledged, and not delivered since a sampler leaves their traces out by design: none of the lost.
+    /// Acknowledged, and not delivered because a sampler drops their traces by design; not counted as lost.
     #[serde(default, skip_serializing_if = "none")]
     pub not_sampled: u64,
 }
@@ -65,32 +65,32 @@ impl AddAssign for Counts {
     }
 }
 
-/// What became of one stream.
+/// The outcomes of one stream's spans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamAccount {
-    /// Acknowledged and not delivered, unless it is stranded.
+    /// Acknowledged, not delivered and not stranded.
     pub lost: RangeSet,
-    /// Acknowledged, not delivered, and perhaps still kept by somebody.
+    /// Acknowledged, not delivered, and perhaps still held in a queue.
     pub stranded: RangeSet,
-    /// What a sink refused, by gRPC code; most of it was taken later.
+    /// Spans that a sink refused, by gRPC code; most were accepted later.
     pub refused: BTreeMap<u8, RangeSet>,
     /// Delivered and never reserved.
     pub unexpected: RangeSet,
-    /// How many of each kind.
+    /// The counts of all of these.
     pub counts: Counts,
 }
 
-/// What became of every span of a run.
+/// The outcomes of every span of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     /// By stream.
     pub streams: BTreeMap<Stream, StreamAccount>,
-    /// Over all streams, with spans that belong to none.
+    /// The sums over all streams, with spans that belong to none.
     pub counts: Counts,
 }
 
 impl Account {
-    /// Sets emitters' ledgers against sinks' ledgers. Two ledgers of one stream add up, and so do sinks.
+    /// Compares emitters' ledgers with sinks' ledgers. Several ledgers of one stream add up, and so do several sinks.
     pub fn of<'a>(
         emitters: impl IntoIterator<Item = &'a EmitterLedger>,
         sinks: impl IntoIterator<Item = &'a SinkLedger>,
@@ -111,7 +111,7 @@ impl Account {
         account
     }
 
-    /// Of these streams nothing is lost for certain: what has not been delivered may still be kept by somebody.
+    /// Counts the lost spans of these streams as stranded: they may still be held in a queue.
     pub fn strand(&mut self, streams: impl IntoIterator<Item = Stream>) {
         for stream in streams {
             let Some(account) = self.streams.get_mut(&stream) else { continue };
@@ -127,14 +127,14 @@ impl Account {
     }
 }
 
-/// With one emitter and one sink, no set of theirs is copied: what is lost is all that is new.
+/// The account of one stream. With one emitter and one sink, none of their sets is copied.
 fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger]) -> StreamAccount {
     let ours = || emitters.iter().filter(|emitter| emitter.stream() == stream);
     let reserved = RangeSet::union(ours().map(|emitter| emitter.reserved()));
     let acknowledged = RangeSet::union(ours().map(|emitter| emitter.acknowledged()));
     let attempted: Vec<_> = ours().map(|emitter| emitter.attempted()).collect();
     let attempted = RangeSet::union(attempted.iter().map(AsRef::as_ref));
-    // What one process was refused for good may have been taken from another.
+    // Spans that one process was refused permanently may have been accepted from another.
     let rejected = RangeSet::union(ours().flat_map(|emitter| emitter.rejected_by_code()));
     let rejected = rejected.difference(&acknowledged);
     let resent = RangeSet::union(ours().map(|emitter| emitter.resent()));
@@ -143,9 +143,9 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
     for (code, set) in sinks.iter().flat_map(|sink| sink.refused(stream)) {
         refused.entry(code).or_default().extend(set);
     }
-    let arrived = Arrived::at(stream, sinks);
+    let arrived = StreamDeliveries::at(stream, sinks);
 
-    // What is acknowledged is reserved: a ledger takes no outcome of what is not.
+    // Everything acknowledged is reserved: a ledger accepts no other outcome.
     let lost = acknowledged.difference(&arrived.once);
     let delivered = arrived.once.intersection_count(&reserved);
     let counts = Counts {
@@ -168,20 +168,20 @@ fn of_stream(stream: Stream, emitters: &[&EmitterLedger], sinks: &[&SinkLedger])
     StreamAccount { lost, stranded: RangeSet::new(), refused, unexpected, counts }
 }
 
-/// What came more than once of a stream, by one sink or by several.
+/// The numbers of a stream that were delivered more than once, to one sink or to several.
 pub(crate) fn duplicated(stream: Stream, sinks: &[&SinkLedger]) -> RangeSet {
-    Arrived::at(stream, sinks).twice
+    StreamDeliveries::at(stream, sinks).twice
 }
 
-/// What came of a stream, wherever it came.
-struct Arrived<'a> {
+/// The deliveries of a stream to all sinks.
+struct StreamDeliveries<'a> {
     once: Cow<'a, RangeSet>,
     twice: RangeSet,
     copies: u64,
 }
 
-impl<'a> Arrived<'a> {
-    /// What one sink saw and another saw too came more than once as well.
+impl<'a> StreamDeliveries<'a> {
+    /// A number that two sinks received counts as delivered twice.
     fn at(stream: Stream, sinks: &[&'a SinkLedger]) -> Self {
         let mut arrived = Self { once: Cow::Owned(RangeSet::new()), twice: RangeSet::new(), copies: 0 };
         for sink in sinks {
@@ -245,10 +245,10 @@ mod tests {
     }
 
     proptest! {
-        /// The arithmetic of the words, against sets of numbers; and however the deliveries are spread
+        /// The arithmetic of the definitions, compared with sets of numbers; however the deliveries are spread
         /// over sinks and whatever their order, the account is the same.
         #[test]
-        fn words_mean_what_they_say(
+        fn counts_follow_the_definitions(
             acknowledged in prop::collection::btree_set(0u64..40, 0..40),
             rejected in prop::collection::btree_set(0u64..40, 0..8),
             deliveries in prop::collection::vec(0u64..80, 0..80),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_backend_refused_and_never_took_is_told_apart() {
+    fn spans_refused_by_the_backend_and_never_accepted_are_counted_apart() {
         let mut sink = sink(&[0, 1, 4]);
         let ranges = vec![Range::new(1, 3)];
         sink.apply(&SinkRecord::Refused { unix_ms: 0, code: 14, stream: 1, ranges }).unwrap();

@@ -1,12 +1,12 @@
-//! The emitter's ledger: which numbers it used, and what the agent said.
+//! The emitter's ledger: the numbers it used and the agent's answers.
 
 use crate::log::Record;
-use crate::{LedgerError, Range, RangeSet, Stream, sound};
+use crate::{LedgerError, Range, RangeSet, Stream, bounds};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What an emitter writes, in the order in which it happens.
+/// A record of an emitter's ledger. Records are in the order of the events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EmitterRecord {
     /// An incarnation (a process) of the emitter begins.
@@ -15,51 +15,51 @@ pub enum EmitterRecord {
         run_tag: u64,
         /// The stream.
         stream: Stream,
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
     },
-    /// These numbers may be used from now on. On disk before the first of them is sent.
+    /// These numbers may be used from now on. Written to disk before the first of them is sent.
     Reserved {
         /// The numbers.
         range: Range,
     },
-    /// The agent took all of them. On disk before it is counted.
+    /// The agent accepted all of them. Written to disk before it is counted.
     Acknowledged {
         /// The numbers.
         range: Range,
     },
-    /// The agent said that it will never take them.
+    /// The agent refused them permanently.
     Rejected {
         /// The numbers.
         range: Range,
         /// The gRPC code.
         code: i32,
     },
-    /// These were sent more than once: a duplicate of them may be the emitter's own.
+    /// These numbers were sent more than once, so a duplicate of them may be the emitter's own.
     Resent {
         /// The numbers.
         range: Range,
     },
-    /// What one second held.
+    /// The counts of one second.
     Second {
-        /// The second, Unix time in milliseconds.
+        /// The second's start, Unix time in milliseconds.
         unix_ms: u64,
         /// The numbers sent for the first time in it.
         emitted: Range,
-        /// Spans that the schedule asked for in it.
+        /// Spans that the schedule asked for.
         offered: u64,
-        /// Spans acknowledged in it.
+        /// Spans acknowledged.
         acknowledged: u64,
-        /// Attempts that failed in it.
+        /// Failed attempts.
         failed_requests: u64,
         /// Spans of these attempts.
         failed_spans: u64,
-        /// Spans that a default SDK in the emitter's place would have dropped in it.
+        /// Spans that an SDK with default settings would have dropped in the emitter's place.
         sdk_dropped: u64,
-        /// Milliseconds by which the schedule is behind at its end.
+        /// Milliseconds by which the schedule was late at the second's end.
         slipped_ms: u64,
-        /// How long requests that were acknowledged in it took, from when they were due: a
-        /// [`crate::Latency`] as bytes, weighted by requests; empty if there were none.
+        /// Latencies of the requests acknowledged in it, measured from their due time: an encoded
+        /// [`crate::Latency`], weighted by requests; empty if there were none.
         latency: Vec<u8>,
     },
     /// The end: nothing is emitted after it.
@@ -70,25 +70,25 @@ impl Record for EmitterRecord {
     const KIND: u8 = b'E';
 }
 
-/// The last word of an emitter's ledger.
+/// The last record of a complete emitter's ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmitterSeal {
     /// The first number that was reserved but never used; everything below was sent.
     pub next: u64,
-    /// How many spans were acknowledged.
+    /// The number of acknowledged spans.
     pub acknowledged: u64,
-    /// How many processes wrote this ledger.
+    /// The number of processes that wrote this ledger.
     pub incarnations: u32,
-    /// How many records are before this one.
+    /// The number of records before this one.
     pub records: u64,
-    /// Whether the schedule ran to its end (else: stopped, or the lease ran out).
+    /// `true` if the schedule ran to its end; `false` if it was stopped or the lease expired.
     pub complete: bool,
 }
 
-/// One second of an emitter: see [`EmitterRecord::Second`].
+/// One second of an emitter; see [`EmitterRecord::Second`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmitSecond {
-    /// When it began, Unix time in milliseconds.
+    /// Its start, Unix time in milliseconds.
     pub unix_ms: u64,
     /// The numbers sent for the first time in it.
     pub emitted: Range,
@@ -96,15 +96,15 @@ pub struct EmitSecond {
     pub offered: u64,
     /// Spans acknowledged.
     pub acknowledged: u64,
-    /// Attempts that failed.
+    /// Failed attempts.
     pub failed_requests: u64,
     /// Spans of these attempts.
     pub failed_spans: u64,
-    /// Spans that a default SDK in the emitter's place would have dropped.
+    /// Spans that an SDK with default settings would have dropped in the emitter's place.
     pub sdk_dropped: u64,
-    /// Milliseconds by which the schedule was behind at its end.
+    /// Milliseconds by which the schedule was late at its end.
     pub slipped_ms: u64,
-    /// How long requests that were acknowledged in it took, from when they were due.
+    /// Latencies of the requests acknowledged in it, as an encoded [`crate::Latency`].
     pub latency: Vec<u8>,
 }
 
@@ -125,7 +125,7 @@ pub struct EmitterLedger {
 }
 
 impl EmitterLedger {
-    /// Adds up records.
+    /// Sums up records.
     pub fn from_records<'a>(
         records: impl IntoIterator<Item = &'a EmitterRecord>,
     ) -> Result<Self, LedgerError> {
@@ -136,7 +136,7 @@ impl EmitterLedger {
         Ok(ledger)
     }
 
-    /// Adds one record. A process that goes on after a seal (a new incarnation) breaks the seal.
+    /// Adds one record. A new incarnation that continues after a seal removes the seal.
     pub fn apply(&mut self, record: &EmitterRecord) -> Result<(), LedgerError> {
         let index = self.records;
         if self.incarnations == 0 && !matches!(record, EmitterRecord::Opened { .. }) {
@@ -144,7 +144,7 @@ impl EmitterLedger {
         }
         match record {
             EmitterRecord::Opened { run_tag, stream, unix_ms } => {
-                sound::moment(index, *unix_ms)?;
+                bounds::time(index, *unix_ms)?;
                 if self.incarnations > 0 && (self.run_tag, self.stream) != (*run_tag, *stream) {
                     return Err(LedgerError::OtherRun { index, expected: self.run_tag, found: *run_tag });
                 }
@@ -154,7 +154,7 @@ impl EmitterLedger {
                 self.seal = None;
             }
             EmitterRecord::Reserved { range } => {
-                sound::range(index, *range)?;
+                bounds::range(index, *range)?;
                 self.reserved.insert(*range);
             }
             EmitterRecord::Acknowledged { range } => {
@@ -180,8 +180,8 @@ impl EmitterLedger {
                 slipped_ms,
                 latency,
             } => {
-                sound::moment(index, *unix_ms)?;
-                sound::counts(
+                bounds::time(index, *unix_ms)?;
+                bounds::counts(
                     index,
                     &[*offered, *acknowledged, *failed_requests, *failed_spans, *sdk_dropped, *slipped_ms],
                 )?;
@@ -227,15 +227,15 @@ impl EmitterLedger {
         Ok(())
     }
 
-    /// The numbers of a second come behind those of the one before it, and were reserved.
+    /// Checks that a second's numbers follow those of the second before it, and were reserved.
     fn require_next(&self, index: usize, emitted: Range) -> Result<(), LedgerError> {
-        sound::range(index, emitted)?;
+        bounds::range(index, emitted)?;
         if emitted.is_empty() {
             return Ok(());
         }
         let before = self.seconds.iter().rev().find(|second| !second.emitted.is_empty());
         if before.is_some_and(|before| emitted.start < before.emitted.end) {
-            return Err(LedgerError::Absurd { index, what: "numbers that an earlier second had sent" });
+            return Err(LedgerError::Invalid { index, what: "numbers that an earlier second sent" });
         }
         if !self.reserved.covers(emitted) {
             let (stream, range) = (self.stream, emitted);
@@ -246,7 +246,7 @@ impl EmitterLedger {
 
     fn require_reserved(&self, index: usize, range: Range) -> Result<(), LedgerError> {
         let stream = self.stream;
-        sound::range(index, range)?;
+        bounds::range(index, range)?;
         if !self.reserved.covers(range) {
             return Err(LedgerError::NeverReserved { index, stream, range });
         }
@@ -256,9 +256,8 @@ impl EmitterLedger {
         }
     }
 
-    /// Whether it may be the sum of the first records of those that `longer` is the sum of: nothing in it
-    /// says otherwise.
-    pub(crate) fn may_begin(&self, longer: &Self) -> bool {
+    /// Returns `true` unless something shows that this ledger's records are not the first records of `longer`.
+    pub(crate) fn may_be_prefix_of(&self, longer: &Self) -> bool {
         let rejected = |(code, set): (&i32, &RangeSet)| {
             longer.rejected.get(code).is_some_and(|longer| set.is_subset(longer))
         };
@@ -274,19 +273,19 @@ impl EmitterLedger {
             && longer.seconds.starts_with(&self.seconds)
     }
 
-    /// The run that it is of.
+    /// The tag of its run.
     pub const fn run_tag(&self) -> u64 {
         self.run_tag
     }
-    /// The stream that it is of.
+    /// Its stream.
     pub const fn stream(&self) -> Stream {
         self.stream
     }
-    /// How many processes wrote it.
+    /// The number of processes that wrote it.
     pub const fn incarnations(&self) -> u32 {
         self.incarnations
     }
-    /// When each process after the first began, Unix time in milliseconds.
+    /// The start of each process after the first, Unix time in milliseconds.
     pub fn restarts(&self) -> impl Iterator<Item = u64> + '_ {
         self.openings.iter().skip(1).copied()
     }
@@ -294,7 +293,7 @@ impl EmitterLedger {
     pub const fn reserved(&self) -> &RangeSet {
         &self.reserved
     }
-    /// The numbers that the agent took.
+    /// The numbers that the agent accepted.
     pub const fn acknowledged(&self) -> &RangeSet {
         &self.acknowledged
     }
@@ -302,16 +301,16 @@ impl EmitterLedger {
     pub const fn resent(&self) -> &RangeSet {
         &self.resent
     }
-    /// How many records it is the sum of.
+    /// The number of its records.
     pub const fn records(&self) -> u64 {
         self.records as u64
     }
-    /// The seal; none if it was never closed.
+    /// The seal; none if the ledger was never closed.
     pub const fn seal(&self) -> Option<EmitterSeal> {
         self.seal
     }
 
-    /// The numbers that the agent will never take.
+    /// The numbers that the agent refused permanently.
     pub fn rejected(&self) -> Cow<'_, RangeSet> {
         RangeSet::union(self.rejected_by_code())
     }
@@ -320,7 +319,7 @@ impl EmitterLedger {
         self.rejected.values()
     }
 
-    /// The numbers given to the agent: all that were reserved, less what the seal says was never used.
+    /// The numbers given to the agent: all reserved ones, less those never used according to the seal.
     pub fn attempted(&self) -> Cow<'_, RangeSet> {
         match self.seal {
             Some(seal) => Cow::Owned(self.reserved.within(Range::new(0, seal.next))),
@@ -328,18 +327,18 @@ impl EmitterLedger {
         }
     }
 
-    /// Attempted, but with no outcome on record.
+    /// The attempted numbers with no recorded outcome.
     pub fn unknown(&self) -> RangeSet {
         self.attempted().difference(&self.acknowledged).difference(&self.rejected())
     }
 
-    /// When a number was first sent: the second, Unix time in milliseconds.
+    /// The start of the second in which a number was first sent, Unix time in milliseconds.
     pub fn emitted_at(&self, seq: u64) -> Option<u64> {
         let after = self.seconds.partition_point(|second| second.emitted.end <= seq);
         self.seconds.get(after).filter(|second| second.emitted.start <= seq).map(|second| second.unix_ms)
     }
 
-    /// What each second held, in order.
+    /// The counts of each second, in order.
     pub fn seconds(&self) -> &[EmitSecond] {
         &self.seconds
     }

@@ -1,20 +1,20 @@
 //! The identity of a span, carried by its trace ID and span ID.
 //!
 //! Span ID: a keyed bijection of (stream, sequence number), never zero. Trace ID: the version and the
-//! run's tag in the high 64 bits, a mixed trace number in the low 64 (samplers look at those). So the
-//! identity survives processors that drop or rename attributes, looks random where it should, and a
-//! span of anybody else is recognised as such.
+//! run's tag in the high 64 bits, a mixed trace number in the low 64 (which samplers read). So the
+//! identity survives processors that drop or rename attributes, looks random where it should, and
+//! foreign spans are recognised.
 
 use crate::Stream;
 
-/// Sequence numbers are below this: 48 bits.
+/// The upper bound of sequence numbers, exclusive: they have 48 bits.
 pub const SEQ_LIMIT: u64 = 1 << 48;
 
-/// Version of this scheme, the first byte of each trace ID.
+/// The version of this scheme, the first byte of each trace ID.
 const VERSION: u8 = 0xA7;
 const TAG_BITS: u32 = 56;
 
-/// Which span of which stream.
+/// The stream and the sequence number of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanIdentity {
     /// The stream, never 0.
@@ -23,18 +23,18 @@ pub struct SpanIdentity {
     pub seq: u64,
 }
 
-/// What a pair of IDs says about where a span comes from.
+/// The origin of a span, by its trace ID and span ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// One of this run's.
+    /// A span of this run.
     Ours(SpanIdentity),
-    /// Not made by this run.
+    /// A span of anything else.
     Foreign,
-    /// Carries this run's tag, but its parts do not agree.
+    /// A span with this run's tag whose IDs contradict each other.
     Damaged,
 }
 
-/// Makes and reads the IDs of one run.
+/// Encodes and decodes the IDs of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     tag: u64,
@@ -64,7 +64,7 @@ impl Identity {
         self.tag
     }
 
-    /// How many consecutive numbers of a stream share a trace.
+    /// The number of consecutive spans of a stream that share a trace.
     pub const fn spans_per_trace(&self) -> u64 {
         self.spans_per_trace
     }
@@ -72,31 +72,31 @@ impl Identity {
     /// The span ID.
     pub fn span_id(&self, span: SpanIdentity) -> u64 {
         let plain = pack(span.stream, span.seq);
-        // The one input that would give zero takes the image of 0 instead, which no span has.
+        // The one input that would give zero gets the image of 0 instead, which no span has.
         match self.encrypt(plain) {
             0 => self.encrypt(0),
             id => id,
         }
     }
 
-    /// Which streams have their traces together, from 0: streams 1 to n, n + 1 to 2n, and so on.
-    pub const fn together(&self, stream: Stream) -> u16 {
+    /// The group of streams that share their traces, from 0: streams 1 to n, n + 1 to 2n, and so on.
+    pub const fn trace_group(&self, stream: Stream) -> u16 {
         stream.saturating_sub(1) / self.streams_per_trace
     }
 
     /// The trace ID.
     pub fn trace_id(&self, span: SpanIdentity) -> u128 {
-        self.trace(self.together(span.stream), span.seq / self.spans_per_trace)
+        self.trace(self.trace_group(span.stream), span.seq / self.spans_per_trace)
     }
 
-    /// The ID of a trace of streams that have theirs together, by its number.
-    pub fn trace(&self, together: u16, number: u64) -> u128 {
+    /// The trace ID of trace `number` of a group of streams (see [`Self::trace_group`]).
+    pub fn trace(&self, group: u16, number: u64) -> u128 {
         let high = u64::from(VERSION) << TAG_BITS | self.tag;
-        let number = u64::from(together) << 48 | (number & (SEQ_LIMIT - 1));
+        let number = u64::from(group) << 48 | (number & (SEQ_LIMIT - 1));
         u128::from(high) << 64 | u128::from(mix(number ^ self.trace_key))
     }
 
-    /// Which span carries these IDs.
+    /// The span with these IDs, or the reason why it is none of this run's.
     pub fn origin(&self, trace_id: u128, span_id: u64) -> Origin {
         if trace_id >> 64 != u128::from(u64::from(VERSION) << TAG_BITS | self.tag) {
             return Origin::Foreign;
@@ -131,12 +131,13 @@ fn unpack(plain: u64) -> (Stream, u64) {
     ((plain >> 48) as Stream, plain & (SEQ_LIMIT - 1))
 }
 
-/// Whether a sink that forgets one span in `one_in` forgets this one: `hash(seed, span ID) mod one_in = 0`.
-pub fn forgotten(seed: u64, span_id: u64, one_in: u64) -> bool {
-    one_in != 0 && hash(seed, span_id).is_multiple_of(one_in)
+/// Returns `true` if an ID is in the share of 1 / `one_in` selected by hash: `hash(seed, id) mod one_in = 0`.
+/// A share of 1 / 0 selects none.
+pub fn is_selected(seed: u64, id: u64, one_in: u64) -> bool {
+    one_in != 0 && hash(seed, id).is_multiple_of(one_in)
 }
 
-/// A number's hash under a seed, evenly spread over 64 bits.
+/// The hash of a number under a seed, uniform over 64 bits.
 pub fn hash(seed: u64, number: u64) -> u64 {
     mix(number ^ mix(seed))
 }
@@ -165,7 +166,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every span of a run is recognised by the IDs it was given, and no ID is zero.
+        /// Every span of a run is recognised by its IDs, and no ID is zero.
         #[test]
         fn ids_name_their_span(tag: u64, share in 1u32..100, streams in 0u32..5, span in spans()) {
             let run = Identity::new(tag, share, streams);
@@ -173,9 +174,9 @@ mod tests {
             prop_assert_eq!(run.origin(run.trace_id(span), run.span_id(span)), Origin::Ours(span));
         }
 
-        /// A span ID of another trace, or of anybody else, is never taken for one of ours.
+        /// A span ID of another trace, or a foreign one, is never recognised as one of this run.
         #[test]
-        fn other_spans_are_told_apart(tag: u64, a in spans(), b in spans(), trace: u128, id: u64) {
+        fn foreign_and_damaged_spans_are_recognised(tag: u64, a in spans(), b in spans(), trace: u128, id: u64) {
             let run = Identity::new(tag, 10, 1);
             if run.trace_id(a) != run.trace_id(b) {
                 prop_assert_eq!(run.origin(run.trace_id(a), run.span_id(b)), Origin::Damaged);
@@ -219,12 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn one_span_in_so_many_is_forgotten() {
+    fn one_span_in_a_thousand_is_selected() {
         let run = Identity::new(7, 10, 1);
         let hit = (0..100_000)
-            .filter(|seq| forgotten(42, run.span_id(SpanIdentity { stream: 1, seq: *seq }), 1_000))
+            .filter(|seq| is_selected(42, run.span_id(SpanIdentity { stream: 1, seq: *seq }), 1_000))
             .count();
-        assert!((60..140).contains(&hit), "{hit} of 100,000 forgotten, about 100 expected");
-        assert!(!forgotten(42, 17, 0), "one in 0 is none");
+        assert!((60..140).contains(&hit), "{hit} of 100,000 selected, about 100 expected");
+        assert!(!is_selected(42, 17, 0), "one in 0 is none");
     }
 }

@@ -3,60 +3,60 @@
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 
-/// The longest latency that is told apart, in microseconds: one hour.
+/// The longest latency that is recorded, in microseconds: one hour.
 const LONGEST_US: u64 = 3_600_000_000;
 const DIGITS: u8 = 2;
 
-/// How long things took.
+/// A histogram of latencies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
-/// The bytes are not a histogram.
+/// An error: the bytes are not an encoded histogram.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a histogram of latencies: {0}")]
 pub struct LatencyError(String);
 
 impl Latency {
-    /// None yet.
+    /// An empty histogram.
     #[expect(clippy::missing_panics_doc, reason = "it never does: the bounds are constants")]
     pub fn new() -> Self {
         #[expect(clippy::expect_used, reason = "constant bounds that the crate's documentation allows")]
         Self(Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("the bounds are valid"))
     }
 
-    /// Adds `times` times `us` microseconds; more than an hour counts as an hour.
+    /// Adds `times` latencies of `us` microseconds each; more than an hour counts as an hour.
     pub fn record(&mut self, us: u64, times: u64) {
         // Cannot fail: the value is within the bounds.
         let _ = self.0.record_n(us.clamp(1, LONGEST_US), times);
     }
 
-    /// Adds all of another one.
+    /// Adds all latencies of another histogram.
     pub fn add(&mut self, other: &Self) {
         // Cannot fail: the bounds are the same.
         let _ = self.0.add(&other.0);
     }
 
-    /// How many there are.
+    /// The number of latencies.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// The latency in microseconds below which this share of them (0 to 1) is; 0 if there are none.
+    /// The quantile `share` (0 to 1), in microseconds; 0 if the histogram is empty.
     pub fn quantile_us(&self, share: f64) -> u64 {
         self.0.value_at_quantile(share)
     }
 
-    /// The highest, in microseconds; 0 if there are none.
+    /// The longest latency, in microseconds; 0 if the histogram is empty.
     pub fn max_us(&self) -> u64 {
         self.0.max()
     }
 
-    /// Forgets all of them.
+    /// Removes all latencies.
     pub fn clear(&mut self) {
         self.0.reset();
     }
 
-    /// As bytes: `HdrHistogram`'s V2 encoding, uncompressed; nothing if there are none.
+    /// The encoding of the histogram: `HdrHistogram`'s V2, uncompressed; no bytes if it is empty.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if !self.0.is_empty() {
@@ -66,7 +66,7 @@ impl Latency {
         bytes
     }
 
-    /// From bytes.
+    /// Decodes a histogram from the bytes of [`Self::to_bytes`].
     pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, LatencyError> {
         if bytes.is_empty() {
             return Ok(Self::new());
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn an_encoded_histogram_is_decoded() {
         let mut latency = Latency::new();
         assert!(latency.to_bytes().is_empty());
         for us in [1, 900, 1_000_000, u64::MAX] {

@@ -1,15 +1,15 @@
-//! Accounting of numbered spans: who a span is, which numbers were used, and what became of them.
+//! Accounting of numbered spans: the identity of a span, the numbers used, and the outcome of each.
 //!
 //! Nothing here does I/O or reads a clock. The words are Jepsen's where it has them:
 //!
 //! - **stream**: one emitter's numbered sequence of spans; its **sequence numbers** are 0, 1, 2, …
-//! - **reserved**: written down before it is used. Whatever was reserved may have been sent, until a seal says
-//!   which number was the last.
+//! - **reserved**: written to the ledger before use. Any reserved number may have been sent, until a seal gives the
+//!   last one used.
 //! - **attempted**: given to the agent, so acknowledged, rejected or unknown.
-//! - **acknowledged**: the agent answered OK to all of the request that the span was in.
-//! - **rejected**: the agent answered that it will never take it, and none took it later.
-//! - **unknown**: reserved or sent, outcome not recorded. A partial success of k in n makes all n unknown, for
-//!   it does not say which; so does a process that is killed before it has written the answer down.
+//! - **acknowledged**: the agent answered OK to the whole request that contained the span.
+//! - **rejected**: the agent refused it permanently, and no agent accepted it later.
+//! - **unknown**: reserved or sent, outcome not recorded. A partial success of k in n makes all n unknown, because
+//!   it does not say which; so does a process killed before it recorded the answer.
 //! - **delivered**: seen by a sink, once or more, and reserved.
 //! - **lost**: acknowledged, not delivered; of these, *refused* by the backend, or else *vanished*.
 //! - **recovered**: delivered, never acknowledged.
@@ -37,12 +37,13 @@
 //! ```
 //!
 //! A ledger that would break this is an error ([`LedgerError`]). The account is the same for any order of
-//! outcomes and deliveries, for any way in which deliveries are spread over sinks, and for any copies of
-//! ledgers that are merged ([`Ledgers`]). A crash takes the end of a ledger away, and what that said is
-//! unknown. `tests/story.rs` holds all of it.
+//! outcomes and deliveries, for any distribution of deliveries over sinks, and for any copies of
+//! ledgers that are merged ([`Ledgers`]). A crash removes the end of a ledger; the outcomes recorded there are
+//! unknown. `tests/story.rs` tests all of this.
 
 mod account;
-mod copies;
+mod bounds;
+mod duplicate_sources;
 mod emitter;
 mod identity;
 mod latency;
@@ -51,16 +52,15 @@ pub mod log;
 mod metrics;
 mod ranges;
 mod sink;
-mod sound;
 mod traces;
 
 pub use account::{Account, Counts, StreamAccount};
-pub use copies::Copies;
+pub use duplicate_sources::DuplicateSources;
 pub use emitter::{EmitSecond, EmitterLedger, EmitterRecord, EmitterSeal};
-pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, forgotten, hash};
+pub use identity::{Identity, Origin, SEQ_LIMIT, SpanIdentity, hash, is_selected};
 pub use latency::{Latency, LatencyError};
 pub use ledgers::{Ledgers, MergeError};
-pub use metrics::{Metrics, MetricsRecord, Target};
+pub use metrics::{Metrics, MetricsRecord, MetricsTarget};
 pub use ranges::{Range, RangeSet};
 pub use sink::{
     Arrivals, Delivery, PARTIAL, PAUSE_MS, Restart, SinkLedger, SinkRecord, SinkSeal, TraceSeen, UNANSWERED,
@@ -70,7 +70,7 @@ pub use traces::{TraceSets, Traces, spans_of};
 /// A stream's number: 1 to 65,535; 0 is no stream.
 pub type Stream = u16;
 
-/// What a ledger's records cannot say without contradicting each other.
+/// An error in a ledger's records: they contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// The first record of a ledger must open it.
@@ -79,7 +79,7 @@ pub enum LedgerError {
         /// Position of the record, from 0.
         index: usize,
     },
-    /// An outcome for a number that was never reserved: the file is not what its name says.
+    /// An outcome for a number that was never reserved.
     #[error("record {index}: {range} of stream {stream} has an outcome but was never reserved")]
     NeverReserved {
         /// Position of the record, from 0.
@@ -89,7 +89,7 @@ pub enum LedgerError {
         /// The numbers.
         range: Range,
     },
-    /// An outcome for a number of which the seal says that it was never used.
+    /// An outcome for a number that was never used, according to the seal.
     #[error("record {index}: {range} of stream {stream} has an outcome, but it was sealed as never used")]
     NeverUsed {
         /// Position of the record, from 0.
@@ -119,24 +119,24 @@ pub enum LedgerError {
         /// The sink of this record.
         found: u64,
     },
-    /// No probe writes such a record: a number in it is beyond all bounds, or contradicts an earlier one.
+    /// A record that no probe writes: a value is out of bounds or contradicts an earlier record.
     #[error("record {index}: {what}")]
-    Absurd {
+    Invalid {
         /// Position of the record, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The problem.
         what: &'static str,
     },
-    /// A number stands for something that was not named before.
-    #[error("record {index}: it speaks of a number that was given to nothing")]
+    /// A record refers to an ID that no earlier record defined.
+    #[error("record {index}: it refers to an ID that was never defined")]
     NeverNamed {
         /// Position of the record, from 0.
         index: usize,
     },
-    /// The counts in the seal are not the counts of the records.
-    #[error("sealed with {sealed} {what}, but its records say {counted}")]
+    /// The counts in the seal differ from the counts of the records.
+    #[error("the seal has {sealed} {what}, but the records have {counted}")]
     SealDisagrees {
-        /// What was counted.
+        /// The thing counted.
         what: &'static str,
         /// The seal's count.
         sealed: u64,

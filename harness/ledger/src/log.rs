@@ -1,4 +1,4 @@
-//! How a ledger is written: an append-only file of records, each with its length and checksum.
+//! The format of a ledger file: append-only records, each with its length and checksum.
 //!
 //! ```text
 //! file   = magic version kind record*        magic "SPLG", version u8, kind u8
@@ -6,18 +6,17 @@
 //! crc    = over offset length payload        offset of the record in the file, u64 little endian
 //! ```
 //!
-//! The payload is the record in postcard's wire format. A record is whole only where it was written: bytes
-//! that were repeated, moved or left out are noticed, and what is read is always the beginning of what was
-//! written. A tail that a crash tore off is cut; a record that was damaged is an error that says where.
+//! The payload is the record in postcard's wire format. A record is whole only at the offset at which it was
+//! written: bytes that were repeated, moved or left out are detected, and the records read are always a prefix of
+//! those written. A torn tail is cut off; a damaged record is an error with its offset.
 //!
-//! **What is a torn tail?** A process that is killed leaves a file that is too short. A machine that loses its
-//! power can also leave one of the right length that ends in zeros, for the length reaches the disk before the
-//! content. So at the first record that is not whole, the file has a torn tail if behind the end that this
-//! record claims there is nothing but zeros, and if no whole record begins anywhere in or behind it. Else it
-//! is damage: something was written there, and whole, for more was written after it. A last record that was
-//! damaged looks like one that was torn: it is cut, and what it said is unknown, as if it had never been
-//! written. A hole with records behind it may be what the loss of power left of writes that no sync had
-//! covered; that is not known, so it is damage.
+//! A tail is torn if a process was killed while writing, which leaves a file that is too short, or if the machine
+//! lost power, which can also leave a file of the right length that ends in zeros, because the length reaches the
+//! disk before the content. So at the first record that is not whole, the file has a torn tail if only zeros follow
+//! the end that this record claims, and if no whole record begins anywhere in or after it. Otherwise it is damaged:
+//! the record was written completely, because more was written after it. A damaged last record looks like a torn
+//! one: it is cut off, and its content is unknown, as if it had never been written. A gap followed by records may
+//! be left by a loss of power before a sync; that cannot be known, so it is damage.
 
 mod decoder;
 mod stream;
@@ -27,57 +26,57 @@ pub use stream::{StreamError, read_records};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Version of this format.
+/// The version of this format.
 pub const VERSION: u8 = 4;
 const MAGIC: &[u8; 4] = b"SPLG";
 const HEADER: usize = 6;
 const FRAME: usize = 8;
-/// No payload is larger, in bytes: a length beyond it is damage, not a record.
+/// The largest payload, in bytes: a greater length is damage, not a record.
 const LARGEST: usize = 16 << 20;
 
-/// A record that can stand in a ledger file, and which kind of file that is.
+/// A record of one kind of ledger file.
 pub trait Record: Serialize + DeserializeOwned {
     /// The kind's byte in the header.
     const KIND: u8;
 }
 
-/// Why a ledger file cannot be read or written.
+/// An error of reading or writing a ledger file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
-    /// Not a ledger, or of another version or kind.
+    /// The file is not a ledger, or is one of another version or kind.
     #[error("not a ledger of kind {kind} and version {VERSION}: it begins with {found:02x?}")]
     Header {
-        /// The kind that was asked for.
+        /// The expected kind.
         kind: u8,
         /// The first bytes.
         found: Vec<u8>,
     },
-    /// A record whose checksum, length or content is wrong, with more behind it.
+    /// A record whose checksum, length or content is wrong, with more data after it.
     #[error("damaged at offset {offset}: {what}")]
     Damaged {
-        /// Where the record begins, in bytes.
+        /// The record's offset in the file, in bytes.
         offset: u64,
-        /// What is wrong with it.
+        /// The problem.
         what: &'static str,
     },
-    /// A record could not be put into its wire format.
+    /// A record could not be encoded.
     #[error("a record could not be encoded: {0}")]
     Encode(postcard::Error),
-    /// A record is larger than any may be.
-    #[error("a record of {length} bytes: none may have more than {LARGEST}")]
+    /// A record is larger than the limit.
+    #[error("a record of {length} bytes, more than the limit of {LARGEST}")]
     TooLarge {
         /// Its length in bytes.
         length: usize,
     },
 }
 
-/// The bytes that a file of this kind begins with.
+/// The first bytes of a file of this kind.
 pub fn header<R: Record>() -> [u8; HEADER] {
     let [a, b, c, d] = *MAGIC;
     [a, b, c, d, VERSION, R::KIND]
 }
 
-/// Adds a record to `bytes`, which will be written at offset `at` of the file. On an error they are as before.
+/// Appends a record to `bytes`, which will be written at offset `at` of the file. On an error `bytes` is unchanged.
 pub fn encode<R: Record>(record: &R, at: u64, bytes: &mut Vec<u8>) -> Result<(), LogError> {
     let start = bytes.len();
     let added = add(record, at, bytes);

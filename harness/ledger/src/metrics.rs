@@ -1,56 +1,56 @@
-//! What was read of the Collectors' own metrics, once a second: a log of changes, and its series.
+//! The Collectors' own metrics, read once a second: a log of changes, and the series made of it.
 
 use crate::log::Record;
-use crate::{LedgerError, sound};
+use crate::{LedgerError, bounds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What the reader of the metrics writes.
+/// A record of the metrics log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum MetricsRecord {
-    /// A process that reads them begins.
+    /// A process that reads metrics begins.
     Opened {
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
     },
-    /// A process is called by this number from now on.
+    /// Defines the ID of a Collector process.
     Target {
-        /// The number.
+        /// The ID.
         id: u16,
-        /// What it is to the tier: `agent`, `gateway`.
+        /// Its role in the tier: `agent`, `gateway`.
         role: String,
         /// Its address, without the port.
         address: String,
     },
-    /// A metric is called by this number from now on.
+    /// Defines the ID of a metric.
     Metric {
-        /// The number.
+        /// The ID.
         id: u16,
         /// Its name, without `_total`.
         name: String,
     },
-    /// A process answered. A metric that is not listed is as it was.
+    /// A process answered. A metric that is not listed is unchanged.
     Scraped {
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
-        /// The process.
+        /// The process's ID.
         target: u16,
-        /// (metric, value over all of its label sets), where it is another one than before.
+        /// (metric, sum over its label sets), for each value that changed.
         values: Vec<(u16, f64)>,
     },
-    /// A process that had answered before does not, any more.
+    /// A process that had answered before no longer does.
     Silent {
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
-        /// The process.
+        /// The process's ID.
         target: u16,
     },
     /// The end.
     Sealed {
-        /// How many records are before this one.
+        /// The number of records before this one.
         records: u64,
     },
-    /// The run that it is of. Written by each process when it has begun.
+    /// The run. Written by each process after it began.
     Of {
         /// The run's tag, as in the ledgers.
         run_tag: u64,
@@ -61,25 +61,25 @@ impl Record for MetricsRecord {
     const KIND: u8 = b'M';
 }
 
-/// One process and what was read of it.
+/// One Collector process and its metrics.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Target {
-    /// What it is to the tier.
+pub struct MetricsTarget {
+    /// Its role in the tier.
     pub role: String,
     /// Its address.
     pub address: String,
-    /// When it answered, Unix time in milliseconds, in order.
+    /// The times of its answers, Unix time in milliseconds, in order.
     pub answered: Vec<u64>,
-    /// When it was found silent.
+    /// The times at which it stopped answering, Unix time in milliseconds.
     pub silent: Vec<u64>,
-    /// By name: (Unix time in milliseconds, value), at each change; not a number where it is not known.
+    /// By name: (Unix time in milliseconds, value) of each change; NaN where the value is not known.
     pub series: BTreeMap<String, Vec<(u64, f64)>>,
 }
 
 /// The sum of the records.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics {
-    targets: BTreeMap<u16, Target>,
+    targets: BTreeMap<u16, MetricsTarget>,
     names: BTreeMap<u16, String>,
     run_tag: Option<u64>,
     opened: bool,
@@ -88,7 +88,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds up records. A number that was never given a name is an error, as is a seal that disagrees.
+    /// Sums up records. An ID that was never defined is an error, as is a seal that disagrees.
     pub fn from_records<'a>(
         records: impl IntoIterator<Item = &'a MetricsRecord>,
     ) -> Result<Self, LedgerError> {
@@ -107,7 +107,7 @@ impl Metrics {
         }
         match record {
             MetricsRecord::Opened { unix_ms } => {
-                sound::moment(index, *unix_ms)?;
+                bounds::time(index, *unix_ms)?;
                 (self.opened, self.sealed) = (true, false);
             }
             MetricsRecord::Of { run_tag } => {
@@ -119,29 +119,33 @@ impl Metrics {
             MetricsRecord::Target { id, role, address } => {
                 let known = self.targets.get(id);
                 if known.is_some_and(|known| (&known.role, &known.address) != (role, address)) {
-                    return Err(LedgerError::Absurd { index, what: "two processes of one number" });
+                    return Err(LedgerError::Invalid { index, what: "two processes with one ID" });
                 }
                 let (role, address) = (role.clone(), address.clone());
-                self.targets.entry(*id).or_insert(Target { role, address, ..Target::default() });
+                self.targets.entry(*id).or_insert(MetricsTarget {
+                    role,
+                    address,
+                    ..MetricsTarget::default()
+                });
             }
             MetricsRecord::Metric { id, name } => {
                 if self.names.insert(*id, name.clone()).is_some_and(|known| known != *name) {
-                    return Err(LedgerError::Absurd { index, what: "two metrics of one number" });
+                    return Err(LedgerError::Invalid { index, what: "two metrics with one ID" });
                 }
             }
             MetricsRecord::Scraped { unix_ms, target, values } => {
-                sound::moment(index, *unix_ms)?;
+                bounds::time(index, *unix_ms)?;
                 let target = self.targets.get_mut(target).ok_or(LedgerError::NeverNamed { index })?;
                 target.answered.push(*unix_ms);
                 for (metric, value) in values {
                     let name = self.names.get(metric).ok_or(LedgerError::NeverNamed { index })?;
-                    // Nothing that is read can be less than none, or no number: what it was is not known.
+                    // No metric that is read can be negative, infinite or NaN: the value is not known.
                     let value = if value.is_finite() && *value >= 0.0 { *value } else { f64::NAN };
                     target.series.entry(name.clone()).or_default().push((*unix_ms, value));
                 }
             }
             MetricsRecord::Silent { unix_ms, target } => {
-                sound::moment(index, *unix_ms)?;
+                bounds::time(index, *unix_ms)?;
                 let target = self.targets.get_mut(target).ok_or(LedgerError::NeverNamed { index })?;
                 target.silent.push(*unix_ms);
             }
@@ -157,41 +161,41 @@ impl Metrics {
         Ok(())
     }
 
-    /// How many records it is the sum of.
+    /// The number of records.
     pub const fn records(&self) -> u64 {
         self.records as u64
     }
 
-    /// The run that it is of; none if it does not say.
+    /// The tag of its run; none if no record has it.
     pub const fn run_tag(&self) -> Option<u64> {
         self.run_tag
     }
 
-    /// Whether it was closed.
+    /// `true` if the log was closed.
     pub const fn sealed(&self) -> bool {
         self.sealed
     }
 
     /// The processes of a role.
-    pub fn of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a Target> + 'a {
+    pub fn of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a MetricsTarget> + 'a {
         self.targets.values().filter(move |target| target.role == role)
     }
 
-    /// Every process, by its number.
-    pub fn targets(&self) -> impl Iterator<Item = (u16, &Target)> {
+    /// Every process, by its ID.
+    pub fn targets(&self) -> impl Iterator<Item = (u16, &MetricsTarget)> {
         self.targets.iter().map(|(id, target)| (*id, target))
     }
 }
 
-impl Target {
-    /// A metric's value at a moment, if the process had answered by then with one.
+impl MetricsTarget {
+    /// A metric's value at a time; none if the process had not reported it by then.
     pub fn at(&self, name: &str, unix_ms: u64) -> Option<f64> {
         let series = self.series.get(name)?;
         let after = series.partition_point(|(at, _)| *at <= unix_ms);
         Some(series.get(after.checked_sub(1)?)?.1).filter(|value| !value.is_nan())
     }
 
-    /// By how much a counter grew in a window. It begins at 0 with the process: one that fell began anew.
+    /// The increase of a counter in a window. A counter that fell restarted at 0.
     pub fn increase(&self, name: &str, from: u64, to: u64) -> f64 {
         let Some(series) = self.series.get(name) else { return 0.0 };
         let mut last = self.at(name, from);
@@ -205,7 +209,7 @@ impl Target {
             .sum()
     }
 
-    /// A metric's highest value in a window (the one at its beginning included), and when that was.
+    /// A metric's highest value in a window (including the value at its start), with its time.
     pub fn highest(&self, name: &str, from: u64, to: u64) -> Option<(u64, f64)> {
         let before = self.at(name, from).map(|value| (from, value));
         let within = self.series.get(name)?.iter().copied().filter(|(at, _)| from < *at && *at <= to);
@@ -234,7 +238,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::float_cmp, reason = "whole numbers")]
-    fn a_counter_that_fell_began_anew() {
+    fn a_counter_that_fell_restarted() {
         let metrics = Metrics::from_records(&metrics()).unwrap();
         let agent = metrics.of("agent").next().unwrap();
         assert_eq!(agent.increase("sent", 1_000, 7_000), 15.0 + 4.0);
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_none_is_not_known() {
+    fn a_value_that_is_no_count_is_not_known() {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -3.0] {
             let mut records = metrics();
             records[6] = MetricsRecord::Scraped { unix_ms: 6_000, target: 0, values: vec![(0, value)] };
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_missing_is_noticed() {
+    fn a_missing_record_is_detected() {
         for missing in 0..8 {
             let mut records = metrics();
             records.remove(missing);

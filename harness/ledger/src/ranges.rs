@@ -1,9 +1,9 @@
 //! Sets of sequence numbers, kept as ranges: the cost follows gaps, not numbers.
 //!
-//! The ranges are in order in chunks of at most 512: what comes in order fills them, and whatever else
-//! comes moves one chunk at most. It was chosen by measuring (`examples/gaps.rs --compare`, two cores). First
+//! The ranges are in order in chunks of at most 512: ranges that come in order fill them, and any other change
+//! moves one chunk at most. Chosen by measurement (`examples/gaps.rs --compare`, two cores). First
 //! 10⁹ spans with 10⁶ gaps in requests of 512, in any order within windows; then 10⁸ spans with 10⁵ gaps,
-//! each a request of its own:
+//! each in a request of its own:
 //!
 //! ```text
 //!                            a request      delivered      with the lost ones   to name those
@@ -12,10 +12,10 @@
 //! RoaringTreemap      260 ns    70 ns   13 MiB  15 MiB       21 MiB  15 MiB      90 ms  19 ms
 //! ```
 //!
-//! Roaring is the smallest where spans come by the hundred. Where they come one by one its parts of 65,536
-//! numbers become bitmaps of 8 KiB until somebody asks it to look again: the cost follows the numbers,
-//! by that reckoning 120 MiB for 10⁹. Chunks take 16 bytes a gap whatever comes (up to twice that where they
-//! were split), need no tuning, and give ranges from both ends.
+//! Roaring is the smallest where spans come in hundreds. Where they come one by one, its parts of 65,536
+//! numbers become bitmaps of 8 KiB until they are optimised explicitly: the cost follows the numbers, which would
+//! be 120 MiB for 10⁹. Chunks take 16 bytes a gap in any case (up to twice that where they were split), need no
+//! tuning, and can be iterated from both ends.
 
 mod chunks;
 
@@ -29,7 +29,7 @@ use std::fmt;
 pub struct Range {
     /// The first number.
     pub start: u64,
-    /// One past the last number.
+    /// The last number plus one.
     pub end: u64,
 }
 
@@ -39,12 +39,12 @@ impl Range {
         Self { start, end }
     }
 
-    /// How many numbers it holds.
+    /// The number of numbers in it.
     pub const fn count(self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether it holds none.
+    /// Returns `true` if it has no numbers.
     pub const fn is_empty(self) -> bool {
         self.end <= self.start
     }
@@ -65,7 +65,7 @@ impl fmt::Display for Range {
     }
 }
 
-/// A set of numbers as disjoint ranges with a gap between any two of them.
+/// A set of numbers, kept as disjoint ranges with a gap between any two of them.
 #[derive(Debug, Clone, Default)]
 pub struct RangeSet {
     ranges: Chunks,
@@ -78,22 +78,22 @@ impl RangeSet {
         Self { ranges: Chunks::new(), count: 0 }
     }
 
-    /// How many numbers it holds.
+    /// The number of numbers in it.
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether it holds none.
+    /// Returns `true` if it has no numbers.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether it holds `number`.
+    /// Returns `true` if it contains `number`.
     pub fn contains(&self, number: u64) -> bool {
         self.covers(Range::new(number, number + 1))
     }
 
-    /// Whether it holds every number of `range`.
+    /// Returns `true` if it contains every number of `range`.
     pub fn covers(&self, range: Range) -> bool {
         let around = self.ranges.get(self.ranges.find(|other| other.end <= range.start));
         range.is_empty() || around.is_some_and(|around| around.intersection(range) == range)
@@ -104,26 +104,26 @@ impl RangeSet {
         self.ranges.iter()
     }
 
-    /// How many ranges it takes: what it costs.
+    /// The number of its ranges, which its memory is proportional to.
     pub fn ranges(&self) -> usize {
         self.ranges.len()
     }
 
-    /// One past the largest number; 0 if empty.
+    /// The largest number plus one; 0 if empty.
     pub fn end(&self) -> u64 {
         self.ranges.last().map_or(0, |last| last.end)
     }
 
-    /// Adds a range; returns how many of its numbers were not there before.
+    /// Adds a range; returns the number of its numbers that are new.
     pub fn insert(&mut self, range: Range) -> u64 {
         if range.is_empty() {
             return 0;
         }
-        let place = self.ranges.find(|other| other.end < range.start);
-        let new = match self.ranges.get(place) {
-            Some(other) if other.start <= range.end => self.ranges.join(place, range),
+        let position = self.ranges.find(|other| other.end < range.start);
+        let new = match self.ranges.get(position) {
+            Some(other) if other.start <= range.end => self.ranges.join(position, range),
             _ => {
-                self.ranges.insert(place, range);
+                self.ranges.insert(position, range);
                 range.count()
             }
         };
@@ -133,7 +133,7 @@ impl RangeSet {
 
     /// Adds every number of another set.
     pub fn extend(&mut self, other: &Self) {
-        // The fewer ranges go into the more.
+        // The set with fewer ranges is inserted into the other one.
         let fewer =
             if other.ranges() > self.ranges() { &std::mem::replace(self, other.clone()) } else { other };
         for range in fewer.iter() {
@@ -141,7 +141,7 @@ impl RangeSet {
         }
     }
 
-    /// The numbers of all sets; copied only if they are of more than one.
+    /// The union of sets; borrowed if at most one of them is not empty.
     pub fn union<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Cow<'a, Self> {
         let mut sets = sets.into_iter().filter(|set| !set.is_empty());
         let Some(first) = sets.next() else { return Cow::Owned(Self::new()) };
@@ -158,17 +158,17 @@ impl RangeSet {
         within.map(|other| other.intersection(range)).collect()
     }
 
-    /// The numbers in both sets.
+    /// The numbers that are in both sets.
     pub fn intersection(&self, other: &Self) -> Self {
         self.common(other).collect()
     }
 
-    /// How many numbers are in both sets. Nothing is copied.
+    /// The number of numbers that are in both sets. Allocates nothing.
     pub fn intersection_count(&self, other: &Self) -> u64 {
         self.common(other).map(Range::count).sum()
     }
 
-    /// Whether every number of this set is in the other.
+    /// Returns `true` if every number of this set is in the other.
     pub fn is_subset(&self, other: &Self) -> bool {
         self.iter().all(|range| other.covers(range))
     }
@@ -219,7 +219,7 @@ impl RangeSet {
 }
 
 impl PartialEq for RangeSet {
-    /// The same numbers, however they came to be in it.
+    /// Sets with the same numbers are equal, however they were built.
     fn eq(&self, other: &Self) -> bool {
         self.count == other.count && self.iter().eq(other.iter())
     }

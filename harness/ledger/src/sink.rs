@@ -1,88 +1,89 @@
-//! The sink's ledger: what arrived, from which gateway, and how often.
+//! The sink's ledger: the spans that arrived, the gateways that delivered them, and the duplicates.
 
 use crate::log::Record;
-use crate::{LedgerError, Range, RangeSet, Stream, sound};
+use crate::{LedgerError, Range, RangeSet, Stream, bounds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A shorter time without a delivery is not remembered as a pause, in milliseconds.
+/// The shortest time without a delivery that is recorded as a pause, in milliseconds.
 pub const PAUSE_MS: u64 = 250;
 
-/// What a sink writes, in the order in which it happens. On disk before the gateway is answered.
+/// A record of a sink's ledger. Records are in the order of the events, and written to disk before the gateway is
+/// answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SinkRecord {
     /// A process of the sink begins.
     Opened {
         /// The run.
         run_tag: u64,
-        /// Which sink of the run: drawn at random when its ledger begins, the same in each of its processes.
+        /// The sink's ID: drawn at random when its ledger begins, the same in each of its processes.
         source: u64,
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
     },
-    /// A gateway is called by this number from now on.
+    /// Defines the ID of a gateway.
     Gateway {
-        /// The number.
+        /// The ID.
         id: u16,
-        /// Its pod's name, or the peer's address where it did not say.
+        /// Its pod's name, or the peer's address if the gateway sent no name.
         name: String,
     },
-    /// A request was taken.
+    /// Spans of a request were accepted.
     Delivered(Delivery),
-    /// A request was refused: none of it was taken.
+    /// Spans of a request were refused: none of them was accepted.
     Refused {
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
-        /// The gRPC code that it was refused with; [`PARTIAL`] or [`UNANSWERED`] where there was none.
+        /// The gRPC code of the refusal; [`PARTIAL`] or [`UNANSWERED`] where there was none.
         code: u8,
         /// The stream.
         stream: Stream,
         /// The numbers.
         ranges: Vec<Range>,
     },
-    /// Spans of nobody known, or with this run's tag but contradicting IDs.
+    /// Spans of another origin, or with this run's tag but contradicting IDs.
     Unexpected {
         /// Spans not made by this run.
         foreign: u64,
-        /// Spans whose IDs do not agree with each other.
+        /// Spans whose IDs contradict each other, or whose payload contradicts its checksum.
         damaged: u64,
     },
-    /// How long it took from when spans were due to their arrival, in one second.
+    /// Latencies of the spans that arrived in one second, measured from their due time.
     Latency {
-        /// When the second began, Unix time in milliseconds.
+        /// The second's start, Unix time in milliseconds.
         unix_ms: u64,
-        /// A [`crate::Latency`] as bytes, weighted by spans.
+        /// An encoded [`crate::Latency`], weighted by spans.
         latency: Vec<u8>,
     },
-    /// Which gateways delivered a trace of the sample, in the window that it was looked at.
+    /// The gateways that delivered a sampled trace, in the window in which it was followed.
     Trace {
-        /// When the first of its spans arrived, Unix time in milliseconds.
+        /// The arrival of the first of its spans, Unix time in milliseconds.
         unix_ms: u64,
         /// The low 64 bits of its trace ID.
         trace: u64,
-        /// How many of its spans arrived, copies included.
+        /// The number of its spans that arrived, duplicates included.
         spans: u32,
         /// The gateways' numbers, in order.
         gateways: Vec<u16>,
     },
-    /// The end: nothing is taken after it.
+    /// The end: nothing is accepted after it.
     Sealed(SinkSeal),
-    /// Follows [`Self::Opened`]: which start of the machine's kernel the process runs under. As long as it is the same
-    /// one, nothing that any process of the sink wrote is lost.
+    /// The boot of the machine under which the process runs; follows [`Self::Opened`]. Nothing written under the same
+    /// boot is lost.
     Booted {
-        /// A number that stands for the kernel's boot ID.
+        /// A number derived from the kernel's boot ID.
         boot: u64,
     },
-    /// Whatever was written by that moment is on the disk, and survives a loss of power.
+    /// Everything written before that time is synced to the disk, and survives a loss of power.
     Synced {
-        /// When the writing to the disk began, Unix time in milliseconds.
+        /// The start of the sync, Unix time in milliseconds.
         unix_ms: u64,
     },
 }
 
-/// In place of a gRPC code: refused by a partial success.
+/// In place of a gRPC code: refused in a partial success.
 pub const PARTIAL: u8 = 100;
-/// In place of a gRPC code: never answered, or cut off.
+/// In place of a gRPC code: never answered, or the connection ended before.
 pub const UNANSWERED: u8 = 101;
 
 impl Record for SinkRecord {
@@ -92,73 +93,73 @@ impl Record for SinkRecord {
 /// The spans of one stream in one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// When, Unix time in milliseconds.
+    /// Unix time in milliseconds.
     pub unix_ms: u64,
-    /// The gateway's number.
+    /// The gateway's ID.
     pub gateway: u16,
     /// The stream.
     pub stream: Stream,
-    /// The numbers; one that is in twice was twice in the request.
+    /// The numbers; a number in two ranges was in the request twice.
     pub ranges: Vec<Range>,
 }
 
-/// The last word of a sink's ledger.
+/// The last record of a complete sink's ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkSeal {
-    /// How many different spans were delivered.
+    /// The number of different spans delivered.
     pub delivered: u64,
-    /// How many processes wrote this ledger.
+    /// The number of processes that wrote this ledger.
     pub incarnations: u32,
-    /// How many records are before this one.
+    /// The number of records before this one.
     pub records: u64,
 }
 
-/// A process of the sink.
+/// One process of the sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Opening {
+struct Incarnation {
     unix_ms: u64,
     boot: Option<u64>,
-    /// The last moment of it of which everything is known to survive whatever happens.
+    /// Everything written before this time is known to be synced, Unix time in milliseconds.
     safe_ms: u64,
     sealed: bool,
 }
 
-/// A process of the sink took over from another one.
+/// The start of a sink process after an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restart {
-    /// When, Unix time in milliseconds.
+    /// Unix time in milliseconds.
     pub unix_ms: u64,
-    /// From when on what the one before had written may be lost, since the machine was started anew or it is not known that
-    /// it was not; none if nothing is.
+    /// The time from which on records of the earlier process may be lost, because the machine was rebooted or may have
+    /// been; none if nothing is lost.
     pub lost_since: Option<u64>,
 }
 
-/// A trace of the sample: see [`SinkRecord::Trace`].
+/// A sampled trace; see [`SinkRecord::Trace`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSeen {
-    /// When the first of its spans arrived, Unix time in milliseconds.
+    /// The arrival of the first of its spans, Unix time in milliseconds.
     pub unix_ms: u64,
     /// The low 64 bits of its trace ID.
     pub trace: u64,
-    /// How many of its spans arrived, copies included.
+    /// The number of its spans that arrived, duplicates included.
     pub spans: u32,
     /// The gateways' numbers, in order.
     pub gateways: Vec<u16>,
 }
 
-/// What came more than once of a stream.
+/// The spans of a stream that arrived more than once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Duplicates {
     pub(crate) spans: RangeSet,
     pub(crate) copies: u64,
 }
 
-/// What arrived of a stream through a gateway in a second.
+/// Counts of a stream's spans from one gateway in one second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Arrivals {
     /// Spans, copies included.
     pub spans: u64,
-    /// The requests that they were in.
+    /// The requests that contained them.
     pub requests: u64,
 }
 
@@ -167,20 +168,20 @@ pub struct Arrivals {
 pub struct SinkLedger {
     run_tag: u64,
     source: u64,
-    /// (second, histogram), as they were written.
+    /// (second, encoded histogram).
     latency: Vec<(u64, Vec<u8>)>,
     traces: Vec<TraceSeen>,
     incarnations: u32,
-    openings: Vec<Opening>,
+    openings: Vec<Incarnation>,
     gateways: BTreeMap<u16, String>,
     delivered: BTreeMap<Stream, RangeSet>,
     duplicates: BTreeMap<Stream, Duplicates>,
     /// By second of Unix time, stream and gateway.
     counts: BTreeMap<(u64, Stream, u16), Arrivals>,
     last_delivery_ms: u64,
-    /// (from, to) of pauses between two deliveries, of whatever stream, Unix time in milliseconds.
+    /// (from, to) of pauses between two deliveries of any stream, Unix time in milliseconds.
     pauses: Vec<(u64, u64)>,
-    /// What was refused, with each code.
+    /// The refused numbers, by stream and code.
     refused: BTreeMap<(Stream, u8), RangeSet>,
     refused_requests: u64,
     foreign: u64,
@@ -190,7 +191,7 @@ pub struct SinkLedger {
 }
 
 impl SinkLedger {
-    /// Adds up records.
+    /// Sums up records.
     pub fn from_records<'a>(records: impl IntoIterator<Item = &'a SinkRecord>) -> Result<Self, LedgerError> {
         let mut ledger = Self::default();
         for record in records {
@@ -205,7 +206,7 @@ impl SinkLedger {
         if self.incarnations == 0 && !matches!(record, SinkRecord::Opened { .. }) {
             return Err(LedgerError::NotOpened { index });
         }
-        self.require_sound(index, record)?;
+        self.require_valid(index, record)?;
         match record {
             SinkRecord::Opened { run_tag, source, unix_ms } => {
                 if self.incarnations > 0 && self.run_tag != *run_tag {
@@ -217,7 +218,7 @@ impl SinkLedger {
                 (self.run_tag, self.source) = (*run_tag, *source);
                 self.incarnations += 1;
                 let (unix_ms, safe_ms) = (*unix_ms, *unix_ms);
-                self.openings.push(Opening { unix_ms, boot: None, safe_ms, sealed: false });
+                self.openings.push(Incarnation { unix_ms, boot: None, safe_ms, sealed: false });
                 self.seal = None;
             }
             SinkRecord::Gateway { id, name } => {
@@ -277,32 +278,32 @@ impl SinkLedger {
         Ok(())
     }
 
-    /// Whether a probe may have written it, as the next one.
-    fn require_sound(&self, index: usize, record: &SinkRecord) -> Result<(), LedgerError> {
+    /// Checks that a probe may have written `record` as the next one.
+    fn require_valid(&self, index: usize, record: &SinkRecord) -> Result<(), LedgerError> {
         if self.seal.is_some() && !matches!(record, SinkRecord::Opened { .. }) {
-            return Err(LedgerError::Absurd { index, what: "it follows a seal" });
+            return Err(LedgerError::Invalid { index, what: "it follows a seal" });
         }
         match record {
             SinkRecord::Opened { unix_ms, .. }
             | SinkRecord::Latency { unix_ms, .. }
             | SinkRecord::Synced { unix_ms }
-            | SinkRecord::Trace { unix_ms, .. } => sound::moment(index, *unix_ms),
+            | SinkRecord::Trace { unix_ms, .. } => bounds::time(index, *unix_ms),
             SinkRecord::Gateway { id, name } => match self.gateways.get(id) {
-                // Whoever comes when every number is given shares the last one.
+                // All gateways after the IDs are used up share the last one.
                 Some(known) if known != name && *id != u16::MAX => {
-                    Err(LedgerError::Absurd { index, what: "two gateways of one number" })
+                    Err(LedgerError::Invalid { index, what: "two gateways with one ID" })
                 }
                 _ => Ok(()),
             },
             SinkRecord::Delivered(delivery) => {
-                sound::moment(index, delivery.unix_ms)?;
-                sound::ranges(index, &delivery.ranges)
+                bounds::time(index, delivery.unix_ms)?;
+                bounds::ranges(index, &delivery.ranges)
             }
             SinkRecord::Refused { unix_ms, ranges, .. } => {
-                sound::moment(index, *unix_ms)?;
-                sound::ranges(index, ranges)
+                bounds::time(index, *unix_ms)?;
+                bounds::ranges(index, ranges)
             }
-            SinkRecord::Unexpected { foreign, damaged } => sound::counts(index, &[*foreign, *damaged]),
+            SinkRecord::Unexpected { foreign, damaged } => bounds::counts(index, &[*foreign, *damaged]),
             SinkRecord::Sealed(_) | SinkRecord::Booted { .. } => Ok(()),
         }
     }
@@ -330,9 +331,8 @@ impl SinkLedger {
         self.last_delivery_ms = self.last_delivery_ms.max(delivery.unix_ms);
     }
 
-    /// Whether it may be the sum of the first records of those that `longer` is the sum of: nothing in it
-    /// says otherwise.
-    pub(crate) fn may_begin(&self, longer: &Self) -> bool {
+    /// Returns `true` unless something shows that this ledger's records are not the first records of `longer`.
+    pub(crate) fn may_be_prefix_of(&self, longer: &Self) -> bool {
         if self.records >= longer.records {
             return self == longer;
         }
@@ -356,27 +356,27 @@ impl SinkLedger {
             && each_grew(&self.refused, &longer.refused, RangeSet::is_subset)
     }
 
-    /// The run that it is of.
+    /// The tag of its run.
     pub const fn run_tag(&self) -> u64 {
         self.run_tag
     }
-    /// Which sink of the run.
+    /// The sink's ID.
     pub const fn source(&self) -> u64 {
         self.source
     }
-    /// By second of arrival (Unix time in milliseconds): a [`crate::Latency`] as bytes.
+    /// By second of arrival (Unix time in milliseconds): an encoded [`crate::Latency`].
     pub fn latency(&self) -> &[(u64, Vec<u8>)] {
         &self.latency
     }
-    /// The traces of the sample.
+    /// The sampled traces.
     pub fn traces(&self) -> &[TraceSeen] {
         &self.traces
     }
-    /// How many records it is the sum of.
+    /// The number of its records.
     pub const fn records(&self) -> u64 {
         self.records as u64
     }
-    /// How many times a stream's spans of a request were refused.
+    /// The number of refusals, one for each stream of a refused request.
     pub const fn refused_requests(&self) -> u64 {
         self.refused_requests
     }
@@ -384,20 +384,20 @@ impl SinkLedger {
     pub fn pauses(&self) -> &[(u64, u64)] {
         &self.pauses
     }
-    /// What was refused of a stream, by gRPC code; it may have been taken later.
+    /// The refused numbers of a stream, by gRPC code; they may have been accepted later.
     pub fn refused(&self, stream: Stream) -> impl Iterator<Item = (u8, &RangeSet)> + '_ {
         let codes = self.refused.range((stream, u8::MIN)..=(stream, u8::MAX));
         codes.map(|((_, code), set)| (*code, set))
     }
-    /// How many processes wrote it.
+    /// The number of processes that wrote it.
     pub const fn incarnations(&self) -> u32 {
         self.incarnations
     }
-    /// When its first process began, Unix time in milliseconds.
+    /// The start of its first process, Unix time in milliseconds.
     pub fn opened_ms(&self) -> Option<u64> {
         self.openings.first().map(|opening| opening.unix_ms)
     }
-    /// Each process after the first.
+    /// The start of each process after the first.
     pub fn restarts(&self) -> impl Iterator<Item = Restart> + '_ {
         self.openings.windows(2).map(|pair| {
             let [before, after] = [pair[0], pair[1]];
@@ -406,7 +406,7 @@ impl SinkLedger {
             Restart { unix_ms: after.unix_ms, lost_since: (!safe).then_some(before.safe_ms) }
         })
     }
-    /// The seal; none if it was never closed.
+    /// The seal; none if the ledger was never closed.
     pub const fn seal(&self) -> Option<SinkSeal> {
         self.seal
     }
@@ -418,27 +418,27 @@ impl SinkLedger {
     pub const fn damaged(&self) -> u64 {
         self.damaged
     }
-    /// When a span last arrived, Unix time in milliseconds; 0 if none did.
+    /// The time of the last delivery, Unix time in milliseconds; 0 if there was none.
     pub const fn last_delivery_ms(&self) -> u64 {
         self.last_delivery_ms
     }
 
-    /// The number that a gateway goes by, if it has one.
+    /// The ID of the gateway with a name, if it has one.
     pub fn gateway_number(&self, name: &str) -> Option<u16> {
         self.gateways.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
     }
 
-    /// The name of the gateway that goes by a number.
+    /// The name of the gateway with an ID.
     pub fn gateway_name(&self, number: u16) -> Option<&str> {
         self.gateways.get(&number).map(String::as_str)
     }
 
-    /// How many gateways have a number.
+    /// The number of gateways with an ID.
     pub fn gateways(&self) -> usize {
         self.gateways.len()
     }
 
-    /// The streams of which anything arrived.
+    /// The streams of which spans arrived.
     pub fn streams(&self) -> impl Iterator<Item = Stream> + '_ {
         self.delivered.keys().copied()
     }
@@ -449,7 +449,7 @@ impl SinkLedger {
         self.delivered.get(&stream).unwrap_or(&NONE)
     }
 
-    /// How many different spans arrived.
+    /// The number of different spans that arrived.
     pub fn delivered_count(&self) -> u64 {
         self.delivered.values().map(RangeSet::count).sum()
     }
@@ -464,17 +464,17 @@ impl SinkLedger {
         self.duplicates.get(&stream)
     }
 
-    /// How many spans arrived more than once.
+    /// The number of spans that arrived more than once.
     pub fn duplicated_count(&self) -> u64 {
         self.duplicates.values().map(|duplicates| duplicates.spans.count()).sum()
     }
 
-    /// (second of Unix time, stream, gateway's name, spans), in order of time; copies are included.
+    /// (second of Unix time, stream, gateway's name, spans), in order of time; duplicates included.
     pub fn by_second(&self) -> impl Iterator<Item = (u64, Stream, &str, u64)> + '_ {
         self.arrivals().map(|(second, stream, gateway, arrivals)| (second, stream, gateway, arrivals.spans))
     }
 
-    /// The same, with the requests.
+    /// As [`Self::by_second`], with the requests.
     pub fn arrivals(&self) -> impl Iterator<Item = (u64, Stream, &str, Arrivals)> + '_ {
         self.counts.iter().map(|((second, stream, gateway), arrivals)| {
             (*second, *stream, self.gateways.get(gateway).map_or("?", String::as_str), *arrivals)
@@ -482,7 +482,7 @@ impl SinkLedger {
     }
 }
 
-/// Whether all that is in one map is in the other, as it was or grown.
+/// Returns `true` if every entry of `map` is in `longer`, unchanged or grown.
 fn each_grew<K: Ord, V>(
     map: &BTreeMap<K, V>,
     longer: &BTreeMap<K, V>,

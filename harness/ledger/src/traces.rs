@@ -1,7 +1,7 @@
-//! What became of traces: which came whole, which in part, and which not at all.
+//! The outcomes of traces: delivered whole, in part, or not at all.
 //!
-//! A sampler keeps a trace or leaves it out, all of it. Which spans are one trace follows from their identity: so
-//! many consecutive numbers of each of so many streams. Numbers of traces are kept as sets of ranges, so the cost follows
+//! A sampler keeps or drops a trace as a whole. The spans of a trace follow from their identity: a fixed count of
+//! consecutive numbers in each stream of a group. Numbers of traces are kept as sets of ranges, so the cost follows
 //! gaps, not spans.
 
 use crate::{Identity, Range, RangeSet, Stream};
@@ -9,66 +9,66 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-/// The traces of which an acknowledged span is, of the streams that share theirs: by number, from 0.
+/// The traces with acknowledged spans of one group of streams, by number, from 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceSets {
-    /// Every acknowledged span of them arrived.
+    /// Traces of which every acknowledged span arrived.
     pub whole: RangeSet,
-    /// Something of them arrived, but not every acknowledged span.
+    /// Traces of which some span arrived, but not every acknowledged one.
     pub partial: RangeSet,
-    /// Nothing of them arrived.
+    /// Traces of which no span arrived.
     pub absent: RangeSet,
 }
 
-/// What became of the traces of a run: by the number of the streams that share them, from 0.
+/// The outcomes of a run's traces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traces {
-    /// What became of each such group's.
+    /// By group of streams; see [`Identity::trace_group`].
     pub groups: BTreeMap<u16, TraceSets>,
 }
 
 impl Traces {
-    /// From what was acknowledged and what arrived of each stream. A trace of which nothing was acknowledged is in no set.
+    /// Compares the acknowledged and the arrived numbers of each stream. A trace without an acknowledged span is in no set.
     pub fn of<'a>(
         identity: &Identity,
         streams: impl IntoIterator<Item = (Stream, &'a RangeSet, &'a RangeSet)>,
     ) -> Self {
         let mut together: BTreeMap<u16, Vec<(&RangeSet, &RangeSet)>> = BTreeMap::new();
         for (stream, acknowledged, arrived) in streams {
-            together.entry(identity.together(stream)).or_default().push((acknowledged, arrived));
+            together.entry(identity.trace_group(stream)).or_default().push((acknowledged, arrived));
         }
         let of_group = |streams: Vec<_>| group(identity.spans_per_trace(), &streams);
         Self { groups: together.into_iter().map(|(group, streams)| (group, of_group(streams))).collect() }
     }
 
-    /// How many came whole.
+    /// The number of whole traces.
     pub fn whole(&self) -> u64 {
         self.groups.values().map(|sets| sets.whole.count()).sum()
     }
 
-    /// How many came in part.
+    /// The number of partial traces.
     pub fn partial(&self) -> u64 {
         self.groups.values().map(|sets| sets.partial.count()).sum()
     }
 
-    /// How many did not come at all.
+    /// The number of absent traces.
     pub fn absent(&self) -> u64 {
         self.groups.values().map(|sets| sets.absent.count()).sum()
     }
 
-    /// Of how many something was acknowledged.
+    /// The number of traces with an acknowledged span.
     pub fn acknowledged(&self) -> u64 {
         self.whole() + self.partial() + self.absent()
     }
 }
 
-/// The numbers that the spans of some traces have in a stream.
+/// The sequence numbers, in each stream of a group, of the spans of some of the group's traces.
 pub fn spans_of(traces: &RangeSet, spans_per_trace: u64) -> RangeSet {
     let spans = |number: u64| number.saturating_mul(spans_per_trace);
     traces.iter().map(|range| Range::new(spans(range.start), spans(range.end))).collect()
 }
 
-/// The traces that streams share. Between two borders of ranges all traces are alike: one of them is looked at.
+/// The traces of a group of streams. Between two bounds of ranges all traces are alike, so one of them is examined.
 fn group(spans_per_trace: u64, streams: &[(&RangeSet, &RangeSet)]) -> TraceSets {
     let each = spans_per_trace.max(1);
     let both: Vec<RangeSet> = streams.iter().map(|(taken, arrived)| taken.intersection(arrived)).collect();
@@ -101,7 +101,7 @@ fn count<I: Iterator<Item = Range>>(sets: &mut [Counting<I>], range: Range) -> u
     sets.iter_mut().map(|set| set.within(range)).sum()
 }
 
-/// Counts a set's numbers in ranges that are asked for in order.
+/// Counts a set's numbers in ranges that are given in order.
 struct Counting<I: Iterator<Item = Range>>(Peekable<I>);
 
 impl<'a> Counting<Box<dyn Iterator<Item = Range> + 'a>> {
@@ -147,9 +147,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against going through every trace, span by span.
+        /// Compared with the classification of every trace, span by span.
         #[test]
-        fn each_trace_is_what_its_spans_are(
+        fn traces_are_classified_by_their_spans(
             each in 1u32..15, shared in 1u32..4,
             streams in prop::collection::vec((runs(), runs()), 1..5),
         ) {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn one_span_that_is_missing_makes_a_trace_partial() {
+    fn a_missing_span_makes_a_trace_partial() {
         let identity = Identity::new(7, 10, 2);
         let all: RangeSet = [Range::new(0, 40)].into_iter().collect();
         // Of trace 1 the second stream's spans are missing, of trace 2 one span, of trace 3 everything.
@@ -194,9 +194,9 @@ mod tests {
         assert_eq!(spans_of(&sets.partial, 10).to_string(), "10-29");
     }
 
-    /// Numbers that no emitter reaches cost no more than others.
+    /// Numbers that no emitter reaches cost no more than any others.
     #[test]
-    fn absurd_numbers_are_no_trouble() {
+    fn huge_numbers_cost_no_more() {
         let identity = Identity::new(7, 10, 1);
         let all: RangeSet = [Range::new(5, u64::MAX)].into_iter().collect();
         let none = RangeSet::new();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_spans_take_no_time() {
+    fn a_million_spans_are_classified_within_a_second() {
         let identity = Identity::new(7, 10, 1);
         let all: RangeSet = [Range::new(0, 1_200_000)].into_iter().collect();
         let some: RangeSet = (0..120_000).step_by(4).map(|n| Range::new(n * 10, n * 10 + 10)).collect();

@@ -1,4 +1,4 @@
-//! The arithmetic of the crate's words, on stories with crashes, several sinks and copies of ledgers, against
+//! The arithmetic of the crate's definitions, with crashes, several sinks and copies of ledgers, compared with
 //! sets of numbers.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -20,11 +20,11 @@ const BLOCK: u64 = 16;
 enum Answer {
     Acknowledged,
     Rejected,
-    /// Taken in part, or never answered: nothing is written down.
+    /// Accepted in part, or never answered: nothing is recorded.
     None,
 }
 
-/// (spans, answer, sent more than once, the process is killed after it)
+/// (spans, answer, sent more than once, the process is killed after it).
 type Request = (u64, Answer, bool, bool);
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
@@ -33,7 +33,7 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
     prop::collection::vec((1u64..7, answer, any::<bool>(), prop::bool::weighted(0.1)), 0..24)
 }
 
-/// What an emitter writes, and the numbers whose outcome it never learned.
+/// The records of an emitter, and the numbers whose outcome it never learned.
 fn emitter(requests: &[Request]) -> (Vec<EmitterRecord>, Numbers) {
     let opened = || EmitterRecord::Opened { run_tag: RUN, stream: 1, unix_ms: 0 };
     let (mut records, mut unanswered) = (vec![opened()], Numbers::new());
@@ -74,7 +74,7 @@ fn sealed(mut records: Vec<EmitterRecord>) -> Vec<EmitterRecord> {
     records
 }
 
-/// What comes at one of three sinks: (sink, first number, numbers, refused, the sink is killed after it).
+/// A request at one of three sinks: (sink, first number, numbers, refused, the sink is killed after it).
 type Arrival = (u64, u64, u64, bool, bool);
 
 fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
@@ -83,7 +83,7 @@ fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec(arrival, 0..40)
 }
 
-/// What the sinks write, by source.
+/// The records of the sinks, by source.
 fn sinks(arrivals: &[Arrival]) -> BTreeMap<u64, Vec<SinkRecord>> {
     let mut sinks: BTreeMap<u64, Vec<SinkRecord>> = BTreeMap::new();
     for (sink, start, count, refused, killed) in arrivals {
@@ -102,7 +102,7 @@ fn sinks(arrivals: &[Arrival]) -> BTreeMap<u64, Vec<SinkRecord>> {
     sinks
 }
 
-/// The words, spelled out with sets of numbers.
+/// The definitions, computed with sets of numbers.
 fn model(emitter: &[EmitterRecord], arrivals: &[Arrival]) -> (Counts, Numbers) {
     let numbers = |range: &Range| range.start..range.end;
     let [mut reserved, mut acknowledged, mut answered_no, mut resent] = [const { Numbers::new() }; 4];
@@ -180,15 +180,15 @@ fn merged(a: &Ledgers, b: &Ledgers) -> Ledgers {
     both
 }
 
-/// The beginnings of some ledgers.
-fn beginnings(emitter: &[EmitterRecord], sinks: &BTreeMap<u64, Vec<SinkRecord>>, cut: Index) -> Ledgers {
+/// Prefixes of some ledgers.
+fn prefixes(emitter: &[EmitterRecord], sinks: &BTreeMap<u64, Vec<SinkRecord>>, cut: Index) -> Ledgers {
     let emitter = &emitter[..cut.index(emitter.len() + 1)];
     ledgers([emitter], sinks.values().map(|records| &records[..cut.index(records.len() + 1)]))
 }
 
 proptest! {
-    /// The account is that of sets of numbers, and adds up, whatever a crash took of the emitter's ledger, and
-    /// whether or not it was sealed. What was never answered is unknown.
+    /// The account is that of sets of numbers, and adds up, however much of the emitter's ledger a crash removed, and
+    /// whether or not it was sealed. Requests that were never answered are unknown.
     #[test]
     fn the_account_is_that_of_sets_of_numbers(
         requests in requests(), arrivals in arrivals(), cut: Index, seal: bool,
@@ -213,7 +213,7 @@ proptest! {
         prop_assert_eq!(&account.streams[&1].lost, &lost.into_iter().collect::<RangeSet>());
     }
 
-    /// In any order, spread over the sinks in any way, and whatever processes wrote it, it is the same account.
+    /// Order, distribution over sinks and restarts do not change the account.
     #[test]
     fn order_and_sinks_and_restarts_change_nothing(
         requests in requests(),
@@ -245,15 +245,15 @@ proptest! {
         prop_assert_eq!(Account::of([&backwards], []), Account::of(&ledger, []));
     }
 
-    /// Copies of ledgers, collected early or late, merge to the same in whatever order and grouping, and a
-    /// copy that is there already changes nothing.
+    /// Copies of ledgers, collected early or late, merge to the same result in any order and grouping, and merging a
+    /// copy again changes nothing.
     #[test]
     fn merging_is_associative_commutative_and_idempotent(
         requests in requests(), arrivals in arrivals(), cuts: [Index; 3],
     ) {
         let (records, _) = emitter(&requests);
         let (records, sinks) = (sealed(records), sinks(&arrivals));
-        let [a, b, c] = cuts.map(|cut| beginnings(&records, &sinks, cut));
+        let [a, b, c] = cuts.map(|cut| prefixes(&records, &sinks, cut));
         prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
         prop_assert_eq!(merged(&a, &b), merged(&b, &a));
         prop_assert_eq!(&merged(&a, &a), &a);

@@ -1,8 +1,8 @@
 //! How the backend answers: what the step `backend` says.
 
 use super::Code;
-use super::place::ensure;
-use super::{Bytes, FaultName, Place, Problem, Share, Span};
+use super::field_path::ensure;
+use super::{Bytes, FaultName, FieldPath, Problem, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -208,7 +208,7 @@ impl Backend {
         format!("the backend {does}{share}{lasts}")
     }
 
-    pub(super) fn check_fields(&self, at: &Place) -> Result<(), Problem> {
+    pub(super) fn check_fields(&self, at: &FieldPath) -> Result<(), Problem> {
         let untold = self.share.is_none() && self.lasts.is_none() && self.retry_after.is_none();
         let alone = "one that takes everything does so always, and to all: `ok` alone";
         ensure(self.answers != Answers::Ok || untold, at, alone)?;
@@ -233,7 +233,7 @@ impl Backend {
 }
 
 impl Slow {
-    fn check(&self, at: &Place) -> Result<(), Problem> {
+    fn check(&self, at: &FieldPath) -> Result<(), Problem> {
         for (name, span) in [("max", self.max), ("mean", self.mean)] {
             let some = span.is_none_or(|span| !span.duration().is_zero());
             ensure(some, &at.then(name), format!("`{name}` must be above 0"))?;

@@ -1,6 +1,6 @@
 //! A control: the same scenario with one thing broken on purpose. It must fail, by the checks that it names.
 
-use super::{CheckName, Condition, Place, Problem, Scenario, Span, StepPath, TierPatch};
+use super::{CheckName, Condition, FieldPath, Problem, Scenario, Span, StepPath, TierPatch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ pub(super) const fn default_deadline() -> Span {
 
 impl Scenario {
     /// With what a control changes. Whether it makes sense is not asked.
-    pub(super) fn changed_by(&self, control: &Control, at: &Place) -> Result<Self, Problem> {
+    pub(super) fn changed_by(&self, control: &Control, at: &FieldPath) -> Result<Self, Problem> {
         let mut changed = self.clone();
         for (key, value) in &control.set {
             let at = at.then("set").then(key);

@@ -2,14 +2,14 @@
 //! most likely lost the value, in a variable that was not set.
 
 use super::tree::Node;
-use super::{Place, Problem};
+use super::{FieldPath, Problem};
 use serde_json::Value;
 
 /// Fields whose inside is Kubernetes' or the Collector's: there `null` removes a field.
 const FOREIGN: [&str; 2] = ["merge", "config"];
 
 /// The first value in it that is none; the place counts from `at`.
-pub(super) fn check(value: &Value, at: &Place) -> Result<(), Problem> {
+pub(super) fn check(value: &Value, at: &FieldPath) -> Result<(), Problem> {
     if is_none(value) {
         return Err(problem(at));
     }
@@ -36,7 +36,7 @@ pub(super) fn is_none(value: &Value) -> bool {
 }
 
 /// Whether a place is within somebody else's object: below `patches.N.merge`.
-pub(super) fn is_foreign(at: &Place) -> bool {
+pub(super) fn is_foreign(at: &FieldPath) -> bool {
     let parts: Vec<&str> = at.parts().iter().flat_map(|part| part.split('.')).collect();
     parts.windows(4).any(|it| it[0] == "patches" && FOREIGN.contains(&it[2]))
 }
@@ -45,12 +45,12 @@ pub(super) fn is_foreign(at: &Place) -> bool {
 /// says nothing, and is none of these.
 pub fn empty_in(text: &str) -> Option<(usize, String)> {
     let root: Value = serde_saphyr::from_str(text).ok().filter(|root: &Value| !root.is_null())?;
-    let Problem { at, message, help } = check(&root, &Place::root()).err()?;
+    let Problem { at, message, help } = check(&root, &FieldPath::root()).err()?;
     let byte = Node::read(text).map_or(0, |tree| tree.key(&at));
     Some((byte, format!("{message}: {}", help.unwrap_or_default())))
 }
 
-fn problem(at: &Place) -> Problem {
+fn problem(at: &FieldPath) -> Problem {
     let name = at.parts().last().map(String::as_str).unwrap_or_default();
     let message = match name.parse::<usize>() {
         Ok(_) => "this item of the list is empty".to_owned(),
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_none_is_found_but_not_in_other_peoples_objects() {
-        let at = |value: Value| check(&value, &Place::root()).err().map(|problem| problem.at.to_string());
+        let at = |value: Value| check(&value, &FieldPath::root()).err().map(|problem| problem.at.to_string());
         assert_eq!(at(json!({"steps": [], "expect": {}, "load": {"gzip": false, "attributes": 0}})), None);
         assert_eq!(at(json!({"expect": {"delivery_gap": null}})), Some("expect.delivery_gap".to_owned()));
         assert_eq!(at(json!({"name": " \n"})), Some("name".to_owned()));

@@ -47,6 +47,7 @@ pub struct Sabotage {
     /// The sink acknowledges and forgets every copy of the spans with
     /// `hash(seed, span ID) mod N = 0`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub sink_forgets_one_in: Option<u64>,
     /// The emitters offer only this share of the asked rate.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 //! is demanded of it. It reads its own files and nothing else.
 
 mod backend;
+mod bounds;
 mod build;
 mod check_name;
 mod code;
@@ -10,11 +11,11 @@ mod empty;
 mod error;
 mod expect;
 mod fault_name;
+mod field_path;
 pub mod given;
 mod load;
 mod parameters;
 mod path;
-mod place;
 pub mod profile;
 mod quantity;
 mod rules;
@@ -36,16 +37,17 @@ pub use empty::empty_in;
 pub use error::ScenarioError;
 pub use expect::{Expect, Sabotage, Settle};
 pub use fault_name::FaultName;
+pub use field_path::{FieldPath, Problem};
 pub use load::{Load, Protocol, Tls};
 pub use parameters::Parameter;
 pub use path::StepPath;
-pub use place::{Place, Problem};
 pub use quantity::{Allowance, Bytes, Rate, Share, Span};
 pub use rules::{LONGEST_LOAD, Surroundings};
 pub use schema::schema;
 pub use source::Source;
 pub use step::{
-    Action, Changed, Condition, Drain, Evict, ForEach, Hold, Part, Repeat, Shape, Spike, Step, Upgrade, Wait,
+    Action, Changed, Condition, Drain, Evict, ForEach, Hold, Kill, Part, Repeat, Shape, Spike, Step, Upgrade,
+    Wait,
 };
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 pub use tier::{Measure, Samples, Tier, TierPatch};

@@ -1,14 +1,16 @@
 //! What the emitters offer.
 
-use super::place::ensure;
+use super::field_path::ensure;
 use super::profile::{self, Stretch};
-use super::{Place, Problem, Rate, Share, Span};
+use super::{FieldPath, Problem, Rate, Share, Span, bounds, rules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// What is offered where neither a rate nor a profile is given, in spans per second.
 const DEFAULT_RATE: f64 = 2_000.0;
+/// The largest request that OTLP receivers take, in bytes; each span has a few more than its payload and attributes.
+const LARGEST_REQUEST: u64 = 64 << 20;
 
 /// What the emitters offer, all of them together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,10 +26,13 @@ pub struct Load {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Share>,
     /// Spans in one request.
+    #[schemars(range(min = 1))]
     pub spans_per_request: u32,
     /// Consecutive spans of a stream that share a trace.
+    #[schemars(range(min = 1))]
     pub spans_per_trace: u32,
     /// How many streams have spans in the same trace.
+    #[schemars(range(min = 1, max = 65_535))]
     pub streams_per_trace: u32,
     /// Length of each span's text attribute, in bytes.
     pub payload_bytes: u32,
@@ -43,12 +48,15 @@ pub struct Load {
     /// Requests are compressed.
     pub gzip: bool,
     /// Connections of each emitter to its agent.
+    #[schemars(range(min = 1, max = 1_024))]
     pub connections: u32,
     /// Requests of each emitter on their way at a time, over all of its connections.
+    #[schemars(range(min = 1, max = 65_536))]
     pub in_flight: u32,
     /// How long an agent may take to answer one attempt.
     pub deadline: Span,
     /// Requests of each emitter that wait for an answer, or to be sent, before its schedule slips.
+    #[schemars(range(min = 1, max = 1_048_576))]
     pub held_requests: u32,
     /// The share of the asked rate below which a run says nothing.
     pub floor: Share,
@@ -140,22 +148,29 @@ impl Load {
         }
     }
 
-    pub(super) fn check(&self, at: &Place) -> Result<(), Problem> {
+    pub(super) fn check(&self, at: &FieldPath) -> Result<(), Problem> {
         let exclude = self.rate.is_none() || self.profile.is_empty();
         ensure(exclude, &at.then("profile"), "`rate` and `profile` exclude each other")?;
         profile::check(&self.profile, &at.then("profile"))?;
-        for (name, count) in [
-            ("spans_per_request", self.spans_per_request),
-            ("spans_per_trace", self.spans_per_trace),
-            ("streams_per_trace", self.streams_per_trace),
-            ("connections", self.connections),
-            ("in_flight", self.in_flight),
-            ("held_requests", self.held_requests),
-        ] {
-            ensure(count > 0, &at.then(name), format!("`{name}` must be above 0"))?;
+        bounds::check(self, at)?;
+        self.rate.map_or(Ok(()), |rate| rules::rate(rate, &at.then("rate")))?;
+        for (name, share) in [("jitter", self.jitter), ("floor", Some(self.floor))] {
+            share.map_or(Ok(()), |share| rules::share(share, &at.then(name)))?;
         }
-        ensure(!self.deadline.duration().is_zero(), &at.then("deadline"), "`deadline` must be above 0")?;
+        rules::time(self.deadline, &at.then("deadline"))?;
+        rules::some(self.deadline, at, "deadline")?;
         let together = self.tls.as_ref().is_none_or(|tls| tls.certificate.is_some() == tls.key.is_some());
-        ensure(together, &at.then("tls"), "`certificate` and `key` go together")
+        ensure(together, &at.then("tls"), "`certificate` and `key` go together")?;
+        self.fits(at)
+    }
+
+    /// Checks the size of a request, which its fields determine together.
+    fn fits(&self, at: &FieldPath) -> Result<(), Problem> {
+        let span = u64::from(self.payload_bytes) + u64::from(self.attributes) + 1;
+        let request = span.saturating_mul(self.spans_per_request.into());
+        let name = if self.payload_bytes >= self.attributes { "payload_bytes" } else { "attributes" };
+        let name = if u64::from(self.spans_per_request) > span { "spans_per_request" } else { name };
+        let fits = request <= LARGEST_REQUEST;
+        ensure(fits, &at.then(name), format!("with this `{name}` a request would be larger than 64 MiB"))
     }
 }

@@ -1,14 +1,12 @@
 //! A load that changes by itself: stretches, one after the other, and how many spans they ask for. No clock: times
 //! are seconds since the load began.
 
-use super::place::ensure;
-use super::{Place, Problem, Rate, Span};
+use super::field_path::ensure;
+use super::{FieldPath, Problem, Rate, Span, bounds, rules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
-/// More steps than this are a ramp.
-const MOST_STEPS: u32 = 10_000;
 /// More stretches than this nobody writes.
 const MOST_STRETCHES: usize = 1_000;
 
@@ -31,6 +29,7 @@ pub enum Stretch {
 /// The same rate all the time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"rate": "1000/s", "for": "30s"}]))]
 pub struct Constant {
     /// The rate.
     pub rate: Rate,
@@ -42,6 +41,7 @@ pub struct Constant {
 /// From one rate to another, evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"from": "1000/s", "to": "4000/s", "for": "1m"}]))]
 pub struct Ramp {
     /// The rate at the beginning.
     pub from: Rate,
@@ -55,12 +55,14 @@ pub struct Ramp {
 /// From one rate to another in equal steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"from": "4000/s", "to": "1000/s", "count": 4, "for": "1m"}]))]
 pub struct Steps {
     /// The first step's rate.
     pub from: Rate,
     /// The last step's rate.
     pub to: Rate,
-    /// How many steps: 2 or more.
+    /// How many steps.
+    #[schemars(range(min = 2, max = 10_000))]
     pub count: u32,
     /// How long all of them take together.
     #[serde(rename = "for")]
@@ -70,6 +72,7 @@ pub struct Steps {
 /// A rate, but a higher (or lower) one for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"base": "1000/s", "peak": "8000/s", "after": "20s", "lasts": "10s", "for": "1m"}]))]
 pub struct Peak {
     /// The rate before and behind the peak.
     pub base: Rate,
@@ -87,6 +90,7 @@ pub struct Peak {
 /// Around a mean: mean + amplitude × sin(2π t / period).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"mean": "2000/s", "amplitude": "1000/s", "period": "1m"}]))]
 pub struct Sine {
     /// The rate around which it swings.
     pub mean: Rate,
@@ -162,35 +166,47 @@ impl Stretch {
         }
     }
 
-    fn check(&self, at: &Place) -> Result<(), Problem> {
-        let some = |span: Span, at: &Place, name: &str| {
-            ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
-        };
+    fn check(&self, at: &FieldPath) -> Result<(), Problem> {
         let at = &at.then(self.key());
-        self.lasts().map_or(Ok(()), |lasts| some(lasts, at, "for"))?;
+        if let Some(lasts) = self.lasts() {
+            rules::time(lasts, &at.then("for"))?;
+            rules::some(lasts, at, "for")?;
+        }
+        let rates = |rates: &[(&str, Rate)]| {
+            rates.iter().try_for_each(|(name, rate)| rules::rate(*rate, &at.then(name)))
+        };
         match self {
-            Self::Constant(_) | Self::Ramp(_) => Ok(()),
-            Self::Step(steps) => {
-                let some = (2..=MOST_STEPS).contains(&steps.count);
-                ensure(some, &at.then("count"), format!("`count` must be 2 to {MOST_STEPS}"))
+            Self::Constant(it) => rates(&[("rate", it.rate)]),
+            Self::Ramp(it) => rates(&[("from", it.from), ("to", it.to)]),
+            Self::Step(it) => {
+                rates(&[("from", it.from), ("to", it.to)])?;
+                bounds::check(it, at)
             }
-            Self::Spike(peak) => {
-                some(peak.lasts, at, "lasts")?;
-                let ends = peak.after.duration().saturating_add(peak.lasts.duration());
-                let fits = peak.all.is_none_or(|all| ends <= all.duration());
+            Self::Spike(it) => {
+                rates(&[("base", it.base), ("peak", it.peak)])?;
+                rules::time(it.after, &at.then("after"))?;
+                rules::time(it.lasts, &at.then("lasts"))?;
+                rules::some(it.lasts, at, "lasts")?;
+                let ends = it.after.duration().saturating_add(it.lasts.duration());
+                let fits = it.all.is_none_or(|all| ends <= all.duration());
                 ensure(fits, &at.then("for"), "`after` and `lasts` are longer than `for`")
             }
-            Self::Sine(sine) => {
-                some(sine.period, at, "period")?;
+            Self::Sine(it) => {
+                rates(&[("mean", it.mean)])?;
+                rules::time(it.period, &at.then("period"))?;
+                rules::some(it.period, at, "period")?;
+                let slow = it.period.duration() >= rules::SECOND;
+                let mean = "`period` is 1s at the least: load is counted by the second, and of a faster swing only the mean is seen";
+                ensure(slow, &at.then("period"), mean)?;
                 let less = "`amplitude` must be less than `mean`, or there would be no load at times";
-                ensure(sine.amplitude < sine.mean, &at.then("amplitude"), less)
+                ensure(it.amplitude < it.mean, &at.then("amplitude"), less)
             }
         }
     }
 }
 
 /// Whether a profile makes sense.
-pub(super) fn check(profile: &[Stretch], at: &Place) -> Result<(), Problem> {
+pub(super) fn check(profile: &[Stretch], at: &FieldPath) -> Result<(), Problem> {
     let few = profile.len() <= MOST_STRETCHES;
     ensure(few, &at.then(MOST_STRETCHES), format!("a profile has {MOST_STRETCHES} stretches at the most"))?;
     for (number, stretch) in profile.iter().enumerate() {
@@ -296,7 +312,7 @@ mod tests {
             from in 0.0..100.0,
             long in 0.1..100.0,
         ) {
-            prop_assert_eq!(check(&profile, &Place::root()), Ok(()));
+            prop_assert_eq!(check(&profile, &FieldPath::root()), Ok(()));
             let to = from + long;
             let steps = 200_000u32;
             let each = long / f64::from(steps);
@@ -322,7 +338,7 @@ mod tests {
         let for_ever = Stretch::Constant(Constant { rate: from, lasts: None });
         assert_eq!(afterwards(&[ramp, for_ever]), None);
         assert!((spans(&[ramp, for_ever], 10.0, 20.0) - 1_000.0).abs() < 1e-9);
-        let problem = check(&[for_ever, ramp], &Place::of("load.profile")).unwrap_err();
+        let problem = check(&[for_ever, ramp], &FieldPath::of("load.profile")).unwrap_err();
         assert!(problem.to_string().starts_with("load.profile.0: only the last"), "{problem}");
     }
 }

@@ -96,6 +96,7 @@ impl JsonSchema for Allowance {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "title": "number or share",
             "description": "How many: a number, or a part of a whole.",
             "anyOf": [
                 {"type": "integer", "minimum": 0},
@@ -224,7 +225,7 @@ impl FromStr for Bytes {
 }
 
 macro_rules! written_as_text {
-    ($($kind:ident, $about:literal, $pattern:expr, $examples:expr;)*) => {$(
+    ($($kind:ident, $title:literal, $about:literal, $pattern:expr, $examples:expr;)*) => {$(
         impl Serialize for $kind {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -241,6 +242,7 @@ macro_rules! written_as_text {
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 json_schema!({
+                    "title": $title,
                     "description": $about,
                     "type": "string",
                     "pattern": $pattern,
@@ -251,10 +253,10 @@ macro_rules! written_as_text {
     )*};
 }
 written_as_text! {
-    Span, "A length of time.", SPAN, ["500ms", "30s", "2m", "1h 30m"];
-    Rate, "Spans in a second, or in a minute.", RATE, ["2000/s", "120/m"];
-    Share, "A part of a whole.", SHARE, ["90%", "0.5%"];
-    Bytes, "A number of bytes.", SIZE, ["64KiB", "4MiB", "1000B"];
+    Span, "time", "A length of time.", SPAN, ["500ms", "30s", "2m", "1h 30m"];
+    Rate, "rate", "Spans in a second, or in a minute.", RATE, ["2000/s", "120/m"];
+    Share, "share", "A part of a whole.", SHARE, ["90%", "0.5%"];
+    Bytes, "size", "A number of bytes.", SIZE, ["64KiB", "4MiB", "1000B"];
 }
 
 /// What editors are told of how these are written: nothing that is not read, and all that is usual.

@@ -7,18 +7,16 @@ mod steps;
 mod version;
 
 pub use length::LONGEST_LOAD;
-pub(crate) use sizes::{rate, share, some, time};
+pub(crate) use sizes::{SECOND, rate, share, some, time};
 pub use steps::Surroundings;
 pub(crate) use steps::{condition, one_pod};
 
-use super::place::ensure;
-use super::{Place, Problem, Scenario, ScenarioError, Settle, empty};
+use super::field_path::ensure;
+use super::{FieldPath, Problem, Scenario, ScenarioError, Settle, bounds, empty};
 use std::path::Path;
 
 /// A run's folder is called by it, and a control's by both.
 const LONGEST_NAME: usize = 63;
-/// More than this is another tier.
-const MOST_PATCHES: usize = 1_000;
 
 impl Scenario {
     /// What is wrong with it, if anything is.
@@ -42,34 +40,25 @@ impl Scenario {
 
 /// Whether every value is one. Of a file that is known already; it may have been built.
 fn filled(scenario: &Scenario) -> Result<(), Problem> {
-    serde_json::to_value(scenario).map_or(Ok(()), |value| empty::check(&value, &Place::root()))
+    serde_json::to_value(scenario).map_or(Ok(()), |value| empty::check(&value, &FieldPath::root()))
 }
 
 /// Everything but the controls.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    named(&scenario.name, &Place::of("name"))?;
-    for (name, count) in [("gateways", scenario.tier.gateways), ("sinks", scenario.tier.sinks)] {
-        ensure(count > 0, &Place::of("tier").then(name), format!("`{name}` must be above 0"))?;
-    }
-    let patches = Place::of("tier.patches");
-    let few = scenario.tier.patches.len() <= MOST_PATCHES;
-    ensure(few, &patches.then(MOST_PATCHES), format!("a tier has {MOST_PATCHES} patches at the most"))?;
-    for (number, patch) in scenario.tier.patches.iter().enumerate() {
-        patch.check(&patches.then(number))?;
-    }
-    scenario.load.check(&Place::of("load"))?;
-    let some = scenario.sabotage.sink_forgets_one_in != Some(0);
-    ensure(some, &Place::of("sabotage.sink_forgets_one_in"), "`sink_forgets_one_in` must be above 0")?;
+    named(&scenario.name, &FieldPath::of("name"))?;
+    scenario.tier.check(&FieldPath::of("tier"))?;
+    scenario.load.check(&FieldPath::of("load"))?;
+    bounds::check(&scenario.sabotage, &FieldPath::of("sabotage"))?;
     let Settle { tail, deadline } = scenario.settle;
     sizes::check(scenario)?;
     let within = "`tail` is longer than `deadline`, which ends the waiting in any case";
-    ensure(tail.duration() <= deadline.duration(), &Place::of("settle.tail"), within)?;
+    ensure(tail.duration() <= deadline.duration(), &FieldPath::of("settle.tail"), within)?;
     steps::check(scenario)?;
     version::check(scenario)?;
     length::check(scenario)
 }
 
-fn named(name: &str, at: &Place) -> Result<(), Problem> {
+fn named(name: &str, at: &FieldPath) -> Result<(), Problem> {
     let good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     ensure(good, at, format!("{name:?} is no name: letters, digits and dashes only"))?;
     ensure(name.len() <= LONGEST_NAME, at, format!("a name has {LONGEST_NAME} letters at the most"))

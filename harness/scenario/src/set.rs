@@ -1,7 +1,7 @@
 //! A field that is set by its path, from the command line or by a control.
 
 use super::tree::Node;
-use super::{Place, Scenario, ScenarioError, empty, shape};
+use super::{FieldPath, Scenario, ScenarioError, empty, shape};
 use crate::yaml::{nearest, told};
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ pub(super) fn value(key: &str, text: &str) -> Result<Value, ScenarioError> {
         let (message, help) = told(&error);
         Unset { message, help }.set(key, text)
     })?;
-    let at = Place::of(key);
+    let at = FieldPath::of(key);
     // `null` removes a field, but only one of somebody else's object.
     if empty::is_none(&value) && !empty::is_foreign(&at) {
         return Err(nothing());

@@ -3,7 +3,7 @@
 use super::error::Page;
 use super::parameters::Written;
 use super::tree::Node;
-use super::{Place, Problem, Scenario, ScenarioError, empty, shape};
+use super::{FieldPath, Problem, Scenario, ScenarioError, empty, shape};
 use crate::yaml::{byte, told};
 use serde_json::Value;
 use serde_saphyr::Error as YamlError;
@@ -50,7 +50,7 @@ impl Source {
     fn filled(&self) -> Result<(), ScenarioError> {
         // What is not YAML is said by the types. What an alias stands for is in its place here.
         let Ok(root) = serde_saphyr::from_str::<Value>(&self.written.text) else { return Ok(()) };
-        empty::check(&root, &Place::root()).map_err(|Problem { at, message, help }| {
+        empty::check(&root, &FieldPath::root()).map_err(|Problem { at, message, help }| {
             self.wrong(self.tree.as_ref().map_or(0, |tree| tree.key(&at)), message, help)
         })
     }

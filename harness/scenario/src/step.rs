@@ -5,6 +5,7 @@ mod drain;
 mod evict;
 mod flow;
 mod hold;
+mod kill;
 mod spike;
 mod upgrade;
 mod wait;
@@ -14,12 +15,13 @@ pub use drain::Drain;
 pub use evict::Evict;
 pub use flow::{ForEach, Repeat};
 pub use hold::Hold;
+pub use kill::Kill;
 pub use spike::Spike;
 pub use upgrade::{Part, Upgrade};
 pub use wait::{Condition, Wait};
 
 use super::rules::Surroundings;
-use super::{FaultName, Place, Problem, Rate, Span};
+use super::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -58,7 +60,7 @@ pub trait Action {
     ///
     /// # Errors
     /// If a field is out of range, or does not go with another one or with what is around the step.
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem>;
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem>;
 }
 
 /// A step by what holds it together: an action, or a way in which other steps are taken.
@@ -113,6 +115,8 @@ steps! {
     Drain,
     /// Evict pods through the Eviction API, all at the same moment.
     Evict,
+    /// Kill the Collectors in pods with SIGKILL, all at the same moment.
+    Kill,
     /// Roll a part of the tier to another version of the Collector.
     Upgrade,
     /// Offer more load for a while.

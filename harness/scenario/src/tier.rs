@@ -1,10 +1,13 @@
 //! The tier under test: where its manifests are, and what is changed in them.
 
-use super::place::ensure;
-use super::{Place, Problem, Share, Span};
+use super::field_path::ensure;
+use super::{FieldPath, Problem, Share, Span, bounds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// More than this is another tier.
+const MOST_PATCHES: usize = 1_000;
 
 /// The tier under test: the manifests of this project, and what is changed in them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,10 +20,10 @@ pub struct Tier {
     /// The Collector's version, of gateways and agents.
     pub collector: String,
     /// How many gateways, where no HPA says so.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 5_000))]
     pub gateways: u16,
     /// How many sinks, behind one Service, are the backend.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 256))]
     pub sinks: u16,
     /// Measures that are left out.
     pub without: Vec<Measure>,
@@ -73,7 +76,7 @@ pub enum Measure {
 }
 
 impl TierPatch {
-    pub(super) fn check(&self, at: &Place) -> Result<(), Problem> {
+    pub(super) fn check(&self, at: &FieldPath) -> Result<(), Problem> {
         let named = self.of.split_once('/').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty());
         let kind = format!("{:?} is no object: write kind and name, like Deployment/gateway", self.of);
         ensure(named, &at.then("of"), kind)?;
@@ -83,6 +86,14 @@ impl TierPatch {
 }
 
 impl Tier {
+    pub(super) fn check(&self, at: &FieldPath) -> Result<(), Problem> {
+        bounds::check(self, at)?;
+        let patches = at.then("patches");
+        let few = self.patches.len() <= MOST_PATCHES;
+        ensure(few, &patches.then(MOST_PATCHES), format!("a tier has {MOST_PATCHES} patches at the most"))?;
+        self.patches.iter().enumerate().try_for_each(|(number, patch)| patch.check(&patches.then(number)))
+    }
+
     /// Whether a measure is there.
     pub fn has(&self, measure: Measure) -> bool {
         !self.without.contains(&measure)

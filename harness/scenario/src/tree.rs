@@ -1,6 +1,6 @@
 //! A YAML text as a tree of where things are. What they mean is left to the types.
 
-use super::Place;
+use super::FieldPath;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
 use std::ops::Range;
 
@@ -39,7 +39,7 @@ impl Node {
     }
 
     /// Where a place is, or what is left of it: the deepest part of its path that is there.
-    pub(super) fn find(&self, place: &Place) -> usize {
+    pub(super) fn find(&self, place: &FieldPath) -> usize {
         let mut here = self;
         for part in place.parts() {
             match here.inner(part) {
@@ -51,7 +51,7 @@ impl Node {
     }
 
     /// Where a field begins: its key. There may be nothing behind that.
-    pub(super) fn key(&self, place: &Place) -> usize {
+    pub(super) fn key(&self, place: &FieldPath) -> usize {
         let (mut here, mut at) = (self, self.range.start);
         for part in place.parts() {
             let Some((key, inner)) = here.inner(part) else { break };
@@ -154,7 +154,7 @@ mod tests {
     fn every_place_is_found_or_what_is_left_of_it() {
         let text = "a: 1\nsteps:\n  - drain: {node: this}\n  - *x\nb: &x [p, 'q']\n".replace("*x", "hold");
         let tree = Node::read(&text).unwrap();
-        let at = |place: &str| &text[tree.find(&Place::of(place))..];
+        let at = |place: &str| &text[tree.find(&FieldPath::of(place))..];
         assert!(at("steps.0.drain.node").starts_with("this}"));
         assert!(at("steps.0.drain.hold").starts_with("{node"));
         assert!(at("steps.7.drain").starts_with("- drain"));

@@ -1,11 +1,10 @@
 //! `spanproof check`: says whether scenarios make sense, without a cluster.
 
 use super::assignment::assignment;
-use super::{Complaint, End, print, show};
+use super::{Complaint, End, manifests, print, show};
 use clap::Args;
 use miette::Report;
 use spanproof::check;
-use spanproof::deploy::manifests_dir;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -16,14 +15,14 @@ pub(super) struct Options {
     /// Set a parameter of the scenario by its name, or a field by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
-    /// The folder of the manifests
+    /// The folder of the manifests; by default those that the program brings along
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
 }
 
 /// Looks at every file, whatever is wrong with another one.
 pub(super) fn main(options: &Options) -> Result<End, Complaint> {
-    let manifests = manifests_dir(options.manifests.as_deref());
+    let manifests = manifests(options.manifests.as_deref())?;
     let mut end = End::Done;
     for path in &options.scenarios {
         match check::check(path, &options.sets, &manifests) {

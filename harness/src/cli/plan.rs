@@ -2,12 +2,12 @@
 
 use super::assignment::assignment;
 use super::place::{Where, complain_of, some};
-use super::{Complaint, End, print};
+use super::{Complaint, End, manifests, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check;
 use spanproof::cluster::{self, Place};
-use spanproof::deploy::{Made, manifests_dir};
+use spanproof::deploy::Made;
 use spanproof::plan::{self, Plan, SOME_RUN};
 use spanproof::run::RunError;
 use spanproof::scenario::Scenario;
@@ -27,7 +27,7 @@ pub(super) struct Options {
     /// Plan a control of the scenario in its place
     #[arg(long, value_name = "NAME", value_parser = some)]
     control: Option<String>,
-    /// The folder of the manifests
+    /// The folder of the manifests; by default those that the program brings along
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
     /// Print each plan as JSON
@@ -95,7 +95,7 @@ pub(super) async fn allowed<'a>(
 fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Complaint> {
     let bad = |error: Report| (error, End::BadInput);
     let about = |error: &dyn std::error::Error| bad(miette::miette!("{}: {error}", path.display()));
-    let manifests = manifests_dir(options.manifests.as_deref());
+    let manifests = manifests(options.manifests.as_deref())?;
     let checked = check::check(path, &options.sets, &manifests);
     let mut scenario = checked.map_err(|error| bad(Report::new(error)))?;
     if let Some(control) = &options.control {

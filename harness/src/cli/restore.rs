@@ -1,10 +1,10 @@
 //! `spanproof restore`: undoes what runs that died left.
 
 use super::place::some;
-use super::{Complaint, End, print};
+use super::{Complaint, End, manifests, print};
 use clap::Args;
 use miette::Report;
-use spanproof::deploy::manifests_dir;
+use spanproof::progress;
 use spanproof::report::Progress;
 use spanproof::restore::{self, DeadRun, RestoreError, Restored};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ pub(super) struct Options {
     /// A run's folder, or its name; every run that died and left something, if it is not given
     #[arg(value_name = "RUN", value_parser = some)]
     run: Option<String>,
-    /// The folder of the manifests
+    /// The folder of the manifests; by default those that the program brings along
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
 }
 
-pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let manifests = manifests_dir(options.manifests.as_deref());
+pub(super) async fn main(options: &Options, progress: &Progress) -> Result<End, Complaint> {
+    let manifests = manifests(options.manifests.as_deref())?;
     let found = restore::find(options.run.as_deref()).map_err(complaint)?;
     let mut whole = true;
     if found.is_empty() {
@@ -28,7 +28,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     }
     for dead in found {
         let restored = match dead {
-            Ok(dead) => one(&dead, &manifests).await,
+            Ok(dead) => one(&dead, &manifests, progress).await,
             Err(error) => Err(error.into()),
         };
         match restored {
@@ -50,10 +50,10 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     Ok(if whole { End::Done } else { End::HarnessFailed })
 }
 
-async fn one(dead: &DeadRun, manifests: &Path) -> Result<Restored, RestoreError> {
-    let progress = Progress::new();
-    progress.say(&format!("run {}, on {}", dead.name(), dead.place()));
-    let restored = dead.restore(manifests, &|message| progress.say(message)).await;
+async fn one(dead: &DeadRun, manifests: &Path, progress: &Progress) -> Result<Restored, RestoreError> {
+    progress.begin();
+    tracing::info!(target: progress::TARGET, "run {}, on {}", dead.name(), dead.place());
+    let restored = dead.restore(manifests).await;
     progress.finish();
     restored
 }

@@ -2,14 +2,14 @@
 
 use super::assignment::assignment;
 use super::place::{Where, complain_of, some};
-use super::{Complaint, End, print};
+use super::{Complaint, End, manifests, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check::{self, CheckError};
 use spanproof::cluster::{Cluster, ClusterError, Request};
-use spanproof::deploy::manifests_dir;
 use spanproof::journal::Current;
 use spanproof::judge::{Judgement, Verdict};
+use spanproof::progress;
 use spanproof::report::{self, Progress};
 use spanproof::restore;
 use spanproof::run::{self, RunError};
@@ -50,17 +50,17 @@ pub(super) struct Options {
     /// checks that it names
     #[arg(long)]
     controls: bool,
-    /// The folder of the manifests
+    /// The folder of the manifests; by default those that the program brings along
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
 }
 
-pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
-    let manifests = manifests_dir(options.manifests.as_deref());
+pub(super) async fn main(options: &Options, progress: &Progress) -> Result<End, Complaint> {
+    let manifests = manifests(options.manifests.as_deref())?;
     let scenarios = scenarios(options, &manifests).map_err(|error| (Report::new(error), End::BadInput))?;
     run::try_out(&options.out).map_err(|error| (Report::new(error), End::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof_probe::unix_ms() % 1_000_000_007);
-    let progress = Progress::new();
+    progress.begin();
     let cancel = CancellationToken::new();
     let (journal, outlived) = (Current::default(), Arc::new(AtomicBool::new(false)));
     tokio::spawn(on_signals(cancel.clone(), progress.clone(), journal.clone(), outlived.clone()));
@@ -73,8 +73,7 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
         manifests: manifests.clone(),
     };
     super::plan::allowed(&request.place, scenarios.iter().map(|(_, scenario)| scenario), &manifests).await?;
-    let say = |message: &str| progress.say(message);
-    let cluster = match restore::acquire(&request, &say, &cancel).await {
+    let cluster = match restore::acquire(&request, &cancel).await {
         Err(ClusterError::Interrupted) => return Ok(End::Interrupted),
         acquired => acquired.map_err(complain_of)?,
     };
@@ -82,19 +81,19 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
     let told =
         run::Options { out: options.out.clone(), seed, manifests, leave: false, journal: journal.clone() };
     let ended = tokio::select! {
-        ended = run_all(&cluster, &scenarios, &told, options.controls, &progress, &cancel) => ended,
+        ended = run_all(&cluster, &scenarios, &told, options.controls, progress, &cancel) => ended,
         // Whatever this run did from here on, it would do to that one's cluster.
         by = cluster.lost() => (Err(taken_over(cluster.name(), &by)), Vec::new()),
     };
     let goes = !cluster.stays();
     if goes {
-        progress.say("removing the cluster");
+        tracing::info!(target: progress::TARGET, "removing the cluster");
     }
     let released = cluster.release().await;
     if let Some(journal) = journal.get().filter(|_| goes && released.is_ok())
         && let Err(error) = journal.close_with_cluster()
     {
-        progress.say(&error.to_string());
+        tracing::info!(target: progress::TARGET, "{error}");
     }
     progress.finish();
     let (end, folders) = ended;
@@ -144,7 +143,7 @@ async fn run_all(
     for (index, (_, scenario)) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
         let told = run::Options { leave: last && !cluster.stays(), ..options.clone() };
-        let outcome = match run::run(cluster, scenario, &told, progress, cancel).await {
+        let outcome = match run::run(cluster, scenario, &told, cancel).await {
             Ok(outcome) => outcome,
             Err(RunError::Interrupted) => return (Ok(End::Interrupted), folders),
             Err(error) => return (Err((Report::msg(chain(&error)), End::HarnessFailed)), folders),
@@ -206,12 +205,12 @@ async fn on_signals(
     let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     next().await;
     cancel.cancel();
-    progress.say("interrupted: healing and collecting (once more ends at once)");
+    tracing::info!(target: progress::TARGET, "interrupted: healing and collecting (once more ends at once)");
     next().await;
     progress.finish();
     let reminder = journal.get().and_then(|journal| journal.reminder());
     if let Some(last_word) = last_word(reminder, outlived.load(Ordering::Relaxed)) {
-        progress.say(&last_word);
+        tracing::info!(target: progress::TARGET, "{last_word}");
     }
     std::process::exit(130);
 }

@@ -10,6 +10,7 @@ use crate::guard;
 use crate::host::cache_dir;
 use crate::images::Images;
 use crate::location::Location;
+use crate::progress;
 use kube::{Client, ResourceExt};
 use std::time::Duration;
 
@@ -30,11 +31,7 @@ pub(super) struct Foreign {
 }
 
 /// Looks at the cluster, and takes lock and lease if a run may work there.
-pub(super) async fn hold(
-    context: &Context,
-    request: &Request,
-    say: &(dyn Fn(&str) + Sync),
-) -> Result<Cluster, ClusterError> {
+pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster, ClusterError> {
     let patience = request.patience();
     guard::confirmed(&context.name, context.yes_really.as_deref())?;
     let opened = context.open().await?;
@@ -45,7 +42,7 @@ pub(super) async fn hold(
     }
     let images = Images::read(&cache_dir())?;
 
-    let (lock, lease) = take(&opened, &context.name, patience, say).await?;
+    let (lock, lease) = take(&opened, &context.name, patience).await?;
     let foreign = Foreign {
         kind_name: kind_name(&opened).await,
         has_control_plane: opened.has_control_plane(),
@@ -72,12 +69,11 @@ pub(super) async fn take(
     opened: &Opened,
     name: &str,
     patience: impl Fn() -> Duration,
-    say: &(dyn Fn(&str) + Sync),
 ) -> Result<(Lock, Lease), ClusterError> {
     let state = cache_dir().join("contexts").join(&opened.uid);
-    let lock = Lock::await_free(&state, name, patience(), say).await?;
+    let lock = Lock::await_free(&state, name, patience()).await?;
     lock.own()?;
-    let lease = Lease::take(&opened.client, name, patience(), say).await;
+    let lease = Lease::take(&opened.client, name, patience()).await;
     let lease = lease.inspect_err(|_| lock.forget())?;
     Ok((lock, lease))
 }
@@ -99,13 +95,13 @@ impl Foreign {
         &self,
         cluster: &Cluster,
         request: &Request,
-        say: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<String>, ClusterError> {
         let Cluster { name, client, images, .. } = cluster;
         if !self.has_control_plane {
-            say(
+            tracing::info!(
+                target: progress::TARGET,
                 "no node is marked as one of the control plane: the sinks run on workers, and a drain of such a worker \
-                 takes a sink's ledger away",
+                 takes a sink's ledger away"
             );
         }
         let mut settings = vec![format!("a cluster that was there, by the context {name}")];
@@ -116,7 +112,7 @@ impl Foreign {
         } else {
             let names: Vec<_> = needed.iter().map(|image| image.image.as_str()).collect();
             let note = format!("its nodes must have, or be able to pull: {}", names.join(", "));
-            say(&note);
+            tracing::info!(target: progress::TARGET, "{note}");
             settings.push(note);
         }
         if request.metrics {

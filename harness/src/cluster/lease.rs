@@ -5,6 +5,7 @@ mod state;
 mod tests;
 
 use super::owner::Owner;
+use crate::progress;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -66,20 +67,14 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Takes the lease of a cluster when it is free, which is awaited for so long.
-    pub(super) async fn take(
-        client: &Client,
-        cluster: &str,
-        patience: Duration,
-        say: &(dyn Fn(&str) + Sync),
-    ) -> Result<Self, LeaseError> {
-        Self::take_on(client, cluster, patience, say, TERMS).await
+    pub(super) async fn take(client: &Client, cluster: &str, patience: Duration) -> Result<Self, LeaseError> {
+        Self::take_on(client, cluster, patience, TERMS).await
     }
 
     async fn take_on(
         client: &Client,
         cluster: &str,
         patience: Duration,
-        say: &(dyn Fn(&str) + Sync),
         terms: Terms,
     ) -> Result<Self, LeaseError> {
         let leases: Api<coordination::Lease> = Api::namespaced(client.clone(), NAMESPACE);
@@ -110,20 +105,21 @@ impl Lease {
                     let next = next(sight(found, since.elapsed(), &terms), &terms);
                     let by = holder(found);
                     if next == Next::Take {
-                        say_taken_over(found, say);
+                        say_taken_over(found);
                         leases.replace(NAME, &PostParams::default(), &wanted(Some(found))).await
                     } else {
                         if next == Next::Held && began.elapsed() >= patience {
                             return Err(LeaseError::Held { cluster: cluster.to_owned(), by });
                         }
                         if said.as_ref() != Some(&(next, by.clone())) {
-                            say(&match next {
+                            let message = match next {
                                 Next::Watch => format!(
                                     "{by} has not renewed its lease on the cluster {cluster}: watching for {}s whether it does",
                                     terms.probation.as_secs()
                                 ),
                                 _ => super::waiting(cluster, &by, patience),
-                            });
+                            };
+                            tracing::info!(target: progress::TARGET, "{message}");
                             said = Some((next, by));
                         }
                         tokio::time::sleep(terms.looked_at_every).await;
@@ -332,8 +328,12 @@ fn sight(lease: &coordination::Lease, unchanged_for: Duration, terms: &Terms) ->
     }
 }
 
-fn say_taken_over(found: &coordination::Lease, say: &(dyn Fn(&str) + Sync)) {
+fn say_taken_over(found: &coordination::Lease) {
     if identity(found).is_some() {
-        say(&format!("taking the cluster's lease over from {}: it is not there any more", holder(found)));
+        tracing::info!(
+            target: progress::TARGET,
+            "taking the cluster's lease over from {}: it is not there any more",
+            holder(found)
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! One process at a time on a cluster: a lock that the kernel lets go of when its holder dies.
 
 use super::owner::Owner;
+use crate::progress;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -68,7 +69,6 @@ impl Lock {
         state: &Path,
         cluster: &str,
         patience: Duration,
-        say: &(dyn Fn(&str) + Sync),
     ) -> Result<Self, LockError> {
         let began = Instant::now();
         let mut said = None;
@@ -87,7 +87,7 @@ impl Lock {
             }
             if owner.is_some() && said.as_ref() != Some(by) {
                 said = Some(by.clone());
-                say(&match owner.filter(|_| dying) {
+                let message = match owner.filter(|_| dying) {
                     Some(dead) => {
                         format!(
                             "process {} died; waiting until what it left behind is removed",
@@ -95,7 +95,8 @@ impl Lock {
                         )
                     }
                     None => super::waiting(cluster, by, patience),
-                });
+                };
+                tracing::info!(target: progress::TARGET, "{message}");
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -136,6 +137,7 @@ fn owner(state: &Path) -> Option<Owner> {
 mod tests {
     use super::*;
     use crate::host::Process;
+    use crate::progress::tests::Lines;
 
     /// A reaper shares the lock with a runner that dies: the next run waits for it.
     #[tokio::test]
@@ -153,7 +155,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(300)).await;
             drop(reaper);
         });
-        assert!(Lock::await_free(&state, "cluster", Duration::ZERO, &|_| {}).await.is_ok());
+        assert!(Lock::await_free(&state, "cluster", Duration::ZERO).await.is_ok());
         cleaning.await.unwrap();
     }
 
@@ -164,19 +166,17 @@ mod tests {
         let state = dir.path().join("cluster");
         let first = Lock::take(&state, "cluster").unwrap();
         first.own().unwrap();
-        let refused =
-            Lock::await_free(&state, "cluster", Duration::ZERO, &|_| panic!("nothing to say")).await;
+        let (told, _collecting) = Lines::collect();
+        let refused = Lock::await_free(&state, "cluster", Duration::ZERO).await;
         assert!(matches!(refused, Err(LockError::Held { .. })));
-        let said = std::sync::Mutex::new(Vec::new());
-        let say = |message: &str| said.lock().unwrap().push(message.to_owned());
+        assert!(told.so_far().is_empty());
         let let_go = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             drop(first);
         };
-        let (second, ()) =
-            tokio::join!(Lock::await_free(&state, "cluster", Duration::from_secs(60), &say), let_go);
+        let (second, ()) = tokio::join!(Lock::await_free(&state, "cluster", Duration::from_secs(60)), let_go);
         assert!(second.is_ok());
-        let said = said.into_inner().unwrap();
+        let said = told.so_far();
         assert!(
             matches!(&said[..], [once] if once.contains("for up to 1m: the cluster cluster is in use by")),
             "{said:?}"

@@ -7,6 +7,7 @@ use super::reaper::Reaper;
 use super::{Cluster, ClusterError, Home, Request, connect, up};
 use crate::host::cache_dir;
 use crate::images::Images;
+use crate::progress;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::{Path, PathBuf};
@@ -23,12 +24,7 @@ pub(super) struct Own {
 }
 
 /// Takes lock and lease, and makes the cluster or uses the one that was kept.
-pub(super) async fn hold(
-    name: &str,
-    keep: bool,
-    request: &Request,
-    say: &(dyn Fn(&str) + Sync),
-) -> Result<Cluster, ClusterError> {
+pub(super) async fn hold(name: &str, keep: bool, request: &Request) -> Result<Cluster, ClusterError> {
     let patience = request.patience();
     let cache = cache_dir();
     let engine = kind::engine_version().await?;
@@ -37,16 +33,18 @@ pub(super) async fn hold(
     images.check(&request.collectors).await?;
 
     let state = state(name);
-    let lock = Lock::await_free(&state, name, patience(), say).await?;
+    let lock = Lock::await_free(&state, name, patience()).await?;
     let found = kind::nodes(name).await?;
     let kept = state.join("kept").exists();
     if let Some(owner) = lock.previous()
         && !kept
     {
-        say(&format!(
+        tracing::info!(
+            target: progress::TARGET,
             "found what {} (process {}) left behind when it died: cleaning up",
-            owner.run, owner.process.pid
-        ));
+            owner.run,
+            owner.process.pid
+        );
     }
     if !found.is_empty() && !kept {
         if lock.previous().is_none() {
@@ -62,13 +60,13 @@ pub(super) async fn hold(
         // Should it be there: a mark of a cluster that somebody else has removed since.
         let _ = std::fs::remove_file(state.join("kept"));
         let armed = reaper.insert(Reaper::arm(kind.program(), name, &state, &lock)?);
-        say(&format!("making the kind cluster {name} (engine {engine})"));
+        tracing::info!(target: progress::TARGET, "making the kind cluster {name} (engine {engine})");
         kind.create(name, &state, images.node(), armed).await?;
     }
     let client = client(name, &state).await?;
-    let lease = Lease::take(&client, name, patience(), say).await?;
+    let lease = Lease::take(&client, name, patience()).await?;
     if use_kept {
-        say(&format!("using the kind cluster {name}, which was kept"));
+        tracing::info!(target: progress::TARGET, "using the kind cluster {name}, which was kept");
     }
     let own = Own { kind, state, keep, made_here: !use_kept, reaper };
     let (name, settings) = (name.to_owned(), Vec::new());

@@ -7,6 +7,7 @@ use super::{ClusterError, Images, foreign, kind, own};
 use crate::config::Config;
 use crate::deploy;
 use crate::location::Location;
+use crate::progress;
 use kube::Client;
 use std::time::Duration;
 
@@ -46,12 +47,9 @@ impl Reached {
 }
 
 /// Takes a cluster's lock and lease, and connects; none if the cluster is gone.
-pub(crate) async fn reach(
-    place: &Location,
-    say: &(dyn Fn(&str) + Sync),
-) -> Result<Option<Reached>, ClusterError> {
+pub(crate) async fn reach(place: &Location) -> Result<Option<Reached>, ClusterError> {
     match place {
-        Location::Kind { cluster } => reach_kind(cluster, say).await,
+        Location::Kind { cluster } => reach_kind(cluster).await,
         Location::Context { context, kubeconfigs, uid } => {
             let context = Context {
                 name: context.clone(),
@@ -60,39 +58,38 @@ pub(crate) async fn reach(
                 yes_really: None,
                 config: Config::default(),
             };
-            reach_context(&context, uid, say).await.map(Some)
+            reach_context(&context, uid).await.map(Some)
         }
     }
 }
 
-async fn reach_context(
-    context: &Context,
-    uid: &str,
-    say: &(dyn Fn(&str) + Sync),
-) -> Result<Reached, ClusterError> {
+async fn reach_context(context: &Context, uid: &str) -> Result<Reached, ClusterError> {
     let opened = context.open().await?;
     if opened.uid != uid {
         let (name, uid) = (context.name.clone(), uid.to_owned());
         return Err(ContextError::Elsewhere { name, uid }.into());
     }
     let images = Images::read(&super::cache_dir())?;
-    let (lock, lease) = foreign::take(&opened, &context.name, || Duration::ZERO, say).await?;
+    let (lock, lease) = foreign::take(&opened, &context.name, || Duration::ZERO).await?;
     Ok(Reached { client: opened.client, images, is_own: false, lease, lock })
 }
 
-async fn reach_kind(cluster: &str, say: &(dyn Fn(&str) + Sync)) -> Result<Option<Reached>, ClusterError> {
+async fn reach_kind(cluster: &str) -> Result<Option<Reached>, ClusterError> {
     kind::engine_version().await?;
     let cache = super::cache_dir();
     let kind = kind::Kind::find(&cache).await?;
     let state = own::state(cluster);
-    let lock = Lock::await_free(&state, cluster, Duration::ZERO, say).await?;
+    let lock = Lock::await_free(&state, cluster, Duration::ZERO).await?;
     let there = !kind::nodes(cluster).await?.is_empty();
     if there && !state.join("kept").exists() {
         // The run made it, and its reaper did not get to remove it.
         if lock.previous().is_none() {
             return Err(ClusterError::NotOurs { name: cluster.to_owned() });
         }
-        say(&format!("removing the kind cluster {cluster}, which was not to be kept"));
+        tracing::info!(
+            target: progress::TARGET,
+            "removing the kind cluster {cluster}, which was not to be kept"
+        );
         kind.delete(cluster, &state).await?;
         lock.forget();
         return Ok(None);
@@ -103,11 +100,14 @@ async fn reach_kind(cluster: &str, say: &(dyn Fn(&str) + Sync)) -> Result<Option
     }
     lock.own()?;
     let client = own::client(cluster, &state).await?;
-    let lease = Lease::take(&client, cluster, Duration::ZERO, say).await?;
+    let lease = Lease::take(&client, cluster, Duration::ZERO).await?;
     let images = Images::read(&cache)?;
     // Without the probe's image the nodes cannot be swept; all else can be undone.
     if let Err(error) = kind.load(cluster, &[images.probe()]).await {
-        say(&format!("the nodes may not have the image that sweeps them: {error}"));
+        tracing::info!(
+            target: progress::TARGET,
+            "the nodes may not have the image that sweeps them: {error}"
+        );
     }
     Ok(Some(Reached { client, images, is_own: true, lease, lock }))
 }

@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn an_autoscaler_without_its_target_is_refused_beforehand() {
-        let tried = |tier: &Tier| check(&manifests_dir(None), tier).map_err(|error| error.to_string());
+        let tried =
+            |tier: &Tier| check(&manifests_dir(None).unwrap(), tier).map_err(|error| error.to_string());
         assert!(tried(&tier(&json!({"name": "gateway"}))).is_ok());
         for (target, says) in [
             (json!({"name": "gatewy"}), "scales Deployment/gatewy, which is not there"),

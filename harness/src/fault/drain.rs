@@ -5,6 +5,7 @@ use super::eviction::{await_gone, evict};
 use super::window::{Fault, Seen, Window, within_window};
 use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
 use crate::extent::Takes;
+use crate::progress;
 use crate::record::Event;
 use crate::rights::{Asking, Use, Within};
 use crate::scenario::{Action, Drain, FaultName};
@@ -104,10 +105,10 @@ impl Perform for Drain {
 
 /// Drains one node, holds it drained, and uncordons it.
 async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), FaultError> {
-    tracing::info!(target: "progress", "draining {node}");
+    tracing::info!(target: progress::TARGET, "draining {node}");
     let _turn = stage.unless_cancelled(turn(stage, node, options)).await?;
     within_window(stage, &mut Drained { node, options, gateways: stage.gateways_on(node) }).await?;
-    tracing::info!(target: "progress", "{node} was drained, and is schedulable again");
+    tracing::info!(target: progress::TARGET, "{node} was drained, and is schedulable again");
     Ok(())
 }
 

@@ -145,7 +145,7 @@ pub(super) fn emit(
         jitter: load.jitter.map_or(0.0, Share::fraction),
         seed: run.seed,
         held_requests: load.held_requests,
-        told: None,
+        changed_rate: None,
     };
     plan(load, run, Role::Emit(emit))
 }

@@ -71,7 +71,7 @@ mod tests {
     }
 
     fn warned_of(tier: &Tier) -> Vec<String> {
-        warnings(&Parts::of(&Made::by_run(&manifests_dir(None), tier, "x").unwrap().tier))
+        warnings(&Parts::of(&Made::by_run(&manifests_dir(None).unwrap(), tier, "x").unwrap().tier))
     }
 
     #[test]

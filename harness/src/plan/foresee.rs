@@ -1,7 +1,7 @@
 //! What a scenario by itself cannot come to: checks that will say nothing, and waits in vain, whatever happens. Said
 //! beforehand, and no reason not to run it.
 
-use crate::scenario::{Condition, Measure, Place, Scenario, Shape, Spike, Step};
+use crate::scenario::{Condition, FieldPath, Measure, Scenario, Shape, Spike, Step};
 use std::time::Duration;
 
 /// How often the Collectors' metrics are read, with some room: a queue that held something for less may not be seen to.
@@ -15,7 +15,7 @@ pub(super) struct Foreseen {
     /// Why.
     why: String,
     /// The place in the scenario that says so.
-    at: Place,
+    at: FieldPath,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +40,11 @@ pub(super) fn foresee(scenario: &Scenario) -> Vec<Foreseen> {
     let mut found = Vec::new();
     let mut say = |what, at, why| found.push(Foreseen { what, why, at });
     let mut backend = Backend::Well;
-    in_order(scenario, &scenario.steps, &Place::of("steps"), &mut backend, &mut say);
+    in_order(scenario, &scenario.steps, &FieldPath::of("steps"), &mut backend, &mut say);
     found
 }
 
-type Say<'a> = dyn FnMut(What, Place, String) + 'a;
+type Say<'a> = dyn FnMut(What, FieldPath, String) + 'a;
 
 /// What the backend does when a step begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,13 +56,13 @@ enum Backend {
     Unknown,
 }
 
-fn in_order(scenario: &Scenario, steps: &[Step], at: &Place, backend: &mut Backend, say: &mut Say<'_>) {
+fn in_order(scenario: &Scenario, steps: &[Step], at: &FieldPath, backend: &mut Backend, say: &mut Say<'_>) {
     for (number, step) in steps.iter().enumerate() {
         one(scenario, step, &at.then(number), backend, say);
     }
 }
 
-fn one(scenario: &Scenario, step: &Step, at: &Place, backend: &mut Backend, say: &mut Say<'_>) {
+fn one(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut Backend, say: &mut Say<'_>) {
     match step.shape() {
         Shape::Action(_) => action(scenario, step, at, backend, say),
         Shape::Sequence(inner) => in_order(scenario, inner, &at.then("sequence"), backend, say),
@@ -83,7 +83,7 @@ fn one(scenario: &Scenario, step: &Step, at: &Place, backend: &mut Backend, say:
     }
 }
 
-fn action(scenario: &Scenario, step: &Step, at: &Place, backend: &mut Backend, say: &mut Say<'_>) {
+fn action(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut Backend, say: &mut Say<'_>) {
     if let Step::Spike(it) = step {
         spike(scenario, it, &at.then("spike"), say);
     } else if let Step::Backend(it) = step {
@@ -102,7 +102,7 @@ fn action(scenario: &Scenario, step: &Step, at: &Place, backend: &mut Backend, s
     }
 }
 
-fn spike(scenario: &Scenario, spike: &Spike, at: &Place, say: &mut Say<'_>) {
+fn spike(scenario: &Scenario, spike: &Spike, at: &FieldPath, say: &mut Say<'_>) {
     if !scenario.tier.has(Measure::Hpa) {
         return;
     }

@@ -206,7 +206,7 @@ mod tests {
         let scenario = json!({"name": "x", "steps": []});
         let mut scenario: Scenario = serde_json::from_value(scenario).unwrap();
         scenario.tier.patches = vec![TierPatch { of: of.to_owned(), merge, config: Value::Null }];
-        let made = Made::by_run(&manifests_dir(None), &scenario.tier, "x").unwrap();
+        let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, "x").unwrap();
         known(&scenario, &made, Some(3))
     }
 

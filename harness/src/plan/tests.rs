@@ -13,12 +13,13 @@ fn parse(text: &str) -> Scenario {
 }
 
 fn shipped(name: &str) -> Scenario {
-    let file = manifests_dir(None).with_file_name("scenarios").join(name).with_extension("yaml");
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios").join(name).with_extension("yaml");
     Scenario::load(&file, &[]).unwrap()
 }
 
 fn plan_on(scenario: &Scenario, sight: Option<&Sight>) -> Plan {
-    let made = Made::by_run(&manifests_dir(None), &scenario.tier, SOME_RUN).unwrap();
+    let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
     Plan::of(scenario, &made, "demo", sight)
 }
 
@@ -189,7 +190,7 @@ fn the_control_plane_is_never_in_scope() {
 #[test]
 fn a_right_that_is_missing_is_an_obstacle_if_a_run_is_worth_nothing_without_it() {
     let scenario = shipped("node-drain");
-    let made = Made::by_run(&manifests_dir(None), &scenario.tier, SOME_RUN).unwrap();
+    let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
     let mut sight = shared(&[], Vec::new());
     let answers = needs_of(&scenario, &made, &sight).into_keys().map(|right| {
         let allowed = !matches!(right.resource.as_str(), "pods/eviction" | "nodes/proxy");

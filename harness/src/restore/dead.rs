@@ -2,10 +2,11 @@
 
 use super::found::found;
 use super::replay::replay;
-use super::{Became, Line, RestoreError, Restored, Say};
+use super::{Became, Line, RestoreError, Restored};
 use crate::cluster;
 use crate::journal::{self, Header, Journal, JournalError};
 use crate::location::Location;
+use crate::progress;
 use crate::undo::{Undo, UndoContext};
 use std::path::Path;
 
@@ -80,7 +81,7 @@ impl DeadRun {
     }
 
     /// Undoes what it left, under its cluster's lock.
-    pub async fn restore(&self, manifests: &Path, say: Say<'_>) -> Result<Restored, RestoreError> {
+    pub async fn restore(&self, manifests: &Path) -> Result<Restored, RestoreError> {
         if self.journal.as_ref().is_some_and(|journal| journal.to_undo().is_empty()) {
             return Ok(self.nothing());
         }
@@ -88,13 +89,13 @@ impl DeadRun {
         if process.lives() == Some(true) {
             return Err(RestoreError::StillGoing { run, pid: process.pid });
         }
-        let reached = cluster::reach(self.place(), say).await.map_err(Box::new)?;
+        let reached = cluster::reach(self.place()).await.map_err(Box::new)?;
         let Some(reached) = reached else {
-            say(&format!("{} is gone, with all that was in it", self.place()));
+            tracing::info!(target: progress::TARGET, "{} is gone, with all that was in it", self.place());
             return Ok(self.gone()?);
         };
         let context = UndoContext { client: reached.client(), manifests, images: reached.images() };
-        let mut restored = self.undo(&context, say).await;
+        let mut restored = self.undo(&context).await;
         if let Err(error) = reached.let_go().await {
             restored.problem.get_or_insert(error.to_string());
         }
@@ -113,12 +114,12 @@ impl DeadRun {
     }
 
     /// Undoes what its journal has open, then whatever carries its label or annotation.
-    pub(super) async fn undo(&self, context: &UndoContext<'_>, say: Say<'_>) -> Restored {
+    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> Restored {
         let mut restored = self.nothing();
         restored.problem = self.unreadable.as_ref().map(ToString::to_string);
         let open = self.journal.as_ref().map(Journal::to_undo).unwrap_or_default();
         let mut tried: Vec<Undo> = open.iter().filter_map(|open| open.undo.clone().ok()).collect();
-        let mut lines = replay(&tried, context, say).await.into_iter();
+        let mut lines = replay(&tried, context).await.into_iter();
         for open in &open {
             let line = match &open.undo {
                 Ok(_) => lines.next(),
@@ -132,7 +133,7 @@ impl DeadRun {
             }
             restored.lines.push(line);
         }
-        self.sweep(&mut tried, &mut restored, context, say).await;
+        self.sweep(&mut tried, &mut restored, context).await;
         if self.journal.is_none()
             && restored.is_whole()
             && let Err(error) = journal::forget(&self.header.run)
@@ -142,13 +143,7 @@ impl DeadRun {
         restored
     }
 
-    async fn sweep(
-        &self,
-        tried: &mut Vec<Undo>,
-        restored: &mut Restored,
-        context: &UndoContext<'_>,
-        say: Say<'_>,
-    ) {
+    async fn sweep(&self, tried: &mut Vec<Undo>, restored: &mut Restored, context: &UndoContext<'_>) {
         let mut rest = match found(context.client, Some(&self.header.run)).await {
             Ok(rest) => rest,
             Err(error) => {
@@ -168,6 +163,6 @@ impl DeadRun {
             }
             new
         });
-        restored.lines.extend(replay(&rest, context, say).await);
+        restored.lines.extend(replay(&rest, context).await);
     }
 }

@@ -1,6 +1,7 @@
 //! Undoing one thing after the other, and looking at each afterwards: one that fails does not stop the others.
 
-use super::{Became, Line, Say};
+use super::{Became, Line};
+use crate::progress;
 use crate::undo::{Did, Undo, UndoContext, UndoError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,10 +16,10 @@ const SEEN_WITHIN: Duration = Duration::from_secs(30);
 const LOOKS: Duration = Duration::from_millis(250);
 
 /// Undoes each in this order, then looks at each.
-pub(super) async fn replay(undos: &[Undo], context: &UndoContext<'_>, say: Say<'_>) -> Vec<Line> {
+pub(super) async fn replay(undos: &[Undo], context: &UndoContext<'_>) -> Vec<Line> {
     let (mut tried, mut lines) = (Vec::new(), Vec::new());
     for undo in undos {
-        say(&format!("undoing {}", undo.describe()));
+        tracing::info!(target: progress::TARGET, "undoing {}", undo.describe());
         tried.push(attempt(undo, context).await);
     }
     for (undo, tried) in undos.iter().zip(tried) {

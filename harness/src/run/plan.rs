@@ -3,6 +3,7 @@
 use super::{Run, RunError};
 use crate::deploy::Made;
 use crate::plan::{self, Plan};
+use crate::progress;
 use crate::record::Event;
 
 impl Run<'_> {
@@ -18,7 +19,7 @@ impl Run<'_> {
             return Err(RunError::NotAllowed { missing });
         }
         for message in plan.obstacles.iter().chain(&plan.warnings) {
-            self.progress.say(&format!("plan: {message}"));
+            tracing::info!(target: progress::TARGET, "plan: {message}");
             self.recorder.event(Event::Note { message: message.clone() })?;
         }
         Ok(plan)

@@ -1,12 +1,13 @@
 //! Removing what a run deployed, and saying what it could not undo.
 
 use super::Run;
+use crate::progress;
 use crate::timeouts;
 
 impl Run<'_> {
     /// Removes tier and probes; what is left then, and how it is undone.
     pub(super) async fn remove(&self) -> Option<String> {
-        self.progress.say("removing the tier, and its queues from the nodes");
+        tracing::info!(target: progress::TARGET, "removing the tier, and its queues from the nodes");
         let removed = self.deployment.remove(self.cluster.images(), timeouts::DEPLOY).await;
         let mut problem = removed.as_ref().err().map(ToString::to_string);
         if removed.is_ok() {
@@ -19,7 +20,7 @@ impl Run<'_> {
         if left.is_empty() {
             return None;
         }
-        self.progress.say(&left);
+        tracing::info!(target: progress::TARGET, "{left}");
         Some(left)
     }
 }

@@ -3,6 +3,7 @@
 use super::{Run, RunError};
 use crate::deploy::TierFacts;
 use crate::load::{LoadStatus, Probes, Streams};
+use crate::progress;
 use crate::record::{Event, SettleEnd};
 use crate::settle::{Settling, Sight};
 use crate::world::World;
@@ -51,7 +52,10 @@ impl Run<'_> {
             waited.still.as_secs_f64(),
             waited.queues
         );
-        self.progress.say(&format!("{why}: the tier is taken down, hop by hop, which ends the doubt"));
+        tracing::info!(
+            target: progress::TARGET,
+            "{why}: the tier is taken down, hop by hop, which ends the doubt"
+        );
         self.recorder.event(Event::TakeDown { why })?;
         if !self.take_down(probes, facts, waited.arrived).await? {
             self.recorder.event(settled(SettleEnd::Interrupted, Some(left), None))?;
@@ -59,10 +63,11 @@ impl Run<'_> {
         }
         let delivered = probes.delivered().await?;
         let (left, arrived) = (self.demand().outstanding(&acknowledged, &delivered), count(&delivered));
-        self.progress.say(&format!(
+        tracing::info!(
+            target: progress::TARGET,
             "the tier is gone: {} spans arrived while it went, {left} did not",
             arrived.saturating_sub(waited.arrived)
-        ));
+        );
         self.recorder.event(settled(SettleEnd::TakenDown, Some(left), None))?;
         Ok(())
     }
@@ -112,13 +117,14 @@ impl Run<'_> {
             let left = outstanding.unwrap_or_default();
             if left > 0 && held.is_ok_and(|held| held < 0.5) && !said {
                 said = true;
-                self.progress.say(&format!(
+                tracing::info!(
+                    target: progress::TARGET,
                     "{left} acknowledged spans have not arrived, and every queue is empty: waiting {:.1}s, \
                      the longest that a span may be on its way (timeout + 1.5 × max_interval + reconnecting, of \
                      each hop that keeps something: {})",
                     pause.as_secs_f64(),
                     facts.pauses()
-                ));
+                );
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -133,7 +139,7 @@ impl Run<'_> {
         mut arrived: u64,
     ) -> Result<bool, RunError> {
         for hop in &facts.hops {
-            self.progress.say(&format!("taking down each {}, gracefully", hop.name));
+            tracing::info!(target: progress::TARGET, "taking down each {}, gracefully", hop.name);
             let Ok(taken) = self.unless_cancelled(self.deployment.take_down(&hop.name)).await else {
                 return Ok(false);
             };

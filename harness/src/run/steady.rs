@@ -2,6 +2,7 @@
 
 use super::{Run, RunError};
 use crate::load::{LoadStatus, Probes};
+use crate::progress;
 use crate::record::Event;
 use crate::scenario::{Measure, Rate};
 use crate::timeouts;
@@ -71,7 +72,10 @@ impl Run<'_> {
             match self.all_arrives(probes).await? {
                 0 => {
                     self.recorder.event(Event::Steady)?;
-                    self.progress.say(&format!("steady: {rate:.0}/s acknowledged, nothing lost"));
+                    tracing::info!(
+                        target: progress::TARGET,
+                        "steady: {rate:.0}/s acknowledged, nothing lost"
+                    );
                     return Ok(Some(Steady { usual_queue }));
                 }
                 missing => {
@@ -89,7 +93,7 @@ impl Run<'_> {
         if !self.scenario.tier.has(Measure::Hpa) {
             return Ok(());
         }
-        self.progress.say("waiting until the HPA reads its metric, and is at rest");
+        tracing::info!(target: progress::TARGET, "waiting until the HPA reads its metric, and is at rest");
         let mut seen = world.clone();
         let at_rest = |world: &World| {
             let ready = world.ready("gateway");
@@ -110,7 +114,7 @@ impl Run<'_> {
     }
 
     fn not_steady(&self, reason: String) -> Result<Option<Steady>, RunError> {
-        self.progress.say(&format!("not steady, so nothing is done to the tier: {reason}"));
+        tracing::info!(target: progress::TARGET, "not steady, so nothing is done to the tier: {reason}");
         self.recorder.event(Event::NotSteady { reason })?;
         Ok(None)
     }

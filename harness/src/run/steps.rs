@@ -2,6 +2,7 @@
 
 use super::{Run, RunError};
 use crate::fault::{self, FaultError, Stage, This};
+use crate::progress;
 use crate::record::Event;
 use crate::scenario::{Shape, Step, StepPath};
 use futures::future::{BoxFuture, join_all};
@@ -15,7 +16,7 @@ impl Run<'_> {
             Err(error) => {
                 // The tier is in a state that no further step is written for; the checks say the rest.
                 let message = format!("no further step is taken: {error}");
-                self.progress.say(&message);
+                tracing::info!(target: progress::TARGET, "{message}");
                 self.recorder.event(Event::Note { message })?;
             }
         }
@@ -47,19 +48,24 @@ impl Run<'_> {
             }
             let needs = self.scenario.as_control().map(|control| control.needs.as_slice());
             for need in needs.unwrap_or_default().iter().filter(|need| need.before == stage.step) {
-                self.progress.say(&format!("before step {}: {} is needed", stage.step, need.is.name()));
+                tracing::info!(
+                    target: progress::TARGET,
+                    "before step {}: {} is needed",
+                    stage.step,
+                    need.is.name()
+                );
                 fault::need(&stage, need).await?;
             }
             let name = match &stage.this {
                 Some(this) => format!("{}: {}", this.name(), step.name()),
                 None => step.name(),
             };
-            self.progress.say(&format!("step {}: {name}", stage.step));
+            tracing::info!(target: progress::TARGET, "step {}: {name}", stage.step);
             self.recorder.event(Event::Step { step: stage.step.clone(), name })?;
             let taken = self.carry_out_step(&stage, step).await;
             let problem = taken.as_ref().err().map(ToString::to_string);
             if let Some(problem) = problem.as_ref().filter(|_| step.inner().is_empty()) {
-                self.progress.say(&format!("step {} failed: {problem}", stage.step));
+                tracing::info!(target: progress::TARGET, "step {} failed: {problem}", stage.step);
             }
             self.recorder.event(Event::StepEnded { step: stage.step.clone(), problem })?;
             taken

@@ -19,7 +19,7 @@ impl Part {
             Self::Agent => "agent",
             Self::Gateway => "gateway",
         };
-        let text = std::fs::read_to_string(manifests_dir(None).join(folder).join(file)).unwrap();
+        let text = std::fs::read_to_string(manifests_dir(None).unwrap().join(folder).join(file)).unwrap();
         serde_saphyr::from_str(&text).unwrap()
     }
 

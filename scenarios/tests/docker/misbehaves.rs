@@ -3,7 +3,7 @@
 use crate::probe::{RUN_TAG, SPANS_PER_TRACE, STREAM};
 use crate::tier::{SEED, Setup, Tier};
 use rstest::rstest;
-use spanproof_ledger::{Identity, PARTIAL, RangeSet, SpanIdentity, forgotten};
+use spanproof_ledger::{Identity, PARTIAL, RangeSet, SpanIdentity, is_selected};
 use spanproof_probe::control::{Empty, Forget, Partial, Refuse, Slow, behaviour::Kind};
 
 const fn refuse(code: u32) -> Kind {
@@ -85,7 +85,7 @@ async fn what_the_backend_forgets_is_lost() {
     let outcome = tier.finish().await;
     let identity = Identity::new(RUN_TAG, SPANS_PER_TRACE, 1);
     let is_forgotten =
-        |seq: &u64| forgotten(SEED, identity.span_id(SpanIdentity { stream: STREAM, seq: *seq }), ONE_IN);
+        |seq: &u64| is_selected(SEED, identity.span_id(SpanIdentity { stream: STREAM, seq: *seq }), ONE_IN);
     let acknowledged = outcome.emitter.acknowledged().iter().flat_map(|range| range.start..range.end);
     let forgotten: RangeSet = acknowledged.filter(is_forgotten).collect();
     outcome.spans_vanish(16_000);

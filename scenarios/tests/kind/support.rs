@@ -15,6 +15,7 @@ use spanproof::host::cache_dir;
 use spanproof::images::Images;
 use spanproof::journal::Current;
 use spanproof::judge::{Check, Verdict};
+use spanproof::progress;
 use spanproof::report::Progress;
 use spanproof::restore;
 use spanproof::run::{self, Options, Outcome};
@@ -28,11 +29,12 @@ use testcontainers::runners::SyncRunner;
 use testcontainers::{GenericImage, ImageExt};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The cluster, made by the first test that needs it, and removed when this process ends.
 pub(crate) struct Shared {
     runtime: Runtime,
-    progress: Progress,
     /// Runs measure a whole cluster: one at a time.
     held: Mutex<Held>,
 }
@@ -56,9 +58,12 @@ pub(crate) struct Alone(MutexGuard<'static, Held>);
 
 impl Shared {
     fn get() -> &'static Self {
-        let new =
-            || Self { runtime: Runtime::new().unwrap(), progress: Progress::new(), held: Mutex::default() };
-        SHARED.get_or_init(new)
+        SHARED.get_or_init(|| {
+            let progress = Progress::new();
+            tracing_subscriber::registry().with(progress.layer()).init();
+            progress.begin();
+            Self { runtime: Runtime::new().unwrap(), held: Mutex::default() }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -79,11 +84,10 @@ impl Shared {
             wait: Duration::ZERO,
             collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
             metrics: true,
-            manifests: manifests_dir(None),
+            manifests: manifests_dir(None).unwrap(),
         };
-        let say = |message: &str| self.progress.say(message);
         let cancel = CancellationToken::new();
-        let acquired = self.runtime.block_on(restore::acquire(&request, &say, &cancel));
+        let acquired = self.runtime.block_on(restore::acquire(&request, &cancel));
         acquired.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
     }
 }
@@ -106,12 +110,12 @@ impl Alone {
         let options = Options {
             out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runs"),
             seed: 20_260_101,
-            manifests: manifests_dir(None),
+            manifests: manifests_dir(None).unwrap(),
             leave: false,
             journal: Current::default(),
         };
-        let (cancel, progress) = (CancellationToken::new(), &Shared::get().progress);
-        run::run(self.cluster(), scenario, &options, progress, &cancel).await.unwrap()
+        let cancel = CancellationToken::new();
+        run::run(self.cluster(), scenario, &options, &cancel).await.unwrap()
     }
 
     #[allow(clippy::unused_self, reason = "only for whoever is alone")]
@@ -136,10 +140,10 @@ pub(crate) fn run_control(name: &str, control: &str) -> Outcome {
 }
 
 fn run_scenario(scenario: &Scenario) -> Outcome {
-    let (shared, alone) = (Shared::get(), Shared::alone());
+    let alone = Shared::alone();
     let outcome = alone.block_on(alone.run(scenario));
-    shared.progress.say(&spanproof::report::verdict(&outcome.judgement));
-    shared.progress.say(&format!("run folder: {}", outcome.folder.display()));
+    tracing::info!(target: progress::TARGET, "{}", spanproof::report::verdict(&outcome.judgement));
+    tracing::info!(target: progress::TARGET, "run folder: {}", outcome.folder.display());
     outcome
 }
 
@@ -185,7 +189,7 @@ pub(crate) fn validate_configurations() {
         let image = images.collector(version).unwrap();
         let (name, tag) = image.image.rsplit_once(':').unwrap();
         for part in ["gateway", "agent"] {
-            let path = manifests_dir(None).join(part).join("config.yaml");
+            let path = manifests_dir(None).unwrap().join(part).join("config.yaml");
             let map: ConfigMap = from_yaml(&path);
             let text = map.data.unwrap().remove("config.yaml").unwrap();
             // `validate` needs the queue's directory to exist, as it does in the pod.
@@ -221,7 +225,8 @@ pub(crate) async fn admit_restricted_gateway(client: Client) {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let pods: Api<Pod> = Api::namespaced(client, name);
 
-    let gateway: Deployment = from_yaml(&manifests_dir(None).join("gateway").join("deployment.yaml"));
+    let gateway: Deployment =
+        from_yaml(&manifests_dir(None).unwrap().join("gateway").join("deployment.yaml"));
     let template = gateway.spec.unwrap().template;
     let mut pod = Pod { spec: template.spec, ..Pod::default() };
     pod.metadata.name = Some("gateway".to_owned());

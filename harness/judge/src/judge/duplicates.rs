@@ -91,7 +91,7 @@ impl Origins {
     fn of(record: &Record, account: &Account, gateways: &Gateways<'_>) -> Self {
         let mut all = Self::default();
         for stream in account.streams.keys().copied() {
-            let twice = record.copies.twice(stream);
+            let twice = record.copies.duplicated(stream);
             let emitters = record.emitters.iter().filter(|emitter| emitter.stream() == stream);
             let resent = RangeSet::union(emitters.map(EmitterLedger::resent));
             all.emitter += twice.intersection_count(&resent);

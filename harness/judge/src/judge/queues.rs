@@ -3,7 +3,7 @@
 use super::{Context, Finding, Ruling, Story, Verdict, rounded, story};
 use crate::record::{Hop, Record, SettleEnd};
 use serde_json::{Value, json};
-use spanproof_ledger::{Metrics, Target};
+use spanproof_ledger::{Metrics, MetricsTarget};
 use std::collections::BTreeMap;
 
 const SIZE: &str = "otelcol_exporter_queue_size";
@@ -126,8 +126,8 @@ fn by_node<'a>(
     record: &Record,
     story: &Story,
     metrics: &'a Metrics,
-) -> BTreeMap<QueuePlace, Vec<&'a Target>> {
-    let mut by_node: BTreeMap<QueuePlace, Vec<&Target>> = BTreeMap::new();
+) -> BTreeMap<QueuePlace, Vec<&'a MetricsTarget>> {
+    let mut by_node: BTreeMap<QueuePlace, Vec<&MetricsTarget>> = BTreeMap::new();
     let pods = || story.pods.get("agent").into_iter().flatten().flat_map(|(_, pods)| pods);
     for target in metrics.of("agent") {
         let node = pods().find(|(_, pod)| pod.ip == target.address).map(|(_, pod)| pod.node.clone());
@@ -140,8 +140,12 @@ fn by_node<'a>(
 }
 
 /// Returns the processes of another hop that answered, by pod; and the pods that never did.
-fn by_pod<'a>(hop: &'a str, story: &Story, metrics: &'a Metrics) -> BTreeMap<QueuePlace, Vec<&'a Target>> {
-    let mut by_pod: BTreeMap<QueuePlace, Vec<&Target>> = BTreeMap::new();
+fn by_pod<'a>(
+    hop: &'a str,
+    story: &Story,
+    metrics: &'a Metrics,
+) -> BTreeMap<QueuePlace, Vec<&'a MetricsTarget>> {
+    let mut by_pod: BTreeMap<QueuePlace, Vec<&MetricsTarget>> = BTreeMap::new();
     for (name, pod) in story.pods.get(hop).into_iter().flatten().flat_map(|(_, pods)| pods) {
         if pod.ip.is_empty() {
             continue;
@@ -164,15 +168,15 @@ pub(super) fn when_it_went(record: &Record, story: &Story, hop: &Hop, pod: &str,
     let pods = story.pods.get(&hop.name).into_iter().flatten().flat_map(|(_, pods)| pods);
     let mut addresses = pods.filter(|(name, _)| name == pod).map(|(_, pod)| &pod.ip);
     let address = addresses.rfind(|ip| !ip.is_empty())?;
-    let targets: Vec<&Target> = metrics.of(&hop.name).filter(|it| it.address == *address).collect();
+    let targets: Vec<&MetricsTarget> = metrics.of(&hop.name).filter(|it| it.address == *address).collect();
     let (target, answered) = latest(&targets, u64::MAX)?;
     let start = record.unix_ms(&record.environment.sink_node, start);
     (start.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, answered).and_then(known))?
 }
 
 /// Returns the process that answered last, and the moment.
-fn latest<'a>(targets: &[&'a Target], until: u64) -> Option<(&'a Target, u64)> {
-    let last = |target: &'a Target| {
+fn latest<'a>(targets: &[&'a MetricsTarget], until: u64) -> Option<(&'a MetricsTarget, u64)> {
+    let last = |target: &'a MetricsTarget| {
         let next = target.answered.partition_point(|at| *at <= until);
         Some((target, *target.answered.get(next.checked_sub(1)?)?))
     };
@@ -198,7 +202,7 @@ fn of_one_hop(one: &QueuePlace, other: &QueuePlace) -> bool {
 struct Queues<'a> {
     record: &'a Record,
     story: &'a Story,
-    places: BTreeMap<QueuePlace, Vec<&'a Target>>,
+    places: BTreeMap<QueuePlace, Vec<&'a MetricsTarget>>,
     /// `true` if the agents have queues.
     entry: bool,
 }
@@ -262,14 +266,14 @@ impl<'a> Queues<'a> {
         self.record.unix_ms(&self.record.environment.sink_node, t)
     }
 
-    fn of_node(&self, node: &str) -> Option<&Vec<&Target>> {
+    fn of_node(&self, node: &str) -> Option<&Vec<&MetricsTarget>> {
         self.places.get(&QueuePlace::Node(node.to_owned()))
     }
 
     /// Returns the largest size at each place in a window, of the processes that answered in it.
     fn highest(&self, from: f64, to: f64) -> BTreeMap<&QueuePlace, f64> {
         let (from, to) = (self.ms(from), self.ms(to));
-        let highest = |targets: &[&Target]| {
+        let highest = |targets: &[&MetricsTarget]| {
             let targets =
                 targets.iter().filter(|target| target.answered.iter().any(|at| (from..=to).contains(at)));
             targets.filter_map(|target| target.highest(SIZE, from, to)).map(|(_, size)| size).reduce(f64::max)
@@ -282,7 +286,7 @@ impl<'a> Queues<'a> {
     /// Returns the content of each queue at a moment; none where it was not known. A pod that is gone has no queue.
     fn at(&self, t: f64) -> BTreeMap<&QueuePlace, Option<f64>> {
         let until = self.ms(t);
-        let size = |targets: &[&Target]| {
+        let size = |targets: &[&MetricsTarget]| {
             let (target, answered) = latest(targets, until)?;
             (until.saturating_sub(answered) <= FRESH_MS).then(|| target.at(SIZE, until))?.and_then(known)
         };
@@ -367,9 +371,9 @@ impl<'a> Queues<'a> {
     }
 
     /// Returns the moment at which a queue was at most this full again, by the first of its processes to say so.
-    fn recovered(&self, targets: &[&Target], end: f64, usual: f64) -> Option<f64> {
+    fn recovered(&self, targets: &[&MetricsTarget], end: f64, usual: f64) -> Option<f64> {
         let end = self.ms(end);
-        let low = |target: &Target| {
+        let low = |target: &MetricsTarget| {
             let answers = target.answered.iter().copied().filter(|at| *at >= end);
             answers.into_iter().find(|at| target.at(SIZE, *at).is_some_and(|size| size <= usual))
         };
@@ -381,7 +385,7 @@ impl<'a> Queues<'a> {
     fn too_slow(
         &self,
         place: &QueuePlace,
-        targets: &[&Target],
+        targets: &[&MetricsTarget],
         end: f64,
         took: Option<f64>,
         limit: f64,

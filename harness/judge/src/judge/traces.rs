@@ -134,7 +134,7 @@ fn ended(story: &Story) -> Vec<Ended> {
 impl Traces<'_> {
     /// Returns the numbers of a stream's spans whose traces arrived in part.
     pub(super) fn in_part(&self, stream: Stream) -> RangeSet {
-        let sets = self.sampled.traces.groups.get(&self.identity.together(stream));
+        let sets = self.sampled.traces.groups.get(&self.identity.trace_group(stream));
         sets.map_or_else(RangeSet::new, |sets| spans_of(&sets.partial, self.identity.spans_per_trace()))
     }
 

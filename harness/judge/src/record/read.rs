@@ -5,7 +5,7 @@ use super::vouch::{self, Files};
 use super::{Began, Entry, Environment, FORMAT, RecordError};
 use crate::scenario::{LONGEST_LOAD, Scenario};
 use spanproof_ledger::log::{self, StreamError, read_records};
-use spanproof_ledger::{Copies, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord};
+use spanproof_ledger::{DuplicateSources, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Record {
     /// The sinks' ledgers.
     pub sinks: Vec<SinkLedger>,
     /// The deliverers of the spans that arrived more than once.
-    pub copies: Copies,
+    pub copies: DuplicateSources,
     /// The Collectors' metrics; none if there is no log of them.
     pub metrics: Option<Metrics>,
     /// The damage in the folder: with any of it nothing can be concluded.
@@ -50,7 +50,7 @@ impl Record {
             timeline,
             emitters: Vec::new(),
             sinks: Vec::new(),
-            copies: Copies::default(),
+            copies: DuplicateSources::default(),
             metrics: None,
             damage: broken_line.into_iter().collect(),
         };
@@ -280,13 +280,13 @@ fn each_record<R: log::Record>(
 }
 
 /// Returns the deliverers of the spans that arrived more than once: a second pass, and only if there are any.
-fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<Copies, RecordError> {
-    let mut copies = Copies::of(sinks);
+fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<DuplicateSources, RecordError> {
+    let mut copies = DuplicateSources::of(sinks);
     let named =
         |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sink"));
     for path in ledgers.iter().filter(named).filter(|_| !copies.is_empty()).collect::<Vec<_>>() {
         let looked = each_record(path, |record: SinkRecord| {
-            copies.look(&record);
+            copies.apply(&record);
             Ok(())
         });
         match looked {

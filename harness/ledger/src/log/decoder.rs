@@ -1,18 +1,18 @@
-//! Reads a ledger file block by block: one record is in memory, not all of them.
+//! Reads a ledger file block by block, with one record in memory at a time.
 
 use super::{FRAME, HEADER, LARGEST, LogError, Record, checksum, header};
 use std::marker::PhantomData;
 
-/// What was read of a ledger file.
+/// The content of a ledger file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded<R> {
     /// The records, in order.
     pub records: Vec<R>,
-    /// Up to where the file is whole, in bytes; what follows is a torn tail.
+    /// The length of the whole records with the header, in bytes; the rest is a torn tail.
     pub whole: u64,
 }
 
-/// Reads a whole file; an empty one holds no records.
+/// Decodes a file; an empty one has no records.
 pub fn decode<R: Record>(bytes: &[u8]) -> Result<Decoded<R>, LogError> {
     let mut decoder = Decoder::new();
     decoder.feed(bytes);
@@ -23,29 +23,29 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<Decoded<R>, LogError> {
     Ok(Decoded { records, whole: decoder.finish()? })
 }
 
-/// Gives the records of a file that comes in blocks of any size.
+/// Decodes the records of a file that is given in blocks of any size.
 #[derive(Debug, Clone)]
 pub struct Decoder<R> {
-    /// What came and is not read yet, from `at` on.
+    /// The bytes given; those from `at` on are not decoded yet.
     bytes: Vec<u8>,
     at: usize,
-    /// Where in the file that is.
+    /// The offset of `bytes[at]` in the file.
     offset: u64,
-    /// What is not whole there; whatever follows decides whether it is the torn tail.
+    /// The header or record at `at` that is not whole; the bytes after it decide whether it is a torn tail.
     broken: Option<Broken>,
     kind: PhantomData<R>,
 }
 
-/// A header or record that is there in its full length, and is not whole.
+/// A header or record of full length that is not whole.
 #[derive(Debug, Clone)]
 struct Broken {
     length: usize,
     error: LogError,
 }
 
-/// What is at the beginning of some bytes.
-enum Piece<'a> {
-    /// Too few bytes to tell.
+/// The frame at the start of some bytes.
+enum Frame<'a> {
+    /// Too few bytes.
     Short,
     Whole(&'a [u8]),
     Broken {
@@ -54,63 +54,63 @@ enum Piece<'a> {
     },
 }
 
-fn piece(bytes: &[u8], offset: u64) -> Piece<'_> {
-    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME>() else { return Piece::Short };
+fn read_frame(bytes: &[u8], offset: u64) -> Frame<'_> {
+    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME>() else { return Frame::Short };
     let [a, b, c, d, crc @ ..] = *frame;
     let length = u32::from_le_bytes([a, b, c, d]);
     let size = length as usize;
     if size == 0 || size > LARGEST {
-        return Piece::Broken { length: FRAME, what: "impossible length" };
+        return Frame::Broken { length: FRAME, what: "impossible length" };
     }
     match rest.get(..size) {
-        None => Piece::Short,
+        None => Frame::Short,
         Some(payload) if checksum(offset, length, payload) == u32::from_le_bytes(crc) => {
-            Piece::Whole(payload)
+            Frame::Whole(payload)
         }
-        Some(_) => Piece::Broken { length: FRAME + size, what: "wrong checksum" },
+        Some(_) => Frame::Broken { length: FRAME + size, what: "wrong checksum" },
     }
 }
 
 impl<R: Record> Decoder<R> {
-    /// At the beginning of a file.
+    /// A decoder at the start of a file.
     pub fn new() -> Self {
         Self { bytes: Vec::new(), at: 0, offset: 0, broken: None, kind: PhantomData }
     }
 
-    /// Takes the next bytes of the file.
+    /// Adds the next bytes of the file.
     pub fn feed(&mut self, block: &[u8]) {
         self.bytes.drain(..self.at);
         self.at = 0;
         self.bytes.extend_from_slice(block);
     }
 
-    /// The next record; none until more bytes come.
+    /// The next record; none until more bytes are added.
     pub fn next_record(&mut self) -> Result<Option<R>, LogError> {
-        if self.offset == 0 && self.broken.is_none() && !self.begin()? {
+        if self.offset == 0 && self.broken.is_none() && !self.read_header()? {
             return Ok(None);
         }
         if self.broken.is_none() {
-            match piece(&self.bytes[self.at..], self.offset) {
-                Piece::Short => return Ok(None),
-                Piece::Whole(payload) => {
+            match read_frame(&self.bytes[self.at..], self.offset) {
+                Frame::Short => return Ok(None),
+                Frame::Whole(payload) => {
                     let record = postcard::from_bytes(payload);
                     let what = "right checksum, but not a record of this kind";
                     let damaged = LogError::Damaged { offset: self.offset, what };
                     self.skip(FRAME + payload.len());
                     return record.map(Some).map_err(|_| damaged);
                 }
-                Piece::Broken { length, what } => {
+                Frame::Broken { length, what } => {
                     let error = LogError::Damaged { offset: self.offset, what };
                     self.broken = Some(Broken { length, error });
                 }
             }
         }
-        self.behind_broken()?;
+        self.require_zeros()?;
         Ok(None)
     }
 
-    /// Reads the header, if it is there.
-    fn begin(&mut self) -> Result<bool, LogError> {
+    /// Reads the header; returns `false` if it is not complete yet.
+    fn read_header(&mut self) -> Result<bool, LogError> {
         let expected = header::<R>();
         let found = &self.bytes[..HEADER.min(self.bytes.len())];
         if found == expected {
@@ -123,9 +123,9 @@ impl<R: Record> Decoder<R> {
             return Err(error);
         }
         if found.len() == HEADER {
-            // Torn: zeros are all that may follow.
+            // Torn: only zeros may follow.
             self.broken = Some(Broken { length: HEADER, error });
-            self.behind_broken()?;
+            self.require_zeros()?;
         }
         Ok(false)
     }
@@ -135,8 +135,8 @@ impl<R: Record> Decoder<R> {
         self.offset += length as u64;
     }
 
-    /// Behind what is broken may be zeros. They need not be kept.
-    fn behind_broken(&mut self) -> Result<(), LogError> {
+    /// Checks that only zeros follow a broken record, and drops them.
+    fn require_zeros(&mut self) -> Result<(), LogError> {
         let Some(Broken { length, error }) = &self.broken else { return Ok(()) };
         let end = self.at + length;
         if self.bytes[end..].iter().any(|byte| *byte != 0) {
@@ -146,11 +146,11 @@ impl<R: Record> Decoder<R> {
         Ok(())
     }
 
-    /// The file is at its end: up to where it is whole, in bytes. To be called when there are no more records.
+    /// Ends the file; returns the length of its whole part, in bytes. Called after the last record was decoded.
     pub fn finish(self) -> Result<u64, LogError> {
         let tail = &self.bytes[self.at..];
         let whole =
-            |begin: usize| matches!(piece(&tail[begin..], self.offset + begin as u64), Piece::Whole(_));
+            |begin: usize| matches!(read_frame(&tail[begin..], self.offset + begin as u64), Frame::Whole(_));
         if (1..tail.len()).any(whole) {
             let what = "not a whole record, but one follows";
             return Err(LogError::Damaged { offset: self.offset, what });

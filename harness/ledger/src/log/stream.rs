@@ -1,27 +1,27 @@
-//! Records of a log, one at a time, from whatever their bytes come from.
+//! Reads the records of a log one at a time from any reader.
 
 use super::{Decoder, LogError, Record};
 use std::io::{self, Read};
 
-/// How much is read at a time, in bytes.
+/// The number of bytes read at a time.
 const BLOCK: usize = 64 << 10;
 
-/// Why the records of a log cannot all be read.
+/// An error of reading the records of a log.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// The bytes could not be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// The bytes are not a log of this kind, or damaged.
+    /// The bytes are not a log of this kind, or are damaged.
     #[error(transparent)]
     Content(#[from] LogError),
 }
 
-/// Reads a log to its end and gives each record to `each`. Returns up to where the log is whole, in bytes; what follows
+/// Reads a log to its end and gives each record to `each`. Returns the length of its whole part, in bytes; the rest
 /// is a torn tail.
 ///
 /// # Errors
-/// If the bytes cannot be read, if they are damaged, or whatever `each` returns.
+/// If the bytes cannot be read or are damaged, or the error that `each` returns.
 pub fn read_records<R: Record, E: From<StreamError>>(
     source: &mut impl Read,
     mut each: impl FnMut(R) -> Result<(), E>,

@@ -1,4 +1,4 @@
-//! Ledgers as they are written, torn, damaged and mixed up.
+//! Ledgers that are whole, torn, damaged and reordered.
 
 use super::*;
 use crate::{Delivery, Range, SinkRecord};
@@ -32,7 +32,7 @@ fn records() -> impl Strategy<Value = Vec<SinkRecord>> {
     prop::collection::vec(record(), 0..20)
 }
 
-/// What is done to a file. Places are anywhere, or where records begin.
+/// A kind of damage to a file. Positions are anywhere, or the start of a record.
 #[derive(Debug, Clone)]
 enum Harm {
     Flip(Index, u8),
@@ -102,7 +102,7 @@ fn harmed(mut bytes: Vec<u8>, begins: &[usize], harms: Vec<Harm>) -> Vec<u8> {
     bytes
 }
 
-/// All records that come before an error or the end, fed in blocks of `block` bytes.
+/// The records before an error or the end, decoded from blocks of `block` bytes.
 fn fed(bytes: &[u8], block: usize) -> (Vec<SinkRecord>, Result<u64, LogError>) {
     let mut decoder = Decoder::new();
     let mut records = Vec::new();
@@ -120,7 +120,7 @@ fn fed(bytes: &[u8], block: usize) -> (Vec<SinkRecord>, Result<u64, LogError>) {
 }
 
 proptest! {
-    /// Cut anywhere, a file gives all records that were whole, and never an error.
+    /// A file cut at any position gives all whole records, and never an error.
     #[test]
     fn a_torn_tail_is_cut(records in records(), cut: Index) {
         let (bytes, begins) = file(&records);
@@ -131,7 +131,7 @@ proptest! {
         prop_assert_eq!(decoded.records, &records[..whole.unwrap_or(0)]);
     }
 
-    /// So does one whose tail the disk never got: zeros up to any length.
+    /// So does one that ends in any number of zeros.
     #[test]
     fn a_tail_of_zeros_is_cut(records in records(), cut: Index, zeros in 0usize..300) {
         let (mut bytes, begins) = file(&records);
@@ -145,9 +145,9 @@ proptest! {
         prop_assert_eq!(&decoded.records, &records[..decoded.records.len()]);
     }
 
-    /// A flipped bit is found: an error, or the last record is cut.
+    /// A flipped bit is detected: an error, or the last record is cut off.
     #[test]
-    fn a_flipped_bit_is_never_believed(records in records(), at: Index, bit in 0u8..8) {
+    fn a_flipped_bit_is_detected(records in records(), at: Index, bit in 0u8..8) {
         let (mut bytes, begins) = file(&records);
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
@@ -173,10 +173,10 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever is done to a file, what is read of it is the beginning of what was written, and however it
-    /// comes in blocks, the same is read.
+    /// After any damage, the records read are a prefix of those written, and the size of the blocks does not
+    /// matter.
     #[test]
-    fn what_is_read_is_the_beginning_of_what_was_written(
+    fn records_read_are_a_prefix_of_those_written(
         records in records(),
         harms in prop::collection::vec(harm(), 1..4),
         block in 1usize..100,
@@ -194,9 +194,9 @@ proptest! {
         prop_assert_eq!(end.ok(), end_by_block.ok());
     }
 
-    /// Arbitrary bytes never panic, and hold no record.
+    /// Arbitrary bytes cause no panic and hold no record.
     #[test]
-    fn anything_can_be_read(bytes: Vec<u8>) {
+    fn arbitrary_bytes_can_be_read(bytes: Vec<u8>) {
         prop_assert!(fed(&bytes, 64).0.is_empty());
         prop_assert!(fed(&[&header::<SinkRecord>()[..], &bytes].concat(), 64).0.is_empty());
     }
@@ -217,7 +217,7 @@ fn a_length_beyond_the_end_is_damage_if_a_record_follows() {
 }
 
 #[test]
-fn a_hole_with_records_behind_it_is_damage() {
+fn a_gap_followed_by_records_is_damage() {
     let (mut bytes, begins) = three();
     bytes[begins[1]..begins[2]].fill(0);
     let what = "impossible length";

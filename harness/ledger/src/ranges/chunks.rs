@@ -2,13 +2,13 @@
 
 use super::Range;
 
-/// No chunk holds more ranges than this. A change moves at most one chunk, 8 KiB; a million ranges are some
-/// two thousand chunks. In tests few ranges are many chunks.
+/// The most ranges in a chunk. A change moves at most one chunk, 8 KiB; a million ranges take about two thousand
+/// chunks. Small in tests, so that few ranges make many chunks.
 const FULL: usize = if cfg!(test) { 4 } else { 512 };
 
-/// Where a range is, or would be.
+/// The position of a range, or the one at which it would be inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     chunk: usize,
     index: usize,
 }
@@ -34,29 +34,29 @@ impl Chunks {
         self.0.last()?.last().copied()
     }
 
-    /// The first place whose range is not before what is looked for; the end, if all are.
-    pub(super) fn find(&self, before: impl Fn(&Range) -> bool) -> Place {
-        // Most that is looked for is near the end.
+    /// The first position whose range does not satisfy `before`; the end if all do.
+    pub(super) fn find(&self, before: impl Fn(&Range) -> bool) -> Position {
+        // Most lookups are near the end.
         let chunk = match self.0.last() {
             Some(last) if before(&last[0]) => self.0.len() - 1,
             _ => self.0.partition_point(|chunk| chunk.last().is_some_and(&before)),
         };
-        Place { chunk, index: self.0.get(chunk).map_or(0, |chunk| chunk.partition_point(before)) }
+        Position { chunk, index: self.0.get(chunk).map_or(0, |chunk| chunk.partition_point(before)) }
     }
 
-    pub(super) fn get(&self, place: Place) -> Option<Range> {
-        self.0.get(place.chunk)?.get(place.index).copied()
+    pub(super) fn get(&self, position: Position) -> Option<Range> {
+        self.0.get(position.chunk)?.get(position.index).copied()
     }
 
-    /// The ranges from a place on.
-    pub(super) fn from(&self, place: Place) -> impl Iterator<Item = Range> + '_ {
-        let (here, behind) =
-            self.0.get(place.chunk..).unwrap_or_default().split_at_checked(1).unwrap_or_default();
-        let here = here.iter().flat_map(move |chunk| &chunk[place.index..]);
-        here.chain(behind.iter().flatten()).copied()
+    /// The ranges from a position to the end.
+    pub(super) fn from(&self, position: Position) -> impl Iterator<Item = Range> + '_ {
+        let (here, after) =
+            self.0.get(position.chunk..).unwrap_or_default().split_at_checked(1).unwrap_or_default();
+        let here = here.iter().flat_map(move |chunk| &chunk[position.index..]);
+        here.chain(after.iter().flatten()).copied()
     }
 
-    /// Adds a range behind all others. What only grows at its end is in full chunks.
+    /// Appends a range. A set that only grows at its end has full chunks.
     fn push(&mut self, range: Range) {
         match self.0.last_mut() {
             Some(last) if last.len() < FULL => last.push(range),
@@ -64,37 +64,37 @@ impl Chunks {
         }
     }
 
-    /// Adds a range that touches no other, at its place.
-    pub(super) fn insert(&mut self, place: Place, range: Range) {
-        let last = place.chunk + 1 >= self.0.len();
-        let Some(chunk) = self.0.get_mut(place.chunk) else { return self.push(range) };
-        if last && place.index == chunk.len() {
+    /// Inserts a range that touches no other, at its position.
+    pub(super) fn insert(&mut self, position: Position, range: Range) {
+        let last = position.chunk + 1 >= self.0.len();
+        let Some(chunk) = self.0.get_mut(position.chunk) else { return self.push(range) };
+        if last && position.index == chunk.len() {
             return self.push(range);
         }
         if chunk.len() < FULL {
-            return chunk.insert(place.index, range);
+            return chunk.insert(position.index, range);
         }
-        // What comes next comes near the end: little of the last chunk goes into a new one.
+        // The next ranges come near the end: only a small part of the last chunk is moved to the new one.
         let cut = if last { FULL - FULL / 8 - 1 } else { FULL / 2 };
         let mut right = chunk.split_off(cut);
-        if place.index <= cut {
-            chunk.insert(place.index, range);
+        if position.index <= cut {
+            chunk.insert(position.index, range);
         } else {
-            right.insert(place.index - cut, range);
+            right.insert(position.index - cut, range);
         }
         if !last {
             chunk.shrink_to_fit();
         }
-        self.0.insert(place.chunk + 1, right);
+        self.0.insert(position.chunk + 1, right);
     }
 
-    /// Makes one of `range` and all that touch it, the first of which is at `place`. Returns how many of its
-    /// numbers are new.
-    pub(super) fn join(&mut self, place: Place, range: Range) -> u64 {
+    /// Merges `range` with all ranges that touch it, the first of which is at `position`. Returns the number of its
+    /// numbers that are new.
+    pub(super) fn join(&mut self, position: Position, range: Range) -> u64 {
         let mut taken = 0;
         let mut all = range;
-        let (mut from, mut chunk) = (place.index, place.chunk);
-        // In each chunk those that touch are a run; it goes on in the next one only if it reaches the end.
+        let (mut from, mut chunk) = (position.index, position.chunk);
+        // The ranges that touch are consecutive; they continue in the next chunk only if they reach the end of this one.
         while let Some(ranges) = self.0.get_mut(chunk) {
             let run = from + ranges[from..].partition_point(|other| other.start <= range.end);
             for other in &ranges[from..run] {
@@ -102,22 +102,22 @@ impl Chunks {
                 all = Range::new(all.start.min(other.start), all.end.max(other.end));
             }
             let through = run == ranges.len();
-            // The first of all makes room for what becomes of them.
-            let first = usize::from(chunk == place.chunk);
+            // The first one is kept, to be replaced with the merged range.
+            let first = usize::from(chunk == position.chunk);
             ranges.drain(from + first..run);
             if !through {
                 break;
             }
             (from, chunk) = (0, chunk + 1);
         }
-        self.0[place.chunk][place.index] = all;
-        let behind = place.chunk + 1;
-        self.0.drain(behind..chunk.max(behind));
-        self.tidy(place.chunk);
+        self.0[position.chunk][position.index] = all;
+        let after = position.chunk + 1;
+        self.0.drain(after..chunk.max(after));
+        self.tidy(position.chunk);
         all.count() - taken
     }
 
-    /// Two neighbours that fit into half a chunk become one, and memory that is not needed is given back.
+    /// Merges neighbouring chunks that fit into half a chunk, and frees unused memory.
     fn tidy(&mut self, chunk: usize) {
         let fits = |pair: &[Vec<Range>]| pair.len() == 2 && pair[0].len() + pair[1].len() <= FULL / 2;
         let mut chunk = chunk;
@@ -136,9 +136,9 @@ impl Chunks {
         }
     }
 
-    /// Whether the chunks are as they ought to be.
+    /// Returns `true` if the invariants hold.
     #[cfg(test)]
-    pub(super) fn sound(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         let sizes = self.0.iter().all(|chunk| (1..=FULL).contains(&chunk.len()));
         let all: Vec<_> = self.iter().collect();
         sizes
@@ -146,7 +146,7 @@ impl Chunks {
             && all.windows(2).all(|pair| pair[0].end < pair[1].start)
     }
 
-    /// How many chunks there are.
+    /// The number of chunks.
     #[cfg(test)]
     pub(super) fn chunks(&self) -> usize {
         self.0.len()

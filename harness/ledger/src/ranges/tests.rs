@@ -1,4 +1,4 @@
-//! Sets of ranges against sets of numbers.
+//! Sets of ranges compared with sets of numbers.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn ranges() -> impl Strategy<Value = Vec<Range>> {
     )
 }
 
-/// Short ranges and some that swallow many, over a wide field.
+/// Short ranges and some that cover many of them.
 fn many() -> impl Strategy<Value = Vec<Range>> {
     let short = (0u64..2000, 0u64..8);
     let long = (0u64..2000, 0u64..400);
@@ -28,16 +28,16 @@ fn numbers(set: &RangeSet) -> BTreeSet<u64> {
 }
 
 proptest! {
-    /// Any ranges in any order make the set of their numbers, in as few ranges as there can be.
+    /// Any ranges in any order make the set of their numbers, in as few ranges as possible.
     #[test]
     fn a_set_is_its_numbers(ranges in ranges()) {
         let set: RangeSet = ranges.iter().copied().collect();
         prop_assert_eq!(numbers(&set), model(&ranges));
         prop_assert_eq!(set.count(), model(&ranges).len() as u64);
-        prop_assert!(set.ranges.sound());
+        prop_assert!(set.ranges.is_valid());
     }
 
-    /// Inserting says how many numbers are new.
+    /// `insert` returns the number of new numbers.
     #[test]
     fn insert_counts_what_is_new(ranges in ranges(), more in (0u64..120, 0u64..12)) {
         let mut set: RangeSet = ranges.iter().copied().collect();
@@ -60,7 +60,7 @@ proptest! {
         }
     }
 
-    /// Ranges in any order, over many chunks: those split and join, and at each step the set is its numbers.
+    /// Ranges in any order, over many chunks, which split and join: the set is right after each step.
     #[test]
     fn chunks_split_and_join(ranges in many()) {
         let (mut set, mut model) = (RangeSet::new(), BTreeSet::new());
@@ -68,7 +68,7 @@ proptest! {
             let before = model.len();
             model.extend(range.start..range.end);
             prop_assert_eq!(set.insert(range), (model.len() - before) as u64);
-            prop_assert!(set.ranges.sound());
+            prop_assert!(set.ranges.is_valid());
             prop_assert_eq!(set.end(), model.last().map_or(0, |last| last + 1));
         }
         prop_assert_eq!(numbers(&set), model);
@@ -76,7 +76,7 @@ proptest! {
         prop_assert_eq!(set.iter().count(), set.ranges());
     }
 
-    /// Over many chunks too, the operations are those of sets, and equal is what holds the same numbers.
+    /// Over many chunks too, the operations are those of sets, and sets of the same numbers are equal.
     #[test]
     fn operations_over_many_chunks(a in many(), b in many(), window in (0u64..2000, 0u64..800)) {
         let (left, right): (RangeSet, RangeSet) = (a.iter().copied().collect(), b.iter().copied().collect());
@@ -92,15 +92,15 @@ proptest! {
         prop_assert_eq!(left.covers(window), model(&[window]).is_subset(&ours));
         let union = RangeSet::union([&left, &right]);
         prop_assert_eq!(numbers(&union), &ours | &theirs);
-        prop_assert!(union.ranges.sound());
+        prop_assert!(union.ranges.is_valid());
         let sorted: RangeSet = union.iter().collect();
         prop_assert_eq!(union.as_ref(), &sorted);
     }
 }
 
-/// What a set is spread over says how it came to be, not what it is.
+/// Two equal sets may have different chunks.
 #[test]
-fn what_grows_at_its_end_is_in_full_chunks() {
+fn a_set_that_grows_at_its_end_has_full_chunks() {
     let forwards: RangeSet = (0..400).map(|n| 2 * n).collect();
     let backwards: RangeSet = (0..400).rev().map(|n| 2 * n).collect();
     assert_eq!(forwards.ranges.chunks(), 100);
@@ -109,7 +109,7 @@ fn what_grows_at_its_end_is_in_full_chunks() {
 }
 
 #[test]
-fn what_is_filled_up_gives_its_chunks_back() {
+fn a_set_that_is_filled_up_frees_its_chunks() {
     let mut set: RangeSet = (0..400).map(|n| 2 * n).collect();
     // From both sides, so that chunks become small before they join.
     for n in (0..400).filter(|n| n % 8 != 0).chain((0..400).filter(|n| n % 8 == 0)) {

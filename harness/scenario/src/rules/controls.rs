@@ -1,16 +1,16 @@
 //! What controls must fulfil. Each is tried: what it changes is changed, and the scenario must make sense then.
 
 use super::{named, steps};
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::yaml::meant;
-use crate::{CheckName, Control, Measure, Place, Problem, Scenario, ScenarioError, Step, folder};
+use crate::{CheckName, Control, FieldPath, Measure, Problem, Scenario, ScenarioError, Step, folder};
 use std::path::Path;
 
 /// Each is tried with all of the scenario.
 const MOST: usize = 100;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    let all = Place::of("controls");
+    let all = FieldPath::of("controls");
     let names: Vec<&str> = scenario.controls.iter().map(|control| control.name.as_str()).collect();
     let few = scenario.controls.len() <= MOST;
     ensure(few, &all.then(MOST), format!("a scenario has {MOST} controls at the most"))?;
@@ -33,7 +33,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     match scenario.control.as_deref().filter(|name| !names.contains(name)) {
         None => Ok(()),
         Some(unknown) => {
-            let problem = Problem::new(Place::of("control"), format!("there is no control `{unknown}`"));
+            let problem = Problem::new(FieldPath::of("control"), format!("there is no control `{unknown}`"));
             Err(problem.meant(unknown, names))
         }
     }
@@ -53,7 +53,7 @@ impl Scenario {
                 help: Some(help),
             });
         };
-        let mut changed = self.changed_by(&self.controls[number], &Place::of("controls").then(number))?;
+        let mut changed = self.changed_by(&self.controls[number], &FieldPath::of("controls").then(number))?;
         super::check(&changed)?;
         changed.resolve(&folder(path)?);
         Ok(changed)
@@ -61,7 +61,7 @@ impl Scenario {
 }
 
 /// Whether the checks that it names are checks, and can fail.
-fn checks(control: &Control, at: &Place) -> Result<(), Problem> {
+fn checks(control: &Control, at: &FieldPath) -> Result<(), Problem> {
     ensure(!control.red.is_empty(), &at.then("red"), "it names no check that must fail")?;
     for (list, names) in [("red", &control.red), ("also", &control.also)] {
         for (number, name) in names.iter().enumerate() {
@@ -76,7 +76,7 @@ fn checks(control: &Control, at: &Place) -> Result<(), Problem> {
     Ok(())
 }
 
-fn tried(scenario: &Scenario, control: &Control, at: &Place) -> Result<(), Problem> {
+fn tried(scenario: &Scenario, control: &Control, at: &FieldPath) -> Result<(), Problem> {
     let own = |key: &&String| NOT_CHANGED.contains(&key.split('.').next().unwrap_or_default());
     if let Some(key) = control.set.keys().find(own) {
         let message = format!("a control changes what a scenario does, and not its `{key}`");

@@ -1,6 +1,6 @@
 //! How long a scenario's load goes on at the least, and how many steps it takes.
 
-use crate::{Place, Problem, Scenario, Shape, Step};
+use crate::{FieldPath, Problem, Scenario, Shape, Step};
 use std::time::Duration;
 
 /// The load ends by itself after this, whatever happens: nobody's emitters outlive their run by more.
@@ -14,11 +14,11 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let most = humantime::format_duration(LONGEST_LOAD);
     if least > LONGEST_LOAD {
         let message = format!("the load ends after {most}");
-        return Err(Problem::new(Place::of("steady"), message));
+        return Err(Problem::new(FieldPath::of("steady"), message));
     }
     let mut taken = 0_u64;
     for (number, step) in scenario.steps.iter().enumerate() {
-        let at = || Place::of("steps").then(number);
+        let at = || FieldPath::of("steps").then(number);
         least = least.saturating_add(shortest(step));
         if least > LONGEST_LOAD {
             let least = humantime::format_duration(least);

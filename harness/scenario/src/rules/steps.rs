@@ -1,14 +1,14 @@
 //! What steps must fulfil, whatever they do: what only one of them does is checked by itself.
 
 use super::sizes::time;
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::{
-    Changed, Condition, ForEach, Measure, Place, PodRole, PodSelector, Problem, Scenario, Shape, Step,
+    Changed, Condition, FieldPath, ForEach, Measure, PodRole, PodSelector, Problem, Scenario, Shape, Step,
 };
 use std::collections::BTreeSet;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    Surroundings { scenario, this: None }.each(&scenario.steps, &Place::of("steps"))
+    Surroundings { scenario, this: None }.each(&scenario.steps, &FieldPath::of("steps"))
 }
 
 /// What is around a step: its scenario, and what `this` is in it.
@@ -32,17 +32,17 @@ impl Surroundings<'_> {
         self.this.is_some()
     }
 
-    fn each(self, steps: &[Step], at: &Place) -> Result<(), Problem> {
+    fn each(self, steps: &[Step], at: &FieldPath) -> Result<(), Problem> {
         steps.iter().enumerate().try_for_each(|(number, step)| self.step(step, &at.then(number)))
     }
 
     /// Steps that another one is made of: there must be some.
-    fn some(self, steps: &[Step], at: &Place) -> Result<(), Problem> {
+    fn some(self, steps: &[Step], at: &FieldPath) -> Result<(), Problem> {
         ensure(!steps.is_empty(), at, "there are no steps in it")?;
         self.each(steps, at)
     }
 
-    fn step(self, step: &Step, at: &Place) -> Result<(), Problem> {
+    fn step(self, step: &Step, at: &FieldPath) -> Result<(), Problem> {
         let at = &at.then(step.key());
         match step.shape() {
             Shape::Action(action) => {
@@ -66,7 +66,7 @@ impl Surroundings<'_> {
         }
     }
 
-    fn for_each(self, each: &ForEach, at: &Place) -> Result<(), Problem> {
+    fn for_each(self, each: &ForEach, at: &FieldPath) -> Result<(), Problem> {
         let this = match (each.nodes, each.pods) {
             (Some(_), None) => This::Node,
             (None, Some(_)) => This::Pod,
@@ -93,7 +93,7 @@ pub(crate) fn one_pod(
     pod: Option<PodRole>,
     both: &str,
     around: Surroundings<'_>,
-    at: &Place,
+    at: &FieldPath,
 ) -> Result<(), Problem> {
     let Some(pod) = pod else { return Ok(()) };
     let at = at.then("pod");
@@ -114,7 +114,7 @@ pub(crate) fn one_pod(
 ///
 /// # Errors
 /// If the tier lacks what it is about.
-pub(crate) fn condition(scenario: &Scenario, condition: Condition, at: &Place) -> Result<(), Problem> {
+pub(crate) fn condition(scenario: &Scenario, condition: Condition, at: &FieldPath) -> Result<(), Problem> {
     let there = condition != Condition::ScaledIn || scenario.tier.has(Measure::Hpa);
     ensure(there, at, "`scaled-in` needs the HPA, which the tier does not have")
 }
@@ -136,7 +136,7 @@ impl Changed {
 }
 
 /// Checks that the branches of a `parallel` do not change the same.
-fn apart(branches: &[Step], at: &Place) -> Result<(), Problem> {
+fn apart(branches: &[Step], at: &FieldPath) -> Result<(), Problem> {
     let mut taken = BTreeSet::new();
     for (number, branch) in branches.iter().enumerate() {
         let changed = Changed::by(branch);

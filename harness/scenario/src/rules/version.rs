@@ -1,7 +1,7 @@
 //! The Collector's versions: an image's tag each, and every roll-out to another one.
 
-use crate::place::ensure;
-use crate::{Part, Place, Problem, Scenario, Shape, Step, Upgrade};
+use crate::field_path::ensure;
+use crate::{FieldPath, Part, Problem, Scenario, Shape, Step, Upgrade};
 
 /// As long as a tag may be
 /// (<https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>).
@@ -9,12 +9,12 @@ const LONGEST: usize = 128;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let collector = scenario.tier.collector.as_str();
-    tag(collector, &Place::of("tier.collector"))?;
+    tag(collector, &FieldPath::of("tier.collector"))?;
     let mut now = Versions { gateways: collector, agents: collector, again: false };
-    now.each(&scenario.steps, &Place::of("steps"))
+    now.each(&scenario.steps, &FieldPath::of("steps"))
 }
 
-fn tag(version: &str, at: &Place) -> Result<(), Problem> {
+fn tag(version: &str, at: &FieldPath) -> Result<(), Problem> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let first = version.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_');
     let good = first && version.len() <= LONGEST && version.bytes().all(inner);
@@ -30,11 +30,11 @@ struct Versions<'a> {
 }
 
 impl<'a> Versions<'a> {
-    fn each(&mut self, steps: &'a [Step], at: &Place) -> Result<(), Problem> {
+    fn each(&mut self, steps: &'a [Step], at: &FieldPath) -> Result<(), Problem> {
         steps.iter().enumerate().try_for_each(|(number, step)| self.step(step, &at.then(number)))
     }
 
-    fn step(&mut self, step: &'a Step, at: &Place) -> Result<(), Problem> {
+    fn step(&mut self, step: &'a Step, at: &FieldPath) -> Result<(), Problem> {
         let at = &at.then(step.key());
         if let Step::Upgrade(upgrade) = step {
             return self.upgrade(upgrade, at);
@@ -58,7 +58,7 @@ impl<'a> Versions<'a> {
         }
     }
 
-    fn upgrade(&mut self, upgrade: &'a Upgrade, at: &Place) -> Result<(), Problem> {
+    fn upgrade(&mut self, upgrade: &'a Upgrade, at: &FieldPath) -> Result<(), Problem> {
         let at = at.then("to");
         tag(&upgrade.to, &at)?;
         let (name, now) = match upgrade.what {

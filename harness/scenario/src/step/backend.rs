@@ -1,9 +1,9 @@
 //! The step `backend`. How a backend can answer is in `crate::backend`.
 
 use super::{Action, Changed};
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::rules::{Surroundings, share, time};
-use crate::{Answers, Backend, FaultName, Place, Problem, Rate, Slow, Span};
+use crate::{Answers, Backend, FaultName, FieldPath, Problem, Rate, Slow, Span};
 use std::time::Duration;
 
 impl Action for Backend {
@@ -43,7 +43,7 @@ impl Action for Backend {
         self.lasts.map_or(Duration::ZERO, Span::duration)
     }
 
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         for (name, span) in [("for", self.lasts), ("retry_after", self.retry_after)] {
             span.map_or(Ok(()), |span| time(span, &at.then(name)))?;
         }

@@ -1,9 +1,9 @@
 //! The step `drain`.
 
 use super::{Action, Changed};
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::rules::{Surroundings, time};
-use crate::{FaultName, NodeRole, NodeSelector, Place, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, NodeRole, NodeSelector, Problem, Rate, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Action for Drain {
         self.hold.duration()
     }
 
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         time(self.hold, &at.then("hold"))?;
         let Some(node) = self.node else { return Ok(()) };
         let one = "`each` drains several nodes and `node` one: say one of the two";

@@ -2,7 +2,7 @@
 
 use super::{Action, Changed};
 use crate::rules::{Surroundings, one_pod};
-use crate::{FaultName, Place, PodRole, PodSelector, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, PodRole, PodSelector, Problem, Rate, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl Action for Evict {
         Duration::ZERO
     }
 
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         one_pod(self.pods, self.pod, "`pods` evicts several and `pod` one: say one of the two", around, at)
     }
 }

@@ -1,9 +1,9 @@
 //! The step `hold`.
 
 use super::{Action, Changed};
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::rules::{Surroundings, time};
-use crate::{FaultName, Place, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Action for Hold {
         self.0.duration()
     }
 
-    fn check(&self, _around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, _around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         time(self.0, at)?;
         let does = !self.0.duration().is_zero();
         ensure(does, at, "it does nothing").map_err(|problem| problem.help("leave the step out"))

@@ -1,9 +1,9 @@
 //! The step `spike`.
 
 use super::{Action, Changed};
-use crate::place::ensure;
+use crate::field_path::ensure;
 use crate::rules::{Surroundings, rate, some, time};
-use crate::{FaultName, Measure, Place, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Measure, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Action for Spike {
         self.hold.duration()
     }
 
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         rate(self.rate, &at.then("rate"))?;
         time(self.hold, &at.then("hold"))?;
         // With an HPA it lasts until that has scaled out.

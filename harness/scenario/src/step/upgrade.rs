@@ -2,7 +2,7 @@
 
 use super::{Action, Changed};
 use crate::rules::Surroundings;
-use crate::{FaultName, Place, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -101,7 +101,7 @@ impl Action for Upgrade {
     }
 
     /// Whether it replaces anything depends on the roll-outs before it: see `rules::version`.
-    fn check(&self, _around: Surroundings<'_>, _at: &Place) -> Result<(), Problem> {
+    fn check(&self, _around: Surroundings<'_>, _at: &FieldPath) -> Result<(), Problem> {
         Ok(())
     }
 }

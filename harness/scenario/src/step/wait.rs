@@ -2,7 +2,7 @@
 
 use super::{Action, Changed};
 use crate::rules::Surroundings;
-use crate::{FaultName, Place, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Action for Wait {
         Duration::ZERO
     }
 
-    fn check(&self, around: Surroundings<'_>, at: &Place) -> Result<(), Problem> {
+    fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
         crate::rules::condition(around.scenario, self.what, &at.then("for"))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::host::Process;
+use crate::progress::tests::Lines;
 use kube::client::Body;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -121,7 +122,7 @@ fn other() -> Owner {
 }
 
 async fn take(server: &Server, patience: Duration) -> Result<Lease, LeaseError> {
-    Lease::take_on(&server.client(), "dev", patience, &|_| {}, QUICK).await
+    Lease::take_on(&server.client(), "dev", patience, QUICK).await
 }
 
 async fn until(awaited: &str, condition: impl Fn() -> bool) {
@@ -152,17 +153,16 @@ async fn a_second_holder_is_told_who_the_first_is_or_waits_for_it() {
     let first = take(&server, Duration::ZERO).await.unwrap();
     let refused = take(&server, Duration::ZERO).await.unwrap_err().to_string();
     assert_eq!(refused, format!("the cluster dev is in use by {}", first.owner));
-    let said = Mutex::new(Vec::new());
-    let say = |message: &str| said.lock().unwrap().push(message.to_owned());
+    let (told, _collecting) = Lines::collect();
     let client = server.client();
-    let waiting = Lease::take_on(&client, "dev", Duration::from_secs(60), &say, QUICK);
+    let waiting = Lease::take_on(&client, "dev", Duration::from_secs(60), QUICK);
     let letting_go = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         first.release().await.unwrap();
     };
     let (second, ()) = tokio::join!(waiting, letting_go);
     assert_eq!(server.holder().as_ref(), Some(&second.unwrap().owner));
-    let said = said.into_inner().unwrap();
+    let said = told.so_far();
     assert!(matches!(&said[..], [once] if once.starts_with("waiting for up to 1m")), "{said:?}");
 }
 

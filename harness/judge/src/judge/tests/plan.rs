@@ -273,7 +273,7 @@ impl Plan {
             timeline: numbered.map(|(n, (t, event))| Entry { n, t: *t, event: event.clone() }).collect(),
             emitters: vec![self.emitter(1), self.emitter(2)],
             sinks: vec![self.sink()],
-            copies: spanproof_ledger::Copies::default(),
+            copies: spanproof_ledger::DuplicateSources::default(),
             metrics: Some(self.metrics()),
             damage: Vec::new(),
         }

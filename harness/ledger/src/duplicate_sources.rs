@@ -1,21 +1,21 @@
-//! Through which gateways those spans came that came more than once. A second look at the sinks' records, for these
-//! spans only: the ledger itself costs by gaps, and not by deliveries.
+//! The gateways that delivered duplicated spans. A second pass over the sinks' records, for these spans only, because
+//! the ledger itself keeps sets of numbers and not deliveries.
 
 use crate::{RangeSet, SinkLedger, SinkRecord, Stream, account};
 use std::collections::BTreeMap;
 
-/// What came more than once, and who delivered it.
+/// The spans that were delivered more than once, and the gateways that delivered them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Copies {
+pub struct DuplicateSources {
     wanted: BTreeMap<Stream, RangeSet>,
-    /// The gateways' names by their numbers, in the ledger that is read.
+    /// The gateways' names by ID, in the ledger being read.
     names: BTreeMap<u16, String>,
-    /// By stream and who delivered: the numbers, and when that first was, Unix time in milliseconds.
+    /// By stream and gateway: the time of the first such delivery (Unix time in milliseconds) and the numbers.
     delivered: BTreeMap<(Stream, String), (u64, RangeSet)>,
 }
 
-impl Copies {
-    /// Of these sinks, whose records are still to be looked at.
+impl DuplicateSources {
+    /// Finds the duplicated spans of these sinks; their records are to be given to [`Self::apply`] afterwards.
     pub fn of(sinks: &[SinkLedger]) -> Self {
         let all: Vec<&SinkLedger> = sinks.iter().collect();
         let streams: std::collections::BTreeSet<Stream> =
@@ -25,13 +25,13 @@ impl Copies {
         Self { wanted, ..Self::default() }
     }
 
-    /// Whether nothing came more than once: then there is nothing to look for.
+    /// Returns `true` if no span was delivered more than once; then the records need not be read.
     pub fn is_empty(&self) -> bool {
         self.wanted.is_empty()
     }
 
-    /// Looks at a sink's record, each sink's in order.
-    pub fn look(&mut self, record: &SinkRecord) {
+    /// Adds one record of a sink. The records of each sink come in order.
+    pub fn apply(&mut self, record: &SinkRecord) {
         match record {
             SinkRecord::Opened { .. }
             | SinkRecord::Refused { .. }
@@ -58,13 +58,13 @@ impl Copies {
         }
     }
 
-    /// The numbers of a stream that came more than once.
-    pub fn twice(&self, stream: Stream) -> &RangeSet {
+    /// The numbers of a stream that were delivered more than once.
+    pub fn duplicated(&self, stream: Stream) -> &RangeSet {
         static NONE: RangeSet = RangeSet::new();
         self.wanted.get(&stream).unwrap_or(&NONE)
     }
 
-    /// Who delivered them, since when (Unix time in milliseconds), and which.
+    /// By gateway: its name, the time of its first such delivery (Unix time in milliseconds) and the numbers.
     pub fn delivered_by(&self, stream: Stream) -> impl Iterator<Item = (&str, u64, &RangeSet)> + '_ {
         let of =
             self.delivered.range((stream, String::new())..).take_while(move |((it, _), _)| *it == stream);
@@ -78,7 +78,7 @@ mod tests {
     use crate::{Delivery, Range};
 
     #[test]
-    fn only_what_came_more_than_once_is_looked_for() {
+    fn only_duplicated_spans_are_recorded() {
         let delivered = |gateway, from, to| {
             let ranges = vec![Range::new(from, to)];
             SinkRecord::Delivered(Delivery { unix_ms: 5, gateway, stream: 1, ranges })
@@ -93,13 +93,13 @@ mod tests {
             delivered(1, 11, 12),
         ];
         let sinks = [SinkLedger::from_records(&records).unwrap()];
-        let mut copies = Copies::of(&sinks);
+        let mut copies = DuplicateSources::of(&sinks);
         for record in &records {
-            copies.look(record);
+            copies.apply(record);
         }
-        assert_eq!(copies.twice(1).count(), 3);
+        assert_eq!(copies.duplicated(1).count(), 3);
         let by: Vec<_> = copies.delivered_by(1).map(|(who, _, spans)| (who, spans.count())).collect();
         assert_eq!(by, [("a", 2), ("b", 3)]);
-        assert!(Copies::of(&[]).is_empty());
+        assert!(DuplicateSources::of(&[]).is_empty());
     }
 }

@@ -5,9 +5,9 @@ use std::fmt;
 
 /// A field's path, as `--set` writes it: `steps.2.drain.node`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place(Vec<String>);
+pub struct FieldPath(Vec<String>);
 
-impl Place {
+impl FieldPath {
     /// The scenario itself.
     pub const fn root() -> Self {
         Self(Vec::new())
@@ -29,7 +29,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("."))
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Place {
 #[error("{at}: {message}")]
 pub struct Problem {
     /// Where.
-    pub at: Place,
+    pub at: FieldPath,
     /// What.
     pub message: String,
     /// What to do.
@@ -49,7 +49,7 @@ pub struct Problem {
 
 impl Problem {
     /// Something that is wrong at a place.
-    pub fn new(at: Place, message: impl Into<String>) -> Self {
+    pub fn new(at: FieldPath, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), help: None }
     }
 
@@ -67,6 +67,6 @@ impl Problem {
 }
 
 /// It is wrong, unless it is good.
-pub(super) fn ensure(good: bool, at: &Place, message: impl Into<String>) -> Result<(), Problem> {
+pub(super) fn ensure(good: bool, at: &FieldPath, message: impl Into<String>) -> Result<(), Problem> {
     if good { Ok(()) } else { Err(Problem::new(at.clone(), message)) }
 }
