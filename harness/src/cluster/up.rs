@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 const NAMESPACE: &str = "kube-system";
-/// The longest time until the nodes, and the DaemonSets on them, are ready.
+/// The longest time until the nodes, and the `DaemonSets` on them, are ready.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// The limit that kind's documentation tells users to set
 /// (<https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files>).
