@@ -1,4 +1,6 @@
-//! All that can be known of a scenario without a cluster.
+//! Checks of a scenario that need no cluster.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::deploy::{self, DeployError, Made, ManifestError};
 use crate::judge::balance_foreseen;
@@ -7,7 +9,7 @@ use crate::plan;
 use crate::scenario::{FieldPath, Measure, Problem, Scenario, ScenarioError};
 use std::path::Path;
 
-/// Why a scenario cannot be run. All of these are the user's to mend.
+/// An error that keeps a scenario from running. All of these are the user's to correct.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum CheckError {
     /// The scenario, or what it asks for, makes no sense.
@@ -53,7 +55,7 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
     Ok(scenario)
 }
 
-/// What is known beforehand of checks that will fail or come to nothing, without a cluster.
+/// Returns what is known without a cluster about checks that will fail or show nothing.
 pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
     let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
     let mut found = made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default();
@@ -61,7 +63,7 @@ pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
     found
 }
 
-/// Whether the tier can be made of its manifests; and which measures they do not have.
+/// Checks that the tier can be made from its manifests. Returns the measures that they lack.
 fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> {
     deploy::check(manifests, &scenario.tier).map_err(|error| {
         let at = match &error {
@@ -71,13 +73,19 @@ fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> 
             }
             DeployError::Sampling(_) if scenario.tier.samples.is_some() => FieldPath::of("tier.samples"),
             DeployError::Sampling(_) => FieldPath::of("tier"),
-            _ => FieldPath::of("tier.manifests"),
+            DeployError::Manifest(_)
+            | DeployError::NoImage { .. }
+            | DeployError::Api { .. }
+            | DeployError::Foreign { .. }
+            | DeployError::NotReady { .. }
+            | DeployError::Autoscaler { number: None, .. }
+            | DeployError::AgentConfiguration(_) => FieldPath::of("tier.manifests"),
         };
         Problem::new(at, error.to_string())
     })
 }
 
-/// What of a patch is wrong: a field that the message begins with, `.spec.x`, or the whole of it.
+/// Returns the faulty field of a patch: the field that the message begins with (`.spec.x`), or the whole patch.
 fn patched(number: usize, message: &str) -> FieldPath {
     let patch = FieldPath::of("tier.patches").then(number);
     let path = message.split(' ').next().and_then(|word| word.strip_prefix('.'));
@@ -87,7 +95,7 @@ fn patched(number: usize, message: &str) -> FieldPath {
     )
 }
 
-/// Whether the emitters would offer the load.
+/// Checks that the emitters would offer the load.
 fn offered(scenario: &Scenario) -> Result<(), Problem> {
     load::check(scenario).map_err(|error| {
         let at = match &error {

@@ -1,6 +1,8 @@
 //! What steps do to the cluster: one file each, with its targets, the rights that it needs, how long it takes, and how it
 //! is injected, seen to land, healed, and seen to heal. [`of`] is the list.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod backend;
 pub(crate) mod drain;
 mod error;

@@ -1,6 +1,8 @@
 //! What a run would do, to which objects, for how long, and what it needs for that: said beforehand, and changing
 //! nothing. What a run may touch is what its plan named.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod blind;
 mod budget;
 mod drains;

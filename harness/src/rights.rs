@@ -78,7 +78,7 @@ pub(crate) struct Asking(pub(crate) Needs);
 impl Asking {
     pub(crate) fn ask(
         &mut self,
-        purpose: Use,
+        purpose: &Use,
         within: Within<'_>,
         group: &str,
         resource: &str,
@@ -99,7 +99,7 @@ impl Asking {
         }
     }
 
-    pub(crate) fn object(&mut self, purpose: Use, object: &Manifest, verbs: &[&str]) {
+    pub(crate) fn object(&mut self, purpose: &Use, object: &Manifest, verbs: &[&str]) {
         let (group, resource) = object.resource();
         let within = object.metadata().namespace.as_deref().map_or(Within::Cluster, Within::Namespace);
         self.ask(purpose, within, &group, &resource, verbs);

@@ -1,4 +1,4 @@
-//! How long what is awaited may take: shared by what awaits it, and by the plan, which says so beforehand.
+//! The timeouts that a run and its plan share: the plan states them beforehand.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use std::time::Duration;
 pub(crate) const DEPLOY: Duration = Duration::from_secs(180);
 /// The longest time between an acknowledgement and the delivery when all is well.
 pub(crate) const TRANSIT: Duration = Duration::from_secs(20);
-/// How often the tier may fail to be steady before a run gives up.
+/// The number of attempts of the tier to be steady before a run gives up.
 pub(crate) const STEADY_TRIES: u32 = 2;
 /// The timeout of emitters that end what they have begun.
 pub(crate) const LOAD_DRAIN: Duration = Duration::from_secs(30);
-/// What Kubernetes may take to remove a workload besides its pods' grace period: the garbage collector, the kubelet, the API server.
+/// The time that Kubernetes may take to remove a workload besides its pods' grace period: the garbage collector, the
+/// kubelet, the API server.
 pub(crate) const TAKE_DOWN_MARGIN: Duration = Duration::from_secs(30);
 
 /// The longest time until the tier is seen to be steady, or the run gives up.

@@ -1,4 +1,4 @@
-//! Which processors of a tier's pipelines sample, and what they keep, by the Collectors' configurations.
+//! The sampling processors of a tier's pipelines, and what they keep, from the Collectors' configurations.
 
 use super::{DeployError, Manifest};
 use crate::sampling::{Draw, Policy, Sampling};
@@ -7,9 +7,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// `decision_wait` where none is written.
+/// The default of `decision_wait`.
 const DECISION_WAIT: Duration = Duration::from_secs(30);
-/// Policies that may keep a trace, and never keep another one from being kept.
+/// The policies that may keep a trace, and never prevent another one from being kept.
 const ONLY_KEEP: [&str; 8] = [
     "latency",
     "status_code",
@@ -26,12 +26,12 @@ const ONLY_KEEP: [&str; 8] = [
 struct Sampler {
     /// Its name, and where it is configured.
     name: String,
-    /// What it keeps; or why that is not known.
+    /// The traces that it keeps; or why that is unknown.
     keeps: Result<Policy, String>,
     decision_wait: Duration,
 }
 
-/// How a tier samples; none if it keeps everything at once.
+/// Returns how a tier samples; none if it keeps everything at once.
 pub(super) fn sampling(objects: &[Manifest], tier: &Tier) -> Result<Option<Sampling>, DeployError> {
     let maps = objects.iter().filter_map(|object| match object {
         Manifest::ConfigMap(map) => Some((object.called(), map.data.as_ref()?)),
@@ -75,7 +75,7 @@ fn samplers(called: &str, configuration: &Value) -> Vec<Sampler> {
     names.into_iter().filter_map(sampler).collect()
 }
 
-/// What a component is, without the name behind it: `tail_sampling` of `tail_sampling/slow`.
+/// Returns a component's type: `tail_sampling` of `tail_sampling/slow`.
 fn kind(name: &str) -> &str {
     name.split('/').next().unwrap_or(name)
 }
@@ -94,7 +94,7 @@ fn percentage(value: &Value) -> Result<f64, String> {
     }
 }
 
-/// What the policies of a `tail_sampling` keep together: a trace that one of them keeps is kept.
+/// Returns what the policies of a `tail_sampling` keep together: a trace that one of them keeps is kept.
 fn policies(policies: &Value) -> Result<Policy, String> {
     let mut draws = Vec::new();
     let (mut all, mut unknown) = (false, None);
@@ -120,7 +120,8 @@ fn policies(policies: &Value) -> Result<Policy, String> {
     }
 }
 
-/// What a scenario says of a tier's samplers, and what their configurations say; or what does not go together.
+/// Combines a scenario's `samples` with what the samplers' configurations say. An error if they contradict each
+/// other.
 fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>, String> {
     let names = || found.iter().map(|sampler| sampler.name.as_str()).collect::<Vec<_>>().join(" and ");
     let configured = configured(found);
@@ -169,7 +170,7 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
     Ok(Some(sampling_of(by, keeps, wait)))
 }
 
-/// What all of them keep together; none if there are none.
+/// Returns what all samplers keep together; none if there are none.
 fn configured(found: &[Sampler]) -> Option<Result<Policy, String>> {
     // One that keeps everything changes nothing.
     let mut some = found.iter().filter(|sampler| sampler.keeps != Ok(Policy::All));

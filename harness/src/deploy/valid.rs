@@ -1,5 +1,5 @@
-//! What an API server would refuse of an object, as far as that is told by the object alone: a typo in a patch is to be
-//! found before a cluster is made for it.
+//! Validation of an object by itself, as an API server does it: a typo in a patch is found before a cluster is made
+//! for it.
 
 use super::Manifest;
 use crate::kubernetes::quantity_value;
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// Why no API server would take an object; none if nothing is known against it.
+/// Returns the reason why an API server would refuse an object; none if no reason is known.
 pub(super) fn refusal(object: &Manifest) -> Option<String> {
     match object {
         Manifest::PodDisruptionBudget(it) => budget(it.spec.as_ref()?),

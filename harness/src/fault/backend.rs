@@ -21,13 +21,11 @@ impl Perform for Backend {
 
     /// Until it is felt, which counts as a part of how long it lasts; and until it is over.
     fn takes(&self, _among: &Candidates<'_>) -> Takes {
-        match self.lasts {
-            Some(lasts) if self.answers != Answers::Ok => {
-                let lasts = lasts.duration();
-                Takes { least: lasts, most: lasts.max(TIMEOUT) }.then(Takes::up_to(TIMEOUT))
-            }
-            _ => Takes::up_to(TIMEOUT),
-        }
+        let over = Takes::up_to(TIMEOUT);
+        self.lasts
+            .filter(|_| self.answers != Answers::Ok)
+            .map(Span::duration)
+            .map_or(over, |lasts| Takes { least: lasts, most: lasts.max(TIMEOUT) }.then(over))
     }
 
     fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}

@@ -9,7 +9,7 @@ use crate::progress;
 use crate::record::Event;
 use crate::rights::{Asking, Use, Within};
 use crate::scenario::{Action, Drain, FaultName};
-use crate::undo::{Cordon, Did, Undo};
+use crate::undo::{Cordon, Undo, UndoOutcome};
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};
@@ -73,16 +73,16 @@ impl Perform for Drain {
     }
 
     fn rights(&self, asking: &mut Asking, here: Within<'_>, moved: &Moved<'_>) {
-        let drain = || Use::step(self.key());
-        asking.ask(drain(), Within::Cluster, "", "nodes", &["get", "list", "patch"]);
-        asking.ask(drain(), Within::Cluster, "", "pods", &["list"]);
-        asking.ask(Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
+        let drain = Use::step(self.key());
+        asking.ask(&drain, Within::Cluster, "", "nodes", &["get", "list", "patch"]);
+        asking.ask(&drain, Within::Cluster, "", "pods", &["list"]);
+        asking.ask(&Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
         for within in moved.evicted.iter().copied().map(Within::Namespace).chain([here]) {
-            asking.ask(drain(), within, "", "pods/eviction", &["create"]);
-            asking.ask(drain(), within, "", "pods", &["list", "watch"]);
+            asking.ask(&drain, within, "", "pods/eviction", &["create"]);
+            asking.ask(&drain, within, "", "pods", &["list", "watch"]);
         }
         for within in moved.deleted.iter().copied().map(Within::Namespace) {
-            asking.ask(drain(), within, "", "pods", &["delete"]);
+            asking.ask(&drain, within, "", "pods", &["delete"]);
         }
     }
 
@@ -313,7 +313,7 @@ async fn undo(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
 
 async fn uncordon_ours(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
     let lifted = Cordon::new(node, &stage.shared.access.run).lift(&stage.shared.access.client).await;
-    if lifted.map_err(FaultError::api("uncordon", node))? == Did::Undid {
+    if lifted.map_err(FaultError::api("uncordon", node))? == UndoOutcome::Undone {
         stage.shared.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: false })?;
     }
     let cordon = Undo::cordon(node, &stage.shared.access.run);

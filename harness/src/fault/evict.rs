@@ -23,8 +23,8 @@ impl Perform for Evict {
     }
 
     fn rights(&self, asking: &mut Asking, here: Within<'_>, _moved: &Moved<'_>) {
-        asking.ask(Use::step(self.key()), here, "", "pods/eviction", &["create"]);
-        asking.ask(Use::step(self.key()), here, "", "pods", &["list", "watch"]);
+        asking.ask(&Use::step(self.key()), here, "", "pods/eviction", &["create"]);
+        asking.ask(&Use::step(self.key()), here, "", "pods", &["list", "watch"]);
     }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {

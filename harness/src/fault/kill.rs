@@ -28,7 +28,7 @@ impl Perform for Kill {
     }
 
     fn rights(&self, asking: &mut Asking, here: Within<'_>, _moved: &Moved<'_>) {
-        asking.ask(Use::step(self.key()), here, "", "pods", &["create", "list", "watch", "delete"]);
+        asking.ask(&Use::step(self.key()), here, "", "pods", &["create", "list", "watch", "delete"]);
     }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {

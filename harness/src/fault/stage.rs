@@ -184,28 +184,28 @@ impl<'a> Stage<'a> {
     pub(super) async fn await_world(
         &self,
         awaited: &str,
-        patience: Duration,
+        timeout: Duration,
         mut condition: impl FnMut(&World) -> bool,
         state: impl Fn(&World) -> String,
     ) -> Result<(), FaultError> {
         let mut world = self.shared.watched.world.clone();
-        let seen = tokio::time::timeout(patience, world.wait_for(|world| condition(world))).await;
+        let seen = tokio::time::timeout(timeout, world.wait_for(|world| condition(world))).await;
         if seen.is_ok_and(|seen| seen.is_ok()) {
             return Ok(());
         }
         let (awaited, state) = (awaited.to_owned(), state(&self.shared.watched.world.borrow()));
-        Err(FaultError::Deadline { awaited, waited: patience, state })
+        Err(FaultError::Deadline { awaited, waited: timeout, state })
     }
 
     /// Waits until the load stands as it should.
     pub(super) async fn await_load(
         &self,
         awaited: &str,
-        patience: Duration,
+        timeout: Duration,
         mut condition: impl FnMut(&LoadStatus) -> bool,
     ) -> Result<(), FaultError> {
         let mut status = self.shared.watched.status.clone();
-        let seen = tokio::time::timeout(patience, status.wait_for(|status| condition(status))).await;
+        let seen = tokio::time::timeout(timeout, status.wait_for(|status| condition(status))).await;
         if seen.is_ok_and(|seen| seen.is_ok()) {
             return Ok(());
         }
@@ -213,17 +213,17 @@ impl<'a> Stage<'a> {
             return Err(FaultError::Blind { awaited: awaited.to_owned() });
         }
         let state = self.shared.watched.status.borrow().summary();
-        Err(FaultError::Deadline { awaited: awaited.to_owned(), waited: patience, state })
+        Err(FaultError::Deadline { awaited: awaited.to_owned(), waited: timeout, state })
     }
 
     /// Waits until as many gateways are ready as there must be, and none is on its way out.
-    pub(super) async fn await_gateways(&self, patience: Duration) -> Result<(), FaultError> {
+    pub(super) async fn await_gateways(&self, timeout: Duration) -> Result<(), FaultError> {
         let wanted = self.shared.usual.gateways;
         let whole = |world: &World| {
             world.ready("gateway") >= wanted && world.pods("gateway").all(|(_, pod)| !pod.terminating)
         };
         let awaited = format!("{wanted} ready gateways, and none on its way out");
-        self.await_world(&awaited, patience, whole, |world| pods_state(world, "gateway")).await
+        self.await_world(&awaited, timeout, whole, |world| pods_state(world, "gateway")).await
     }
 
     /// The nodes that hold a gateway, each once, in order.

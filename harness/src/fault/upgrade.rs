@@ -6,7 +6,7 @@ use super::{About, Candidates, FaultError, Moved, Perform, Stage};
 use crate::extent::Takes;
 use crate::rights::{Asking, Use, Within};
 use crate::scenario::{Action, FaultName, Part, Upgrade};
-use crate::undo::{self, Image, Undo};
+use crate::undo::{self, ImageChange, Undo};
 use crate::world::{Kind, World};
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -36,7 +36,7 @@ impl Perform for Upgrade {
             Part::Gateways => "deployments",
             Part::Agents => "daemonsets",
         };
-        asking.ask(Use::step(self.key()), here, "apps", rolled, &["get", "patch"]);
+        asking.ask(&Use::step(self.key()), here, "apps", rolled, &["get", "patch"]);
     }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
@@ -145,11 +145,11 @@ const fn kind(part: Part) -> Kind {
 
 /// What takes the roll-out back: it is meant to stay, so it is closed when the tier is removed.
 async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), FaultError> {
-    let undo = Image {
+    let undo = ImageChange {
         namespace: stage.shared.access.namespace.clone(),
         workload: match part {
-            Part::Gateways => undo::Kind::Deployment,
-            Part::Agents => undo::Kind::DaemonSet,
+            Part::Gateways => undo::ObjectKind::Deployment,
+            Part::Agents => undo::ObjectKind::DaemonSet,
         },
         name: part.app().to_owned(),
         container: CONTAINER.to_owned(),

@@ -93,7 +93,9 @@ pub(super) fn head_room(pod: &Pod, budgets: &Seen<PodDisruptionBudget>) -> HeadR
     let budget = match selecting[..] {
         [] => return HeadRoom::Unguarded,
         [budget] => budget,
-        _ => return HeadRoom::Several { budgets: selecting.iter().map(|it| it.name_any()).collect() },
+        [_, _, ..] => {
+            return HeadRoom::Several { budgets: selecting.iter().map(|it| it.name_any()).collect() };
+        }
     };
     let count = |number: i32| u32::try_from(number).unwrap_or_default();
     let counted = budget.status.clone().unwrap_or_default();

@@ -160,11 +160,9 @@ impl Draft<'_> {
     fn budgets(&self) -> Vec<String> {
         let moved = self.nodes.iter().flat_map(|node| &node.moves);
         let refusing: BTreeSet<String> = moved
-            .filter_map(|moved| match &moved.budget {
-                HeadRoom::Refuses { budget, always: false, .. } => {
-                    Some(format!("{}/{budget}", moved.namespace))
-                }
-                _ => None,
+            .filter_map(|moved| {
+                let HeadRoom::Refuses { budget, always: false, .. } = &moved.budget else { return None };
+                Some(format!("{}/{budget}", moved.namespace))
             })
             .collect();
         let said = refusing.iter().map(|budget| {

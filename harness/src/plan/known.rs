@@ -49,9 +49,9 @@ pub(super) struct Covering {
 impl Covering {
     pub(super) fn of(parts: &Parts<'_>, made: &Made, workers: Option<u32>) -> Self {
         let labels = parts.gateway_labels();
-        let budgets = made.tier.iter().filter_map(|object| match object {
-            Manifest::PodDisruptionBudget(it) => Some((it.name_any(), budget::demand(it))),
-            _ => None,
+        let budgets = made.tier.iter().filter_map(|object| {
+            let Manifest::PodDisruptionBudget(it) = object else { return None };
+            Some((it.name_any(), budget::demand(it)))
         });
         let budgets: Vec<(String, Demand)> = budgets.collect();
         let of_gateways: Vec<_> =
@@ -138,7 +138,18 @@ fn pods_of(object: &Manifest, workers: Option<u32>) -> Option<(BTreeMap<String, 
         Manifest::Deployment(it) => it.spec.as_ref().map(|spec| (&spec.template, count(spec.replicas)))?,
         Manifest::StatefulSet(it) => it.spec.as_ref().map(|spec| (&spec.template, count(spec.replicas)))?,
         Manifest::DaemonSet(it) => it.spec.as_ref().map(|spec| (&spec.template, workers))?,
-        _ => return None,
+        Manifest::Namespace(_)
+        | Manifest::ServiceAccount(_)
+        | Manifest::ClusterRole(_)
+        | Manifest::ClusterRoleBinding(_)
+        | Manifest::Role(_)
+        | Manifest::RoleBinding(_)
+        | Manifest::ConfigMap(_)
+        | Manifest::Secret(_)
+        | Manifest::Service(_)
+        | Manifest::PodDisruptionBudget(_)
+        | Manifest::HorizontalPodAutoscaler(_)
+        | Manifest::APIService(_) => return None,
     };
     let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
     Some((labels.unwrap_or_default(), number))

@@ -25,22 +25,26 @@ impl<'a> Parts<'a> {
     pub(super) fn of(objects: &'a [Manifest]) -> Self {
         let mut parts = Self { objects, gateway: None, agent: None, hpa: None, pdb: None };
         for object in objects {
-            match object {
-                Manifest::Deployment(it) if it.name_any() == "gateway" => parts.gateway = Some(it),
-                Manifest::DaemonSet(it) if it.name_any() == "agent" => parts.agent = Some(it),
-                _ => {}
+            if let Manifest::Deployment(it) = object
+                && it.name_any() == "gateway"
+            {
+                parts.gateway = Some(it);
+            } else if let Manifest::DaemonSet(it) = object
+                && it.name_any() == "agent"
+            {
+                parts.agent = Some(it);
             }
         }
         let labels = parts.gateway_labels();
         for object in objects {
-            match object {
-                Manifest::HorizontalPodAutoscaler(it)
-                    if it.spec.as_ref().is_some_and(|spec| spec.scale_target_ref.name == "gateway") =>
-                {
-                    parts.hpa = Some(it);
-                }
-                Manifest::PodDisruptionBudget(it) if budget::selects(it, &labels) => parts.pdb = Some(it),
-                _ => {}
+            if let Manifest::HorizontalPodAutoscaler(it) = object
+                && it.spec.as_ref().is_some_and(|spec| spec.scale_target_ref.name == "gateway")
+            {
+                parts.hpa = Some(it);
+            } else if let Manifest::PodDisruptionBudget(it) = object
+                && budget::selects(it, &labels)
+            {
+                parts.pdb = Some(it);
             }
         }
         parts
@@ -61,9 +65,9 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = &'a Service> {
-        self.objects.iter().filter_map(|object| match object {
-            Manifest::Service(service) => Some(service),
-            _ => None,
+        self.objects.iter().filter_map(|object| {
+            let Manifest::Service(service) = object else { return None };
+            Some(service)
         })
     }
 
@@ -92,9 +96,10 @@ impl<'a> Parts<'a> {
 
     /// The agents' configuration.
     pub(super) fn agents(&self) -> Option<Value> {
-        let text = self.objects.iter().find_map(|object| match object {
-            Manifest::ConfigMap(map) if map.name_any() == "agent" => map.data.as_ref()?.get("config.yaml"),
-            _ => None,
+        let text = self.objects.iter().find_map(|object| {
+            let Manifest::ConfigMap(map) = object else { return None };
+            let data = map.data.as_ref().filter(|_| map.name_any() == "agent");
+            data?.get("config.yaml")
         })?;
         serde_saphyr::from_str(text).ok()
     }

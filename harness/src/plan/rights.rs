@@ -31,7 +31,7 @@ pub(super) fn needs(scenario: &Scenario, made: &Made, sight: &Sight, drained: &[
     let mut asking = Asking(Needs::new());
     let here = Within::Namespace(&made.namespace);
     asking.ask(
-        Use::Lock,
+        &Use::Lock,
         Within::Namespace("default"),
         "coordination.k8s.io",
         "leases",
@@ -51,24 +51,24 @@ fn deploying(asking: &mut Asking, made: &Made, here: Within<'_>) {
     let watched = ["list", "watch"];
     for object in made.all() {
         // Applied server-side: that is a patch, and where nothing is there yet a creation as well.
-        asking.object(Use::Deploy, object, &["create", "patch"]);
+        asking.object(&Use::Deploy, object, &["create", "patch"]);
         if matches!(object, Manifest::Deployment(_) | Manifest::DaemonSet(_) | Manifest::StatefulSet(_)) {
-            asking.object(Use::Deploy, object, &watched);
-            asking.object(Use::Remove, object, &["delete"]);
+            asking.object(&Use::Deploy, object, &watched);
+            asking.object(&Use::Remove, object, &["delete"]);
         }
         // What is the whole cluster's does not go with the namespace.
         if matches!(object, Manifest::ClusterRole(_) | Manifest::ClusterRoleBinding(_)) {
-            asking.object(Use::Remove, object, &["deletecollection"]);
+            asking.object(&Use::Remove, object, &["deletecollection"]);
         }
     }
-    asking.ask(Use::Deploy, here, "", "pods", &["list"]);
-    asking.ask(Use::Deploy, Within::Cluster, "", "nodes", &["list"]);
+    asking.ask(&Use::Deploy, here, "", "pods", &["list"]);
+    asking.ask(&Use::Deploy, Within::Cluster, "", "nodes", &["list"]);
     // The namespace goes last, and what an earlier run left is found by its label.
-    asking.ask(Use::Remove, Within::Cluster, "", "namespaces", &["get", "list", "watch", "delete"]);
-    asking.ask(Use::Remove, here, "", "pods", &["list", "watch", "deletecollection"]);
+    asking.ask(&Use::Remove, Within::Cluster, "", "namespaces", &["get", "list", "watch", "delete"]);
+    asking.ask(&Use::Remove, here, "", "pods", &["list", "watch", "deletecollection"]);
     // A port is forwarded over a WebSocket: that is a GET, and from Kubernetes 1.35 on a creation as well.
-    asking.ask(Use::Load, here, "", "pods/portforward", &["get", "create"]);
-    asking.ask(Use::Load, here, "", "pods", &["list"]);
+    asking.ask(&Use::Load, here, "", "pods/portforward", &["get", "create"]);
+    asking.ask(&Use::Load, here, "", "pods", &["list"]);
 }
 
 /// Adding what serves metrics where nothing does, and taking it away again.
@@ -76,26 +76,26 @@ fn lending(asking: &mut Asking, made: &Made, sight: &Sight) {
     for object in &made.lent {
         // Whether there is something is asked in any case.
         if matches!(object, Manifest::APIService(_)) {
-            asking.object(Use::Deploy, object, &["get"]);
+            asking.object(&Use::Deploy, object, &["get"]);
         }
         if sight.metrics {
             continue;
         }
-        asking.object(Use::Deploy, object, &["get", "create", "patch"]);
-        asking.object(Use::Remove, object, &["list", "delete"]);
+        asking.object(&Use::Deploy, object, &["get", "create", "patch"]);
+        asking.object(&Use::Remove, object, &["list", "delete"]);
         if matches!(object, Manifest::Deployment(_) | Manifest::APIService(_)) {
-            asking.object(Use::Deploy, object, &["list", "watch"]);
+            asking.object(&Use::Deploy, object, &["list", "watch"]);
         }
         if let (Manifest::Deployment(_), Some(namespace)) = (object, &object.metadata().namespace) {
             let verbs = ["list", "watch", "deletecollection"];
-            asking.ask(Use::Remove, Within::Namespace(namespace), "", "pods", &verbs);
+            asking.ask(&Use::Remove, Within::Namespace(namespace), "", "pods", &verbs);
         }
     }
 }
 
 fn observing(asking: &mut Asking, here: Within<'_>) {
     let watched = ["list", "watch"];
-    asking.ask(Use::Observe, Within::Cluster, "", "nodes", &watched);
+    asking.ask(&Use::Observe, Within::Cluster, "", "nodes", &watched);
     for (group, resource) in [
         ("", "pods"),
         ("", "events"),
@@ -106,12 +106,12 @@ fn observing(asking: &mut Asking, here: Within<'_>) {
         ("policy", "poddisruptionbudgets"),
         ("autoscaling", "horizontalpodautoscalers"),
     ] {
-        asking.ask(Use::Observe, here, group, resource, &watched);
+        asking.ask(&Use::Observe, here, group, resource, &watched);
     }
-    asking.ask(Use::Observe, Within::Cluster, "", "/readyz", &["get"]);
-    asking.ask(Use::Observe, Within::Cluster, "", "/version", &["get"]);
-    asking.ask(Use::Explain, Within::Cluster, "", "nodes/proxy", &["get"]);
-    asking.ask(Use::Explain, here, "", "pods/log", &["get"]);
+    asking.ask(&Use::Observe, Within::Cluster, "", "/readyz", &["get"]);
+    asking.ask(&Use::Observe, Within::Cluster, "", "/version", &["get"]);
+    asking.ask(&Use::Explain, Within::Cluster, "", "nodes/proxy", &["get"]);
+    asking.ask(&Use::Explain, here, "", "pods/log", &["get"]);
 }
 
 /// The namespaces of whom drains move besides the tier.
@@ -129,7 +129,7 @@ fn moved(drained: &[NodePlan]) -> Moved<'_> {
 impl RightPlan {
     /// A right with its answer.
     pub(super) fn of(right: Right, uses: BTreeSet<Use>, answer: Option<&super::sight::Answer>) -> Self {
-        let required = uses.iter().any(|purpose| purpose.is_required());
+        let required = uses.iter().any(Use::is_required);
         // On a cluster that is still to be made everything is allowed; what was not asked elsewhere is not known to be.
         let (allowed, reason) = answer.map_or((true, String::new()), |it| (it.allowed, it.reason.clone()));
         let reason = if allowed { String::new() } else { reason };
@@ -148,7 +148,7 @@ impl std::fmt::Display for RightPlan {
         let group = if group.is_empty() { String::new() } else { format!(".{group}") };
         let within =
             namespace.as_deref().map_or("cluster-wide".to_owned(), |name| format!("in namespace {name}"));
-        let uses: Vec<_> = self.uses.iter().map(|purpose| purpose.name()).collect();
+        let uses: Vec<_> = self.uses.iter().map(Use::name).collect();
         write!(f, "{verb} {resource}{group} {within}, to {}", uses.join(", "))?;
         if self.reason.is_empty() { Ok(()) } else { write!(f, " ({})", self.reason) }
     }

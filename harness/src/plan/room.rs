@@ -52,9 +52,9 @@ impl Host {
 
 /// The agent and the emitter that the run puts on a node.
 fn daemons<'a>(node: &'a Node, made: &'a Made) -> impl Iterator<Item = &'a PodSpec> {
-    made.tier.iter().chain(&made.probes).filter_map(move |object| match object {
-        Manifest::DaemonSet(it) => it.spec.as_ref()?.template.spec.as_ref().filter(|pod| admits(node, pod)),
-        _ => None,
+    made.tier.iter().chain(&made.probes).filter_map(move |object| {
+        let Manifest::DaemonSet(it) = object else { return None };
+        it.spec.as_ref()?.template.spec.as_ref().filter(|pod| admits(node, pod))
     })
 }
 

@@ -72,9 +72,10 @@ impl<'a> Walk<'a> {
         };
         let candidates = self.candidates(this);
         let (about, takes) = (action.about(&candidates), action.takes(&candidates));
-        let drained = match (step, &about) {
-            (Step::Drain(drain), Some(about)) => self.drained(drain, about, place),
-            _ => 0,
+        let drained = if let (Step::Drain(drain), Some(about)) = (step, &about) {
+            self.drained(drain, about, place)
+        } else {
+            0
         };
         (StepPlan { place: place.to_owned(), what: step.name(), about, takes, steps: Vec::new() }, drained)
     }

@@ -115,10 +115,8 @@ impl Parts<'_> {
         let metrics = spec.metrics.iter().flatten().map(|metric| {
             let resource = metric.resource.as_ref();
             let percent = resource.and_then(|it| it.target.average_utilization);
-            match (resource, percent) {
-                (Some(it), Some(percent)) => format!("{percent} % {}", it.name),
-                _ => metric.type_.clone(),
-            }
+            let target = resource.zip(percent).map(|(it, percent)| format!("{percent} % {}", it.name));
+            target.unwrap_or_else(|| metric.type_.clone())
         });
         let metrics = metrics.collect::<Vec<_>>().join(", ");
         Some(format!("{} gateways, at {metrics}", self.gateways()))

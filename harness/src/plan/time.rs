@@ -55,8 +55,8 @@ pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be
         )
     });
     let parts = Between::exactly(u32::try_from(awaited.count()).unwrap_or(u32::MAX));
-    let patience = humantime::format_duration(DEPLOY);
-    let how = format!("estimated: 20 s where the images are; each of {parts} parts may take {patience}");
+    let timeout = humantime::format_duration(DEPLOY);
+    let how = format!("estimated: 20 s where the images are; each of {parts} parts may take {timeout}");
     phase("deploy", Takes::up_to(DEPLOY).times(parts), how);
     let steady = scenario.steady.duration();
     let most = timeouts::steady(steady, scenario.tier.has(Measure::Hpa));
@@ -81,7 +81,7 @@ pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be
         settle.then(take_down(scenario, made)),
         "until everything has arrived, or the tier was taken down".to_owned(),
     );
-    let how = format!("pods, sweep and namespace may take {patience} each");
+    let how = format!("pods, sweep and namespace may take {timeout} each");
     phase("remove", Takes::up_to(DEPLOY).times(Between::exactly(3)), how);
     phases
 }
