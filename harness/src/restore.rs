@@ -109,9 +109,6 @@ impl RestoreReport {
 
 /// Acquires a cluster and makes it ready for a run. What runs that died left in one of the harness's own is undone; what
 /// they left in somebody else's is said.
-///
-/// # Errors
-/// If the cluster cannot be acquired, or is not ready in time.
 pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cluster, ClusterError> {
     let cluster = Cluster::acquire(request, cancel).await?;
     let location = cluster.location();
