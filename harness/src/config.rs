@@ -2,7 +2,7 @@
 
 use crate::given::{self, Unreadable};
 use crate::scenario::empty_in;
-use crate::yaml::{self, Wrong};
+use crate::yaml::{self, SyntaxError};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -146,7 +146,7 @@ impl Config {
     /// Reads a configuration's text; `path` is what messages name.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         // A file of comments says nothing, which is no mistake.
-        let invalid = |Wrong { line, column, message, at }| ConfigError::Invalid {
+        let invalid = |SyntaxError { line, column, message, at }| ConfigError::Invalid {
             path: path.to_owned(),
             line,
             column,
@@ -157,7 +157,7 @@ impl Config {
         // A list of what may be used that is lost would allow everything.
         if let Some((at, message)) = empty_in(text) {
             let (line, column) = yaml::line_and_column(text, at);
-            return Err(invalid(Wrong { line, column, message, at }));
+            return Err(invalid(SyntaxError { line, column, message, at }));
         }
         let config: Option<Self> = yaml::parse(text).map_err(invalid)?;
         Ok(config.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! What a scenario must fulfil beside its types. Each rule says where it is broken, and what to do.
+//! The rules that a scenario must fulfil besides its types. A broken rule is reported with its place and what to do.
 
 mod controls;
 mod length;
@@ -15,22 +15,22 @@ use super::field_path::ensure;
 use super::{FieldPath, Problem, Scenario, ScenarioError, Settle, bounds, empty};
 use std::path::Path;
 
-/// A run's folder is called by it, and a control's by both.
+/// The largest length of a name: run folders are named by it.
 const LONGEST_NAME: usize = 63;
 
 impl Scenario {
-    /// What is wrong with it, if anything is.
+    /// Returns the first problem with the scenario, if there is one.
     pub fn problem(&self) -> Option<Problem> {
         filled(self).and_then(|()| check(self)).and_then(|()| controls::check(self)).err()
     }
 
-    /// Why nobody could take all of its steps, if so. One that was run could be taken.
+    /// Returns the problem if its steps are too many or take too long for a run.
     pub fn too_long(&self) -> Option<Problem> {
         length::check(self).err()
     }
 
-    /// The scenario, if it makes sense: what a file is held to, for one that is built in Rust. Relative paths in it count
-    /// from the working directory.
+    /// Checks a scenario that is built in Rust by the same rules as a file. Relative paths in it start at the working
+    /// directory.
     pub fn checked(mut self) -> Result<Self, ScenarioError> {
         self.problem().map_or(Ok(()), Err)?;
         self.resolve(Path::new(""));
@@ -38,12 +38,12 @@ impl Scenario {
     }
 }
 
-/// Whether every value is one. Of a file that is known already; it may have been built.
+/// Checks that no value is empty, for scenarios that are built in Rust.
 fn filled(scenario: &Scenario) -> Result<(), Problem> {
     serde_json::to_value(scenario).map_or(Ok(()), |value| empty::check(&value, &FieldPath::root()))
 }
 
-/// Everything but the controls.
+/// Checks every rule but those for controls.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     named(&scenario.name, &FieldPath::of("name"))?;
     scenario.tier.check(&FieldPath::of("tier"))?;
@@ -51,7 +51,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     bounds::check(&scenario.sabotage, &FieldPath::of("sabotage"))?;
     let Settle { tail, deadline } = scenario.settle;
     sizes::check(scenario)?;
-    let within = "`tail` is longer than `deadline`, which ends the waiting in any case";
+    let within = "`tail` is longer than `deadline`, which ends the wait in any case";
     ensure(tail.duration() <= deadline.duration(), &FieldPath::of("settle.tail"), within)?;
     steps::check(scenario)?;
     version::check(scenario)?;

@@ -1,60 +1,60 @@
-//! What YAML allows and no scenario means: the types would read it, and as something else.
+//! YAML that the types would accept with another meaning than the one intended.
 
-use super::tree::{Node, What};
+use super::tree::{Node, NodeKind};
 
-/// What is wrong, where, and what to do.
-pub(super) struct Misshapen {
+/// An error of shape: the byte at which it is, what is wrong, and what to do.
+pub(super) struct ShapeError {
     pub(super) at: usize,
     pub(super) message: String,
     pub(super) help: String,
 }
 
-/// The lists whose items are a name with fields: of a bare name, the reader takes the next item for the fields.
+/// The lists whose items are a name with fields. After a bare name the parser takes the next item for its fields.
 const OF_FIELDS: [&str; 4] = ["steps", "sequence", "parallel", "profile"];
 
-/// What of a scenario's text is not what it looks like.
-pub(super) fn check(root: &Node) -> Option<Misshapen> {
+/// Returns the first error of shape in a scenario's text.
+pub(super) fn check(root: &Node) -> Option<ShapeError> {
     if let Some(tagged) = root.tagged() {
         let message = "a tag, `!…`, means nothing here".to_owned();
-        let help = "a step, and whatever else has a kind, is written as `kind: …`".to_owned();
-        return Some(Misshapen { at: tagged, message, help });
+        let help = "a step, or anything else that has a kind, is written as `kind: …`".to_owned();
+        return Some(ShapeError { at: tagged, message, help });
     }
     within(root)
 }
 
-fn within(node: &Node) -> Option<Misshapen> {
-    match &node.what {
-        What::Map(fields) => fields.iter().find_map(|(key, value)| {
-            // What is in these is Kubernetes' and the Collector's.
+fn within(node: &Node) -> Option<ShapeError> {
+    match &node.kind {
+        NodeKind::Map(fields) => fields.iter().find_map(|(key, value)| {
+            // The content of these belongs to Kubernetes and the Collector.
             if key.is("merge") || key.is("config") {
                 return None;
             }
             let listed = OF_FIELDS.iter().any(|name| key.is(name));
             listed.then(|| bare(value)).flatten().or_else(|| within(value))
         }),
-        What::List(items) => items.iter().find_map(within),
-        What::Text(..) | What::Alias => None,
+        NodeKind::List(items) => items.iter().find_map(within),
+        NodeKind::Text(..) | NodeKind::Alias => None,
     }
 }
 
-/// The first item of a list that is a text.
-fn bare(list: &Node) -> Option<Misshapen> {
-    let What::List(items) = &list.what else { return None };
+/// Returns an error for the first item of a list that is a bare name.
+fn bare(list: &Node) -> Option<ShapeError> {
+    let NodeKind::List(items) = &list.kind else { return None };
     items.iter().find_map(|item| {
-        let What::Text(text, _) = &item.what else { return None };
+        let NodeKind::Text(text, _) = &item.kind else { return None };
         let name = text.split(':').next().unwrap_or_default().trim();
         let (message, help) = match example(name) {
             Some(written) => (format!("`{name}` has no fields here"), format!("write `{written}`")),
             None => (
-                format!("{text:?} is a text, and what stands here has a name and fields"),
-                "write it like `- drain: {}` or `- hold: 30s`, with a blank behind the colon".to_owned(),
+                format!("{text:?} is a text, but a name with fields must stand here"),
+                "write it like `- drain: {}` or `- hold: 30s`, with a blank after the colon".to_owned(),
             ),
         };
-        Some(Misshapen { at: item.range.start, message, help })
+        Some(ShapeError { at: item.range.start, message, help })
     })
 }
 
-/// How something that has fields is written at its shortest.
+/// Returns the shortest way to write something that has fields.
 pub(super) fn example(name: &str) -> Option<&'static str> {
     Some(match name {
         "drain" => "drain: {}",

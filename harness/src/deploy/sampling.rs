@@ -1,7 +1,7 @@
 //! The sampling processors of a tier's pipelines, and what they keep, from the Collectors' configurations.
 
 use super::{DeployError, Manifest};
-use crate::sampling::{Draw, Keeps, Sampling};
+use crate::sampling::{Draw, Policy, Sampling};
 use crate::scenario::{Samples, Share, Span, Tier};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ struct Sampler {
     /// Its name, and where it is configured.
     name: String,
     /// The traces that it keeps; or why that is unknown.
-    keeps: Result<Keeps, String>,
+    keeps: Result<Policy, String>,
     decision_wait: Duration,
 }
 
@@ -64,7 +64,7 @@ fn samplers(called: &str, configuration: &Value) -> Vec<Sampler> {
                 // Nothing is kept by default.
                 let percentage = percentage(&settings["sampling_percentage"]);
                 (
-                    percentage.map(|share| if share >= 1.0 { Keeps::All } else { Keeps::Share(share) }),
+                    percentage.map(|share| if share >= 1.0 { Policy::All } else { Policy::Share(share) }),
                     Duration::ZERO,
                 )
             }
@@ -95,7 +95,7 @@ fn percentage(value: &Value) -> Result<f64, String> {
 }
 
 /// Returns what the policies of a `tail_sampling` keep together: a trace that one of them keeps is kept.
-fn policies(policies: &Value) -> Result<Keeps, String> {
+fn policies(policies: &Value) -> Result<Policy, String> {
     let mut draws = Vec::new();
     let (mut all, mut unknown) = (false, None);
     for policy in policies.as_array().into_iter().flatten() {
@@ -112,11 +112,11 @@ fn policies(policies: &Value) -> Result<Keeps, String> {
         }
     }
     match unknown {
-        _ if all => Ok(Keeps::All),
+        _ if all => Ok(Policy::All),
         Some(kind) => Err(format!("it has a policy {kind:?}")),
         None if draws.is_empty() => Err("it has no policy".to_owned()),
-        None if draws.iter().any(|draw| draw.share >= 1.0) => Ok(Keeps::All),
-        None => Ok(Keeps::Drawn(draws)),
+        None if draws.iter().any(|draw| draw.share >= 1.0) => Ok(Policy::All),
+        None => Ok(Policy::Drawn(draws)),
     }
 }
 
@@ -128,7 +128,7 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
     let decision_wait: Duration = found.iter().map(|sampler| sampler.decision_wait).sum();
     let Some(said) = said else {
         return match configured {
-            Some(Ok(Keeps::All)) => Ok(Some(sampling_of(names(), Keeps::All, decision_wait))),
+            Some(Ok(Policy::All)) => Ok(Some(sampling_of(names(), Policy::All, decision_wait))),
             Some(_) => Err(format!(
                 "the tier samples ({}), and the scenario does not say so: add `tier: {{samples: {{}}}}` if that is intended",
                 names()
@@ -157,8 +157,8 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
             }
             keeps
         }
-        (Some(share), None | Some(Err(_))) if share.fraction() >= 1.0 => Keeps::All,
-        (Some(share), None | Some(Err(_))) => Keeps::Share(share.fraction()),
+        (Some(share), None | Some(Err(_))) if share.fraction() >= 1.0 => Policy::All,
+        (Some(share), None | Some(Err(_))) => Policy::Share(share.fraction()),
     };
     let wait = said.decision_wait.map_or(decision_wait, Span::duration);
     if wait < decision_wait {
@@ -171,18 +171,18 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
 }
 
 /// Returns what all samplers keep together; none if there are none.
-fn configured(found: &[Sampler]) -> Option<Result<Keeps, String>> {
+fn configured(found: &[Sampler]) -> Option<Result<Policy, String>> {
     // One that keeps everything changes nothing.
-    let mut some = found.iter().filter(|sampler| sampler.keeps != Ok(Keeps::All));
+    let mut some = found.iter().filter(|sampler| sampler.keeps != Ok(Policy::All));
     match (found.is_empty(), some.next(), some.next()) {
         (true, ..) => None,
-        (false, None, _) => Some(Ok(Keeps::All)),
+        (false, None, _) => Some(Ok(Policy::All)),
         (false, Some(one), None) => Some(one.keeps.clone()),
         (false, Some(_), Some(_)) => Some(Err("there are several".to_owned())),
     }
 }
 
-fn sampling_of(by: String, keeps: Keeps, decision_wait: Duration) -> Sampling {
+fn sampling_of(by: String, keeps: Policy, decision_wait: Duration) -> Sampling {
     Sampling { by, keeps, decision_wait_s: decision_wait.as_secs_f64() }
 }
 
@@ -210,13 +210,13 @@ mod tests {
     fn what_is_kept_follows_from_the_configuration() {
         let always = json!([{"name": "a", "type": "always_sample"}, {"name": "b", "type": "latency"}]);
         let found = told(None, &always).unwrap().unwrap();
-        assert_eq!((found.keeps, found.decision_wait_s), (Keeps::All, 10.0));
+        assert_eq!((found.keeps, found.decision_wait_s), (Policy::All, 10.0));
         assert_eq!(found.by, "tail_sampling in ConfigMap/gateway");
         let quarter =
             json!([{"name": "a", "type": "probabilistic", "probabilistic": {"sampling_percentage": 25}}]);
         let found = told(by_configuration(), &quarter).unwrap().unwrap();
         let draw = Draw { salt: "default-hash-seed".to_owned(), share: 0.25 };
-        assert_eq!(found.keeps, Keeps::Drawn(vec![draw]));
+        assert_eq!(found.keeps, Policy::Drawn(vec![draw]));
         // A share that is left out unsaid is no pass.
         let refused = told(None, &quarter).unwrap_err();
         assert!(
@@ -243,8 +243,8 @@ mod tests {
             assert!(refused.contains("set the `share`"), "{refused}");
             let said = |percent| Some(Samples { share: Some(Share::percent(percent)), ..Samples::default() });
             let keeps = told(said(40.0), &policy).unwrap().unwrap().keeps;
-            assert_eq!(keeps, Keeps::Share(0.4));
-            assert_eq!(told(said(100.0), &policy).unwrap().unwrap().keeps, Keeps::All);
+            assert_eq!(keeps, Policy::Share(0.4));
+            assert_eq!(told(said(100.0), &policy).unwrap().unwrap().keeps, Policy::All);
         }
         assert!(
             resolve(by_configuration().as_ref(), &[]).unwrap_err().contains("nothing in the tier samples")
@@ -263,8 +263,8 @@ mod tests {
                 .unwrap()
                 .unwrap()
         };
-        assert_eq!((head(json!(15)).keeps, head(json!(15)).decision_wait_s), (Keeps::Share(0.15), 0.0));
-        assert_eq!(head(Value::Null).keeps, Keeps::Share(0.0));
-        assert_eq!(head(json!(100)).keeps, Keeps::All);
+        assert_eq!((head(json!(15)).keeps, head(json!(15)).decision_wait_s), (Policy::Share(0.15), 0.0));
+        assert_eq!(head(Value::Null).keeps, Policy::Share(0.0));
+        assert_eq!(head(json!(100)).keeps, Policy::All);
     }
 }

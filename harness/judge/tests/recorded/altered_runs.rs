@@ -3,7 +3,7 @@
 #![allow(
     clippy::too_many_lines,
     clippy::case_sensitive_file_extension_comparisons,
-    reason = "a test that cannot go on has failed"
+    reason = "an alteration is a long list"
 )]
 
 use crate::folders::{Folder, Ledger, RUNS, decoded, encoded, resealed};

@@ -42,7 +42,7 @@ impl<'a> Tables<'a> {
                 assert!(definition.is_object(), "the schema has no {name}");
                 match variants(definition).next() {
                     Some(_) => variants(definition).map(|variant| self.variant(variant)).collect(),
-                    None => self.fields(definition),
+                    None => format!("{}\n\n{}", about(definition), self.fields(definition)),
                 }
             }
         }
@@ -53,9 +53,13 @@ impl<'a> Tables<'a> {
         let (name, field) =
             variant["properties"].as_object().and_then(|fields| fields.iter().next()).unwrap();
         let definition = self.resolved(field);
-        let mut text = format!("#### `{name}`\n\n{}\n", about(variant));
+        let mut text = format!("### `{name}`\n\n{}\n", about(variant));
         if let Some(example) = definition["examples"].as_array().and_then(|examples| examples.first()) {
-            let example = in_order(example, &required(definition));
+            let fields = definition["properties"].as_object().into_iter().flatten();
+            let selectors = fields.filter(|(_, field)| variants(self.resolved(field)).next().is_some());
+            let first: Vec<_> =
+                required(definition).into_iter().chain(selectors.map(|(name, _)| name.as_str())).collect();
+            let example = in_order(example, &first);
             write!(text, "\n```yaml\n- {name}: {example}\n```\n").unwrap();
         }
         let fields = self.fields(definition);
@@ -146,8 +150,9 @@ impl<'a> Tables<'a> {
         match of["type"].as_str() {
             Some("boolean") => "`true` or `false`".to_owned(),
             Some("integer") => {
-                // The largest number of a type says nothing.
-                let most = Some(number("maximum")).filter(|most| ![0, 0xff, 0xffff].contains(most));
+                // The largest number of the type says nothing.
+                let of_type = of["format"] == "uint16" && number("maximum") == u64::from(u16::MAX);
+                let most = of["maximum"].as_u64().filter(|_| !of_type);
                 match (number("minimum"), most) {
                     (least, Some(most)) => format!("number, {least} to {}", grouped(most)),
                     (0, None) => "number".to_owned(),
