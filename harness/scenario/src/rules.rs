@@ -1,4 +1,4 @@
-//! What a scenario must fulfil beside its types. Each rule says where it is broken, and what to do.
+//! The rules for scenarios, besides their types. An error names the field, and where possible a remedy.
 
 mod controls;
 mod length;
@@ -15,24 +15,27 @@ use super::field_path::ensure;
 use super::{FieldPath, Problem, Scenario, ScenarioError, Settle, empty};
 use std::path::Path;
 
-/// A run's folder is called by it, and a control's by both.
+/// The longest name: run folders are named by the scenario, and by its control.
 const LONGEST_NAME: usize = 63;
-/// More than this is another tier.
+/// The largest number of patches of a tier.
 const MOST_PATCHES: usize = 1_000;
 
 impl Scenario {
-    /// What is wrong with it, if anything is.
+    /// Returns the first rule that it breaks; none if it is valid.
     pub fn problem(&self) -> Option<Problem> {
         filled(self).and_then(|()| check(self)).and_then(|()| controls::check(self)).err()
     }
 
-    /// Why nobody could take all of its steps, if so. One that was run could be taken.
+    /// Returns why its steps take too long, if so. A scenario that was run cannot be.
     pub fn too_long(&self) -> Option<Problem> {
         length::check(self).err()
     }
 
-    /// The scenario, if it makes sense: what a file is held to, for one that is built in Rust. Relative paths in it count
-    /// from the working directory.
+    /// Checks a scenario that is built in Rust by the same rules as a file. Relative paths in it count from the working
+    /// directory.
+    ///
+    /// # Errors
+    /// If it breaks a rule.
     pub fn checked(mut self) -> Result<Self, ScenarioError> {
         self.problem().map_or(Ok(()), Err)?;
         self.resolve(Path::new(""));
@@ -40,12 +43,12 @@ impl Scenario {
     }
 }
 
-/// Whether every value is one. Of a file that is known already; it may have been built.
+/// Checks that no value is empty. Files are checked when they are read; this is for scenarios that are built in Rust.
 fn filled(scenario: &Scenario) -> Result<(), Problem> {
     serde_json::to_value(scenario).map_or(Ok(()), |value| empty::check(&value, &FieldPath::root()))
 }
 
-/// Everything but the controls.
+/// Checks everything but the controls.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     named(&scenario.name, &FieldPath::of("name"))?;
     for (name, count) in [("gateways", scenario.tier.gateways), ("sinks", scenario.tier.sinks)] {

@@ -1,4 +1,4 @@
-//! What controls must fulfil. Each is tried: what it changes is changed, and the scenario must make sense then.
+//! Rules for controls. Each is applied to the scenario, which must be valid then.
 
 use super::{named, steps};
 use crate::field_path::ensure;
@@ -6,7 +6,7 @@ use crate::yaml::meant;
 use crate::{CheckName, Control, FieldPath, Measure, Problem, Scenario, ScenarioError, Step, folder};
 use std::path::Path;
 
-/// Each is tried with all of the scenario.
+/// The largest number of controls: the whole scenario is checked for each.
 const MOST: usize = 100;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
@@ -25,7 +25,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
             patch.check(&at.then("patches").then(number))?;
         }
         checks(control, at)?;
-        // A record of a control is changed already.
+        // In a record of a control, the control is applied already.
         if scenario.control.is_none() {
             tried(scenario, control, at)?;
         }
@@ -40,10 +40,10 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
 }
 
 impl Scenario {
-    /// The scenario as one of its controls has it.
+    /// Applies one of its controls. `path` is the scenario's file, from which relative paths count.
     ///
     /// # Errors
-    /// If there is no control of that name, or what it changes does not fit.
+    /// If there is no control of that name, or the scenario is invalid under it.
     pub fn under(&self, path: &Path, name: &str) -> Result<Self, ScenarioError> {
         let Some(number) = self.controls.iter().position(|control| control.name == name) else {
             let help = meant(name, self.controls.iter().map(|control| control.name.as_str()));
@@ -60,7 +60,7 @@ impl Scenario {
     }
 }
 
-/// Whether the checks that it names are checks, and can fail.
+/// Checks that the checks that it names can fail, and are named once.
 fn checks(control: &Control, at: &FieldPath) -> Result<(), Problem> {
     ensure(!control.red.is_empty(), &at.then("red"), "it names no check that must fail")?;
     for (list, names) in [("red", &control.red), ("also", &control.also)] {
@@ -112,10 +112,10 @@ fn tried(scenario: &Scenario, control: &Control, at: &FieldPath) -> Result<(), P
     Ok(())
 }
 
-/// What belongs to a scenario and not to what it does.
+/// The fields that a control must not change: they do not belong to what a scenario does.
 const NOT_CHANGED: [&str; 5] = ["name", "about", "parameters", "controls", "control"];
 
-/// Why a check has nothing to fail by.
+/// Returns why a check cannot fail in a scenario, if so.
 fn green(check: CheckName, scenario: &Scenario) -> Option<&'static str> {
     let any = |is: fn(&Step) -> bool| scenario.all_steps().any(is);
     let expect = scenario.expect;

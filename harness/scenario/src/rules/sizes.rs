@@ -1,5 +1,4 @@
-//! How large and how small what a scenario says can be. Within these limits the probes and the judge can do what is said;
-//! outside of them they would do something else.
+//! Limits of numbers, durations, rates and shares. Within them, probes and judge do exactly what the scenario says.
 
 use super::LONGEST_LOAD;
 use crate::field_path::ensure;
@@ -7,27 +6,27 @@ use crate::profile::Stretch;
 use crate::{FieldPath, Problem, Rate, Scenario, Share, Span};
 use std::time::Duration;
 
-/// The probes count in whole milliseconds.
+/// The shortest duration: the probes count in whole milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// A time of a run that is longer than a day is a slip.
+/// The longest duration: more is a slip.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// Load is counted by the second, and the probes are asked once in one.
+/// The resolution of the load: spans are counted by the second, and the probes are asked once a second.
 const SECOND: Duration = Duration::from_secs(1);
-/// More than a hundred times what one machine can send and take.
+/// The highest rate, in spans per second: more than a hundred times what one machine can send and receive.
 const FASTEST: f64 = 1e9;
-/// Behaviours are shared out by the million.
+/// The smallest share: the sinks count shares of requests by the million.
 const LEAST_SHARE: f64 = 1e-6;
 const MOST_GATEWAYS: u16 = 5_000;
 const MOST_SINKS: u16 = 256;
 const MOST_CONNECTIONS: u32 = 1_024;
 const MOST_IN_FLIGHT: u32 = 65_536;
 const MOST_HELD: u32 = 1 << 20;
-/// The largest request of OTLP that is sent, in bytes; a span has some without attributes, and each of these some more.
+/// The largest OTLP request that is sent, in bytes.
 const LARGEST_REQUEST: u64 = 64 << 20;
-/// A stream's number has 16 bits.
+/// The largest number of streams: a stream's number has 16 bits.
 const MOST_STREAMS: u32 = 0xffff;
 
-/// Everything that has a size.
+/// Checks all of them.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let tier = FieldPath::of("tier");
     at_most(scenario.tier.gateways.into(), MOST_GATEWAYS.into(), &tier, "gateways")?;
@@ -125,11 +124,11 @@ fn expect(scenario: &Scenario) -> Result<(), Problem> {
         some(span, at, name)
             .map_err(|problem| problem.help("nothing takes no time: no run would fulfil it"))?;
     }
-    // That no agent refuses anything can be asked for.
+    // It may be 0: that no agent refuses anything.
     expect.refused_for.map_or(Ok(()), |span| time(span, &at.then("refused_for")))
 }
 
-/// A time is none at all, or one that the probes know.
+/// Checks that a duration is 0, or within the limits.
 pub(crate) fn time(span: Span, at: &FieldPath) -> Result<(), Problem> {
     let long = span.duration();
     ensure(long <= LONGEST, at, format!("{span} is longer than a day, which no time of a run is"))?;
@@ -137,7 +136,7 @@ pub(crate) fn time(span: Span, at: &FieldPath) -> Result<(), Problem> {
     ensure(good, at, format!("{span} is shorter than 1ms, the shortest time that is known here"))
 }
 
-/// A time that must be above 0.
+/// Checks that a duration is above 0.
 pub(crate) fn some(span: Span, at: &FieldPath, name: &str) -> Result<(), Problem> {
     ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
 }
@@ -158,7 +157,7 @@ fn at_most(number: u32, most: u32, at: &FieldPath, name: &str) -> Result<(), Pro
     ensure(number <= most, &at.then(name), format!("`{name}` is {} at the most", grouped(most)))
 }
 
-/// `1048576` as `1,048,576`.
+/// Formats `1048576` as `1,048,576`.
 fn grouped(number: u32) -> String {
     match number {
         0..1_000 => number.to_string(),
