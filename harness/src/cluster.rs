@@ -134,7 +134,7 @@ impl Cluster {
         cancel: &CancellationToken,
     ) -> Result<Self, ClusterError> {
         let prepared = match &self.ownership {
-            Ownership::Own(own) => unless(cancel, own.prepare(&self, request)).await,
+            Ownership::Own(own) => unless(cancel, Box::pin(own.prepare(&self, request))).await,
             Ownership::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request)).await,
         };
         match prepared {

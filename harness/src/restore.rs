@@ -118,14 +118,14 @@ pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cl
     } else if cluster.is_own() {
         let (client, images) = (cluster.client(), cluster.images());
         let context = UndoContext { client, manifests: &request.manifests, images };
-        let undone = cancel.run_until_cancelled(clean(&location, &context)).await;
+        let undone = cancel.run_until_cancelled(Box::pin(clean(&location, &context))).await;
         if undone.is_none() {
             return Err(cluster.abandon(ClusterError::Interrupted).await);
         }
     } else {
         tell(&location, cluster.client()).await;
     }
-    cluster.prepare(request, cancel).await
+    Box::pin(cluster.prepare(request, cancel)).await
 }
 
 /// Undoes what runs that died left in a cluster which this process holds: as their journals say, and then whatever

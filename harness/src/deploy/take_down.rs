@@ -1,12 +1,13 @@
 //! A hop of the tier taken down gracefully: its workload is deleted, and each of its pods has its grace period.
 
 use super::{DeployError, Deployment};
+use crate::kubernetes::await_condition;
 use crate::record::PodEnd;
 use crate::timeouts::TAKE_DOWN_MARGIN;
 use k8s_openapi::api::apps::v1;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
-use kube::runtime::wait::{Condition, await_condition};
+use kube::runtime::wait::Condition;
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
 use std::time::Duration;
