@@ -9,25 +9,28 @@ use crate::plan;
 use crate::scenario::{FieldPath, Measure, Problem, Scenario, ScenarioError};
 use std::path::Path;
 
-/// An error that keeps a scenario from running. All of these are the user's to correct.
+/// An error of a scenario or of manifests, which the user can correct.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum CheckError {
-    /// The scenario, or what it asks for, makes no sense.
+    /// The scenario is invalid.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Scenario(#[from] ScenarioError),
-    /// The manifests that are no scenario's cannot be used.
+    /// The manifests that were given on the command line cannot be used.
     #[error(transparent)]
     #[diagnostic(help("--manifests names their folder"))]
     Manifests(ManifestError),
 }
 
-/// Reads a scenario file, with what is set, and tries it: patches on manifests, the load, and each control. What a tier of
-/// the user's own does not have, the scenario then leaves out.
+/// Reads a scenario file with fields set, and checks it: its patches on the manifests, its load, and each control. Adds to
+/// `tier.without` what a tier of the user's own does not have.
+///
+/// # Errors
+/// If the scenario is invalid, or the manifests cannot be used.
 pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result<Scenario, CheckError> {
     let (mut scenario, source) = Scenario::located(path, sets)?;
     let located = |problem| CheckError::Scenario(source.invalid(problem));
-    // A folder that cannot be used is nothing that the scenario says.
+    // First, so that a folder that cannot be used is not reported as an error of the scenario.
     deploy::readable(manifests).map_err(CheckError::Manifests)?;
     let missing = tier(&scenario, manifests).map_err(located)?;
     scenario
@@ -55,7 +58,7 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
     Ok(scenario)
 }
 
-/// Returns what is known without a cluster about checks that will fail or show nothing.
+/// Returns warnings of checks that will fail or be inconclusive, as far as is known without a cluster.
 pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
     let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
     let mut found = made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default();
@@ -63,7 +66,7 @@ pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
     found
 }
 
-/// Checks that the tier can be made from its manifests. Returns the measures that they lack.
+/// Checks that the tier can be made of its manifests; returns the measures that they do not have.
 fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> {
     deploy::check(manifests, &scenario.tier).map_err(|error| {
         let at = match &error {
@@ -85,7 +88,7 @@ fn tier(scenario: &Scenario, manifests: &Path) -> Result<Vec<Measure>, Problem> 
     })
 }
 
-/// Returns the faulty field of a patch: the field that the message begins with (`.spec.x`), or the whole patch.
+/// Returns the field of a patch that is wrong: the one that the message begins with, as `.spec.x`, or `of`.
 fn patched(number: usize, message: &str) -> FieldPath {
     let patch = FieldPath::of("tier.patches").then(number);
     let path = message.split(' ').next().and_then(|word| word.strip_prefix('.'));
@@ -95,7 +98,7 @@ fn patched(number: usize, message: &str) -> FieldPath {
     )
 }
 
-/// Checks that the emitters would offer the load.
+/// Checks that the emitters can offer the load.
 fn offered(scenario: &Scenario) -> Result<(), Problem> {
     load::check(scenario).map_err(|error| {
         let at = match &error {
@@ -108,7 +111,8 @@ fn offered(scenario: &Scenario) -> Result<(), Problem> {
     })
 }
 
-/// A problem that a scenario has under a control. Behind the scenario's own patches are the control's.
+/// Locates a problem of a scenario under a control at the control. `own`: the number of the scenario's own patches, which
+/// come before the control's.
 fn under(problem: Problem, at: &FieldPath, own: usize) -> Problem {
     let place = problem.at.to_string();
     let patch = place.strip_prefix("tier.patches.").and_then(|rest| rest.split('.').next());

@@ -60,15 +60,15 @@ struct Options {
 enum Command {
     /// Run scenarios, and judge each
     Run(Box<run::Options>),
-    /// Say what a run would do, to what, for how long, and what it needs; change nothing
+    /// Show what a run would do, to which objects, for how long, and what it needs; change nothing
     Plan(plan::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
-    /// Say whether scenarios make sense, without a cluster
+    /// Check scenarios, without a cluster
     Check(check::Options),
     /// Print the JSON Schema of scenario files
     Schema,
-    /// Undo what a run that died left
+    /// Undo what a run left when it died
     Restore(restore::Options),
 }
 

@@ -93,7 +93,7 @@ const PATH_VARIABLE: &str = "SPANPROOF_CONFIG";
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{}: {why}", path.display())]
-    #[diagnostic(help("this file is named by SPANPROOF_CONFIG, or is where the configuration usually is"))]
+    #[diagnostic(help("this file is named by SPANPROOF_CONFIG, or is the default one"))]
     Read {
         /// The file.
         path: PathBuf,
@@ -101,7 +101,7 @@ pub enum ConfigError {
         why: Unreadable,
     },
     /// The variable that names the file is there, and empty.
-    #[error("{PATH_VARIABLE} is set, and names no file")]
+    #[error("{PATH_VARIABLE} is set, but names no file")]
     #[diagnostic(help("name the configuration's file in it, or unset it"))]
     Unnamed,
     /// The file is invalid: unknown field, wrong type, not YAML.

@@ -195,7 +195,7 @@ fn patch_objects(objects: &mut [Manifest], tier: &Tier) -> Result<(), DeployErro
         };
         let patched = objects[index].patched(patch).map_err(error)?;
         if patched.called() != patch.of {
-            return Err(error("an object keeps its name: the harness finds its way by it".to_owned()));
+            return Err(error("an object keeps its name: the harness finds it by that".to_owned()));
         }
         objects[index] = patched;
     }

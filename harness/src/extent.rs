@@ -1,21 +1,21 @@
-//! How many, and how long: at the least and at the most.
+//! Numbers and durations that are known as a range: at the least, and at the most.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// A number that is not known exactly.
+/// A range of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Between {
+pub struct CountRange {
     /// At the least.
     pub least: u32,
     /// At the most.
     pub most: u32,
 }
 
-/// A length of time that is not known exactly: at the most, everything that is awaited takes as long as it may.
+/// A range of a duration. At the most, everything that is awaited takes as long as its timeout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Takes {
+pub struct DurationRange {
     /// At the least.
     #[serde(rename = "least_s", with = "seconds")]
     pub least: Duration,
@@ -24,19 +24,19 @@ pub struct Takes {
     pub most: Duration,
 }
 
-impl Between {
-    /// Exactly so many.
+impl CountRange {
+    /// A number that is known exactly.
     pub const fn exactly(number: u32) -> Self {
         Self { least: number, most: number }
     }
 
-    /// Of so many at hand.
-    pub fn of(self, there: u32) -> Self {
+    /// The same range, but never more than there are.
+    pub fn capped(self, there: u32) -> Self {
         Self { least: self.least.min(there), most: self.most.min(there) }
     }
 }
 
-impl fmt::Display for Between {
+impl fmt::Display for CountRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self { least, most } if least == most => write!(f, "{least}"),
@@ -45,37 +45,37 @@ impl fmt::Display for Between {
     }
 }
 
-impl Takes {
-    /// Exactly so long.
+impl DurationRange {
+    /// A duration that is known exactly.
     pub const fn exactly(time: Duration) -> Self {
         Self { least: time, most: time }
     }
 
-    /// As soon as something comes about, for which so long is waited.
+    /// Anything from no time to a timeout.
     pub const fn up_to(most: Duration) -> Self {
         Self { least: Duration::ZERO, most }
     }
 
-    /// One after the other.
+    /// The duration of one after the other.
     #[must_use]
     pub const fn then(self, next: Self) -> Self {
         Self { least: self.least.saturating_add(next.least), most: self.most.saturating_add(next.most) }
     }
 
-    /// Both at the same time.
+    /// The duration of both at the same time.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { least: self.least.max(other.least), most: self.most.max(other.most) }
     }
 
-    /// So many times.
+    /// The duration of several rounds.
     #[must_use]
-    pub const fn times(self, rounds: Between) -> Self {
+    pub const fn times(self, rounds: CountRange) -> Self {
         Self { least: self.least.saturating_mul(rounds.least), most: self.most.saturating_mul(rounds.most) }
     }
 }
 
-impl fmt::Display for Takes {
+impl fmt::Display for DurationRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (least, most) = (written(self.least), written(self.most));
         match (self.least.is_zero(), self.most.is_zero(), least == most) {
@@ -87,13 +87,13 @@ impl fmt::Display for Takes {
     }
 }
 
-/// To the second, or finer below one.
+/// Formats a duration to the second; below one second in full.
 fn written(time: Duration) -> String {
     let whole = Duration::from_secs(time.as_secs());
     humantime::format_duration(if whole.is_zero() { time } else { whole }).to_string()
 }
 
-/// Durations as seconds.
+/// Serialises durations as seconds.
 mod seconds {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
     use std::time::Duration;
@@ -114,19 +114,19 @@ mod tests {
     #[test]
     fn extents_are_written_as_people_say_them() {
         let s = Duration::from_secs;
-        assert_eq!(Takes::exactly(s(90)).to_string(), "1m 30s");
-        assert_eq!(Takes::up_to(s(120)).to_string(), "up to 2m");
-        assert_eq!(Takes { least: s(5), most: s(245) }.to_string(), "5s to 4m 5s");
-        assert_eq!(Takes::exactly(Duration::from_millis(500)).to_string(), "500ms");
-        assert_eq!(Takes::default().to_string(), "no time");
-        assert_eq!(Between { least: 1, most: 3 }.of(2).to_string(), "1 to 2");
-        assert_eq!(Between::exactly(2).to_string(), "2");
+        assert_eq!(DurationRange::exactly(s(90)).to_string(), "1m 30s");
+        assert_eq!(DurationRange::up_to(s(120)).to_string(), "up to 2m");
+        assert_eq!(DurationRange { least: s(5), most: s(245) }.to_string(), "5s to 4m 5s");
+        assert_eq!(DurationRange::exactly(Duration::from_millis(500)).to_string(), "500ms");
+        assert_eq!(DurationRange::default().to_string(), "no time");
+        assert_eq!(CountRange { least: 1, most: 3 }.capped(2).to_string(), "1 to 2");
+        assert_eq!(CountRange::exactly(2).to_string(), "2");
     }
 
     #[test]
     fn times_add_up_without_overflow() {
-        let long = Takes::exactly(Duration::MAX);
-        let doubled = long.then(long).times(Between::exactly(u32::MAX)).and(Takes::default());
+        let long = DurationRange::exactly(Duration::MAX);
+        let doubled = long.then(long).times(CountRange::exactly(u32::MAX)).and(DurationRange::default());
         assert_eq!(doubled, long);
     }
 }

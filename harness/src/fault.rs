@@ -1,5 +1,5 @@
-//! What steps do to the cluster: one file each, with its targets, the rights that it needs, how long it takes, and how it
-//! is injected, seen to land, healed, and seen to heal. [`of`] is the list.
+//! The steps as they are planned and carried out. One file each: its targets, the rights that it needs, its duration, and
+//! how it is injected, seen to land, healed, and seen to heal. [`of`] is the list.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -20,32 +20,32 @@ mod window;
 
 pub use error::FaultError;
 pub use stage::{Access, Shared, Stage, State, Usual, Watched};
-pub use target::{This, rounds};
-pub use targets::About;
-pub(crate) use targets::{Candidates, Moved};
+pub use target::{ForEachItem, rounds};
+pub use targets::StepTargets;
+pub(crate) use targets::{BystanderNamespaces, Candidates};
 pub use wait::need;
 
-use crate::extent::Takes;
-use crate::rights::{Asking, Within};
+use crate::extent::DurationRange;
+use crate::rights::{RequiredRights, Within};
 use crate::scenario::{Backend, Step};
 use futures::future::BoxFuture;
 
-/// A step that does something by itself, as it is planned and carried out.
+/// A step that is no container of other steps, as it is planned and carried out.
 pub(crate) trait Perform: Send + Sync {
-    /// Returns whom it is about, as far as that is known before it begins; none if it is about nobody.
-    fn about(&self, among: &Candidates<'_>) -> Option<About>;
+    /// Returns its targets, as far as they are known before it begins; none if it has none.
+    fn planned_targets(&self, among: &Candidates<'_>) -> Option<StepTargets>;
 
-    /// Returns the shortest and the longest time that it takes.
-    fn takes(&self, among: &Candidates<'_>) -> Takes;
+    /// Returns its shortest and its longest duration.
+    fn planned_duration(&self, among: &Candidates<'_>) -> DurationRange;
 
-    /// Asks for the rights that it needs. `here` is the run's namespace, `moved` whom drains move besides the tier.
-    fn rights(&self, asking: &mut Asking, here: Within<'_>, moved: &Moved<'_>);
+    /// Adds the rights that it needs. `here` is the run's namespace; drains also move the pods of `bystanders`.
+    fn add_rights(&self, rights: &mut RequiredRights, here: Within<'_>, bystanders: &BystanderNamespaces<'_>);
 
-    /// Carries it out: what it does is undone when this returns, whatever happened, unless it is meant to stay.
+    /// Carries it out. Its effect is undone when this returns, even with an error, unless it is meant to last.
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>>;
 }
 
-/// Returns what a step does; none if it only holds other steps.
+/// Returns the implementation of a step; none if it only holds other steps.
 pub(crate) fn of(step: &Step) -> Option<&dyn Perform> {
     match step {
         Step::Drain(drain) => Some(drain),
@@ -60,7 +60,7 @@ pub(crate) fn of(step: &Step) -> Option<&dyn Perform> {
     }
 }
 
-/// Makes the backend take everything again, if a step left it misbehaving.
+/// Makes the backend accept all spans again, if a step left it misbehaving.
 ///
 /// # Errors
 /// If the sinks cannot be told, or are not seen to take spans again.

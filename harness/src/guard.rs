@@ -93,7 +93,7 @@ pub enum GuardError {
     /// It looks like production.
     #[error("the cluster of context {context} looks like production:\n{}", listed(reasons))]
     #[diagnostic(help(
-        "nothing was changed there; if you mean it, say --yes-really {context}\ndocs/clusters.md says what looks like production"
+        "nothing was changed there; to use it all the same, add --yes-really {context}\ndocs/clusters.md says what looks like production"
     ))]
     Production {
         /// The context.
@@ -103,7 +103,7 @@ pub enum GuardError {
     },
     /// The user said the name of another cluster.
     #[error("--yes-really {said} is not the name of the context {context}")]
-    #[diagnostic(help("it must be exactly the name that --context has"))]
+    #[diagnostic(help("it must be exactly the name given to --context"))]
     OtherName {
         /// The name that the user gave.
         said: String,

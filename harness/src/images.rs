@@ -45,7 +45,7 @@ pub enum ImagesError {
     },
     /// The engine does not have one that is listed.
     #[error("the engine does not have the image {name} ({what})")]
-    #[diagnostic(help("run `ci/setup`: it makes it again"))]
+    #[diagnostic(help("run `ci/setup`: it prepares it again"))]
     Missing {
         /// Its purpose.
         what: String,

@@ -227,7 +227,7 @@ impl Journal {
         }
         let mut lines = vec!["still to be undone:".to_owned()];
         lines.extend(open.iter().map(|open| format!("  {}", open.describe())));
-        lines.push(format!("`spanproof restore {}` does it", self.0.header.folder.display()));
+        lines.push(format!("`spanproof restore {}` undoes it", self.0.header.folder.display()));
         Some(lines.join("\n"))
     }
 

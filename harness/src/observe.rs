@@ -190,7 +190,7 @@ impl Observer {
                 () = tokio::time::sleep_until(until), if pending.is_some() => {
                     let missing = pending.as_ref().map(Pending::missing).unwrap_or_default();
                     let seconds = CATCH_UP_TIMEOUT.as_secs();
-                    problem = Some((format!("it did not tell of {missing} within {seconds}s"), told_until));
+                    problem = Some((format!("it did not deliver {missing} within {seconds}s"), told_until));
                     false
                 }
                 () = self.end.cancelled() => return,
@@ -209,7 +209,7 @@ impl Observer {
                     }
                     // That the API server does not answer is noticed elsewhere; but who asks now must know now.
                     _ if waiters.is_empty() => {}
-                    _ => problem = Some(("what there is could not be listed".to_owned(), told_until)),
+                    _ => problem = Some(("the objects could not be listed".to_owned(), told_until)),
                 }
             }
             if let Some((why, since)) = problem {

@@ -1,5 +1,5 @@
-//! What a run would do, to which objects, for how long, and what it needs for that: said beforehand, and changing
-//! nothing. What a run may touch is what its plan named.
+//! The plan of a run: its steps, the objects that they change, its duration and the rights that it needs. Making one
+//! changes nothing. A run touches nothing that its plan did not name.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -8,97 +8,97 @@ mod budget;
 mod drains;
 mod findings;
 mod foresee;
-mod ground;
 mod known;
+mod layout;
 mod look;
 mod parts;
 mod rights;
 mod room;
 mod show;
-mod sight;
+mod snapshot;
 mod steps;
 mod tier;
 mod time;
 
-pub use crate::extent::{Between, Takes};
-pub use crate::fault::About;
-pub use crate::rights::{Right, Use};
+pub use crate::extent::{CountRange, DurationRange};
+pub use crate::fault::StepTargets;
+pub use crate::rights::{Purpose, Right};
 pub use budget::HeadRoom;
-pub use drains::{Bystander, How, NodePlan, Stop};
+pub use drains::{BlockingPod, Bystander, NodePlan, Removal};
 pub use look::{LookError, look};
 pub use rights::RightPlan;
 pub use show::text;
-pub use sight::{Answer, Seen, Sight};
+pub use snapshot::{AccessDecision, ClusterSnapshot, Listing};
 pub use steps::StepPlan;
-pub use tier::{Measured, TierPlan};
+pub use tier::{MeasurePlan, TierPlan};
 pub use time::Phase;
 
 use crate::deploy::{Made, Manifest};
-use crate::rights::Needs;
+use crate::rights::RequiredRights;
 use crate::scenario::{Protocol, Scenario};
 use crate::scope::Scope;
 use findings::Draft;
-use ground::Ground;
+use layout::Layout;
 use serde::{Deserialize, Serialize};
-use steps::Walk;
+use steps::StepPlanner;
 
 /// Version of a plan's format.
 pub const FORMAT: u32 = 1;
-/// What stands for the name of a run that is still to come.
+/// A placeholder for the name of a run that has not begun.
 pub const SOME_RUN: &str = "<run>";
 
-/// What a run would do.
+/// The plan of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Version of this format.
     pub format: u32,
     /// The scenario's name.
     pub scenario: String,
-    /// What it is for.
+    /// The scenario's description.
     pub about: String,
-    /// Which of its controls it is.
+    /// The name of the control, if it is one.
     pub control: Option<String>,
-    /// Where it would be done.
+    /// The cluster.
     pub site: Site,
-    /// What would be made.
+    /// The tier that is made.
     pub tier: TierPlan,
-    /// What would be offered, in a line.
+    /// The load, in a line.
     #[serde(default)]
     pub load: String,
-    /// What would be done.
+    /// The steps.
     pub steps: Vec<StepPlan>,
     /// The nodes that may be drained.
     pub nodes: Vec<NodePlan>,
-    /// How long the parts of the run take.
+    /// The parts of the run, with their durations.
     pub phases: Vec<Phase>,
-    /// How long all of it takes.
-    pub takes: Takes,
-    /// What the API server must allow.
+    /// The duration of the whole run.
+    pub takes: DurationRange,
+    /// The rights that it needs.
     pub rights: Vec<RightPlan>,
-    /// What may be touched.
+    /// The objects, nodes and namespaces that may be touched.
     pub scope: Scope,
-    /// Why it cannot be carried out; empty if it can.
+    /// The reasons why it cannot be carried out; empty if it can.
     pub obstacles: Vec<String>,
-    /// What somebody should know beforehand.
+    /// Warnings; they do not keep it from being carried out.
     pub warnings: Vec<String>,
-    /// The controls that the scenario has.
+    /// The scenario's controls.
     pub controls: Vec<ControlPlan>,
 }
 
-/// Where a run would be.
+/// The cluster of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// The cluster's name, or the context's.
     pub cluster: String,
     /// Whether it is a kind cluster that would be made.
     pub to_be_made: bool,
-    /// Kubernetes' version, where there is a cluster.
+    /// Kubernetes' version; none if the cluster is still to be made.
     pub kubernetes: Option<String>,
-    /// How many nodes carry the control plane.
+    /// The number of nodes of the control plane.
     pub control_plane: usize,
     /// The workers.
     pub workers: Vec<String>,
-    /// Whether an HPA finds metrics of pods there.
+    /// Whether the cluster serves the metrics of pods, which an HPA reads.
     pub metrics: bool,
 }
 
@@ -107,34 +107,35 @@ pub struct Site {
 pub struct ControlPlan {
     /// Its name.
     pub name: String,
-    /// Why the checks must go red.
+    /// Why its checks must fail.
     pub why: String,
     /// The checks that must fail.
     pub red: Vec<String>,
 }
 
 impl Plan {
-    /// The plan of a scenario on a cluster, by what is seen of it; without a sight, on a kind cluster that would be made.
-    pub fn of(scenario: &Scenario, made: &Made, cluster: &str, sight: Option<&Sight>) -> Self {
-        let new = Sight::of_new(cluster);
-        let to_be_made = sight.is_none();
-        let sight = sight.unwrap_or(&new);
-        let ground = Ground::of(scenario, made, sight);
-        let mut walk = Walk::new(&ground);
-        let steps = walk.all(&scenario.steps);
-        let nodes = drains::nodes(sight, &walk.drains, &made.namespace);
-        let tier = TierPlan::of(scenario, made, ground.count_workers());
-        let answer = |right: &Right| match &sight.answers {
-            Some(answers) => answers.get(right).cloned().or_else(|| Some(Answer::not_asked())),
+    /// Plans a scenario on a cluster; without a snapshot, on a kind cluster that would be made.
+    pub fn of(scenario: &Scenario, made: &Made, cluster: &str, snapshot: Option<&ClusterSnapshot>) -> Self {
+        let new = ClusterSnapshot::of_new(cluster);
+        let to_be_made = snapshot.is_none();
+        let snapshot = snapshot.unwrap_or(&new);
+        let layout = Layout::of(scenario, made, snapshot);
+        let mut planner = StepPlanner::new(&layout);
+        let steps = planner.all(&scenario.steps);
+        let nodes = drains::nodes(snapshot, &planner.drains, &made.namespace);
+        let tier = TierPlan::of(scenario, made, layout.count_workers());
+        let decision = |right: &Right| match &snapshot.access {
+            Some(decisions) => decisions.get(right).cloned().or_else(|| Some(AccessDecision::not_asked())),
             None => None,
         };
-        let rights: Vec<_> = rights::needs(scenario, made, sight, &nodes)
+        let rights: Vec<_> = rights::required(scenario, made, snapshot, &nodes)
+            .0
             .into_iter()
-            .map(|(right, uses)| RightPlan::of(right.clone(), uses, answer(&right).as_ref()))
+            .map(|(right, uses)| RightPlan::of(right.clone(), uses, decision(&right).as_ref()))
             .collect();
-        let together = walk.together;
+        let together = planner.together;
         let draft =
-            Draft { scenario, ground: &ground, tier: &tier, nodes: &nodes, rights: &rights, together };
+            Draft { scenario, layout: &layout, tier: &tier, nodes: &nodes, rights: &rights, together };
         let (obstacles, mut warnings) = (draft.obstacles(), draft.warnings());
         warnings.extend(foresee::foresee(scenario).iter().map(ToString::to_string));
         let phases = time::phases(scenario, made, &steps, to_be_made);
@@ -148,9 +149,9 @@ impl Plan {
             scenario: scenario.name.clone(),
             about: scenario.about.trim().to_owned(),
             control: scenario.control.clone(),
-            site: Site::of(cluster, to_be_made, sight, &ground),
+            site: Site::of(cluster, to_be_made, snapshot, &layout),
             scope: scope_of(made, &nodes),
-            takes: phases.iter().fold(Takes::default(), |all, phase| all.then(phase.takes)),
+            takes: phases.iter().fold(DurationRange::default(), |all, phase| all.then(phase.takes)),
             controls: controls.collect(),
             load: load(scenario),
             tier,
@@ -163,26 +164,26 @@ impl Plan {
         }
     }
 
-    /// The rights that are missing, and without which a run is worth nothing; each with what it is for.
+    /// Returns the required rights that are not granted, each with its purposes.
     pub fn missing_rights(&self) -> Vec<String> {
         self.rights.iter().filter(|right| right.is_missing()).map(ToString::to_string).collect()
     }
 
-    /// Whether it can be carried out, as far as is seen.
+    /// Returns whether nothing is known that keeps it from being carried out.
     pub const fn can_be_carried_out(&self) -> bool {
         self.obstacles.is_empty()
     }
 }
 
 impl Site {
-    fn of(cluster: &str, to_be_made: bool, sight: &Sight, ground: &Ground<'_>) -> Self {
+    fn of(cluster: &str, to_be_made: bool, snapshot: &ClusterSnapshot, layout: &Layout<'_>) -> Self {
         Self {
             cluster: cluster.to_owned(),
             to_be_made,
-            kubernetes: (!to_be_made).then(|| sight.kubernetes.clone()),
-            control_plane: sight.nodes.all().len() - ground.workers.len(),
-            workers: ground.workers.clone(),
-            metrics: sight.metrics,
+            kubernetes: (!to_be_made).then(|| snapshot.kubernetes.clone()),
+            control_plane: snapshot.nodes.all().len() - layout.workers.len(),
+            workers: layout.workers.clone(),
+            metrics: snapshot.metrics,
         }
     }
 }
@@ -194,7 +195,7 @@ pub fn foreseen(scenario: &Scenario, made: &Made) -> Vec<String> {
     found
 }
 
-/// What a scenario's emitters offer.
+/// Describes the load in a line.
 fn load(scenario: &Scenario) -> String {
     let load = &scenario.load;
     let protocol = match load.protocol {
@@ -212,15 +213,16 @@ fn load(scenario: &Scenario) -> String {
     )
 }
 
-/// What a scenario needs, on what is seen: to be asked of the API server.
-fn needs_of(scenario: &Scenario, made: &Made, sight: &Sight) -> Needs {
-    let ground = Ground::of(scenario, made, sight);
-    let mut walk = Walk::new(&ground);
-    walk.all(&scenario.steps);
-    rights::needs(scenario, made, sight, &drains::nodes(sight, &walk.drains, &made.namespace))
+/// Returns the rights that a scenario needs on a cluster.
+fn required_rights(scenario: &Scenario, made: &Made, snapshot: &ClusterSnapshot) -> RequiredRights {
+    let layout = Layout::of(scenario, made, snapshot);
+    let mut planner = StepPlanner::new(&layout);
+    planner.all(&scenario.steps);
+    rights::required(scenario, made, snapshot, &drains::nodes(snapshot, &planner.drains, &made.namespace))
 }
 
-/// What may be touched: what is made, the nodes that may be drained, and the namespaces of those whom that moves.
+/// Returns what may be touched: the objects that are made, the nodes that may be drained, and the namespaces whose pods
+/// those drains move.
 fn scope_of(made: &Made, nodes: &[NodePlan]) -> Scope {
     let moved = nodes.iter().flat_map(|node| &node.moves);
     Scope {

@@ -29,7 +29,7 @@ pub enum RestoreError {
         known: String,
     },
     /// Its process is alive.
-    #[error("run {run} is still going, process {pid}")]
+    #[error("run {run} is still running, process {pid}")]
     #[diagnostic(help("it undoes by itself what it does: interrupt it with Ctrl-C, or wait for it"))]
     StillGoing {
         /// The run.
@@ -109,9 +109,6 @@ impl RestoreReport {
 
 /// Acquires a cluster and makes it ready for a run. What runs that died left in one of the harness's own is undone; what
 /// they left in somebody else's is said.
-///
-/// # Errors
-/// If the cluster cannot be acquired, or is not ready in time.
 pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cluster, ClusterError> {
     let cluster = Cluster::acquire(request, cancel).await?;
     let location = cluster.location();
@@ -137,7 +134,7 @@ async fn clean(location: &Location, context: &UndoContext<'_>) {
     for dead in dead_on(location) {
         tracing::info!(
             target: progress::TARGET,
-            "run {} died before it had undone all that it did: undoing it",
+            "run {} died before it had undone everything: undoing the rest",
             dead.name()
         );
         let restored = dead.undo(context).await;
@@ -148,7 +145,7 @@ async fn clean(location: &Location, context: &UndoContext<'_>) {
         Ok(rest) => replay::replay(&rest, context).await.iter().for_each(told),
         Err(error) => tracing::info!(
             target: progress::TARGET,
-            "what earlier runs left could not be looked for: {error}"
+            "the search for what earlier runs left failed: {error}"
         ),
     }
 }
@@ -179,7 +176,7 @@ async fn tell(location: &Location, client: &Client) {
         }
         Err(error) => tracing::info!(
             target: progress::TARGET,
-            "what earlier runs left could not be looked for: {error}"
+            "the search for what earlier runs left failed: {error}"
         ),
     }
 }

@@ -1,51 +1,51 @@
-//! What the API server must allow: rights, and what they are for.
+//! The rights that the API server must grant for a run, and their purposes.
 
 use crate::deploy::Manifest;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Something that the API server must allow.
+/// A verb on a resource, as Kubernetes' RBAC has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Right {
-    /// In which namespace; none for all of them, and for what is in none.
+    /// The namespace; none for all of them, and for resources without a namespace.
     pub namespace: Option<String>,
     /// The API group; empty for the core.
     pub group: String,
-    /// What: `pods`, `pods/eviction`, or a path of the server's that is no resource, `/readyz`.
+    /// The resource: `pods`, `pods/eviction`, or a path of the API server that is no resource: `/readyz`.
     pub resource: String,
-    /// What is done with it.
+    /// The verb.
     pub verb: String,
 }
 
-/// What a right is for.
+/// The part of a run that needs a right.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Use {
-    /// One run at a time on a cluster.
+pub enum Purpose {
+    /// The lock of the cluster: one run at a time.
     Lock,
     /// Making the tier and the probes, and waiting until they are ready.
     Deploy,
     /// Driving emitters and sinks.
     Load,
-    /// Seeing what happens.
+    /// Watching the cluster.
     Observe,
     /// Removing what was made.
     Remove,
-    /// Planning, and saying more of what was seen.
+    /// Planning, and details of what was seen: a run is possible without.
     Explain,
-    /// Taking a step, by its key in scenarios.
+    /// A step, by its key in scenarios.
     #[serde(untagged)]
     Step(Cow<'static, str>),
 }
 
-impl Use {
-    /// Taking a step.
+impl Purpose {
+    /// A step, by its key in scenarios.
     pub(crate) const fn step(key: &'static str) -> Self {
         Self::Step(Cow::Borrowed(key))
     }
 
-    /// What it is called.
+    /// The name in plans.
     pub fn name(&self) -> &str {
         match self {
             Self::Lock => "lock",
@@ -58,27 +58,28 @@ impl Use {
         }
     }
 
+    /// Returns whether a run is worth nothing without it.
     pub(crate) const fn is_required(&self) -> bool {
         !matches!(self, Self::Explain)
     }
 }
 
-/// What must be allowed, and what for.
-pub(crate) type Needs = BTreeMap<Right, BTreeSet<Use>>;
-
-/// Where a right is needed.
+/// The namespace in which a right is needed, or the whole cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Within<'a> {
     Cluster,
     Namespace(&'a str),
 }
 
-pub(crate) struct Asking(pub(crate) Needs);
+/// The rights that a scenario needs, each with its purposes.
+#[derive(Debug, Default)]
+pub(crate) struct RequiredRights(pub(crate) BTreeMap<Right, BTreeSet<Purpose>>);
 
-impl Asking {
-    pub(crate) fn ask(
+impl RequiredRights {
+    /// Adds verbs on a resource.
+    pub(crate) fn add(
         &mut self,
-        purpose: &Use,
+        purpose: &Purpose,
         within: Within<'_>,
         group: &str,
         resource: &str,
@@ -99,9 +100,10 @@ impl Asking {
         }
     }
 
-    pub(crate) fn object(&mut self, purpose: &Use, object: &Manifest, verbs: &[&str]) {
+    /// Adds verbs on an object's kind, in the object's namespace.
+    pub(crate) fn add_object(&mut self, purpose: &Purpose, object: &Manifest, verbs: &[&str]) {
         let (group, resource) = object.resource();
         let within = object.metadata().namespace.as_deref().map_or(Within::Cluster, Within::Namespace);
-        self.ask(purpose, within, &group, &resource, verbs);
+        self.add(purpose, within, &group, &resource, verbs);
     }
 }

@@ -82,13 +82,13 @@ pub enum RunError {
     #[error(transparent)]
     Look(#[from] LookError),
     /// The user may not do what the run needs.
-    #[error("this needs what the cluster does not allow; nothing was done\n  {}", missing.join("\n  "))]
+    #[error("the cluster does not allow what this needs; nothing was done\n  {}", missing.join("\n  "))]
     NotAllowed {
         /// The missing rights, each with its purpose.
         missing: Vec<String>,
     },
     /// The scenario could not be written down.
-    #[error("the scenario could not be written down: {0}")]
+    #[error("the scenario could not be written: {0}")]
     Scenario(String),
     /// It was interrupted before there was anything to judge.
     #[error("interrupted before there was anything to judge")]

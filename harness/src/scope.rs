@@ -1,22 +1,23 @@
-//! What a run may touch: what its plan named, and nothing else. Every fault asks before its first effect.
+//! The scope of a run: the objects, nodes and namespaces that its plan named. Every fault checks it before it touches
+//! anything.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// What a plan named.
+/// The scope of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// The run's own namespace: every pod in it is the run's.
+    /// The run's own namespace: every pod in it may be touched.
     pub namespace: String,
     /// The objects that the run makes, by kind and name: `Deployment/gateway`.
     pub objects: BTreeSet<String>,
     /// The nodes that may be drained.
     pub nodes: BTreeSet<String>,
-    /// The namespaces of others whose pods a drain may move.
+    /// The other namespaces whose pods a drain may move.
     pub bystanders: BTreeSet<String>,
 }
 
-/// Something that no plan named, and so is not touched.
+/// An error of touching something that the plan did not name. It was not touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is not in the plan, so it is not touched: {why}")]
 pub struct OutOfScope {
@@ -25,7 +26,7 @@ pub struct OutOfScope {
 }
 
 impl Scope {
-    /// Whether a node may be drained.
+    /// Checks that a node may be drained.
     ///
     /// # Errors
     /// If the plan did not name it.
@@ -34,7 +35,7 @@ impl Scope {
         Self::within(self.nodes.contains(name), || format!("node {name}"), why)
     }
 
-    /// Whether a pod may be moved.
+    /// Checks that a pod may be moved.
     ///
     /// # Errors
     /// If the plan did not name its namespace.
@@ -44,7 +45,7 @@ impl Scope {
         Self::within(ours, || format!("pod {namespace}/{name}"), why)
     }
 
-    /// Whether an object of the run's namespace may be changed.
+    /// Checks that an object of the run's namespace may be changed.
     ///
     /// # Errors
     /// If the run did not make it.

@@ -14,13 +14,13 @@ pub(super) struct ClusterOptions {
     /// The kind cluster: made, or used if an earlier run kept it
     #[arg(long, value_name = "NAME", default_value = "spanproof", value_parser = cluster_name, conflicts_with = "context")]
     cluster: String,
-    /// A cluster that is there, by the name of its context in your kubeconfig; it stays
+    /// An existing cluster, by the name of its context in your kubeconfig; it stays
     #[arg(long, value_name = "NAME", value_parser = not_empty)]
     context: Option<String>,
     /// The kubeconfig of --context [default: KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "PATH", requires = "context")]
     kubeconfig: Option<PathBuf>,
-    /// The context's name again: you mean it, though its cluster looks like production
+    /// The context's name again, to confirm a cluster that looks like production
     #[arg(long, value_name = "NAME", requires = "context", value_parser = not_empty)]
     yes_really: Option<String>,
 }

@@ -31,13 +31,13 @@ pub(super) struct Options {
     /// How long to wait for a cluster that is in use [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
-    /// Leave the cluster when the run is over
+    /// Keep the cluster after the run
     #[arg(long)]
     keep: bool,
     /// Where run folders go
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
-    /// The seed of whatever is random; drawn and printed if it is not given
+    /// The seed of everything random; drawn and printed if it is not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Set a parameter of the scenario by its name, or a field by its path with dots: load.rate=500/s
@@ -169,8 +169,8 @@ async fn run_all(
 }
 
 fn taken_over(cluster: &str, by: &str) -> Failure {
-    let help = "this process had not renewed its lease for more than a minute; nothing more is recorded, nor undone, \
-                since the other one may be at work there: `spanproof restore` does that afterwards";
+    let help = "this process had not renewed its lease for more than a minute; nothing more is recorded or undone, \
+                since the other process may be at work there: run `spanproof restore` afterwards";
     (miette::miette!(help = help, "the cluster {cluster} was taken over by {by}"), CommandEnd::HarnessFailed)
 }
 
@@ -211,7 +211,7 @@ async fn on_signals(
     let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     next().await;
     cancel.cancel();
-    tracing::info!(target: progress::TARGET, "interrupted: healing and collecting (once more ends at once)");
+    tracing::info!(target: progress::TARGET, "interrupted: healing and collecting (interrupt again to end at once)");
     next().await;
     progress.finish();
     let reminder = journal.get().and_then(|journal| journal.reminder());

@@ -84,8 +84,9 @@ pub enum ContextError {
 }
 
 fn offered(known: &[String], near: Option<&str>) -> String {
-    let known = if known.is_empty() { "no context at all".to_owned() } else { known.join(", ") };
-    near.map_or_else(String::new, |near| format!("did you mean {near}?\n")) + &format!("there is: {known}")
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    near.map_or_else(String::new, |near| format!("did you mean {near}?\n"))
+        + &format!("known contexts: {known}")
 }
 
 /// A cluster that a context leads to: it answers, and has been looked at.
@@ -115,7 +116,7 @@ impl Context {
         let client = connect(config).await.map_err(|message| ClusterError::Unreachable {
             name: self.name.clone(),
             message,
-            help: format!("tried {server}, as {path} says"),
+            help: format!("tried {server}, from {path}"),
         })?;
         self.look(client, cluster, host).await
     }

@@ -31,7 +31,7 @@ pub enum ClusterError {
     },
     /// Too little memory for a cluster.
     #[error("a cluster needs {needed_mib} MiB of free memory; there are {available_mib} MiB")]
-    #[diagnostic(help("end something else, or use a machine with more memory"))]
+    #[diagnostic(help("close other programs, or use a machine with more memory"))]
     TooLittleMemory {
         /// The available memory.
         available_mib: u64,
@@ -49,7 +49,7 @@ pub enum ClusterError {
     /// Somebody else, on any machine, uses the cluster.
     #[error(transparent)]
     #[diagnostic(help(
-        "wait for it with --wait 10m, or choose another cluster; a lease whose holder is gone runs out within a minute"
+        "wait for it with --wait 10m, or choose another cluster; a lease whose holder is gone expires within a minute"
     ))]
     Leased(#[from] LeaseError),
     /// The name is taken by a cluster that is not ours.
@@ -64,7 +64,7 @@ pub enum ClusterError {
     /// A program that the cluster is made with failed.
     #[error("{doing} failed")]
     #[diagnostic(help(
-        "where a port is taken, the disk is full or a node is stopped, mend that and run it again; what was made is removed"
+        "look for a port in use, a full disk or a stopped node, and run it again; what was made is removed"
     ))]
     Command {
         /// The action that failed.
@@ -123,7 +123,7 @@ pub enum ClusterError {
     Guard(#[from] GuardError),
     /// The facts about the cluster cannot be read.
     #[error("{what} of the cluster {name} cannot be read: {source}")]
-    #[diagnostic(help("before anything is done to a cluster, its nodes and namespaces are looked at"))]
+    #[diagnostic(help("a cluster's nodes and namespaces are read before anything is done to it"))]
     Unseen {
         /// The cluster.
         name: String,
@@ -142,7 +142,7 @@ pub enum ClusterError {
         workers: usize,
     },
     /// The user gave up.
-    #[error("interrupted before the cluster was there")]
+    #[error("interrupted before the cluster was ready")]
     Interrupted,
 }
 

@@ -104,7 +104,7 @@ impl ForeignCluster {
                  takes a sink's ledger away"
             );
         }
-        let mut settings = vec![format!("a cluster that was there, by the context {name}")];
+        let mut settings = vec![format!("an existing cluster, by the context {name}")];
         let needed = request.images(images);
         if let Some(kind_name) = &self.kind_name {
             images.check(&request.collectors).await?;

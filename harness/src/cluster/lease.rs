@@ -337,7 +337,7 @@ fn report_takeover(found: &coordination::Lease) {
     if identity(found).is_some() {
         tracing::info!(
             target: progress::TARGET,
-            "taking the cluster's lease over from {}: it is not there any more",
+            "taking the cluster's lease over from {}: that process is gone",
             holder(found)
         );
     }

@@ -106,7 +106,7 @@ async fn reach_kind(cluster: &str) -> Result<Option<Reached>, ClusterError> {
     if let Err(error) = kind.load(cluster, &[images.probe()]).await {
         tracing::info!(
             target: progress::TARGET,
-            "the nodes may not have the image that sweeps them: {error}"
+            "the nodes may lack the image that removes queues and ledgers from their disks: {error}"
         );
     }
     Ok(Some(Reached { client, images, is_own: true, lease, lock }))

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 const NAMESPACE: &str = "kube-system";
-/// The longest time until the nodes, and the `DaemonSets` on them, are ready.
+/// The longest time until the nodes, and the `DaemonSet`s on them, are ready.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// The limit that kind's documentation tells users to set
 /// (<https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files>).
@@ -60,7 +60,7 @@ async fn until(client: &Client, deadline: Instant) -> Result<Option<String>, kub
         match deploy::await_daemon_set(client, &daemon, left).await {
             Ok(()) => {}
             Err(DeployError::NotReady { awaited, state, .. }) => {
-                return Ok(Some(format!("awaited {awaited}: {state}")));
+                return Ok(Some(format!("waited for {awaited}: {state}")));
             }
             Err(error) => return Ok(Some(error.to_string())),
         }

@@ -56,7 +56,7 @@ macro_rules! manifests {
             fn typed(kind: &str, value: &Value) -> Result<Self, String> {
                 match kind {
                     $(stringify!($kind) => lossless(value).map(Self::$kind),)*
-                    _ => Err(format!("objects of kind {kind:?} are not known here")),
+                    _ => Err(format!("objects of kind {kind:?} are not supported")),
                 }
             }
 

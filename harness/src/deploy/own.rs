@@ -63,7 +63,7 @@ fn add(
         let said = e.without_snippet();
         error(
             &file,
-            format!("only `resources` is read here ({said}): run `kustomize build` and name the file"),
+            format!("only `resources` is supported ({said}): run `kustomize build` and name the file"),
         )
     })?;
     read.resources.iter().try_for_each(|resource| add(&path.join(resource), deep - 1, tree, found))
@@ -96,7 +96,10 @@ pub(super) fn fitted(
     let probes = read_ours(&manifests.join("probe"))?;
     for (object, file) in objects.iter_mut().zip(files) {
         if probes.iter().any(|probe| probe.called() == object.called()) {
-            return Err(error(file, format!("{} is the harness's own: it brings it along", object.called())));
+            return Err(error(
+                file,
+                format!("{} is one of the harness's own objects: leave it out", object.called()),
+            ));
         }
         fit(object)
             .and_then(|()| valid::refusal(object).map_or(Ok(()), Err))

@@ -181,7 +181,7 @@ async fn pods_state(client: &Client, namespace: &str, app: &str) -> String {
         name.starts_with(app).then(|| format!("{name}: {}", pod_state(pod.status.unwrap_or_default())))
     });
     let states: Vec<_> = states.collect();
-    if states.is_empty() { format!("no pod of {app} is there") } else { states.join("; ") }
+    if states.is_empty() { format!("there is no pod of {app}") } else { states.join("; ") }
 }
 
 fn pod_state(status: k8s_openapi::api::core::v1::PodStatus) -> String {

@@ -130,7 +130,7 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
         return match configured {
             Some(Ok(Policy::All)) => Ok(Some(sampling_of(names(), Policy::All, decision_wait))),
             Some(_) => Err(format!(
-                "the tier samples ({}), and the scenario does not say so: say `tier: {{samples: {{}}}}` if that is meant",
+                "the tier samples ({}), and the scenario does not say so: add `tier: {{samples: {{}}}}` if that is intended",
                 names()
             )),
             None => Ok(None),
@@ -139,12 +139,12 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
     let keeps = match (said.share, configured) {
         (None, None) => {
             return Err("nothing in the tier samples: no pipeline of traces has `tail_sampling` or \
-                        `probabilistic_sampler`; if something else does, say what `share` it keeps"
+                        `probabilistic_sampler`; if something else does, set the `share` that it keeps"
                 .to_owned());
         }
         (None, Some(Err(why))) => {
             return Err(format!(
-                "what {} keeps does not follow from its configuration ({why}): say the `share`",
+                "what {} keeps does not follow from its configuration ({why}): set the `share`",
                 names()
             ));
         }
@@ -240,7 +240,7 @@ mod tests {
             json!([]),
         ] {
             let refused = told(by_configuration(), &policy).unwrap_err();
-            assert!(refused.contains("say the `share`"), "{refused}");
+            assert!(refused.contains("set the `share`"), "{refused}");
             let said = |percent| Some(Samples { share: Some(Share::percent(percent)), ..Samples::default() });
             let keeps = told(said(40.0), &policy).unwrap().unwrap().keeps;
             assert_eq!(keeps, Policy::Share(0.4));

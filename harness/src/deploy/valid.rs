@@ -65,7 +65,7 @@ fn pods(spec: Option<&PodSpec>) -> Option<String> {
         let wrong = asked.into_iter().find(|(_, quantity)| quantity_value(&quantity.0).is_none());
         wrong.map(|(resource, quantity)| {
             let (name, quantity) = (&container.name, &quantity.0);
-            format!("{quantity:?} is no quantity of {resource}, in the container `{name}`: write it like 250m or 256Mi")
+            format!("{quantity:?} is not a quantity of {resource}, in the container `{name}`: write it like 250m or 256Mi")
         })
     })
 }
@@ -104,7 +104,7 @@ mod tests {
         let typo = patched(gateway, container(&json!({"name": "colector", "resources": {}})));
         assert!(typo.contains("`colector` has no image") && typo.contains("collector"), "{typo}");
         let cpu = container(&json!({"name": "collector", "resources": {"requests": {"cpu": "25x"}}}));
-        assert!(patched(gateway, cpu).contains("\"25x\" is no quantity of cpu"));
+        assert!(patched(gateway, cpu).contains("\"25x\" is not a quantity of cpu"));
         let none = json!({"spec": {"template": {"spec": {"containers": []}}}});
         assert!(patched(gateway, none).contains("no container"));
         assert!(patched(gateway, json!({"metadata": {"name": "foo"}})).contains("keeps its name"));

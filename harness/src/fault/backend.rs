@@ -1,37 +1,43 @@
-//! A backend that misbehaves: for a while, or until a later step (or the end of the steps) makes it well again.
+//! Makes the backend misbehave: for a while, or until a later step or the end of the steps.
 
-use super::window::{Fault, Seen, Window};
-use super::{About, Candidates, FaultError, Moved, Perform, Stage};
-use crate::extent::{Between, Takes};
+use super::window::{Fault, Observed, Window};
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets};
+use crate::extent::{CountRange, DurationRange};
 use crate::load::LoadStatus;
 use crate::record::Event;
-use crate::rights::{Asking, Within};
+use crate::rights::{RequiredRights, Within};
 use crate::scenario::{Answers, Backend, FaultName, Span};
 use crate::undo::Undo;
 use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
 
-/// The timeout of a backend that is to be seen to behave as it was told.
+/// The timeout of seeing the backend change its behaviour.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Perform for Backend {
-    fn about(&self, among: &Candidates<'_>) -> Option<About> {
-        Some(About::pods_of("StatefulSet/sink", "the sinks", Between::exactly(among.sinks)))
+    fn planned_targets(&self, among: &Candidates<'_>) -> Option<StepTargets> {
+        Some(StepTargets::pods_of("StatefulSet/sink", "the sinks", CountRange::exactly(among.sinks)))
     }
 
-    /// Until it is felt, which counts as a part of how long it lasts; and until it is over.
-    fn takes(&self, _among: &Candidates<'_>) -> Takes {
-        let over = Takes::up_to(TIMEOUT);
+    /// The time until its effect is seen, which is a part of `for`; and until it is seen to be over.
+    fn planned_duration(&self, _among: &Candidates<'_>) -> DurationRange {
+        let over = DurationRange::up_to(TIMEOUT);
         self.lasts
             .filter(|_| self.answers != Answers::Ok)
             .map(Span::duration)
-            .map_or(over, |lasts| Takes { least: lasts, most: lasts.max(TIMEOUT) }.then(over))
+            .map_or(over, |lasts| DurationRange { least: lasts, most: lasts.max(TIMEOUT) }.then(over))
     }
 
-    fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}
+    fn add_rights(
+        &self,
+        _rights: &mut RequiredRights,
+        _here: Within<'_>,
+        _bystanders: &BystanderNamespaces<'_>,
+    ) {
+    }
 
-    /// From now on the backend answers like this. One that misbehaved in another way does so no longer. Where the step
-    /// says for how long, it is awaited that this is over.
+    /// Changes the answers of the backend, in place of an earlier misbehaviour. With `for`, also waits until that time is
+    /// over, and heals it.
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             if self.answers == Answers::Ok {
@@ -63,7 +69,7 @@ impl Perform for Backend {
 
 struct Misbehaviour {
     told: Backend,
-    /// The number of requests that were answered amiss before.
+    /// The number of requests that were answered so before.
     before: u64,
 }
 
@@ -90,29 +96,29 @@ impl Fault for Misbehaviour {
         Ok(stage.shared.probes.change_backend(&self.told).await?)
     }
 
-    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
         let felt = |load: &LoadStatus| load.misbehaved > self.before;
-        stage.await_load("the backend to be felt", TIMEOUT, felt).await.map(|()| Seen::Yes)
+        stage.await_load("the backend to be felt", TIMEOUT, felt).await.map(|()| Observed::Yes)
     }
 
-    /// It may last beyond the step: the step awaits by itself what is to be awaited.
+    /// It may last beyond the step, so the step itself waits.
     async fn hold(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
         Ok(())
     }
 
-    /// What ended by itself is told all the same: so it is over at once, and the plan on its disk says so.
+    /// Tells the sinks even if its time is over by itself, so that the plan on their disks says so.
     async fn heal(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
         Ok(stage.shared.probes.change_backend(&Backend::well()).await?)
     }
 
-    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
         let before = stage.shared.watched.status.borrow().delivered;
         let more = |load: &LoadStatus| load.delivered > before;
-        stage.await_load("the backend to take spans again", TIMEOUT, more).await.map(|()| Seen::Yes)
+        stage.await_load("the backend to take spans again", TIMEOUT, more).await.map(|()| Observed::Yes)
     }
 }
 
-/// The backend takes everything, and is seen to; nothing is done if it does so already.
+/// Makes the backend accept all spans, and waits until it does. Does nothing if it does not misbehave.
 async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
     let Some(window) = stage.set_backend_window(None) else {
         return Ok(());
@@ -120,13 +126,13 @@ async fn heal(stage: &Stage<'_>) -> Result<(), FaultError> {
     let mut fault = Misbehaviour { told: Backend::well(), before: 0 };
     let closed = window.close(stage, &mut fault, Ok(())).await;
     if matches!(closed, Err(FaultError::Link(_))) {
-        // It may go on as before: it is told again at the end of the steps.
+        // It may still misbehave: it is healed again at the end of the steps.
         stage.set_backend_window(Some(window));
     }
     closed
 }
 
-/// Another fault takes its place: this one is over, if that was told to every sink.
+/// Ends a misbehaviour whose place another one has taken, if every sink was told.
 fn end_replaced(
     stage: &Stage<'_>,
     replaced: Window,

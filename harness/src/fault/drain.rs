@@ -1,13 +1,13 @@
-//! Drains a node as `kubectl drain` does: cordon, evict what may be evicted, wait until it is gone.
-//! Uncordons it afterwards, whatever happened, if it was this drain that cordoned it.
+//! Drains nodes as `kubectl drain` does: cordons each, evicts its pods, and waits until they are gone. Afterwards uncordons
+//! it in any case, if this drain cordoned it.
 
 use super::eviction::{await_gone, evict};
-use super::window::{Fault, Seen, Window, within_window};
-use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
-use crate::extent::Takes;
+use super::window::{Fault, Observed, Window, within_window};
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets, target};
+use crate::extent::DurationRange;
 use crate::progress;
 use crate::record::Event;
-use crate::rights::{Asking, Use, Within};
+use crate::rights::{Purpose, RequiredRights, Within};
 use crate::scenario::{Action, Drain, FaultName};
 use crate::undo::{Cordon, Undo, UndoOutcome};
 use futures::future::{BoxFuture, join_all};
@@ -17,27 +17,27 @@ use kube::{Api, ResourceExt};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long an undoing is tried for.
+/// The timeout of uncordoning a node.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a drain does with a pod.
+/// The action of a drain on a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
-    /// Nothing: it belongs to the node.
+    /// None: the pod belongs to the node.
     Leave(&'static str),
-    /// Evict it.
+    /// Evict the pod.
     Evict,
-    /// Delete it: it has finished, and no budget speaks for it.
+    /// Delete the pod: it has finished, and no budget counts it.
     Delete,
-    /// Wait: it is on its way out already.
+    /// Wait: the pod is terminating already.
     Await,
-    /// Stop: the scenario does not allow to move it.
+    /// Stop: the scenario does not allow to move the pod.
     Refuse(&'static str),
 }
 
 impl Disposition {
-    /// What `kubectl drain --ignore-daemonsets` does with a pod; `--force` and
-    /// `--delete-emptydir-data` are the scenario's to give.
+    /// Returns what `kubectl drain --ignore-daemonsets` does with a pod. The options `unmanaged` and `empty_dir` are its
+    /// `--force` and `--delete-emptydir-data`.
     pub(crate) fn of(pod: &Pod, options: &Drain) -> Self {
         let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -61,28 +61,33 @@ impl Disposition {
 }
 
 impl Perform for Drain {
-    fn about(&self, among: &Candidates<'_>) -> Option<About> {
-        Some(About { at_once: self.at_once, ..among.nodes(self.nodes()) })
+    fn planned_targets(&self, among: &Candidates<'_>) -> Option<StepTargets> {
+        Some(StepTargets { at_once: self.at_once, ..among.nodes(self.nodes()) })
     }
 
-    /// Until nothing is left on it; held; uncordoned, until as many gateways are ready as before.
-    fn takes(&self, among: &Candidates<'_>) -> Takes {
+    /// For each node: until its pods are gone, the hold, and until as many gateways are ready as before.
+    fn planned_duration(&self, among: &Candidates<'_>) -> DurationRange {
         let (deadline, hold) = (self.deadline.duration(), self.hold.duration());
-        let one = Takes::exactly(hold).then(Takes::up_to(deadline.saturating_mul(2)));
+        let one = DurationRange::exactly(hold).then(DurationRange::up_to(deadline.saturating_mul(2)));
         if self.at_once { one } else { one.times(among.nodes(self.nodes()).number) }
     }
 
-    fn rights(&self, asking: &mut Asking, here: Within<'_>, moved: &Moved<'_>) {
-        let drain = Use::step(self.key());
-        asking.ask(&drain, Within::Cluster, "", "nodes", &["get", "list", "patch"]);
-        asking.ask(&drain, Within::Cluster, "", "pods", &["list"]);
-        asking.ask(&Use::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
-        for within in moved.evicted.iter().copied().map(Within::Namespace).chain([here]) {
-            asking.ask(&drain, within, "", "pods/eviction", &["create"]);
-            asking.ask(&drain, within, "", "pods", &["list", "watch"]);
+    fn add_rights(
+        &self,
+        rights: &mut RequiredRights,
+        here: Within<'_>,
+        bystanders: &BystanderNamespaces<'_>,
+    ) {
+        let drain = Purpose::step(self.key());
+        rights.add(&drain, Within::Cluster, "", "nodes", &["get", "list", "patch"]);
+        rights.add(&drain, Within::Cluster, "", "pods", &["list"]);
+        rights.add(&Purpose::Explain, Within::Cluster, "policy", "poddisruptionbudgets", &["list"]);
+        for within in bystanders.evicted.iter().copied().map(Within::Namespace).chain([here]) {
+            rights.add(&drain, within, "", "pods/eviction", &["create"]);
+            rights.add(&drain, within, "", "pods", &["list", "watch"]);
         }
-        for within in moved.deleted.iter().copied().map(Within::Namespace) {
-            asking.ask(&drain, within, "", "pods", &["delete"]);
+        for within in bystanders.deleted.iter().copied().map(Within::Namespace) {
+            rights.add(&drain, within, "", "pods", &["delete"]);
         }
     }
 
@@ -91,7 +96,7 @@ impl Perform for Drain {
         Box::pin(async move {
             let nodes = target::nodes(stage, self.nodes()).await?;
             if self.at_once {
-                // Each to its end, whatever became of the others: every one must be undone.
+                // Each to its end, even if another one fails: every one must be undone.
                 let drains = nodes.iter().map(|node| drain(stage, node, self));
                 return join_all(drains).await.into_iter().collect();
             }
@@ -115,7 +120,7 @@ async fn drain(stage: &Stage<'_>, node: &str, options: &Drain) -> Result<(), Fau
 struct Drained<'a> {
     node: &'a str,
     options: &'a Drain,
-    /// The gateways on it when it began.
+    /// The gateways on the node when the drain begins.
     gateways: Vec<String>,
 }
 
@@ -132,7 +137,7 @@ impl Fault for Drained<'_> {
         self.gateways.clone()
     }
 
-    /// Journalled by [`cordon`], right before the node is cordoned: one that somebody else cordoned stays theirs.
+    /// Journalled by [`cordon`] right before the node is cordoned: a node that somebody else cordoned stays cordoned.
     fn undo(&self, _stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
         None
     }
@@ -141,18 +146,18 @@ impl Fault for Drained<'_> {
         let (node, options) = (self.node, self.options);
         let until = Instant::now() + options.deadline.duration();
         stage.shared.access.scope.node(node)?;
-        // Before anything is touched; and again when no pod comes any more.
+        // Before anything is touched, and again once no more pods can be scheduled there.
         may_move(stage, node, &pods_on(stage, node).await?, options)?;
         cordon(stage, node).await?;
         let pods = pods_on(stage, node).await?;
         may_move(stage, node, &pods, options)?;
-        // As kubectl does, all at once; and every one to its end, so that each answer is on record.
+        // All at once, as kubectl does; and each to its end, so that every answer is on record.
         let moves = pods.iter().map(|pod| move_away(stage, window.fault, pod, options, until));
         join_all(moves).await.into_iter().collect()
     }
 
-    /// Unschedulable, and nothing left that could be evicted.
-    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+    /// The node is unschedulable, and no pod is left that a drain moves.
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
         let left = pods_on(stage, self.node).await?;
         let left: Vec<_> = left
             .iter()
@@ -162,9 +167,9 @@ impl Fault for Drained<'_> {
         let nodes: Api<Node> = Api::all(stage.shared.access.client.clone());
         let node = nodes.get(self.node).await.map_err(FaultError::api("get", self.node))?;
         if left.is_empty() && node.spec.is_some_and(|spec| spec.unschedulable == Some(true)) {
-            return Ok(Seen::Yes);
+            return Ok(Observed::Yes);
         }
-        Ok(Seen::No(Some(format!("{} is not drained: {} left", self.node, left.join(", ")))))
+        Ok(Observed::No(Some(format!("{} is not drained: {} left", self.node, left.join(", ")))))
     }
 
     async fn hold(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
@@ -176,8 +181,8 @@ impl Fault for Drained<'_> {
         undo(stage, self.node).await
     }
 
-    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
-        stage.await_gateways(self.options.deadline.duration()).await.map(|()| Seen::Yes)
+    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
+        stage.await_gateways(self.options.deadline.duration()).await.map(|()| Observed::Yes)
     }
 }
 
@@ -187,7 +192,7 @@ async fn pods_on(stage: &Stage<'_>, node: &str) -> Result<Vec<Pod>, FaultError> 
     Ok(all.list(&on_node).await.map_err(FaultError::api("list pods on", node))?.items)
 }
 
-/// A node is this step's to drain, as long as this is there.
+/// The exclusive right of a step to drain a node, until it is dropped.
 struct Turn<'a> {
     stage: &'a Stage<'a>,
     node: &'a str,
@@ -200,12 +205,12 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Waits until no other step drains a node: two drains of it would each undo the other.
+/// Waits until no other step drains a node: two drains of the same node would undo each other.
 async fn turn<'a>(stage: &'a Stage<'a>, node: &'a str, options: &Drain) -> Result<Turn<'a>, FaultError> {
     let over = stage.drain_over();
     let free = async {
         loop {
-            // Before it is looked whether it is free: else the end of the other drain could be missed.
+            // Before the check: otherwise the end of the other drain could be missed.
             let told = over.notified();
             if take(stage, node) {
                 return;
@@ -238,7 +243,7 @@ fn take(stage: &Stage<'_>, node: &str) -> bool {
     true
 }
 
-/// Whether each pod on a node may be moved: by the scenario, and by the plan.
+/// Checks that each pod on a node may be moved, by the scenario and by the plan.
 fn may_move(stage: &Stage<'_>, node: &str, pods: &[Pod], options: &Drain) -> Result<(), FaultError> {
     for pod in pods {
         match Disposition::of(pod, options) {
@@ -279,7 +284,7 @@ async fn move_away(
     }
 }
 
-/// Marks a node unschedulable, and whose doing that is. One that somebody else cordoned stays theirs.
+/// Cordons a node, and marks it as cordoned by this run. A node that somebody else cordoned is left as it is.
 async fn cordon(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
     let undo = stage.shared.journal.open(Undo::cordon(node, &stage.shared.access.run))?;
     let ours = Cordon::new(node, &stage.shared.access.run).set(&stage.shared.access.client).await;
@@ -292,7 +297,7 @@ async fn cordon(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
     Ok(stage.shared.recorder.event(Event::Note { message })?)
 }
 
-/// Uncordons a node that this run cordoned, trying until the API server has heard it.
+/// Uncordons a node that this run cordoned; tries again until the API server has answered or the timeout is over.
 async fn undo(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
     let until = Instant::now() + UNDO_TIMEOUT;
     loop {

@@ -9,63 +9,63 @@ use std::time::Duration;
 /// An error of a step: it did not do what it should, or that could not be seen.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
-    /// The API server could not be asked.
+    /// The API server refused a request, or could not be reached.
     #[error("{action} {object}: {source}")]
     Api {
-        /// What was tried.
+        /// The verb.
         action: &'static str,
-        /// What it was tried on.
+        /// The object.
         object: String,
-        /// What it said.
+        /// The API server's answer.
         source: Box<kube::Error>,
     },
-    /// A pod may not be moved by this drain.
+    /// A drain may not move a pod.
     #[error("pod {pod} on {node} {why}")]
     NotAllowed {
         /// The pod.
         pod: String,
         /// Its node.
         node: String,
-        /// Why not, and what would allow it.
+        /// The reason, and what would allow it.
         why: &'static str,
     },
-    /// An eviction was refused for good.
+    /// An eviction will never be granted.
     #[error("evicting {pod}: {why}")]
     Refused {
         /// The pod.
         pod: String,
-        /// What the API server said.
+        /// The API server's answer.
         why: String,
     },
     /// The deadline passed.
     #[error("waited {}s for {awaited}; {state}", waited.as_secs())]
     Deadline {
-        /// What was awaited.
+        /// The condition that was awaited.
         awaited: String,
-        /// How long.
+        /// The time.
         waited: Duration,
-        /// How things stood.
+        /// The state at the end.
         state: String,
     },
-    /// No plan named it.
+    /// The plan did not name it.
     #[error(transparent)]
     OutOfScope(#[from] OutOfScope),
-    /// There is nothing to do it to.
+    /// No node or pod is such a target.
     #[error("there is no such target: {0}")]
     NoTarget(String),
-    /// A spike ends with the load's own rate, and there is none.
+    /// A spike returns to the load's own rate, and a profile has none.
     #[error("the load has a profile, which a spike would end")]
     HasProfile,
-    /// The set-up has no image for this.
+    /// There is no image for a version of the Collector.
     #[error("there is no image for the Collector {0}")]
     NoImage(String),
-    /// A probe could not be told what to do.
+    /// A probe could not be reached, or refused a request.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The probes did not say how the load stands.
+    /// The probes did not report the state of the load.
     #[error("the probes did not answer, so it was not seen whether it came about: {awaited}")]
     Blind {
-        /// What was awaited.
+        /// The condition that was awaited.
         awaited: String,
     },
     /// The run was interrupted.
@@ -74,13 +74,13 @@ pub enum FaultError {
     /// The timeline cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// What undoes it cannot be written down, so it is not done.
+    /// The journal cannot be written, so the fault was not begun.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
 impl FaultError {
-    /// Whether the harness could not see or do what it should: that is no doing of the tier's.
+    /// Returns whether the harness is the cause, and not the tier: it could not see or do what it should.
     pub(super) const fn is_blind(&self) -> bool {
         matches!(
             self,

@@ -1,10 +1,10 @@
-//! Evicts gateways, all of them at the same moment (what a PDB is there to refuse), or one.
+//! Evicts all gateways at the same moment, which a PDB must refuse, or one gateway.
 
 use super::eviction::evict_together;
-use super::window::{Fault, Seen, Window, within_window};
-use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
-use crate::extent::Takes;
-use crate::rights::{Asking, Use, Within};
+use super::window::{Fault, Observed, Window, within_window};
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets, target};
+use crate::extent::DurationRange;
+use crate::rights::{Purpose, RequiredRights, Within};
 use crate::scenario::{Action, Evict, FaultName};
 use crate::undo::Undo;
 use futures::future::BoxFuture;
@@ -13,18 +13,23 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 impl Perform for Evict {
-    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+    fn planned_targets(&self, among: &Candidates<'_>) -> Option<StepTargets> {
         Some(among.pods(self.targets()))
     }
 
-    /// Until they are granted; until as many gateways are ready as before.
-    fn takes(&self, _among: &Candidates<'_>) -> Takes {
-        Takes::up_to(self.deadline.duration().saturating_mul(2))
+    /// The time until the evictions are granted, and until as many gateways are ready as before.
+    fn planned_duration(&self, _among: &Candidates<'_>) -> DurationRange {
+        DurationRange::up_to(self.deadline.duration().saturating_mul(2))
     }
 
-    fn rights(&self, asking: &mut Asking, here: Within<'_>, _moved: &Moved<'_>) {
-        asking.ask(&Use::step(self.key()), here, "", "pods/eviction", &["create"]);
-        asking.ask(&Use::step(self.key()), here, "", "pods", &["list", "watch"]);
+    fn add_rights(
+        &self,
+        rights: &mut RequiredRights,
+        here: Within<'_>,
+        _bystanders: &BystanderNamespaces<'_>,
+    ) {
+        rights.add(&Purpose::step(self.key()), here, "", "pods/eviction", &["create"]);
+        rights.add(&Purpose::step(self.key()), here, "", "pods", &["list", "watch"]);
     }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
@@ -53,7 +58,7 @@ impl Fault for Evictions {
         self.pods.iter().map(ResourceExt::name_any).collect()
     }
 
-    /// The workload replaces what was evicted.
+    /// None: the workload replaces the pods.
     fn undo(&self, _stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
         None
     }
@@ -67,8 +72,8 @@ impl Fault for Evictions {
     }
 
     /// Each eviction was awaited until its pod was gone.
-    async fn landed(&mut self, _stage: &Stage<'_>) -> Result<Seen, FaultError> {
-        Ok(Seen::Yes)
+    async fn landed(&mut self, _stage: &Stage<'_>) -> Result<Observed, FaultError> {
+        Ok(Observed::Yes)
     }
 
     async fn hold(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
@@ -79,7 +84,7 @@ impl Fault for Evictions {
         Ok(())
     }
 
-    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
-        stage.await_gateways(self.evict.deadline.duration()).await.map(|()| Seen::Yes)
+    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
+        stage.await_gateways(self.evict.deadline.duration()).await.map(|()| Observed::Yes)
     }
 }

@@ -1,6 +1,6 @@
-//! One pod's eviction, as `kubectl drain` does it: asked for until it is granted, then awaited.
+//! Evicts a pod as `kubectl drain` does: asks until the eviction is granted, then waits until the pod is gone.
 //!
-//! What an answer means is decided by [`Answer::of`], which does no I/O.
+//! What an answer means is decided by [`EvictionAnswer::of`], which does no I/O.
 
 use super::{FaultError, Stage};
 use crate::record::Event;
@@ -15,21 +15,21 @@ use kube::{Api, ResourceExt};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// kubectl's pause after a disruption budget has said no.
+/// The pause after a disruption budget has refused; the same as kubectl's.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause after an answer that says nothing about the pod.
 const TRANSIENT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the API server's answer to an eviction means.
+/// The API server's answer to an eviction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The pod is on its way out.
+pub(super) enum EvictionAnswer {
+    /// Granted: the pod is terminating.
     Accepted,
-    /// The pod is gone, or one of the same name has taken its place.
+    /// The pod is gone, or another one has its name.
     Gone,
     /// A disruption budget does not allow it now.
     Budget(String),
-    /// The API server has too much to do; it may say for how long.
+    /// The API server is overloaded, and may say when to ask again.
     Throttled(Option<Duration>),
     /// It will never be granted.
     Final(String),
@@ -37,7 +37,7 @@ pub(super) enum Answer {
     Unclear(String),
 }
 
-impl Answer {
+impl EvictionAnswer {
     pub(super) fn of(result: &Result<Status, kube::Error>) -> Self {
         let status = match result {
             Ok(_) => return Self::Accepted,
@@ -49,8 +49,8 @@ impl Answer {
             |cause: &str| details.is_some_and(|all| all.causes.iter().any(|one| one.reason == cause));
         match status.code {
             404 => Self::Gone,
-            // The precondition on the UID does not hold: another pod has the name. Any other conflict is
-            // a race between two writers.
+            // The precondition on the UID failed: another pod has the name. Any other conflict is a race between two
+            // writers.
             409 if status.message.contains("precondition") => Self::Gone,
             409 => Self::Unclear(status.message.clone()),
             429 if caused_by("DisruptionBudget") => Self::Budget(status.message.clone()),
@@ -79,7 +79,7 @@ impl Answer {
     }
 }
 
-/// The object that is posted: the pod's, with its UID as the precondition.
+/// Returns the object that is posted to evict a pod, with the pod's UID as a precondition.
 ///
 /// Typed, since `kube`'s own `Request::evict` serialises `delete_options`, which the API does not read.
 pub(super) fn eviction_of(pod: &Pod) -> Eviction {
@@ -97,7 +97,7 @@ pub(super) fn eviction_of(pod: &Pod) -> Eviction {
     }
 }
 
-/// Evicts a pod and waits until it is gone. Every try is recorded.
+/// Evicts a pod and waits until it is gone. Every attempt is put on record.
 pub(super) async fn evict(
     stage: &Stage<'_>,
     fault: usize,
@@ -116,7 +116,7 @@ pub(super) async fn evict(
             Ok(result) => result,
             Err(_) => Err(kube::Error::Service("no answer before the deadline".into())),
         };
-        let answer = Answer::of(&result);
+        let answer = EvictionAnswer::of(&result);
         stage.shared.recorder.event(Event::Eviction {
             fault,
             pod: name.clone(),
@@ -131,18 +131,21 @@ pub(super) async fn evict(
             asked: Some(asked),
         })?;
         let pause = match answer {
-            Answer::Accepted | Answer::Gone => break,
-            Answer::Budget(_) => REFUSED_PAUSE,
-            Answer::Throttled(asked) => asked.unwrap_or(TRANSIENT_PAUSE),
-            Answer::Unclear(_) => TRANSIENT_PAUSE,
-            Answer::Final(why) => return Err(FaultError::Refused { pod: name, why }),
+            EvictionAnswer::Accepted | EvictionAnswer::Gone => break,
+            EvictionAnswer::Budget(_) => REFUSED_PAUSE,
+            EvictionAnswer::Throttled(asked) => asked.unwrap_or(TRANSIENT_PAUSE),
+            EvictionAnswer::Unclear(_) => TRANSIENT_PAUSE,
+            EvictionAnswer::Final(why) => return Err(FaultError::Refused { pod: name, why }),
         };
         let again = Instant::now() + pause;
         if again > until {
             return Err(FaultError::Deadline {
                 awaited: format!("the eviction of {name} to be granted"),
                 waited: pause * attempt,
-                state: format!("asked {attempt} times; the last answer: {}", Answer::of(&result).describe()),
+                state: format!(
+                    "asked {attempt} times; the last answer: {}",
+                    EvictionAnswer::of(&result).describe()
+                ),
             });
         }
         tokio::time::sleep_until(again).await;
@@ -152,7 +155,7 @@ pub(super) async fn evict(
     Ok(())
 }
 
-/// Evicts pods at the same moment, each to its end.
+/// Evicts pods at the same moment; each to its end, even if another one fails.
 pub(super) async fn evict_together(
     stage: &Stage<'_>,
     fault: usize,
@@ -189,34 +192,40 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn answer(code: u16, message: &str, details: &serde_json::Value) -> Answer {
+    fn answer(code: u16, message: &str, details: &serde_json::Value) -> EvictionAnswer {
         let status = json!({"code": code, "message": message, "status": "Failure", "details": details});
-        Answer::of(&Err(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))))
+        EvictionAnswer::of(&Err(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))))
     }
 
     #[test]
     fn a_budget_is_told_apart_from_throttling() {
         let budget =
             json!({"causes": [{"reason": "DisruptionBudget", "message": "needs 1 healthy pods and has 1"}]});
-        assert_eq!(answer(429, "Cannot evict", &budget), Answer::Budget("Cannot evict".to_owned()));
+        assert_eq!(answer(429, "Cannot evict", &budget), EvictionAnswer::Budget("Cannot evict".to_owned()));
         let throttled = answer(429, "too many requests", &json!({"retryAfterSeconds": 7}));
-        assert_eq!(throttled, Answer::Throttled(Some(Duration::from_secs(7))));
-        assert_eq!(answer(429, "too many requests", &json!({})), Answer::Throttled(None));
+        assert_eq!(throttled, EvictionAnswer::Throttled(Some(Duration::from_secs(7))));
+        assert_eq!(answer(429, "too many requests", &json!({})), EvictionAnswer::Throttled(None));
     }
 
     #[test]
     fn what_is_final_is_not_tried_again() {
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        assert!(matches!(answer(500, two, &json!({})), Answer::Final(_)));
-        assert!(matches!(answer(403, "forbidden", &json!({})), Answer::Final(_)));
-        assert!(matches!(answer(500, "etcd is busy", &json!({})), Answer::Unclear(_)));
+        assert!(matches!(answer(500, two, &json!({})), EvictionAnswer::Final(_)));
+        assert!(matches!(answer(403, "forbidden", &json!({})), EvictionAnswer::Final(_)));
+        assert!(matches!(answer(500, "etcd is busy", &json!({})), EvictionAnswer::Unclear(_)));
     }
 
     #[test]
     fn a_pod_that_is_not_there_is_gone() {
-        assert_eq!(answer(404, "not found", &json!({})), Answer::Gone);
-        assert_eq!(answer(409, "the UID in the precondition does not match", &json!({})), Answer::Gone);
-        assert!(matches!(answer(409, "the object has been modified", &json!({})), Answer::Unclear(_)));
+        assert_eq!(answer(404, "not found", &json!({})), EvictionAnswer::Gone);
+        assert_eq!(
+            answer(409, "the UID in the precondition does not match", &json!({})),
+            EvictionAnswer::Gone
+        );
+        assert!(matches!(
+            answer(409, "the object has been modified", &json!({})),
+            EvictionAnswer::Unclear(_)
+        ));
     }
 
     /// The bytes on the wire: what the API server reads is `deleteOptions`.

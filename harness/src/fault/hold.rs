@@ -1,21 +1,27 @@
 //! Does nothing for a while.
 
-use super::{About, Candidates, FaultError, Moved, Perform, Stage};
-use crate::extent::Takes;
-use crate::rights::{Asking, Within};
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets};
+use crate::extent::DurationRange;
+use crate::rights::{RequiredRights, Within};
 use crate::scenario::Hold;
 use futures::future::BoxFuture;
 
 impl Perform for Hold {
-    fn about(&self, _among: &Candidates<'_>) -> Option<About> {
+    fn planned_targets(&self, _among: &Candidates<'_>) -> Option<StepTargets> {
         None
     }
 
-    fn takes(&self, _among: &Candidates<'_>) -> Takes {
-        Takes::exactly(self.0.duration())
+    fn planned_duration(&self, _among: &Candidates<'_>) -> DurationRange {
+        DurationRange::exactly(self.0.duration())
     }
 
-    fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}
+    fn add_rights(
+        &self,
+        _rights: &mut RequiredRights,
+        _here: Within<'_>,
+        _bystanders: &BystanderNamespaces<'_>,
+    ) {
+    }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(stage.unless_cancelled(async {

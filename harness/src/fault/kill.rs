@@ -2,10 +2,10 @@
 //!
 //! The signal comes from a pod on the node that sees the node's processes: a container cannot kill its own first process.
 
-use super::window::{Fault, Seen, Window, within_window};
-use super::{About, Candidates, FaultError, Moved, Perform, Stage, target};
-use crate::extent::Takes;
-use crate::rights::{Asking, Use, Within};
+use super::window::{Fault, Observed, Window, within_window};
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets, target};
+use crate::extent::DurationRange;
+use crate::rights::{Purpose, RequiredRights, Within};
 use crate::scenario::{Action, FaultName, Kill};
 use crate::undo::Undo;
 use crate::world::World;
@@ -18,17 +18,22 @@ use serde_json::json;
 use tokio::time::Instant;
 
 impl Perform for Kill {
-    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+    fn planned_targets(&self, among: &Candidates<'_>) -> Option<StepTargets> {
         Some(among.pods(self.targets()))
     }
 
-    /// Until they are started again; until as many gateways are ready as before.
-    fn takes(&self, _among: &Candidates<'_>) -> Takes {
-        Takes::up_to(self.deadline.duration().saturating_mul(2))
+    /// The time until they are started again, and until as many gateways are ready as before.
+    fn planned_duration(&self, _among: &Candidates<'_>) -> DurationRange {
+        DurationRange::up_to(self.deadline.duration().saturating_mul(2))
     }
 
-    fn rights(&self, asking: &mut Asking, here: Within<'_>, _moved: &Moved<'_>) {
-        asking.ask(&Use::step(self.key()), here, "", "pods", &["create", "list", "watch", "delete"]);
+    fn add_rights(
+        &self,
+        rights: &mut RequiredRights,
+        here: Within<'_>,
+        _bystanders: &BystanderNamespaces<'_>,
+    ) {
+        rights.add(&Purpose::step(self.key()), here, "", "pods", &["create", "list", "watch", "delete"]);
     }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
@@ -47,7 +52,7 @@ struct Victim {
     node: String,
     /// The container's ID, without the runtime's name.
     container: String,
-    /// How often the pod's containers were restarted before.
+    /// The number of restarts of the pod's containers before.
     restarts: u32,
 }
 
@@ -63,13 +68,14 @@ impl Victim {
     }
 }
 
-/// The ID of a pod's first container, and how often all of them were restarted; none if it does not run.
+/// Returns the ID of a pod's first container and the number of restarts of all its containers; none if the first one does
+/// not run.
 fn container(pod: &Pod) -> Option<(&str, u32)> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let first = pod.spec.as_ref()?.containers.first()?;
     let status = statuses.iter().find(|status| status.name == first.name)?;
     status.state.as_ref()?.running.as_ref()?;
-    // As the runtime's name and the ID: `containerd://0123…`.
+    // The runtime's name and the ID: `containerd://0123…`.
     let (_, id) = status.container_id.as_deref()?.split_once("://")?;
     let restarts = statuses.iter().map(|status| u32::try_from(status.restart_count).unwrap_or_default());
     Some((id, restarts.sum()))
@@ -113,13 +119,13 @@ impl Kills {
     }
 }
 
-/// How a pod's container ended, if it has.
+/// Returns the state of a pod's container if it has terminated.
 fn ended(pod: &Pod) -> Option<&ContainerStateTerminated> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     statuses.first()?.state.as_ref()?.terminated.as_ref()
 }
 
-/// The pod that sends the signal: on the victim's node, and with its process numbers.
+/// Returns the pod that sends the signal: on the victim's node, and with the node's process IDs.
 fn killer(name: &str, image: &str, victim: &Victim) -> Result<Pod, serde_json::Error> {
     serde_json::from_value(json!({
         "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "kill"}},
@@ -135,7 +141,7 @@ fn killer(name: &str, image: &str, victim: &Victim) -> Result<Pod, serde_json::E
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["kill", "--container", victim.container],
-                // What it says of a failure ends up in its status.
+                // The output of a failure becomes a part of the pod's status.
                 "terminationMessagePolicy": "FallbackToLogsOnError",
                 "securityContext": {
                     "runAsUser": 0,
@@ -162,7 +168,7 @@ impl Fault for Kills {
         self.victims.iter().map(|victim| victim.pod.clone()).collect()
     }
 
-    /// The kubelet starts them again; the pods that send the signals go with the namespace.
+    /// None: the kubelet starts them again, and the pods that send the signals are deleted with the namespace.
     fn undo(&self, _stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
         None
     }
@@ -174,7 +180,7 @@ impl Fault for Kills {
             let image = &stage.shared.access.images.probe().image;
             let pod = killer(&name, image, victim)
                 .map_err(|error| FaultError::api("write", &name)(kube::Error::SerdeError(error)))?;
-            // In the list first: it is removed even if the answer is lost.
+            // Listed first, so that it is deleted even if the answer is lost.
             self.killers.push(name.clone());
             pods.create(&PostParams::default(), &pod).await.map_err(FaultError::api("create", name))?;
         }
@@ -182,8 +188,8 @@ impl Fault for Kills {
         join_all(sent).await.into_iter().collect()
     }
 
-    /// Each was started again, as its pod's count of restarts shows.
-    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+    /// Each was started again, by its pod's count of restarts.
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
         let restarted = |world: &World, victim: &Victim| {
             world.pods("gateway").any(|(name, pod)| name == victim.pod && pod.restarts > victim.restarts)
         };
@@ -194,7 +200,7 @@ impl Fault for Kills {
         };
         let left = self.until.saturating_duration_since(Instant::now());
         stage.await_world("what was killed to be started again", left, all, state).await?;
-        Ok(Seen::Yes)
+        Ok(Observed::Yes)
     }
 
     async fn hold(&mut self, _stage: &Stage<'_>) -> Result<(), FaultError> {
@@ -211,8 +217,8 @@ impl Fault for Kills {
         Ok(())
     }
 
-    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
-        stage.await_gateways(self.kill.deadline.duration()).await.map(|()| Seen::Yes)
+    async fn healed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
+        stage.await_gateways(self.kill.deadline.duration()).await.map(|()| Observed::Yes)
     }
 }
 

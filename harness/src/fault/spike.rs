@@ -1,35 +1,41 @@
 //! Raises the load until the HPA has scaled out, then holds it.
 
 use super::stage::pods_state;
-use super::window::{Fault, Seen, Window, within_window};
-use super::{About, Candidates, FaultError, Moved, Perform, Stage};
-use crate::extent::Takes;
+use super::window::{Fault, Observed, Window, within_window};
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets};
+use crate::extent::DurationRange;
 use crate::load::LoadStatus;
 use crate::record::Event;
-use crate::rights::{Asking, Within};
+use crate::rights::{RequiredRights, Within};
 use crate::scenario::{FaultName, Rate, Spike};
 use crate::undo::Undo;
 use crate::world::{Autoscaler, World};
 use futures::future::BoxFuture;
 use std::time::Duration;
 
-/// The timeout of emitters that are to offer another rate.
+/// The timeout of seeing the emitters offer another rate.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The time over which a rate is measured before it is believed: a request holds many spans.
+/// The time over which a rate is measured: requests hold many spans, so a shorter one would be inaccurate.
 const MEASURED: Duration = Duration::from_secs(4);
 
 impl Perform for Spike {
-    fn about(&self, among: &Candidates<'_>) -> Option<About> {
-        Some(About::pods_of("DaemonSet/emit", "the emitters", among.agents))
+    fn planned_targets(&self, among: &Candidates<'_>) -> Option<StepTargets> {
+        Some(StepTargets::pods_of("DaemonSet/emit", "the emitters", among.agents))
     }
 
-    fn takes(&self, among: &Candidates<'_>) -> Takes {
+    fn planned_duration(&self, among: &Candidates<'_>) -> DurationRange {
         let out = if among.hpa { self.deadline.duration() } else { Duration::ZERO };
-        let seen = Takes { least: MEASURED, most: TIMEOUT };
-        seen.then(Takes::up_to(out)).then(Takes::exactly(self.hold.duration()))
+        let seen = DurationRange { least: MEASURED, most: TIMEOUT };
+        seen.then(DurationRange::up_to(out)).then(DurationRange::exactly(self.hold.duration()))
     }
 
-    fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}
+    fn add_rights(
+        &self,
+        _rights: &mut RequiredRights,
+        _here: Within<'_>,
+        _bystanders: &BystanderNamespaces<'_>,
+    ) {
+    }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
@@ -71,8 +77,8 @@ impl Fault for Raised {
         change(stage, self.spike.rate).await
     }
 
-    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
-        await_change(stage, self.usual, self.spike.rate).await.map(|()| Seen::Yes)
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
+        await_change(stage, self.usual, self.spike.rate).await.map(|()| Observed::Yes)
     }
 
     async fn hold(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
@@ -87,12 +93,12 @@ impl Fault for Raised {
         change(stage, self.usual).await
     }
 
-    async fn healed(&mut self, _stage: &Stage<'_>) -> Result<Seen, FaultError> {
-        Ok(Seen::Yes)
+    async fn healed(&mut self, _stage: &Stage<'_>) -> Result<Observed, FaultError> {
+        Ok(Observed::Yes)
     }
 }
 
-/// Waits until the HPA wants more gateways than before, and those are ready.
+/// Waits until the HPA wants more gateways than before, and as many are ready.
 async fn await_scale_out(stage: &Stage<'_>, before: u32, timeout: Duration) -> Result<(), FaultError> {
     let out = |world: &World| {
         let desired = world.autoscaler("gateway").map_or(0, |hpa| hpa.desired);

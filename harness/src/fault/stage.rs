@@ -1,7 +1,7 @@
-//! What a step is given: its place in the scenario, and what it shares with all other steps of the run.
+//! The environment of a step: its place in the scenario, and the state that all steps of a run share.
 
 use super::window::Window;
-use super::{FaultError, This};
+use super::{FaultError, ForEachItem};
 use crate::images::Images;
 use crate::journal::Journal;
 use crate::load::{LoadStatus, Probes};
@@ -19,109 +19,109 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// What the probes said longer ago says nothing about now.
+/// The age at which a report of the probes is no longer current.
 const STALE: Duration = Duration::from_secs(10);
 
-/// A step as it is carried out. Cheap to clone.
+/// The environment of a step that is carried out. Cheap to clone.
 #[derive(Clone)]
 pub struct Stage<'a> {
-    /// What all steps of the run share.
+    /// The environment of all steps of the run.
     pub shared: &'a Shared<'a>,
     /// The step's place in the scenario.
     pub step: StepPath,
-    /// What the `for-each` around the step is at.
-    pub this: Option<This>,
+    /// The current item of the `for-each` around the step; none if there is no `for-each`.
+    pub this: Option<ForEachItem>,
 }
 
-/// What all steps of a run share.
+/// The environment of all steps of a run.
 pub struct Shared<'a> {
-    /// The cluster, and what may be touched of it.
+    /// The cluster, and what may be touched in it.
     pub access: Access<'a>,
-    /// What watches and probes show.
+    /// The state of cluster and load.
     pub watched: Watched,
-    /// How things are when all is well.
+    /// The state of tier and load before the first step.
     pub usual: Usual,
     /// Emitters and sinks.
     pub probes: Probes,
-    /// Which spans have to arrive.
+    /// The spans that must arrive.
     pub demand: Demand,
-    /// The seed of whatever is drawn.
+    /// The seed of random choices.
     pub seed: u64,
-    /// Where everything is recorded.
+    /// The writer of the timeline.
     pub recorder: Recorder,
-    /// What undoes a fault is in it before the fault begins.
+    /// The journal: the undo of a fault is in it before the fault begins.
     pub journal: Journal,
-    /// Ends what is going on; what must be undone is undone all the same.
+    /// Cancels the steps; faults are undone all the same.
     pub cancel: CancellationToken,
-    /// What steps know of each other.
+    /// The state that steps change.
     pub state: State,
 }
 
-/// The cluster, and what a run may touch of it.
+/// The cluster, and what a run may touch in it.
 pub struct Access<'a> {
     /// The API server.
     pub client: Client,
-    /// The run's namespace: no pod of another one is this run's to evict, unless a drain moves it.
+    /// The run's namespace: no pod of another one is evicted, unless a drain moves it.
     pub namespace: String,
     /// The run's name.
     pub run: String,
-    /// What the plan named.
+    /// The objects, nodes and namespaces that the plan named.
     pub scope: Scope,
     /// The images that may be used.
     pub images: &'a Images,
 }
 
-/// What watches and probes show.
+/// The state of cluster and load, as watches and probes report it.
 pub struct Watched {
-    /// The objects that are there.
+    /// The objects of the cluster.
     pub world: watch::Receiver<World>,
-    /// The load, once a second.
+    /// The load, updated once a second.
     pub status: watch::Receiver<LoadStatus>,
 }
 
-/// How things are when all is well.
+/// The state of tier and load before the first step.
 #[derive(Debug, Clone, Copy)]
 pub struct Usual {
     /// The number of gateways.
     pub gateways: usize,
-    /// What a queue held at most before anything was done to the tier, in its own unit.
+    /// The largest size of a queue, in its own unit.
     pub queue: f64,
-    /// The rate that the scenario asks for; none if its load has a profile.
+    /// The load's own rate; none if it has a profile.
     pub rate: Option<Rate>,
-    /// The share of every rate that is really offered: less than all of it in a control.
+    /// The share of every rate that is really offered: below 1 in a control.
     pub share: f64,
 }
 
-/// What steps of a run know of each other.
+/// The state that the steps of a run change, and see of each other.
 #[derive(Default)]
 pub struct State {
-    /// The number of faults so far: they are numbered from 0.
+    /// The number of faults so far, which is the number of the next one.
     faults: Mutex<usize>,
     /// The window of a backend that misbehaves, while it lasts.
     backend: Mutex<Option<Window>>,
     drained: Mutex<Drained>,
-    /// Told whenever a drain is over.
+    /// Notified whenever a drain is over.
     drain_over: Notify,
 }
 
 /// The nodes that a run drains.
 #[derive(Debug, Default)]
 pub(super) struct Drained {
-    /// Those that a step began to drain.
+    /// The nodes that a step has begun to drain.
     pub(super) ever: BTreeSet<String>,
-    /// Those that are in a drain, and by which step.
+    /// The nodes that a step drains now, with the step.
     pub(super) now: BTreeMap<String, StepPath>,
 }
 
 impl<'a> Stage<'a> {
-    /// The first step of a run.
+    /// The environment of the first step of a run.
     pub fn first(shared: &'a Shared<'a>) -> Self {
         Self { shared, step: StepPath::top(1), this: None }
     }
 
-    /// Another step of the same run.
+    /// The environment of another step of the same run.
     #[must_use]
-    pub fn at(&self, step: StepPath, this: Option<&This>) -> Self {
+    pub fn at(&self, step: StepPath, this: Option<&ForEachItem>) -> Self {
         Self { shared: self.shared, step, this: this.cloned() }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Stage<'a> {
         target: &str,
         gateways: Vec<String>,
     ) -> Result<usize, FaultError> {
-        // Held until it is on record: faults that begin at the same time are there in the order of their numbers.
+        // Locked until it is on record, so that faults are there in the order of their numbers.
         let mut next = self.shared.state.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let (fault, step) = (*next, self.step.clone());
         let target = target.to_owned();
@@ -140,7 +140,7 @@ impl<'a> Stage<'a> {
         Ok(fault)
     }
 
-    /// A fault is over: what became of it is on record, and is what comes back.
+    /// Puts the end of a fault on record, and returns its result.
     pub(super) fn end(&self, fault: usize, result: Result<(), FaultError>) -> Result<(), FaultError> {
         let problem = result.as_ref().err().map(ToString::to_string);
         let blind = result.as_ref().err().is_some_and(FaultError::is_blind);
@@ -162,12 +162,12 @@ impl<'a> Stage<'a> {
         self.shared.state.drained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Told whenever a drain is over.
+    /// Notified whenever a drain is over.
     pub(super) fn drain_over(&self) -> &Notify {
         &self.shared.state.drain_over
     }
 
-    /// Sets the window of a backend that misbehaves; returns the one that was set.
+    /// Sets the window of the misbehaving backend; returns the previous one.
     pub(super) fn set_backend_window(&self, window: Option<Window>) -> Option<Window> {
         std::mem::replace(
             &mut *self.shared.state.backend.lock().unwrap_or_else(PoisonError::into_inner),
@@ -180,7 +180,7 @@ impl<'a> Stage<'a> {
         world.pods("gateway").filter(|(_, pod)| pod.node == node).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Waits until the world is as it should be.
+    /// Waits until the objects of the cluster fulfil a condition. `state` describes them after the timeout.
     pub(super) async fn await_world(
         &self,
         awaited: &str,
@@ -197,7 +197,10 @@ impl<'a> Stage<'a> {
         Err(FaultError::Deadline { awaited, waited: timeout, state })
     }
 
-    /// Waits until the load stands as it should.
+    /// Waits until the load fulfils a condition.
+    ///
+    /// # Errors
+    /// [`FaultError::Deadline`] after the timeout, or [`FaultError::Blind`] if the probes have not reported for a while.
     pub(super) async fn await_load(
         &self,
         awaited: &str,
@@ -216,7 +219,7 @@ impl<'a> Stage<'a> {
         Err(FaultError::Deadline { awaited: awaited.to_owned(), waited: timeout, state })
     }
 
-    /// Waits until as many gateways are ready as there must be, and none is on its way out.
+    /// Waits until as many gateways are ready as before the first step, and none is terminating.
     pub(super) async fn await_gateways(&self, timeout: Duration) -> Result<(), FaultError> {
         let wanted = self.shared.usual.gateways;
         let whole = |world: &World| {
@@ -226,7 +229,7 @@ impl<'a> Stage<'a> {
         self.await_world(&awaited, timeout, whole, |world| pods_state(world, "gateway")).await
     }
 
-    /// The nodes that hold a gateway, each once, in order.
+    /// Returns the names of the nodes that hold a gateway, sorted.
     pub fn nodes_with_gateway(&self) -> Vec<String> {
         let world = self.shared.watched.world.borrow();
         let mut nodes: Vec<_> = world.pods("gateway").map(|(_, pod)| pod.node.clone()).collect();
@@ -241,7 +244,7 @@ impl<'a> Stage<'a> {
             Api::namespaced(self.shared.access.client.clone(), &self.shared.access.namespace);
         let labels = ListParams::default().labels("app.kubernetes.io/name=gateway");
         let listed = pods.list(&labels).await.map_err(FaultError::api("list", "gateways"))?;
-        // One that has finished is left behind by the kubelet, and is a gateway no more.
+        // The kubelet leaves pods that have finished: they are no gateways any more.
         let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
         let finished = |pod: &Pod| matches!(phase(pod).as_deref(), Some("Failed" | "Succeeded"));
         let there = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !finished(pod);
@@ -249,7 +252,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// How an application's pods stand, for a message.
+/// Describes the state of an application's pods, for a message.
 pub(super) fn pods_state(world: &World, app: &str) -> String {
     let states = world.pods(app).map(|(name, pod)| {
         format!("{name} ready={} terminating={} {}", pod.ready, pod.terminating, pod.image)

@@ -1,5 +1,4 @@
-//! Whom a step is about, resolved when it begins. Which of several it is, is decided by [`drawn`] and [`busiest`],
-//! which do no I/O.
+//! The targets of a step, resolved when it begins. [`drawn`] and [`busiest`], which do no I/O, choose one of several.
 
 use super::{FaultError, Stage};
 use crate::record::Event;
@@ -12,24 +11,24 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// For how long back deliveries are counted, in seconds.
+/// The time in which recent deliveries are counted, in seconds.
 const WINDOW_S: u64 = 10;
 
-/// What a `for-each` is at.
+/// The current item of a `for-each`: a node, or a pod with its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct This {
+pub struct ForEachItem {
     node: String,
     pod: Option<String>,
 }
 
-impl This {
-    /// What it is called.
+impl ForEachItem {
+    /// The name of the pod, or else of the node.
     pub fn name(&self) -> &str {
         self.pod.as_deref().unwrap_or(&self.node)
     }
 }
 
-/// The nodes that a step is about.
+/// Resolves the nodes that a step targets.
 pub(super) async fn nodes(
     stage: &Stage<'_>,
     wanted: Targets<NodeSelector, NodeRole>,
@@ -55,7 +54,7 @@ async fn each_node(stage: &Stage<'_>, each: NodeSelector) -> Result<Vec<String>,
 
 async fn one_node(stage: &Stage<'_>, role: NodeRole) -> Result<Option<String>, FaultError> {
     let (seed, step) = (stage.shared.seed, &stage.step);
-    // What another branch drains at this moment is taken: which of the others it is, is still to be decided.
+    // A node that another branch drains now is no candidate.
     let free = |nodes: Vec<String>| {
         let drained = stage.drained();
         nodes.into_iter().filter(|node| !drained.now.contains_key(node)).collect::<Vec<_>>()
@@ -78,7 +77,7 @@ async fn one_node(stage: &Stage<'_>, role: NodeRole) -> Result<Option<String>, F
     })
 }
 
-/// The pods that a step is about.
+/// Resolves the pods that a step targets.
 pub(super) async fn pods(
     stage: &Stage<'_>,
     wanted: Targets<PodSelector, PodRole>,
@@ -100,20 +99,24 @@ pub(super) async fn pods(
     resolved(stage, what, found, ResourceExt::name_any)
 }
 
-/// What a `for-each` goes through, one a round.
-pub async fn rounds(stage: &Stage<'_>, each: &ForEach) -> Result<Vec<This>, FaultError> {
+/// Returns the items of a `for-each`, one for each round.
+pub async fn rounds(stage: &Stage<'_>, each: &ForEach) -> Result<Vec<ForEachItem>, FaultError> {
     let found = if let Some(nodes) = each.nodes {
         let nodes = each_node(stage, nodes).await?;
-        nodes.into_iter().map(|node| This { node, pod: None }).collect()
+        nodes.into_iter().map(|node| ForEachItem { node, pod: None }).collect()
     } else {
         let pods = stage.gateway_pods().await?;
-        let this = |pod: &Pod| This { node: node_of(pod).unwrap_or_default(), pod: Some(pod.name_any()) };
+        let this =
+            |pod: &Pod| ForEachItem { node: node_of(pod).unwrap_or_default(), pod: Some(pod.name_any()) };
         pods.iter().map(this).collect()
     };
-    resolved(stage, &each.name(), found, |this: &This| this.name().to_owned())
+    resolved(stage, &each.name(), found, |this: &ForEachItem| this.name().to_owned())
 }
 
-/// Puts on record who it is. Nobody is an error: the step would do nothing.
+/// Puts the targets on record.
+///
+/// # Errors
+/// If there are none: the step would do nothing.
 fn resolved<T>(
     stage: &Stage<'_>,
     what: &str,
@@ -133,14 +136,14 @@ fn node_of(pod: &Pod) -> Option<String> {
     pod.spec.as_ref()?.node_name.clone()
 }
 
-/// Of these gateways, the one that delivered most of late, as the sinks' books have it.
+/// Returns the name of the gateway that has delivered most recently, by the sinks' ledgers.
 async fn busiest_of(stage: &Stage<'_>, pods: &[Pod]) -> Result<Option<String>, FaultError> {
     let here: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     let addresses: BTreeMap<IpAddr, String> =
         pods.iter().flat_map(|pod| addresses(pod).map(|address| (address, pod.name_any()))).collect();
     let ledgers = stage.shared.probes.sink_ledgers().await?;
     let deliveries = ledgers.iter().flat_map(SinkLedger::by_second);
-    // A gateway that does not say who it is goes by its address.
+    // A gateway that does not send its name is known by its address.
     let deliveries: Vec<_> =
         deliveries.map(|(second, _, said, spans)| (second, named(said, &addresses), spans)).collect();
     if strangers(&here, &deliveries) {
@@ -163,7 +166,7 @@ fn named<'a>(said: &'a str, addresses: &'a BTreeMap<IpAddr, String>) -> &'a str 
     address.and_then(|address| addresses.get(&address)).map_or(said, String::as_str)
 }
 
-/// Whether most of what was delivered of late came from addresses of which nobody knows whose they are.
+/// Returns whether more of the recent deliveries came from unknown addresses than from these gateways.
 fn strangers(here: &[String], deliveries: &[(u64, &str, u64)]) -> bool {
     let of_late = of_late(deliveries);
     let sum = |wanted: &dyn Fn(&str) -> bool| -> u64 {
@@ -178,8 +181,8 @@ fn of_late(deliveries: &[(u64, &str, u64)]) -> u64 {
     (last + 1).saturating_sub(WINDOW_S)
 }
 
-/// Of the gateways that are here, the one with the most spans in the last seconds that are told of; of several, the one
-/// with the most spans ever, and of several the first by name; none if none is here.
+/// Returns the gateway with the most spans in the last seconds of the deliveries; of several, the one with the most spans
+/// in all, and of several the first by name. None if there are no gateways.
 fn busiest(here: &[String], deliveries: &[(u64, &str, u64)]) -> Option<String> {
     let spans = |name: &str, since: u64| -> u64 {
         let its = deliveries.iter().filter(|(second, gateway, _)| *gateway == name && *second >= since);
@@ -189,7 +192,7 @@ fn busiest(here: &[String], deliveries: &[(u64, &str, u64)]) -> Option<String> {
     here.iter().max_by_key(|name| (spans(name, of_late), spans(name, 0), Reverse(*name))).cloned()
 }
 
-/// One of them, by the run's seed and the step: the same of as many again.
+/// Draws a name by the run's seed and the step: always the same of the same names.
 fn drawn(mut names: Vec<String>, seed: u64, step: &StepPath) -> Option<String> {
     names.sort();
     let number = step.to_string().bytes().fold(seed, |number, byte| hash(number, byte.into()));

@@ -1,72 +1,72 @@
-//! Whom steps are about, as far as that is known before they begin.
+//! The targets of steps, as far as they are known before the steps begin.
 
-use crate::extent::Between;
+use crate::extent::CountRange;
 use crate::scenario::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Whom a step is about. Who of them it is, is seen when it begins.
+/// The targets of a step. Which of the candidates they are, is determined when it begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
-    /// What is looked for.
+pub struct StepTargets {
+    /// The description of the targets.
     pub who: String,
-    /// How many that are.
-    pub number: Between,
-    /// Among whom they are: nodes, or objects by kind and name whose pods they are.
+    /// The number of targets.
+    pub number: CountRange,
+    /// The candidates: nodes, or the owners of pods by kind and name.
     pub among: Vec<String>,
-    /// Whether it is done to all of them at the same time.
+    /// Whether the step is done to all of them at the same time.
     pub at_once: bool,
 }
 
-/// Among whom the targets of a step are when it begins.
+/// The candidates for the targets of a step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidates<'a> {
-    /// Every worker, by name.
+    /// The names of all workers.
     pub(crate) workers: &'a [String],
-    /// The workers that may hold a gateway.
+    /// The names of the workers that may hold a gateway.
     pub(crate) hosts: &'a [String],
     /// The number of gateways.
-    pub(crate) gateways: Between,
-    /// The number of agents, and of emitters: one a worker.
-    pub(crate) agents: Between,
+    pub(crate) gateways: CountRange,
+    /// The number of agents, and of emitters: one on each worker.
+    pub(crate) agents: CountRange,
     /// The number of sinks.
     pub(crate) sinks: u32,
     /// Whether there is an HPA.
     pub(crate) hpa: bool,
     /// The number of workers that hold a gateway.
-    pub(crate) nodes_with_gateway: Between,
-    /// What the `for-each` around the step is at: nodes, or the nodes of pods.
+    pub(crate) nodes_with_gateway: CountRange,
+    /// The nodes, or the nodes of the pods, that the `for-each` around the step goes through.
     pub(crate) this: Option<&'a [String]>,
 }
 
-/// The namespaces of whom drains move besides the tier.
+/// The namespaces whose pods drains move besides the tier.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Moved<'a> {
-    /// Those in which a pod is evicted, or deleted.
+pub(crate) struct BystanderNamespaces<'a> {
+    /// The namespaces in which a pod is evicted or deleted.
     pub(crate) evicted: BTreeSet<&'a str>,
-    /// Those in which a pod that has finished is deleted.
+    /// The namespaces in which a pod that has finished is deleted.
     pub(crate) deleted: BTreeSet<&'a str>,
 }
 
-impl About {
-    /// So many pods of an object.
-    pub(super) fn pods_of(object: &str, who: &str, number: Between) -> Self {
+impl StepTargets {
+    /// Pods of an object.
+    pub(super) fn pods_of(object: &str, who: &str, number: CountRange) -> Self {
         Self { who: who.to_owned(), number, among: vec![object.to_owned()], at_once: false }
     }
 }
 
 impl Candidates<'_> {
-    /// Every one of such nodes.
-    pub(crate) fn each_node(&self, each: NodeSelector) -> About {
+    /// Every node that a selector selects.
+    pub(crate) fn each_node(&self, each: NodeSelector) -> StepTargets {
         let (number, among) = match each {
             NodeSelector::Worker => (self.agents, self.workers),
             NodeSelector::WorkerWithGateway => (self.nodes_with_gateway, self.hosts),
         };
-        About { who: each.name().to_owned(), number, among: among.to_vec(), at_once: false }
+        StepTargets { who: each.name().to_owned(), number, among: among.to_vec(), at_once: false }
     }
 
-    /// Nodes.
-    pub(super) fn nodes(&self, targets: Targets<NodeSelector, NodeRole>) -> About {
+    /// The nodes that a step targets.
+    pub(super) fn nodes(&self, targets: Targets<NodeSelector, NodeRole>) -> StepTargets {
         match targets {
             Targets::Each(each) => self.each_node(each),
             Targets::One(role) => {
@@ -78,17 +78,17 @@ impl Candidates<'_> {
                     }
                 };
                 let (who, among) = (role.name().to_owned(), among.to_vec());
-                About { who, number: Between::exactly(1), among, at_once: false }
+                StepTargets { who, number: CountRange::exactly(1), among, at_once: false }
             }
         }
     }
 
-    /// Gateways, all at the same time where it is every one of them.
-    pub(crate) fn pods(&self, targets: Targets<PodSelector, PodRole>) -> About {
+    /// The gateways that a step targets: all of them at the same time, or one.
+    pub(crate) fn pods(&self, targets: Targets<PodSelector, PodRole>) -> StepTargets {
         let (who, number, at_once) = match targets {
             Targets::Each(each @ PodSelector::Gateways) => (each.name(), self.gateways, true),
-            Targets::One(role) => (role.name(), Between::exactly(1), false),
+            Targets::One(role) => (role.name(), CountRange::exactly(1), false),
         };
-        About { at_once, ..About::pods_of("Deployment/gateway", who, number) }
+        StepTargets { at_once, ..StepTargets::pods_of("Deployment/gateway", who, number) }
     }
 }

@@ -1,10 +1,10 @@
-//! Rolls a part of the tier to another version of the Collector, as `kubectl set image` does it.
+//! Rolls a part of the tier to another version of the Collector, as `kubectl set image` does.
 
 use super::stage::pods_state;
-use super::window::{Fault, Seen, Window, within_window};
-use super::{About, Candidates, FaultError, Moved, Perform, Stage};
-use crate::extent::Takes;
-use crate::rights::{Asking, Use, Within};
+use super::window::{Fault, Observed, Window, within_window};
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets};
+use crate::extent::DurationRange;
+use crate::rights::{Purpose, RequiredRights, Within};
 use crate::scenario::{Action, FaultName, Part, Upgrade};
 use crate::undo::{self, ImageChange, Undo};
 use crate::world::{Kind, World};
@@ -19,24 +19,29 @@ use std::time::{Duration, Instant};
 const CONTAINER: &str = "collector";
 
 impl Perform for Upgrade {
-    fn about(&self, among: &Candidates<'_>) -> Option<About> {
+    fn planned_targets(&self, among: &Candidates<'_>) -> Option<StepTargets> {
         let (number, object) = match self.what {
             Part::Gateways => (among.gateways, "Deployment/gateway"),
             Part::Agents => (among.agents, "DaemonSet/agent"),
         };
-        Some(About::pods_of(object, self.what.name(), number))
+        Some(StepTargets::pods_of(object, self.what.name(), number))
     }
 
-    fn takes(&self, _among: &Candidates<'_>) -> Takes {
-        Takes::up_to(self.deadline.duration())
+    fn planned_duration(&self, _among: &Candidates<'_>) -> DurationRange {
+        DurationRange::up_to(self.deadline.duration())
     }
 
-    fn rights(&self, asking: &mut Asking, here: Within<'_>, _moved: &Moved<'_>) {
+    fn add_rights(
+        &self,
+        rights: &mut RequiredRights,
+        here: Within<'_>,
+        _bystanders: &BystanderNamespaces<'_>,
+    ) {
         let rolled = match self.what {
             Part::Gateways => "deployments",
             Part::Agents => "daemonsets",
         };
-        asking.ask(&Use::step(self.key()), here, "apps", rolled, &["get", "patch"]);
+        rights.add(&Purpose::step(self.key()), here, "apps", rolled, &["get", "patch"]);
     }
 
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
@@ -67,7 +72,7 @@ struct Rollout<'a> {
     upgrade: &'a Upgrade,
     image: String,
     gateways: Vec<String>,
-    /// The generation of the specification that has the image.
+    /// The generation of the workload with the new image.
     generation: u64,
     until: Instant,
     complete: bool,
@@ -92,7 +97,7 @@ impl Fault for Rollout<'_> {
         self.gateways.clone()
     }
 
-    /// It is meant to stay, and journals by itself what takes it back.
+    /// None: it is meant to last, and journals its undo by itself.
     fn undo(&self, _stage: &Stage<'_>) -> Option<(Undo, &'static str)> {
         None
     }
@@ -105,12 +110,12 @@ impl Fault for Rollout<'_> {
         Ok(())
     }
 
-    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Seen, FaultError> {
+    async fn landed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
         let app = self.upgrade.what.app();
         let landed = |world: &World| world.pods(app).any(|(_, pod)| pod.ready && pod.image == self.image);
         let awaited = format!("a ready {app} of {}", self.upgrade.to);
         stage.await_world(&awaited, self.left(), landed, |world| pods_state(world, app)).await?;
-        Ok(Seen::Yes)
+        Ok(Observed::Yes)
     }
 
     async fn hold(&mut self, stage: &Stage<'_>) -> Result<(), FaultError> {
@@ -130,9 +135,9 @@ impl Fault for Rollout<'_> {
         Ok(())
     }
 
-    /// It is over when the roll-out is complete, which was awaited while it lasted.
-    async fn healed(&mut self, _stage: &Stage<'_>) -> Result<Seen, FaultError> {
-        Ok(if self.complete { Seen::Yes } else { Seen::No(None) })
+    /// The roll-out is complete, which [`Self::hold`] awaits.
+    async fn healed(&mut self, _stage: &Stage<'_>) -> Result<Observed, FaultError> {
+        Ok(if self.complete { Observed::Yes } else { Observed::No(None) })
     }
 }
 
@@ -143,7 +148,7 @@ const fn kind(part: Part) -> Kind {
     }
 }
 
-/// What takes the roll-out back: it is meant to stay, so it is closed when the tier is removed.
+/// Journals the undo of a roll-out. As that is meant to last, the entry is closed when the tier is removed.
 async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), FaultError> {
     let undo = ImageChange {
         namespace: stage.shared.access.namespace.clone(),
@@ -161,7 +166,7 @@ async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), Fau
     Ok(())
 }
 
-/// Sets the Collector's image; the generation of the specification that says so.
+/// Sets the Collector's image; returns the generation of the workload with it.
 async fn set_image(stage: &Stage<'_>, part: Part, image: &str) -> Result<u64, FaultError> {
     open_undo(stage, part, image).await?;
     let containers = json!([{"name": CONTAINER, "image": image}]);

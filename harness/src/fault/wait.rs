@@ -1,34 +1,40 @@
-//! Waits until something has come about, and says whether it did.
+//! Waits for a condition, and puts on record whether it came about.
 
 use super::stage::pods_state;
-use super::{About, Candidates, FaultError, Moved, Perform, Stage};
-use crate::extent::Takes;
+use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets};
+use crate::extent::DurationRange;
 use crate::load::LoadStatus;
 use crate::record::Event;
-use crate::rights::{Asking, Within};
+use crate::rights::{RequiredRights, Within};
 use crate::scenario::{Condition, Need, Wait};
 use crate::world::World;
 use futures::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often in a row, a second apart, a condition on queues must be seen to hold.
+/// The number of times in a row, a second apart, that a condition on queues must hold.
 const LOOKS: u32 = 3;
-/// How often it is asked what has been delivered.
+/// The interval at which the delivered spans are read.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Perform for Wait {
-    fn about(&self, _among: &Candidates<'_>) -> Option<About> {
+    fn planned_targets(&self, _among: &Candidates<'_>) -> Option<StepTargets> {
         None
     }
 
-    fn takes(&self, _among: &Candidates<'_>) -> Takes {
-        Takes::up_to(self.deadline.duration())
+    fn planned_duration(&self, _among: &Candidates<'_>) -> DurationRange {
+        DurationRange::up_to(self.deadline.duration())
     }
 
-    fn rights(&self, _asking: &mut Asking, _here: Within<'_>, _moved: &Moved<'_>) {}
+    fn add_rights(
+        &self,
+        _rights: &mut RequiredRights,
+        _here: Within<'_>,
+        _bystanders: &BystanderNamespaces<'_>,
+    ) {
+    }
 
-    /// Whether it came about is on record.
+    /// Puts on record whether the condition came about.
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             let came = await_condition(stage, self.what, self.deadline.duration()).await;
@@ -39,8 +45,10 @@ impl Perform for Wait {
     }
 }
 
-/// Waits for a control's precondition; whether it came about is on record. Without it the control shows nothing, so no
-/// further step is taken.
+/// Waits for a precondition of a control, and puts on record whether it came about. Without it the control shows nothing.
+///
+/// # Errors
+/// If it does not come about: no further step is taken then.
 pub async fn need(stage: &Stage<'_>, need: &Need) -> Result<(), FaultError> {
     let came = await_condition(stage, need.is, need.deadline.duration()).await;
     let what = need.is.name().to_owned();
@@ -84,14 +92,14 @@ async fn await_condition(stage: &Stage<'_>, what: Condition, timeout: Duration) 
     stage.unless_cancelled(coming).await
 }
 
-/// Waits until what is acknowledged by now is delivered.
+/// Waits until every span that is acknowledged by now is delivered.
 async fn await_delivered(stage: &Stage<'_>, timeout: Duration) -> Result<(), FaultError> {
     let began = Instant::now();
     let until = began + timeout;
     let acknowledged = stage.shared.probes.acknowledged().await?;
     loop {
         let missing = stage.shared.demand.outstanding(&acknowledged, &stage.shared.probes.delivered().await?);
-        // Where only a share is known, what waits for a decision is not missed before it is made.
+        // Where only a share is expected, spans may still wait for a sampling decision.
         if missing == 0 && began.elapsed() >= stage.shared.demand.least_wait() {
             return Ok(());
         }

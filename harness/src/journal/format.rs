@@ -133,7 +133,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
 fn typed(undo: Value) -> Result<Undo, String> {
     let kind = undo["kind"].as_str().unwrap_or_default().to_owned();
     serde_json::from_value(undo).map_err(|error| {
-        format!("this version does not know how to undo {kind:?} ({error}): the one that made the run does")
+        format!(
+            "this version does not know how to undo {kind:?} ({error}): use the version that made the run"
+        )
     })
 }
 

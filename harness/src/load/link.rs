@@ -157,7 +157,7 @@ impl Link {
 
     pub(super) async fn describe(&self) -> Result<Description, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move { client.describe(DescribeRequest {}).await };
-        let description = self.call("who are you", TIMEOUT, ask).await?.into_inner();
+        let description = self.call("asking what it is", TIMEOUT, ask).await?.into_inner();
         if description.sources == spanproof_probe::SOURCES {
             return Ok(description);
         }

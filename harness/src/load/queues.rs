@@ -89,10 +89,10 @@ pub fn held<'a>(
         let ours = || readings.iter().filter(|reading| reading.role == *role);
         for (name, pod) in begun() {
             let holds = ours().find(|reading| reading.address == pod.ip).and_then(QueueReading::holds);
-            sum += holds.ok_or_else(|| format!("what {name} on {} holds cannot be read", pod.node))?;
+            sum += holds.ok_or_else(|| format!("the queue of {name} on {} cannot be read", pod.node))?;
         }
         for reading in ours().filter(|reading| !begun().any(|(_, pod)| pod.ip == reading.address)) {
-            let unknown = || format!("what the {role} at {} holds cannot be read", reading.address);
+            let unknown = || format!("the queue of the {role} at {} cannot be read", reading.address);
             sum += reading.holds().ok_or_else(unknown)?;
         }
     }

@@ -52,7 +52,8 @@ pub async fn watch_usage(client: Client, namespace: String, recorder: Recorder, 
             }
             Err(error) if !said => {
                 said = true;
-                let message = format!("what containers use cannot be read, so it is not on record: {error}");
+                let message =
+                    format!("the containers' resource usage cannot be read, so it is not recorded: {error}");
                 let _ = recorder.event(Event::Note { message });
             }
             Err(_) => {}

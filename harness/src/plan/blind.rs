@@ -1,13 +1,13 @@
-//! What the harness would not see of a tier, by its manifests: said beforehand, and not by checks that come to nothing.
+//! Warnings of what the harness cannot see of a tier, by its manifests.
 
 use super::parts::Parts;
 use k8s_openapi::api::core::v1::PodSpec;
 use spanproof_probe::OTLP_PORT;
 
-/// The port of the Collectors' own metrics, by name.
+/// The name of the port with the Collectors' own metrics.
 const METRICS: &str = "metrics";
 
-/// What would not be seen, or not be what it seems.
+/// Returns the warnings.
 pub(super) fn warnings(parts: &Parts<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (called, pod, checks) in [

@@ -1,6 +1,6 @@
-//! What a `PodDisruptionBudget` grants, by the rules of Kubernetes' disruption controller and Eviction API.
+//! The evictions that `PodDisruptionBudget`s grant, by the rules of Kubernetes' disruption controller and Eviction API.
 
-use super::Seen;
+use super::Listing;
 use crate::world::{Demand, nothing};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -8,38 +8,38 @@ use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How far a budget lets a pod be evicted now.
+/// The answer of the budgets to the eviction of a pod, as of now.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "kebab-case")]
 pub enum HeadRoom {
-    /// No budget selects it.
+    /// No budget selects the pod.
     Unguarded,
-    /// It is not asked: the pod has finished, has not begun, is on its way out, or is not healthy anyway.
+    /// No budget is asked: the pod has finished, has not started, is terminating, or is not healthy anyway.
     NotAsked,
-    /// It grants so many evictions.
+    /// The budget grants evictions.
     Grants {
         /// The budget.
         budget: String,
-        /// How many.
+        /// The number of evictions.
         now: u32,
     },
-    /// It refuses now: a drain asks again until its deadline.
+    /// The budget refuses now: a drain asks again until its deadline.
     Refuses {
         /// The budget.
         budget: String,
-        /// How many of its pods are healthy.
+        /// The number of its pods that are healthy.
         healthy: u32,
-        /// How many it demands.
+        /// The number of healthy pods that it demands.
         demanded: u32,
-        /// Whether it refuses even when all of its pods are healthy: then it always does.
+        /// Whether it refuses even when all of its pods are healthy.
         always: bool,
     },
-    /// Several budgets select it: the Eviction API refuses that for good.
+    /// Several budgets select the pod: the Eviction API always refuses that.
     Several {
         /// The budgets.
         budgets: Vec<String>,
     },
-    /// Budgets may not be read, so it is not known.
+    /// This user may not list budgets.
     Unknown,
 }
 
@@ -64,13 +64,13 @@ impl fmt::Display for HeadRoom {
     }
 }
 
-/// What a budget asks for.
+/// Returns the demand of a budget.
 pub(super) fn demand(budget: &PodDisruptionBudget) -> Demand {
     budget.spec.as_ref().map_or_else(|| Demand { selector: nothing(), ..Demand::default() }, Demand::from)
 }
 
-/// Whether a budget selects a pod with these labels: without a selector none, with an empty one every pod of its
-/// namespace.
+/// Returns whether a budget selects a pod with these labels. Without a selector it selects none, with an empty one every
+/// pod of its namespace.
 pub(super) fn selects(
     budget: &PodDisruptionBudget,
     labels: &std::collections::BTreeMap<String, String>,
@@ -78,14 +78,14 @@ pub(super) fn selects(
     demand(budget).selects(labels)
 }
 
-/// How far the budgets let a pod be evicted now.
-pub(super) fn head_room(pod: &Pod, budgets: &Seen<PodDisruptionBudget>) -> HeadRoom {
+/// Returns the answer of the budgets to the eviction of a pod.
+pub(super) fn head_room(pod: &Pod, budgets: &Listing<PodDisruptionBudget>) -> HeadRoom {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
     if pod.metadata.deletion_timestamp.is_some() || !matches!(phase, None | Some("Running" | "Unknown")) {
         return HeadRoom::NotAsked;
     }
-    let Seen::All(budgets) = budgets else {
+    let Listing::All(budgets) = budgets else {
         return HeadRoom::Unknown;
     };
     let here = budgets.iter().filter(|budget| budget.namespace() == pod.namespace());
@@ -109,7 +109,7 @@ pub(super) fn head_room(pod: &Pod, budgets: &Seen<PodDisruptionBudget>) -> HeadR
     let budget = budget.name_any();
     match count(counted.disruptions_allowed) {
         0 => {
-            // Where its controller has not counted yet, nothing is known of later.
+            // Until its controller has counted the pods, later answers are not known.
             let always = counted.expected_pods > 0 && demanded >= count(counted.expected_pods);
             HeadRoom::Refuses { budget, healthy, demanded, always }
         }
@@ -148,7 +148,7 @@ mod tests {
     fn the_head_room_is_what_the_eviction_api_would_answer() {
         let web = json!({"selector": {"matchLabels": {"app": "web"}}});
         let ready = pod(&json!({"app": "web"}), "Running", true);
-        let of = |pod: &Pod, budgets: &[PodDisruptionBudget]| head_room(pod, &Seen::All(budgets.to_vec()));
+        let of = |pod: &Pod, budgets: &[PodDisruptionBudget]| head_room(pod, &Listing::All(budgets.to_vec()));
         let one = budget("web", &web, [1, 3, 2, 3]);
         assert_eq!(
             of(&ready, std::slice::from_ref(&one)),
@@ -172,7 +172,7 @@ mod tests {
         let mut elsewhere = all;
         elsewhere.metadata.namespace = Some("bank".to_owned());
         assert_eq!(of(&ready, &[none, elsewhere]), HeadRoom::Unguarded);
-        assert_eq!(head_room(&ready, &Seen::Forbidden), HeadRoom::Unknown);
+        assert_eq!(head_room(&ready, &Listing::Forbidden), HeadRoom::Unknown);
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         let labels = json!({"app": "web"});
         let spec = |policy: &str| json!({"selector": {"matchLabels": {"app": "web"}}, "unhealthyPodEvictionPolicy": policy});
         let of = |pod: &Pod, spec: &serde_json::Value, status| {
-            head_room(pod, &Seen::All(vec![budget("web", spec, status)]))
+            head_room(pod, &Listing::All(vec![budget("web", spec, status)]))
         };
         let broken = pod(&labels, "Running", false);
         assert_eq!(of(&broken, &spec("AlwaysAllow"), [0, 1, 2, 3]), HeadRoom::NotAsked);

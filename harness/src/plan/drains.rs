@@ -1,7 +1,7 @@
-//! For each node that may be drained: whom that moves besides the tier, what guards those, and what would stop it.
+//! The nodes that may be drained: the pods that a drain moves besides the tier, their budgets, and what blocks a drain.
 
 use super::budget::{HeadRoom, head_room};
-use super::sight::{Cordoned, Sight, cordoned};
+use super::snapshot::{ClusterSnapshot, Cordoned, cordoned};
 use crate::fault::drain::Disposition;
 use crate::scenario::Drain;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -12,81 +12,81 @@ use std::collections::BTreeMap;
 /// A node that may be drained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePlan {
-    /// Its name.
+    /// The name.
     pub node: String,
-    /// The steps that may drain it, by their places.
+    /// The places of the steps that may drain it.
     pub steps: Vec<String>,
-    /// Who cordoned it before the run, if somebody did.
+    /// Who cordoned it before the run; none if it is not cordoned.
     pub cordoned: Option<String>,
-    /// Whom a drain moves, besides the tier.
+    /// The pods that a drain moves besides the tier.
     pub moves: Vec<Bystander>,
-    /// What would stop a drain.
-    pub stops: Vec<Stop>,
+    /// The pods that block a drain.
+    pub stops: Vec<BlockingPod>,
 }
 
-/// Somebody else's pod that a drain moves.
+/// A pod that is not the run's, and that a drain moves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Bystander {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub pod: String,
-    /// Kind and name of what keeps it; none if nothing would replace it.
+    /// The kind and name of its controller; none if nothing would replace it.
     pub owner: Option<String>,
-    /// What is done with it.
-    pub how: How,
-    /// What its disruption budget says to that.
+    /// How it is removed.
+    pub how: Removal,
+    /// The answer of its disruption budget.
     pub budget: HeadRoom,
 }
 
-/// What a drain does with a pod that it moves.
+/// The way in which a drain removes a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// It is evicted.
+pub enum Removal {
+    /// Evicted.
     Evicted,
-    /// It has finished, and is deleted.
+    /// Deleted: it has finished.
     Deleted,
-    /// It is on its way out already, and awaited.
+    /// Awaited: it is terminating already.
     Awaited,
 }
 
 /// A pod that a drain may not move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stop {
+pub struct BlockingPod {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub pod: String,
-    /// The step that would be stopped.
+    /// The place of the step that it blocks.
     pub step: String,
-    /// Why, and what would allow it.
+    /// Why it may not be moved, and what would allow it.
     pub why: String,
 }
 
-/// A drain of a scenario: its place, what it may do, and the nodes that it may be about.
+/// A drain of a scenario: its place, its options, and the nodes that it may drain.
 #[derive(Debug, Clone)]
-pub(super) struct DrainAt<'a> {
+pub(super) struct PlannedDrain<'a> {
     pub(super) place: String,
     pub(super) options: &'a Drain,
     pub(super) nodes: Vec<String>,
 }
 
-/// What becomes of each node that may be drained.
-pub(super) fn nodes(sight: &Sight, drains: &[DrainAt<'_>], own: &str) -> Vec<NodePlan> {
-    let mut by_node: BTreeMap<&str, Vec<&DrainAt<'_>>> = BTreeMap::new();
+/// Returns the plan of each node that may be drained. `own` is the namespace of the run.
+pub(super) fn nodes(snapshot: &ClusterSnapshot, drains: &[PlannedDrain<'_>], own: &str) -> Vec<NodePlan> {
+    let mut by_node: BTreeMap<&str, Vec<&PlannedDrain<'_>>> = BTreeMap::new();
     for drain in drains {
         for node in &drain.nodes {
             by_node.entry(node).or_default().push(drain);
         }
     }
-    let found = |name: &str| sight.nodes.all().iter().find(|node| node.name_any() == name);
+    let found = |name: &str| snapshot.nodes.all().iter().find(|node| node.name_any() == name);
     let planned = by_node.into_iter().map(|(name, drains)| NodePlan {
         node: name.to_owned(),
         steps: drains.iter().map(|drain| drain.place.clone()).collect(),
         cordoned: found(name).and_then(by_whom),
-        moves: moves(sight, name, &drains, own),
-        stops: stops(sight, name, &drains, own),
+        moves: moves(snapshot, name, &drains, own),
+        stops: stops(snapshot, name, &drains, own),
     });
     planned.collect()
 }
@@ -98,13 +98,13 @@ fn by_whom(node: &Node) -> Option<String> {
     })
 }
 
-fn moves(sight: &Sight, node: &str, drains: &[&DrainAt<'_>], own: &str) -> Vec<Bystander> {
-    let mut moved: Vec<_> = others_on(sight, node, own)
+fn moves(snapshot: &ClusterSnapshot, node: &str, drains: &[&PlannedDrain<'_>], own: &str) -> Vec<Bystander> {
+    let mut moved: Vec<_> = others_on(snapshot, node, own)
         .filter_map(|pod| {
             let how = drains.iter().find_map(|drain| match Disposition::of(pod, drain.options) {
-                Disposition::Evict => Some(How::Evicted),
-                Disposition::Delete => Some(How::Deleted),
-                Disposition::Await => Some(How::Awaited),
+                Disposition::Evict => Some(Removal::Evicted),
+                Disposition::Delete => Some(Removal::Deleted),
+                Disposition::Await => Some(Removal::Awaited),
                 Disposition::Leave(_) | Disposition::Refuse(_) => None,
             })?;
             Some(Bystander {
@@ -112,7 +112,7 @@ fn moves(sight: &Sight, node: &str, drains: &[&DrainAt<'_>], own: &str) -> Vec<B
                 pod: pod.name_any(),
                 owner: owner(pod),
                 how,
-                budget: head_room(pod, &sight.budgets),
+                budget: head_room(pod, &snapshot.budgets),
             })
         })
         .collect();
@@ -120,21 +120,30 @@ fn moves(sight: &Sight, node: &str, drains: &[&DrainAt<'_>], own: &str) -> Vec<B
     moved
 }
 
-fn stops(sight: &Sight, node: &str, drains: &[&DrainAt<'_>], own: &str) -> Vec<Stop> {
+fn stops(
+    snapshot: &ClusterSnapshot,
+    node: &str,
+    drains: &[&PlannedDrain<'_>],
+    own: &str,
+) -> Vec<BlockingPod> {
     let stopped = drains.iter().flat_map(|drain| {
-        others_on(sight, node, own).filter_map(|pod| {
+        others_on(snapshot, node, own).filter_map(|pod| {
             let Disposition::Refuse(why) = Disposition::of(pod, drain.options) else {
                 return None;
             };
             let (namespace, step) = (pod.namespace().unwrap_or_default(), drain.place.clone());
-            Some(Stop { namespace, pod: pod.name_any(), step, why: why.to_owned() })
+            Some(BlockingPod { namespace, pod: pod.name_any(), step, why: why.to_owned() })
         })
     });
     stopped.collect()
 }
 
-fn others_on<'a>(sight: &'a Sight, node: &'a str, own: &'a str) -> impl Iterator<Item = &'a Pod> {
-    sight.pods_on(node).filter(move |pod| pod.namespace().as_deref() != Some(own))
+fn others_on<'a>(
+    snapshot: &'a ClusterSnapshot,
+    node: &'a str,
+    own: &'a str,
+) -> impl Iterator<Item = &'a Pod> {
+    snapshot.pods_on(node).filter(move |pod| pod.namespace().as_deref() != Some(own))
 }
 
 fn owner(pod: &Pod) -> Option<String> {

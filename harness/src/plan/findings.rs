@@ -1,19 +1,19 @@
-//! What a plan comes to: what it cannot be carried out for, and what somebody should know before.
+//! The findings of a plan: obstacles, and warnings.
 
 use super::blind;
 use super::budget::{self, HeadRoom};
 use super::drains::NodePlan;
-use super::ground::Ground;
-use super::known::{self, Covering};
+use super::known::{self, BudgetCoverage};
+use super::layout::Layout;
 use super::rights::RightPlan;
-use super::sight::Seen;
+use super::snapshot::Listing;
 use super::tier::TierPlan;
-use crate::extent::Between;
+use crate::extent::CountRange;
 use crate::judge::balance_foreseen;
 use crate::scenario::{NodeRole, Scenario, Shape, Step};
 use std::collections::BTreeSet;
 
-/// How many drains need a node that no step has drained yet.
+/// Returns the number of drains that need a node that no step has drained yet.
 fn fresh_drains(steps: &[Step]) -> u64 {
     let each = steps.iter().map(|step| match (step, step.shape()) {
         (Step::Drain(drain), _) => u64::from(drain.node == Some(NodeRole::NotYetDrained)),
@@ -25,23 +25,23 @@ fn fresh_drains(steps: &[Step]) -> u64 {
     each.fold(0, u64::saturating_add)
 }
 
-/// What a plan is made of, as far as it is made.
+/// A plan without its findings.
 pub(super) struct Draft<'a> {
     pub(super) scenario: &'a Scenario,
-    pub(super) ground: &'a Ground<'a>,
+    pub(super) layout: &'a Layout<'a>,
     pub(super) tier: &'a TierPlan,
     pub(super) nodes: &'a [NodePlan],
     pub(super) rights: &'a [RightPlan],
-    /// How many nodes are drained at the same time, at the most.
+    /// The largest number of nodes that are drained at the same time.
     pub(super) together: u32,
 }
 
 impl Draft<'_> {
-    /// Why it cannot be carried out.
+    /// Returns the reasons why it cannot be carried out.
     pub(super) fn obstacles(&self) -> Vec<String> {
         let missing = self.rights.iter().filter(|right| right.is_missing());
         let mut found: Vec<String> = missing.map(|right| format!("may not {right}")).collect();
-        if self.ground.hosts.is_empty() && !matches!(self.ground.sight.nodes, Seen::Forbidden) {
+        if self.layout.hosts.is_empty() && !matches!(self.layout.snapshot.nodes, Listing::Forbidden) {
             found.push("no worker can hold a gateway: each is cordoned, tainted, or not selected".to_owned());
         }
         for node in self.nodes {
@@ -63,10 +63,10 @@ impl Draft<'_> {
         found
     }
 
-    /// Whether there are as many nodes as are drained because they were not drained yet.
+    /// Returns an obstacle if more drains need a node that was not drained yet than there are workers.
     fn fresh(&self) -> Option<String> {
-        let (wanted, there) = (fresh_drains(&self.scenario.steps), self.ground.hosts.len());
-        let seen = !self.ground.hosts.is_empty();
+        let (wanted, there) = (fresh_drains(&self.scenario.steps), self.layout.hosts.len());
+        let seen = !self.layout.hosts.is_empty();
         (seen && wanted > there as u64).then(|| {
             format!(
                 "{wanted} drains are of a worker that was not drained yet, and {there} workers can hold a gateway: \
@@ -75,18 +75,18 @@ impl Draft<'_> {
         })
     }
 
-    /// Whether the tier's own budget lets what is to be evicted go.
+    /// Returns an obstacle if the tier's own budget never grants the evictions of the steps.
     fn own_budget(&self) -> Option<String> {
-        let pdb = self.ground.parts.pdb?;
+        let pdb = self.layout.parts.pdb?;
         if !self.scenario.all_steps().any(Step::evicts) {
             return None;
         }
-        let number = self.ground.gateways.least;
+        let number = self.layout.gateways.least;
         let demanded = budget::demand(pdb).healthy(number);
         if self.tier.evictions == Some(0) {
-            let covering =
-                Covering::of(&self.ground.parts, self.ground.made(), Some(self.ground.count_workers()));
-            return Some(covering.warning().map_or_else(
+            let coverage =
+                BudgetCoverage::of(&self.layout.parts, self.layout.made(), Some(self.layout.count_workers()));
+            return Some(coverage.warning().map_or_else(
                 || {
                     format!(
                         "the tier's PDB demands {demanded} of {number} gateways, so it grants no eviction: no drain can finish"
@@ -95,7 +95,7 @@ impl Draft<'_> {
                 |warning| format!("{warning}: no drain can finish"),
             ));
         }
-        let room = self.ground.room().unlimited().placed(number, self.together);
+        let room = self.layout.room().unlimited().placed(number, self.together);
         (self.together > 0 && room < demanded).then(|| {
             format!(
                 "while {} drained only {room} gateways can be placed, and the tier's PDB demands {demanded}: \
@@ -105,7 +105,7 @@ impl Draft<'_> {
         })
     }
 
-    /// What somebody should know.
+    /// Returns the warnings.
     pub(super) fn warnings(&self) -> Vec<String> {
         let optional = self.rights.iter().filter(|right| !right.required && !right.allowed);
         let mut found: Vec<String> =
@@ -114,22 +114,22 @@ impl Draft<'_> {
             let outside = self.tier.outside.join(", ");
             found.push(format!("made for the whole cluster, and removed by the run's label: {outside}"));
         }
-        found.extend(self.ground.stray.iter().map(|node| {
+        found.extend(self.layout.stray.iter().map(|node| {
             format!("{node} is of the control plane and may be given a gateway: a step that meets it there is refused")
         }));
-        if !self.ground.metrics() {
+        if !self.layout.metrics() {
             let lent =
                 "nothing serves metrics, which the HPA reads: metrics-server is added to kube-system for it";
             found.push(lent.to_owned());
         }
-        if !self.ground.has_control_plane() {
+        if !self.layout.has_control_plane() {
             let sinks = "no node is of the control plane: the sinks are on workers, and a drain that moves one takes its \
                          ledger away";
             found.push(sinks.to_owned());
         }
-        found.extend(blind::warnings(&self.ground.parts));
-        found.extend(known::known(self.scenario, self.ground.made(), Some(self.ground.count_workers())));
-        let (workers, most) = (self.ground.count_workers(), self.ground.gateways.most);
+        found.extend(blind::warnings(&self.layout.parts));
+        found.extend(known::known(self.scenario, self.layout.made(), Some(self.layout.count_workers())));
+        let (workers, most) = (self.layout.count_workers(), self.layout.gateways.most);
         found.extend(balance_foreseen(
             self.scenario,
             Some(workers).filter(|workers| *workers > 0),
@@ -140,7 +140,7 @@ impl Draft<'_> {
         if self.nodes.is_empty() {
             return found;
         }
-        if self.ground.sight.pods == Seen::Forbidden {
+        if self.layout.snapshot.pods == Listing::Forbidden {
             found.push(
                 "pods of other namespaces may not be listed: whom a drain moves is not known".to_owned(),
             );
@@ -151,10 +151,10 @@ impl Draft<'_> {
 
     fn cordoned(&self) -> Vec<String> {
         let out: Vec<_> =
-            self.ground.workers.iter().filter(|node| !self.ground.hosts.contains(node)).collect();
+            self.layout.workers.iter().filter(|node| !self.layout.hosts.contains(node)).collect();
         let said =
             |node: &&String| format!("{node} takes no gateway: it is cordoned, tainted, or not selected");
-        if self.ground.hosts.is_empty() { Vec::new() } else { out.iter().map(said).collect() }
+        if self.layout.hosts.is_empty() { Vec::new() } else { out.iter().map(said).collect() }
     }
 
     fn budgets(&self) -> Vec<String> {
@@ -173,10 +173,10 @@ impl Draft<'_> {
         said.collect()
     }
 
-    /// Whether the gateways find room, with every node there and while some are drained.
+    /// Returns warnings if there is no room for all gateways, with every node there or while some are drained.
     fn no_room(&self) -> Vec<String> {
-        let (room, Between { least, most }) = (self.ground.room(), self.ground.gateways);
-        let skew = if self.ground.spread {
+        let (room, CountRange { least, most }) = (self.layout.room(), self.layout.gateways);
+        let skew = if self.layout.spread {
             ", by what is free and by the spread constraint"
         } else {
             ", by what is free"

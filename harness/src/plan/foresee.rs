@@ -1,26 +1,26 @@
-//! What a scenario by itself cannot come to: checks that will say nothing, and waits in vain, whatever happens. Said
-//! beforehand, and no reason not to run it.
+//! Checks that will be inconclusive and waits that will time out, as far as the scenario alone tells. None of these is a
+//! reason not to run it.
 
 use crate::scenario::{Condition, FieldPath, Measure, Scenario, Shape, Spike, Step};
 use std::time::Duration;
 
-/// How often the Collectors' metrics are read, with some room: a queue that held something for less may not be seen to.
+/// The interval at which the Collectors' metrics are read, with a margin: a queue that fills for less may not be seen to.
 const FELT: Duration = Duration::from_secs(5);
 
-/// What will come to nothing.
+/// A check or a wait that will come to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Foreseen {
-    /// The check, or what waits in vain.
-    what: What,
-    /// Why.
+    /// The check or wait.
+    what: Subject,
+    /// The reason.
     why: String,
-    /// The place in the scenario that says so.
+    /// The field of the scenario that causes it.
     at: FieldPath,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    /// A check that says nothing, and when.
+enum Subject {
+    /// A check that will be inconclusive, and under which condition.
     Check(&'static str),
     Wait,
 }
@@ -29,50 +29,56 @@ impl std::fmt::Display for Foreseen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { what, why, at } = self;
         match what {
-            What::Check(name) => write!(f, "will be inconclusive: {name}: {why} ({at})"),
-            What::Wait => write!(f, "will not come about: {why} ({at})"),
+            Subject::Check(name) => write!(f, "will be inconclusive: {name}: {why} ({at})"),
+            Subject::Wait => write!(f, "will not come about: {why} ({at})"),
         }
     }
 }
 
-/// Everything that will come to nothing.
+/// Returns all of them.
 pub(super) fn foresee(scenario: &Scenario) -> Vec<Foreseen> {
     let mut found = Vec::new();
     let mut say = |what, at, why| found.push(Foreseen { what, why, at });
-    let mut backend = Backend::Well;
+    let mut backend = BackendState::Well;
     in_order(scenario, &scenario.steps, &FieldPath::of("steps"), &mut backend, &mut say);
     found
 }
 
-type Say<'a> = dyn FnMut(What, FieldPath, String) + 'a;
+type Say<'a> = dyn FnMut(Subject, FieldPath, String) + 'a;
 
-/// What the backend does when a step begins.
+/// The state of the backend when a step begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Backend {
+enum BackendState {
     Well,
-    /// It takes nothing until another step.
+    /// It takes nothing until another step changes that.
     Out,
-    /// What it takes is not known: another branch may change it.
+    /// Not known: another branch may change it.
     Unknown,
 }
 
-fn in_order(scenario: &Scenario, steps: &[Step], at: &FieldPath, backend: &mut Backend, say: &mut Say<'_>) {
+fn in_order(
+    scenario: &Scenario,
+    steps: &[Step],
+    at: &FieldPath,
+    backend: &mut BackendState,
+    say: &mut Say<'_>,
+) {
     for (number, step) in steps.iter().enumerate() {
         one(scenario, step, &at.then(number), backend, say);
     }
 }
 
-fn one(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut Backend, say: &mut Say<'_>) {
+fn one(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut BackendState, say: &mut Say<'_>) {
     match step.shape() {
         Shape::Action(_) => action(scenario, step, at, backend, say),
         Shape::Sequence(inner) => in_order(scenario, inner, &at.then("sequence"), backend, say),
         Shape::Parallel(branches) => {
             let at = at.then("parallel");
             for (number, branch) in branches.iter().enumerate() {
-                let mut unknown = Backend::Unknown;
+                let mut unknown = BackendState::Unknown;
                 one(scenario, branch, &at.then(number), &mut unknown, say);
             }
-            *backend = Backend::Unknown;
+            *backend = BackendState::Unknown;
         }
         Shape::Repeat(repeat) => {
             in_order(scenario, &repeat.steps, &at.then("repeat").then("steps"), backend, say);
@@ -83,7 +89,7 @@ fn one(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut Backend, 
     }
 }
 
-fn action(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut Backend, say: &mut Say<'_>) {
+fn action(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut BackendState, say: &mut Say<'_>) {
     if let Step::Spike(it) = step {
         spike(scenario, it, &at.then("spike"), say);
     } else if let Step::Backend(it) = step {
@@ -92,13 +98,13 @@ fn action(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut Backen
         {
             let why =
                 format!("an outage of {lasts} may be over before a queue was read that had grown by it");
-            say(What::Check("`queues`"), at.then("backend").then("for"), why);
+            say(Subject::Check("`queues`"), at.then("backend").then("for"), why);
         }
-        *backend = if it.lasts.is_none() && it.is_outage() { Backend::Out } else { Backend::Well };
+        *backend = if it.lasts.is_none() && it.is_outage() { BackendState::Out } else { BackendState::Well };
     } else if let Step::Wait(it) = step
         && let Some(why) = in_vain(scenario, it.what, *backend)
     {
-        say(What::Wait, at.then("wait").then("for"), why);
+        say(Subject::Wait, at.then("wait").then("for"), why);
     }
 }
 
@@ -111,23 +117,23 @@ fn spike(scenario: &Scenario, spike: &Spike, at: &FieldPath, say: &mut Say<'_>) 
         let why = format!(
             "a spike of {rate} is no more than the load has already: the HPA has no cause to scale out"
         );
-        say(What::Check("`hpa`"), at.then("rate"), why);
+        say(Subject::Check("`hpa`"), at.then("rate"), why);
     }
     let within = scenario.expect.scale_out_within;
     if deadline.duration() < within.duration() {
         let why = format!("the spike ends after {deadline} without the HPA, which may take {within}");
-        say(What::Check("`hpa`, if it does not scale out"), at.then("deadline"), why);
+        say(Subject::Check("`hpa`, if it does not scale out"), at.then("deadline"), why);
     }
 }
 
-/// Why a condition cannot come about, if so.
-fn in_vain(scenario: &Scenario, what: Condition, backend: Backend) -> Option<String> {
+/// Returns why a condition cannot come about, if so.
+fn in_vain(scenario: &Scenario, what: Condition, backend: BackendState) -> Option<String> {
     let alone = scenario.steps.len() == 1;
     match (what, backend) {
-        (Condition::Delivered | Condition::QueuesEmpty, Backend::Out) => {
+        (Condition::Delivered | Condition::QueuesEmpty, BackendState::Out) => {
             Some(format!("the backend takes nothing, so nobody will see {}", what.name()))
         }
-        (Condition::QueuesFill, Backend::Well) if alone => {
+        (Condition::QueuesFill, BackendState::Well) if alone => {
             Some("nothing in the scenario makes the queues fill".to_owned())
         }
         (
@@ -136,7 +142,7 @@ fn in_vain(scenario: &Scenario, what: Condition, backend: Backend) -> Option<Str
             | Condition::QueuesFill
             | Condition::QueuesEmpty
             | Condition::ScaledIn,
-            Backend::Well | Backend::Out | Backend::Unknown,
+            BackendState::Well | BackendState::Out | BackendState::Unknown,
         ) => None,
     }
 }

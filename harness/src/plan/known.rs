@@ -1,4 +1,4 @@
-//! What the manifests alone tell of checks that will fail or come to nothing: said beforehand, with a cluster and without.
+//! Checks that will fail or be inconclusive, as far as the manifests alone tell.
 
 use super::budget;
 use super::parts::Parts;
@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
-/// What is known of a scenario's tier before anything is done. `workers` is how many there are, where that is known.
+/// Returns a warning for each. `workers`: their number, if it is known.
 pub(super) fn known(scenario: &Scenario, made: &Made, workers: Option<u32>) -> Vec<String> {
     let parts = Parts::of(&made.tier);
     let mut found = Vec::new();
     if scenario.tier.has(Measure::Pdb) {
-        found.extend(Covering::of(&parts, made, workers).warning());
+        found.extend(BudgetCoverage::of(&parts, made, workers).warning());
     } else {
         found.push(
             "the tier has no PDB: nothing refuses the eviction of its last gateway; `availability` judges what the PDB's \
@@ -35,18 +35,18 @@ pub(super) fn known(scenario: &Scenario, made: &Made, workers: Option<u32>) -> V
     found
 }
 
-/// What the budgets cover.
-pub(super) struct Covering {
-    /// Every budget.
+/// The pods that the tier's budgets cover.
+pub(super) struct BudgetCoverage {
+    /// The names of all budgets.
     budgets: Vec<String>,
-    /// Those that cover gateways, with what they ask for.
+    /// The budgets that cover gateways, with their demands.
     of_gateways: Vec<(String, Demand)>,
-    /// What else the first of these covers, and how many pods that are, where it is known.
+    /// The other workloads that the first of these covers, with their number of pods, if it is known.
     others: Vec<(String, Option<u32>)>,
     gateways: u32,
 }
 
-impl Covering {
+impl BudgetCoverage {
     pub(super) fn of(parts: &Parts<'_>, made: &Made, workers: Option<u32>) -> Self {
         let labels = parts.gateway_labels();
         let budgets = made.tier.iter().filter_map(|object| {
@@ -72,7 +72,7 @@ impl Covering {
         }
     }
 
-    /// How many evictions of gateways are granted when all is well; none if no budget covers them.
+    /// Returns the number of evictions of gateways that are granted when all is well; none if no budget covers them.
     pub(super) fn evictions(&self) -> Option<u32> {
         let (_, demand) = self.of_gateways.first()?;
         if self.of_gateways.len() > 1 {
@@ -83,7 +83,7 @@ impl Covering {
         Some(demand.grants(all).min(self.gateways))
     }
 
-    /// Why `pdb` will fail, if it will.
+    /// Returns why the check `pdb` will fail, if it will.
     pub(super) fn warning(&self) -> Option<String> {
         let Some((name, demand)) = self.of_gateways.first() else {
             let names = self.budgets.join(", ");
@@ -131,7 +131,7 @@ impl Covering {
     }
 }
 
-/// The labels of what a workload keeps, and how many that are, where it is known.
+/// Returns the labels of a workload's pods and their number, if it is known; none if the object is no workload.
 fn pods_of(object: &Manifest, workers: Option<u32>) -> Option<(BTreeMap<String, String>, Option<u32>)> {
     let count = |number: Option<i32>| Some(u32::try_from(number.unwrap_or(1)).unwrap_or_default());
     let (template, number): (&PodTemplateSpec, _) = match object {
@@ -155,14 +155,14 @@ fn pods_of(object: &Manifest, workers: Option<u32>) -> Option<(BTreeMap<String, 
     Some((labels.unwrap_or_default(), number))
 }
 
-/// Which of the HPA's metrics it will not be able to read.
+/// Returns a warning for each metric that the HPA will not be able to read.
 fn metrics(spec: &HorizontalPodAutoscalerSpec, parts: &Parts<'_>) -> Vec<String> {
     let Some(pod) = parts.gateway_pod() else { return Vec::new() };
     let never = "so the tier is never steady, and the run is inconclusive";
     let found = spec.metrics.iter().flatten().filter_map(|metric| unreadable(metric, pod));
     let mut found: Vec<String> =
         found.map(|why| format!("the HPA cannot read its metric: {why}: {never}")).collect();
-    // Without any it is the processor's, at 80 %.
+    // Without metrics, an HPA scales by the CPU, at 80 %.
     if spec.metrics.as_ref().is_none_or(Vec::is_empty) {
         found.extend(
             without_request(pod, "cpu").map(|why| format!("the HPA cannot read its metric: {why}: {never}")),
@@ -191,7 +191,7 @@ fn unreadable(metric: &MetricSpec, pod: &PodSpec) -> Option<String> {
     ))
 }
 
-/// A container of the gateways that asks for none of a resource: a share of what is asked for is then not known.
+/// Returns why the utilisation of a resource cannot be computed, if a container of the gateways does not request it.
 fn without_request(pod: &PodSpec, resource: &str) -> Option<String> {
     let beside = pod.init_containers.iter().flatten();
     let beside = beside.filter(|container| container.restart_policy.as_deref() == Some("Always"));
@@ -199,7 +199,7 @@ fn without_request(pod: &PodSpec, resource: &str) -> Option<String> {
     Some(format!("container `{}` of the gateways asks for no {resource}", container.name))
 }
 
-/// Whether a container asks for some of a resource; the API server takes a limit for a request.
+/// Returns whether a container requests a resource; the API server uses the limit as the default of the request.
 fn asks(container: &Container, resource: &str) -> bool {
     let resources = container.resources.as_ref();
     let of = |all: Option<&BTreeMap<_, _>>| all.is_some_and(|all| all.contains_key(resource));
@@ -263,7 +263,7 @@ mod tests {
             json!([{"name": "collector", "resources": {"requests": {"cpu": null}, "limits": {"cpu": null}}}]);
         let template = json!({"spec": {"template": {"spec": {"containers": resources}}}});
         one("Deployment/gateway", template, "container `collector` of the gateways asks for no cpu");
-        // The API server takes the limit for the request.
+        // The API server uses the limit as the default of the request.
         let resources = json!([{"name": "collector", "resources": {"requests": {"cpu": null}}}]);
         let template = json!({"spec": {"template": {"spec": {"containers": resources}}}});
         assert_eq!(warned("Deployment/gateway", template), [""; 0]);

@@ -1,7 +1,7 @@
-//! Looks at a cluster, for a plan: reads, and asks what is allowed. Neither changes anything.
+//! Takes a snapshot of a cluster for a plan: lists objects, and reviews access. Changes nothing.
 
-use super::sight::{Answer, Seen, Sight};
-use super::{SOME_RUN, needs_of};
+use super::snapshot::{AccessDecision, ClusterSnapshot, Listing};
+use super::{SOME_RUN, required_rights};
 use crate::deploy::Made;
 use crate::rights::Right;
 use crate::scenario::Scenario;
@@ -14,18 +14,18 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// How many objects are listed at a time.
+/// The number of objects that are listed at a time.
 const PAGE: u32 = 500;
-/// How many questions are open at a time.
+/// The number of access reviews that are open at a time.
 const AT_A_TIME: usize = 8;
 
-/// Why a cluster could not be looked at.
+/// An error of looking at a cluster.
 #[derive(Debug, thiserror::Error)]
 #[error("looking at {what}: {source}")]
 pub struct LookError {
-    /// What was looked at.
+    /// The objects that were looked at.
     what: String,
-    /// What the API server said.
+    /// The API server's answer.
     source: Box<kube::Error>,
 }
 
@@ -36,28 +36,31 @@ impl LookError {
     }
 }
 
-/// What is seen of a cluster that matters to a scenario. What may not be seen is left out, and said so.
-pub async fn look(client: &Client, scenario: &Scenario, made: &Made) -> Result<Sight, LookError> {
+/// Returns a snapshot of what matters to a scenario. Objects that this user may not list are marked as forbidden.
+///
+/// # Errors
+/// If the API server cannot be reached, or answers otherwise than with objects or a refusal.
+pub async fn look(client: &Client, scenario: &Scenario, made: &Made) -> Result<ClusterSnapshot, LookError> {
     let version = client.apiserver_version().await.map_err(LookError::at("the version"))?;
-    let mut sight = Sight {
+    let mut snapshot = ClusterSnapshot {
         kubernetes: version.git_version,
         nodes: list(client, "nodes").await?,
         pods: list(client, "pods").await?,
         budgets: list(client, "disruption budgets").await?,
         metrics: has_metrics(client).await?,
-        answers: None,
+        access: None,
     };
-    let needs = needs_of(scenario, made, &sight).into_keys();
-    let asked = stream::iter(needs).map(|right| async {
-        let answer = ask(client, &right).await?;
-        Ok::<_, LookError>((right, answer))
+    let rights = required_rights(scenario, made, &snapshot).0.into_keys();
+    let reviews = stream::iter(rights).map(|right| async {
+        let decision = review(client, &right).await?;
+        Ok::<_, LookError>((right, decision))
     });
-    sight.answers = Some(asked.buffer_unordered(AT_A_TIME).try_collect().await?);
-    Ok(sight)
+    snapshot.access = Some(reviews.buffer_unordered(AT_A_TIME).try_collect().await?);
+    Ok(snapshot)
 }
 
-/// Every object of a kind, in all namespaces.
-async fn list<K>(client: &Client, what: &str) -> Result<Seen<K>, LookError>
+/// Lists every object of a kind, in all namespaces.
+async fn list<K>(client: &Client, what: &str) -> Result<Listing<K>, LookError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
@@ -67,43 +70,43 @@ where
     loop {
         let listed = match objects.list(&page).await {
             Ok(listed) => listed,
-            Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(Seen::Forbidden),
+            Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(Listing::Forbidden),
             Err(error) => return Err(LookError::at(what)(error)),
         };
         let next = listed.metadata.continue_.filter(|next| !next.is_empty());
         all.extend(listed.items.into_iter().map(|mut object| {
-            // Of no use, and often the larger part.
+            // Not needed, and often the larger part.
             object.meta_mut().managed_fields = None;
             object
         }));
         match next {
             Some(next) => page = page.continue_token(&next),
-            None => return Ok(Seen::All(all)),
+            None => return Ok(Listing::All(all)),
         }
     }
 }
 
-/// Whether the metrics of pods are served.
+/// Returns whether the cluster serves the metrics of pods.
 async fn has_metrics(client: &Client) -> Result<bool, LookError> {
     match client.list_api_group_resources("metrics.k8s.io/v1beta1").await {
         Ok(_) => Ok(true),
-        // Nobody serves them, or whoever does is not there.
+        // Nothing is registered for them, or it is not available.
         Err(kube::Error::Api(_)) => Ok(false),
         Err(error) => Err(LookError::at("the metrics API")(error)),
     }
 }
 
-/// Asks whether this user may do something.
-async fn ask(client: &Client, right: &Right) -> Result<Answer, LookError> {
+/// Asks whether this user has a right.
+async fn review(client: &Client, right: &Right) -> Result<AccessDecision, LookError> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     match reviews.create(&PostParams::default(), &review_of(right)).await {
         Ok(reviewed) => {
             let status = reviewed.status.unwrap_or_default();
             let reason = [status.reason, status.evaluation_error].into_iter().flatten().collect::<Vec<_>>();
-            Ok(Answer { allowed: status.allowed, reason: reason.join("; ") })
+            Ok(AccessDecision { allowed: status.allowed, reason: reason.join("; ") })
         }
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
-            Ok(Answer { allowed: false, reason: format!("it may not be asked: {}", status.message) })
+            Ok(AccessDecision { allowed: false, reason: format!("it may not be asked: {}", status.message) })
         }
         Err(error) => Err(LookError::at("what is allowed")(error)),
     }
@@ -121,7 +124,7 @@ fn review_of(right: &Right) -> SelfSubjectAccessReview {
             None => (right.resource.as_str(), None),
         };
         spec.resource_attributes = Some(ResourceAttributes {
-            // A name as it might be: the run's own is drawn when it begins.
+            // A name like the run's own, which is drawn when it begins.
             namespace: right.namespace.as_ref().map(|name| name.replace(SOME_RUN, "plan")),
             group: Some(right.group.clone()),
             resource: Some(resource.to_owned()),

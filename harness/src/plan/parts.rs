@@ -1,8 +1,8 @@
-//! The parts of a tier that a plan asks about.
+//! The parts of a tier that matter to a plan.
 
 use super::budget;
 use crate::deploy::Manifest;
-use crate::extent::Between;
+use crate::extent::CountRange;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{PodSpec, Service};
@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The parts of a tier that a plan asks about.
+/// The parts of a tier that matter to a plan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) objects: &'a [Manifest],
@@ -50,12 +50,12 @@ impl<'a> Parts<'a> {
         parts
     }
 
-    /// The gateways' pods, as they would be made.
+    /// The pod template of the gateways.
     pub(super) fn gateway_pod(&self) -> Option<&'a PodSpec> {
         self.gateway?.spec.as_ref()?.template.spec.as_ref()
     }
 
-    /// The agents' pods, as they would be made.
+    /// The pod template of the agents.
     pub(super) fn agent_pod(&self) -> Option<&'a PodSpec> {
         self.agent?.spec.as_ref()?.template.spec.as_ref()
     }
@@ -71,7 +71,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// The gateways' labels, with the one that their ReplicaSet adds.
+    /// The labels of the gateways' pods, with the one that their ReplicaSet adds.
     pub(super) fn gateway_labels(&self) -> BTreeMap<String, String> {
         let template = self.gateway.and_then(|gateway| Some(&gateway.spec.as_ref()?.template));
         let labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone());
@@ -84,14 +84,17 @@ impl<'a> Parts<'a> {
         self.hpa
     }
 
-    /// How many gateways there are: as the HPA has it, or else the Deployment.
-    pub(super) fn gateways(&self) -> Between {
+    /// The number of gateways, by the HPA or else by the Deployment.
+    pub(super) fn gateways(&self) -> CountRange {
         let count = |number: i32| u32::try_from(number).unwrap_or_default();
         if let Some(spec) = self.hpa.and_then(|hpa| hpa.spec.as_ref()) {
-            return Between { least: count(spec.min_replicas.unwrap_or(1)), most: count(spec.max_replicas) };
+            return CountRange {
+                least: count(spec.min_replicas.unwrap_or(1)),
+                most: count(spec.max_replicas),
+            };
         }
         let replicas = self.gateway.and_then(|gateway| gateway.spec.as_ref()?.replicas);
-        Between::exactly(count(replicas.unwrap_or(1)))
+        CountRange::exactly(count(replicas.unwrap_or(1)))
     }
 
     /// The agents' configuration.

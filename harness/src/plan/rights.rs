@@ -1,101 +1,106 @@
-//! What the API server must allow for a scenario to be carried out.
+//! The rights that a scenario needs.
 
-use super::drains::{How, NodePlan};
-use super::sight::Sight;
+use super::drains::{NodePlan, Removal};
+use super::snapshot::ClusterSnapshot;
 use crate::deploy::{Made, Manifest};
-use crate::fault::{self, Moved};
-use crate::rights::{Asking, Needs, Right, Use, Within};
+use crate::fault::{self, BystanderNamespaces};
+use crate::rights::{Purpose, RequiredRights, Right, Within};
 use crate::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// A right, and whether it is there.
+/// A right, its purposes, and whether it is granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RightPlan {
     /// The right.
     #[serde(flatten)]
     pub right: Right,
-    /// What it is for.
-    pub uses: BTreeSet<Use>,
+    /// Its purposes.
+    pub uses: BTreeSet<Purpose>,
     /// Whether a run is worth nothing without it.
     pub required: bool,
-    /// Whether it is there.
+    /// Whether it is granted.
     pub allowed: bool,
-    /// Why not, in the authoriser's words.
+    /// The authoriser's reason for not granting it; often empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// What must be allowed for a scenario; `drained` are the nodes that may be, with who is on them.
-pub(super) fn needs(scenario: &Scenario, made: &Made, sight: &Sight, drained: &[NodePlan]) -> Needs {
-    let mut asking = Asking(Needs::new());
+/// Returns the rights that a scenario needs. `drained` are the nodes that may be drained.
+pub(super) fn required(
+    scenario: &Scenario,
+    made: &Made,
+    snapshot: &ClusterSnapshot,
+    drained: &[NodePlan],
+) -> RequiredRights {
+    let mut rights = RequiredRights::default();
     let here = Within::Namespace(&made.namespace);
-    asking.ask(
-        &Use::Lock,
+    rights.add(
+        &Purpose::Lock,
         Within::Namespace("default"),
         "coordination.k8s.io",
         "leases",
         &["get", "create", "update", "delete"],
     );
-    deploying(&mut asking, made, here);
-    observing(&mut asking, here);
-    lending(&mut asking, made, sight);
-    let moved = moved(drained);
+    deploying(&mut rights, made, here);
+    observing(&mut rights, here);
+    lending(&mut rights, made, snapshot);
+    let bystanders = bystander_namespaces(drained);
     for step in scenario.all_steps().filter_map(fault::of) {
-        step.rights(&mut asking, here, &moved);
+        step.add_rights(&mut rights, here, &bystanders);
     }
-    asking.0
+    rights
 }
 
-fn deploying(asking: &mut Asking, made: &Made, here: Within<'_>) {
+fn deploying(rights: &mut RequiredRights, made: &Made, here: Within<'_>) {
     let watched = ["list", "watch"];
     for object in made.all() {
-        // Applied server-side: that is a patch, and where nothing is there yet a creation as well.
-        asking.object(&Use::Deploy, object, &["create", "patch"]);
+        // A server-side apply is a patch, and also a creation where the object does not exist yet.
+        rights.add_object(&Purpose::Deploy, object, &["create", "patch"]);
         if matches!(object, Manifest::Deployment(_) | Manifest::DaemonSet(_) | Manifest::StatefulSet(_)) {
-            asking.object(&Use::Deploy, object, &watched);
-            asking.object(&Use::Remove, object, &["delete"]);
+            rights.add_object(&Purpose::Deploy, object, &watched);
+            rights.add_object(&Purpose::Remove, object, &["delete"]);
         }
-        // What is the whole cluster's does not go with the namespace.
+        // Deleting the namespace leaves objects of the whole cluster.
         if matches!(object, Manifest::ClusterRole(_) | Manifest::ClusterRoleBinding(_)) {
-            asking.object(&Use::Remove, object, &["deletecollection"]);
+            rights.add_object(&Purpose::Remove, object, &["deletecollection"]);
         }
     }
-    asking.ask(&Use::Deploy, here, "", "pods", &["list"]);
-    asking.ask(&Use::Deploy, Within::Cluster, "", "nodes", &["list"]);
-    // The namespace goes last, and what an earlier run left is found by its label.
-    asking.ask(&Use::Remove, Within::Cluster, "", "namespaces", &["get", "list", "watch", "delete"]);
-    asking.ask(&Use::Remove, here, "", "pods", &["list", "watch", "deletecollection"]);
-    // A port is forwarded over a WebSocket: that is a GET, and from Kubernetes 1.35 on a creation as well.
-    asking.ask(&Use::Load, here, "", "pods/portforward", &["get", "create"]);
-    asking.ask(&Use::Load, here, "", "pods", &["list"]);
+    rights.add(&Purpose::Deploy, here, "", "pods", &["list"]);
+    rights.add(&Purpose::Deploy, Within::Cluster, "", "nodes", &["list"]);
+    // The namespace is deleted last; namespaces that an earlier run left are found by their label.
+    rights.add(&Purpose::Remove, Within::Cluster, "", "namespaces", &["get", "list", "watch", "delete"]);
+    rights.add(&Purpose::Remove, here, "", "pods", &["list", "watch", "deletecollection"]);
+    // A port is forwarded over a WebSocket: a GET, and from Kubernetes 1.35 on also a creation.
+    rights.add(&Purpose::Load, here, "", "pods/portforward", &["get", "create"]);
+    rights.add(&Purpose::Load, here, "", "pods", &["list"]);
 }
 
-/// Adding what serves metrics where nothing does, and taking it away again.
-fn lending(asking: &mut Asking, made: &Made, sight: &Sight) {
+/// Rights to add a metrics server where the cluster has none, and to remove it again.
+fn lending(rights: &mut RequiredRights, made: &Made, snapshot: &ClusterSnapshot) {
     for object in &made.lent {
-        // Whether there is something is asked in any case.
+        // Whether the cluster has one is asked in any case.
         if matches!(object, Manifest::APIService(_)) {
-            asking.object(&Use::Deploy, object, &["get"]);
+            rights.add_object(&Purpose::Deploy, object, &["get"]);
         }
-        if sight.metrics {
+        if snapshot.metrics {
             continue;
         }
-        asking.object(&Use::Deploy, object, &["get", "create", "patch"]);
-        asking.object(&Use::Remove, object, &["list", "delete"]);
+        rights.add_object(&Purpose::Deploy, object, &["get", "create", "patch"]);
+        rights.add_object(&Purpose::Remove, object, &["list", "delete"]);
         if matches!(object, Manifest::Deployment(_) | Manifest::APIService(_)) {
-            asking.object(&Use::Deploy, object, &["list", "watch"]);
+            rights.add_object(&Purpose::Deploy, object, &["list", "watch"]);
         }
         if let (Manifest::Deployment(_), Some(namespace)) = (object, &object.metadata().namespace) {
             let verbs = ["list", "watch", "deletecollection"];
-            asking.ask(&Use::Remove, Within::Namespace(namespace), "", "pods", &verbs);
+            rights.add(&Purpose::Remove, Within::Namespace(namespace), "", "pods", &verbs);
         }
     }
 }
 
-fn observing(asking: &mut Asking, here: Within<'_>) {
+fn observing(rights: &mut RequiredRights, here: Within<'_>) {
     let watched = ["list", "watch"];
-    asking.ask(&Use::Observe, Within::Cluster, "", "nodes", &watched);
+    rights.add(&Purpose::Observe, Within::Cluster, "", "nodes", &watched);
     for (group, resource) in [
         ("", "pods"),
         ("", "events"),
@@ -106,37 +111,40 @@ fn observing(asking: &mut Asking, here: Within<'_>) {
         ("policy", "poddisruptionbudgets"),
         ("autoscaling", "horizontalpodautoscalers"),
     ] {
-        asking.ask(&Use::Observe, here, group, resource, &watched);
+        rights.add(&Purpose::Observe, here, group, resource, &watched);
     }
-    asking.ask(&Use::Observe, Within::Cluster, "", "/readyz", &["get"]);
-    asking.ask(&Use::Observe, Within::Cluster, "", "/version", &["get"]);
-    asking.ask(&Use::Explain, Within::Cluster, "", "nodes/proxy", &["get"]);
-    asking.ask(&Use::Explain, here, "", "pods/log", &["get"]);
+    rights.add(&Purpose::Observe, Within::Cluster, "", "/readyz", &["get"]);
+    rights.add(&Purpose::Observe, Within::Cluster, "", "/version", &["get"]);
+    rights.add(&Purpose::Explain, Within::Cluster, "", "nodes/proxy", &["get"]);
+    rights.add(&Purpose::Explain, here, "", "pods/log", &["get"]);
 }
 
-/// The namespaces of whom drains move besides the tier.
-fn moved(drained: &[NodePlan]) -> Moved<'_> {
-    let mut moved = Moved::default();
+/// Returns the namespaces whose pods drains move besides the tier.
+fn bystander_namespaces(drained: &[NodePlan]) -> BystanderNamespaces<'_> {
+    let mut namespaces = BystanderNamespaces::default();
     for pod in drained.iter().flat_map(|node| &node.moves) {
-        moved.evicted.insert(pod.namespace.as_str());
-        if pod.how == How::Deleted {
-            moved.deleted.insert(pod.namespace.as_str());
+        namespaces.evicted.insert(pod.namespace.as_str());
+        if pod.how == Removal::Deleted {
+            namespaces.deleted.insert(pod.namespace.as_str());
         }
     }
-    moved
+    namespaces
 }
 
 impl RightPlan {
-    /// A right with its answer.
-    pub(super) fn of(right: Right, uses: BTreeSet<Use>, answer: Option<&super::sight::Answer>) -> Self {
-        let required = uses.iter().any(Use::is_required);
-        // On a cluster that is still to be made everything is allowed; what was not asked elsewhere is not known to be.
-        let (allowed, reason) = answer.map_or((true, String::new()), |it| (it.allowed, it.reason.clone()));
+    /// Joins a right with the decision on it; without one, on a cluster that is still to be made, it is granted.
+    pub(super) fn of(
+        right: Right,
+        uses: BTreeSet<Purpose>,
+        decision: Option<&super::snapshot::AccessDecision>,
+    ) -> Self {
+        let required = uses.iter().any(Purpose::is_required);
+        let (allowed, reason) = decision.map_or((true, String::new()), |it| (it.allowed, it.reason.clone()));
         let reason = if allowed { String::new() } else { reason };
         Self { right, uses, required, allowed, reason }
     }
 
-    /// Whether it is missing, and a run is worth nothing without it.
+    /// Returns whether it is not granted, and a run is worth nothing without it.
     pub const fn is_missing(&self) -> bool {
         self.required && !self.allowed
     }
@@ -148,7 +156,7 @@ impl std::fmt::Display for RightPlan {
         let group = if group.is_empty() { String::new() } else { format!(".{group}") };
         let within =
             namespace.as_deref().map_or("cluster-wide".to_owned(), |name| format!("in namespace {name}"));
-        let uses: Vec<_> = self.uses.iter().map(Use::name).collect();
+        let uses: Vec<_> = self.uses.iter().map(Purpose::name).collect();
         write!(f, "{verb} {resource}{group} {within}, to {}", uses.join(", "))?;
         if self.reason.is_empty() { Ok(()) } else { write!(f, " ({})", self.reason) }
     }

@@ -1,6 +1,6 @@
-//! Whether the nodes have room for the gateways, by what is free on them and by the spread constraint.
+//! The room for gateways on the nodes, by free resources and by the spread constraint.
 
-use super::sight::{Sight, admits};
+use super::snapshot::{ClusterSnapshot, admits};
 use crate::deploy::{Made, Manifest};
 use crate::kubernetes::quantity_value;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// A node that may hold gateways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host {
-    /// How many have room; none if nothing is known of its size.
+    /// The number of gateways that fit; none if the size of the node is not known.
     pub(super) fits: Option<u32>,
 }
 
@@ -20,20 +20,20 @@ pub(super) struct Host {
 pub(super) struct Room {
     /// The nodes.
     pub(super) hosts: Vec<Host>,
-    /// By how many gateways they may differ; none if nothing demands it.
+    /// The `maxSkew` of a constraint that must be met; none without such a constraint.
     pub(super) skew: Option<u32>,
-    /// Whether a node that can hold none is counted, as one that holds none.
+    /// Whether the constraint counts a node that can hold no gateway, as one without gateways.
     pub(super) empty_domain: bool,
-    /// Whether a node that is cordoned is still counted.
+    /// Whether the constraint counts cordoned nodes.
     pub(super) cordoned_count: bool,
 }
 
 impl Host {
-    pub(super) fn of(node: &Node, sight: &Sight, gateway: &PodSpec, made: &Made) -> Self {
+    pub(super) fn of(node: &Node, snapshot: &ClusterSnapshot, gateway: &PodSpec, made: &Made) -> Self {
         let size = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
         let fits = size.and_then(|size| {
             let name = node.name_any();
-            let there = sight.pods_on(&name).filter(|pod| {
+            let there = snapshot.pods_on(&name).filter(|pod| {
                 let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
                 !matches!(phase, Some("Succeeded" | "Failed"))
             });
@@ -50,7 +50,7 @@ impl Host {
     }
 }
 
-/// The agent and the emitter that the run puts on a node.
+/// Returns the pods of the run's `DaemonSet`s on a node: agent and emitter.
 fn daemons<'a>(node: &'a Node, made: &'a Made) -> impl Iterator<Item = &'a PodSpec> {
     made.tier.iter().chain(&made.probes).filter_map(move |object| {
         let Manifest::DaemonSet(it) = object else { return None };
@@ -58,7 +58,8 @@ fn daemons<'a>(node: &'a Node, made: &'a Made) -> impl Iterator<Item = &'a PodSp
     })
 }
 
-/// What a pod asks for, as the scheduler counts it: all containers together, or the largest of those before them.
+/// Returns the requests of a pod as the scheduler counts them, in base units: the sum of its containers, or the largest
+/// init container where that is more.
 fn asked(pod: &PodSpec) -> BTreeMap<String, f64> {
     let of = |requests: Option<&BTreeMap<String, Quantity>>| -> BTreeMap<String, f64> {
         let known = requests.into_iter().flatten();
@@ -79,33 +80,33 @@ fn asked(pod: &PodSpec) -> BTreeMap<String, f64> {
     all
 }
 
-/// How often one fits into the other.
+/// Returns how often a request fits into what is free.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "it saturates, at 0 and at the largest"
 )]
 fn times(free: f64, asked: f64) -> u32 {
-    // What was added up from decimals may be a hair short.
+    // A sum of decimals may be a little short.
     (free / asked + 1e-9).floor() as u32
 }
 
 impl Room {
-    /// Without regard to what is free.
+    /// Returns the same room with unlimited free resources.
     pub(super) fn unlimited(&self) -> Self {
         let hosts = self.hosts.iter().map(|_| Host { fits: None }).collect();
         Self { hosts, ..self.clone() }
     }
 
-    /// How many of so many gateways can be placed while so many nodes are drained: of all, those with the most room.
+    /// Returns how many of `wanted` gateways can be placed while `drained` nodes are drained: those with the most room.
     pub(super) fn placed(&self, wanted: u32, drained: u32) -> u32 {
         let mut free: Vec<u32> = self.hosts.iter().map(|host| host.fits.unwrap_or(u32::MAX)).collect();
         free.sort_unstable();
         let left = free.len().saturating_sub(usize::try_from(drained).unwrap_or(usize::MAX));
         let empty = self.empty_domain || (self.cordoned_count && left < free.len());
         free.truncate(left);
-        // Each is given to the node that holds the fewest, so the one with the least room is full before any other holds
-        // more than that and the skew.
+        // The scheduler picks the node with the fewest gateways, so the node with the least room is full before any other
+        // holds more than that plus the skew.
         let fewest = if empty { 0 } else { free.iter().copied().min().unwrap_or_default() };
         let most = self.skew.map(|skew| fewest.saturating_add(skew));
         let holds = free.into_iter().map(|free| most.map_or(free, |most| free.min(most)));
@@ -151,7 +152,7 @@ mod tests {
         assert_eq!((times(0.3, 0.1), times(-1.0, 0.1), times(0.29, 0.1)), (3, 0, 2));
     }
 
-    /// One after the other, as the scheduler does it.
+    /// Places gateways one after the other, as the scheduler does.
     fn in_turn(room: &Room, wanted: u32) -> u32 {
         let free: Vec<u32> = room.hosts.iter().filter_map(|host| host.fits).collect();
         let mut held = vec![0_u32; free.len()];

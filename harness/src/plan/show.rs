@@ -1,16 +1,16 @@
-//! A plan, for people who read it before they let it happen.
+//! A plan as text for people.
 
 use super::rights::RightPlan;
-use super::{Bystander, How, NodePlan, Plan, StepPlan};
+use super::{Bystander, NodePlan, Plan, Removal, StepPlan};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Where a line is broken.
+/// The width of the text, in characters.
 const WIDTH: usize = 110;
-/// Where what is said begins.
+/// The column in which the text of a section begins.
 const INDENT: usize = 11;
 
-/// The plan as text.
+/// Returns a plan as text.
 pub fn text(plan: &Plan) -> String {
     let mut page = Page(String::new());
     heading(&mut page, plan);
@@ -83,7 +83,7 @@ fn tier(page: &mut Page, plan: &Plan) {
     page.table(&rows.collect::<Vec<_>>());
 }
 
-/// `Deployment gateway, Service agent backend`: objects of a kind together, in the order in which they are made.
+/// Joins objects of the same kind, in the order in which they are made: `Deployment gateway, Service agent backend`.
 fn by_kind(objects: &[String]) -> String {
     let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
     for object in objects {
@@ -102,7 +102,7 @@ fn step_lines(page: &mut Page, step: &StepPlan) {
     if let Some(about) = &step.about {
         let among = about.among.join(", ");
         let among = if about.among.is_empty() { "nobody".to_owned() } else { among };
-        // Pods are still to be made: what is known is whose they are.
+        // Pods do not exist yet: only their owners are known.
         let pods = about.among.iter().any(|name| name.contains('/'));
         let order = match (about.at_once, about.number.most) {
             (_, 0 | 1) => "",
@@ -137,9 +137,9 @@ fn nodes(page: &mut Page, plan: &Plan) {
     }
 }
 
-/// Pods that are kept by the same, and guarded by the same, together.
+/// Returns a row for each group of pods that have the same owner and the same budget.
 fn moved(node: &NodePlan) -> Vec<[String; 3]> {
-    let mut groups: BTreeMap<(&str, Option<&str>, How, String), Vec<&Bystander>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, Option<&str>, Removal, String), Vec<&Bystander>> = BTreeMap::new();
     for pod in &node.moves {
         let key = (pod.namespace.as_str(), pod.owner.as_deref(), pod.how, pod.budget.to_string());
         groups.entry(key).or_default().push(pod);
@@ -151,9 +151,9 @@ fn moved(node: &NodePlan) -> Vec<[String; 3]> {
             (several, None) => format!("{namespace}: {} pods", several.len()),
         };
         let what = match how {
-            How::Evicted => budget,
-            How::Deleted => "has finished: deleted".to_owned(),
-            How::Awaited => "on its way out: awaited".to_owned(),
+            Removal::Evicted => budget,
+            Removal::Deleted => "has finished: deleted".to_owned(),
+            Removal::Awaited => "on its way out: awaited".to_owned(),
         };
         let owner = owner.map_or_else(|| "kept by nothing".to_owned(), |owner| format!("of {owner}"));
         [who, if pods.len() == 1 { owner } else { String::new() }, what]
@@ -174,7 +174,7 @@ fn rights(page: &mut Page, rights: &[RightPlan]) {
         let resource = format!("{}{group}", right.resource);
         places.entry(place).or_default().entry(resource).or_default().push(&right.verb);
     }
-    // Namespaces of which the same is needed are said together, and so are resources.
+    // Namespaces with the same rights share an entry, and so do resources with the same verbs.
     let mut alike: Vec<(Vec<&str>, Vec<[String; 3]>)> = Vec::new();
     for (place, resources) in places {
         let mut by_verbs: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -197,7 +197,7 @@ fn rights(page: &mut Page, rights: &[RightPlan]) {
     }
 }
 
-/// Text as it grows. Writing to a string cannot fail.
+/// Text that grows line by line. Writing to a string cannot fail.
 struct Page(String);
 
 impl Page {
@@ -210,7 +210,7 @@ impl Page {
         self.labelled_at(2, label, said);
     }
 
-    /// A label, and behind it what is said, broken in its own column.
+    /// Appends a label and, in the column after it, the wrapped text.
     fn labelled_at(&mut self, indent: usize, label: &str, said: &str) {
         let mut lines = broken(said, WIDTH - INDENT).into_iter();
         let first = lines.next().unwrap_or_default();
@@ -237,12 +237,12 @@ impl Page {
         let _ = writeln!(self.0, "{}", format!("{:indent$}{said}", "").trim_end());
     }
 
-    /// Rows of three, the first two as wide as the widest; the last is broken in its column.
+    /// Appends rows of three columns. The last one is wrapped.
     fn table(&mut self, rows: &[[String; 3]]) {
         let wide =
             |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
         let (first, last) = (wide(0), wide(2));
-        // Where nothing is in the third column, the second is the last.
+        // An empty third column makes the second one the last.
         let second = if last == 0 { 0 } else { wide(1) };
         let column = 4 + first + 2 + if second == 0 { 0 } else { second + 2 };
         for row in rows {
@@ -256,7 +256,7 @@ impl Page {
     }
 }
 
-/// Broken between words; a word that is too long stays whole.
+/// Wraps text between words; a word that is too long stays whole.
 fn broken(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -18,9 +18,9 @@ fn shipped(name: &str) -> Scenario {
     Scenario::load(&file, &[]).unwrap()
 }
 
-fn plan_on(scenario: &Scenario, sight: Option<&Sight>) -> Plan {
+fn plan_on(scenario: &Scenario, snapshot: Option<&ClusterSnapshot>) -> Plan {
     let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
-    Plan::of(scenario, &made, "demo", sight)
+    Plan::of(scenario, &made, "demo", snapshot)
 }
 
 fn pod(node: &str, namespace: &str, name: &str, owner: Option<&str>) -> Value {
@@ -48,18 +48,18 @@ fn budget(
 }
 
 /// A cluster as the harness makes it, with others' pods on it.
-fn shared(pods: &[Value], budgets: Vec<PodDisruptionBudget>) -> Sight {
+fn shared(pods: &[Value], budgets: Vec<PodDisruptionBudget>) -> ClusterSnapshot {
     let pods: Vec<Pod> = pods.iter().map(|pod| serde_json::from_value(pod.clone()).unwrap()).collect();
-    Sight {
+    ClusterSnapshot {
         kubernetes: "v1.34.4".to_owned(),
-        pods: Seen::All(pods),
-        budgets: Seen::All(budgets),
-        ..Sight::of_new("demo")
+        pods: Listing::All(pods),
+        budgets: Listing::All(budgets),
+        ..ClusterSnapshot::of_new("demo")
     }
 }
 
-fn change(sight: &mut Sight, node: &str, change: impl Fn(&mut Node)) {
-    let Seen::All(nodes) = &mut sight.nodes else { panic!("the nodes are seen") };
+fn change(snapshot: &mut ClusterSnapshot, node: &str, change: impl Fn(&mut Node)) {
+    let Listing::All(nodes) = &mut snapshot.nodes else { panic!("the nodes are seen") };
     nodes.iter_mut().filter(|it| it.metadata.name.as_deref() == Some(node)).for_each(change);
 }
 
@@ -105,8 +105,8 @@ fn what_stops_a_drain_or_never_lets_it_finish_is_an_obstacle() {
     let alone = pod("demo-worker", "shop", "alone", None);
     let web = pod("demo-worker2", "shop", "web", Some("ReplicaSet"));
     let scenario = shipped("node-drain");
-    let obstacle = |scenario: &Scenario, sight: &Sight| {
-        let plan = plan_on(scenario, Some(sight));
+    let obstacle = |scenario: &Scenario, snapshot: &ClusterSnapshot| {
+        let plan = plan_on(scenario, Some(snapshot));
         assert_eq!(plan.obstacles.len(), 1, "{:?}", plan.obstacles);
         plan.obstacles.into_iter().next().unwrap()
     };
@@ -160,29 +160,29 @@ fn the_tiers_own_budget_and_the_spread_must_let_a_drain_finish() {
 
 #[test]
 fn a_node_that_is_cordoned_is_said_to_be() {
-    let mut sight = shared(&[], Vec::new());
-    change(&mut sight, "demo-worker", |node| {
+    let mut snapshot = shared(&[], Vec::new());
+    change(&mut snapshot, "demo-worker", |node| {
         node.spec.get_or_insert_default().unschedulable = Some(true);
     });
-    change(&mut sight, "demo-worker2", |node| {
+    change(&mut snapshot, "demo-worker2", |node| {
         node.spec.get_or_insert_default().unschedulable = Some(true);
         let mark = (crate::labels::CORDONED_BY.to_owned(), "abc".to_owned());
         node.metadata.annotations.get_or_insert_default().extend([mark]);
     });
-    let plan = plan_on(&shipped("node-drain"), Some(&sight));
+    let plan = plan_on(&shipped("node-drain"), Some(&snapshot));
     let named: Vec<_> = plan.nodes.iter().map(|node| node.node.as_str()).collect();
     assert_eq!(named, ["demo-worker2", "demo-worker3"], "somebody's cordon keeps gateways away");
     assert!(plan.nodes[0].cordoned.as_ref().unwrap().contains("left cordoned by run abc"));
     assert!(plan.warnings.iter().any(|said| said.starts_with("demo-worker takes no gateway")));
-    let every = plan_on(&parse("steps: [{drain: {each: worker}}]"), Some(&sight));
+    let every = plan_on(&parse("steps: [{drain: {each: worker}}]"), Some(&snapshot));
     assert_eq!(every.nodes[0].cordoned.as_deref(), Some("cordoned by somebody: it stays so"));
 }
 
 #[test]
 fn the_control_plane_is_never_in_scope() {
-    let mut sight = shared(&[], Vec::new());
-    change(&mut sight, "demo-control-plane", |node| node.spec.get_or_insert_default().taints = None);
-    let plan = plan_on(&parse("steps: [{drain: {}}, {drain: {each: worker}}]"), Some(&sight));
+    let mut snapshot = shared(&[], Vec::new());
+    change(&mut snapshot, "demo-control-plane", |node| node.spec.get_or_insert_default().taints = None);
+    let plan = plan_on(&parse("steps: [{drain: {}}, {drain: {each: worker}}]"), Some(&snapshot));
     assert!(plan.scope.node("demo-control-plane").is_err());
     assert!(plan.warnings.iter().any(|said| said.starts_with("demo-control-plane is of the control plane")));
 }
@@ -191,27 +191,28 @@ fn the_control_plane_is_never_in_scope() {
 fn a_right_that_is_missing_is_an_obstacle_if_a_run_is_worth_nothing_without_it() {
     let scenario = shipped("node-drain");
     let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
-    let mut sight = shared(&[], Vec::new());
-    let answers = needs_of(&scenario, &made, &sight).into_keys().map(|right| {
+    let mut snapshot = shared(&[], Vec::new());
+    let decisions = required_rights(&scenario, &made, &snapshot).0.into_keys().map(|right| {
         let allowed = !matches!(right.resource.as_str(), "pods/eviction" | "nodes/proxy");
-        (right, Answer { allowed, reason: "by a test".to_owned() })
+        (right, AccessDecision { allowed, reason: "by a test".to_owned() })
     });
-    sight.answers = Some(answers.collect());
-    let plan = Plan::of(&scenario, &made, "demo", Some(&sight));
+    snapshot.access = Some(decisions.collect());
+    let plan = Plan::of(&scenario, &made, "demo", Some(&snapshot));
     let missing = ["create pods/eviction in namespace spanproof-<run>, to drain (by a test)"];
     assert_eq!(plan.missing_rights(), missing);
     assert_eq!(plan.obstacles, missing.map(|right| format!("may not {right}")));
     assert!(plan.warnings.iter().any(|said| said.contains("nodes/proxy")), "{:?}", plan.warnings);
     // What was never asked is not taken to be there.
-    sight.answers = Some(std::collections::BTreeMap::new());
-    assert!(Plan::of(&scenario, &made, "demo", Some(&sight)).missing_rights().len() > 40);
+    snapshot.access = Some(std::collections::BTreeMap::new());
+    assert!(Plan::of(&scenario, &made, "demo", Some(&snapshot)).missing_rights().len() > 40);
 }
 
 #[test]
 fn what_is_lent_to_a_cluster_without_metrics_is_asked_for() {
-    let (with, without) = (shared(&[], Vec::new()), Sight { metrics: false, ..shared(&[], Vec::new()) });
-    let lent = |scenario: &str, sight: &Sight| {
-        let plan = plan_on(&shipped(scenario), Some(sight));
+    let (with, without) =
+        (shared(&[], Vec::new()), ClusterSnapshot { metrics: false, ..shared(&[], Vec::new()) });
+    let lent = |scenario: &str, snapshot: &ClusterSnapshot| {
+        let plan = plan_on(&shipped(scenario), Some(snapshot));
         let asked = plan.rights.iter().any(|it| it.right.resource == "clusterroles");
         let said = plan.warnings.iter().any(|said| said.contains("metrics-server is added to kube-system"));
         assert_eq!(asked, said, "{:?}", plan.warnings);
@@ -309,12 +310,12 @@ proptest! {
     ) {
         let without = if hpa { "[]" } else { "[hpa]" };
         let text = format!("tier: {{gateways: {gateways}, without: {without}}}\nsteps: [{}]", steps.join(", "));
-        let mut sight = shared(&[], Vec::new());
+        let mut snapshot = shared(&[], Vec::new());
         if let Some(index) = cordoned {
             let name = ["demo-worker", "demo-worker2", "demo-worker3"][index];
-            change(&mut sight, name, |node| node.spec.get_or_insert_default().unschedulable = Some(true));
+            change(&mut snapshot, name, |node| node.spec.get_or_insert_default().unschedulable = Some(true));
         }
-        let plan = plan_on(&parse(&text), Some(&sight));
+        let plan = plan_on(&parse(&text), Some(&snapshot));
         let mut all = Vec::new();
         every(&plan.steps, &mut all);
         for step in all {
@@ -341,7 +342,7 @@ proptest! {
 fn the_text_of_a_shipped_scenario() {
     let pods =
         [pod("demo-worker", "shop", "cart", Some("ReplicaSet")), pod("demo-worker2", "shop", "alone", None)];
-    let sight = shared(&pods, vec![budget("shop", "cart", [0, 1, 1, 2])]);
-    let text = text(&plan_on(&shipped("node-drain"), Some(&sight)));
+    let snapshot = shared(&pods, vec![budget("shop", "cart", [0, 1, 1, 2])]);
+    let text = text(&plan_on(&shipped("node-drain"), Some(&snapshot)));
     assert_eq!(text, include_str!("tests/node-drain.txt"), "\n{text}");
 }

@@ -1,52 +1,52 @@
-//! The tier as it would be made: how large it is, and which of the six measures are there.
+//! The tier of a run: its size, and which of the six measures it has.
 
 use super::budget;
-use super::known::Covering;
+use super::known::BudgetCoverage;
 use super::parts::Parts;
 use crate::deploy::{Made, Manifest};
-use crate::extent::Between;
+use crate::extent::CountRange;
 use crate::scenario::Scenario;
 use k8s_openapi::api::core::v1::{Service, Volume};
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 
-/// What a run makes.
+/// The tier of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierPlan {
-    /// The namespace that it is in.
+    /// The namespace.
     pub namespace: String,
-    /// The Collectors' versions, the first one first.
+    /// The versions of the Collector, in the order of the roll-outs.
     pub collectors: Vec<String>,
-    /// How many gateways there are when all is well.
-    pub gateways: Between,
-    /// How many sinks.
+    /// The number of gateways when all is well.
+    pub gateways: CountRange,
+    /// The number of sinks.
     pub sinks: u32,
-    /// Every object, by kind and name.
+    /// Every object that is made, by kind and name.
     pub objects: Vec<String>,
-    /// Those of them that are not in the namespace.
+    /// The objects that are not in the namespace.
     pub outside: Vec<String>,
-    /// Which of the six measures are there.
-    pub measures: Vec<Measured>,
-    /// How many evictions of gateways the tier's budget grants when all are ready; none if there is no budget.
+    /// The six measures.
+    pub measures: Vec<MeasurePlan>,
+    /// The number of evictions of gateways that the tier's budget grants when all are ready; none without a budget.
     pub evictions: Option<u32>,
 }
 
 /// One of the six measures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Measured {
-    /// What it is called.
+pub struct MeasurePlan {
+    /// The name.
     pub name: String,
     /// Whether the manifests have it.
     pub there: bool,
-    /// How it is set, or what is missing.
+    /// Its settings, or what is missing.
     pub detail: String,
 }
 
 impl Parts<'_> {
-    fn measures(&self, scenario: &Scenario, covering: &Covering) -> Vec<Measured> {
+    fn measures(&self, scenario: &Scenario, coverage: &BudgetCoverage) -> Vec<MeasurePlan> {
         let left_out = |measure| !scenario.tier.has(measure);
         let why = |out: bool, else_why: &str| if out { "left out" } else { else_why }.to_owned();
-        let measured = |name: &str, found: Option<String>, missing: String| Measured {
+        let measured = |name: &str, found: Option<String>, missing: String| MeasurePlan {
             name: name.to_owned(),
             there: found.is_some(),
             detail: found.unwrap_or(missing),
@@ -63,7 +63,7 @@ impl Parts<'_> {
                 "not on every container of the gateways".to_owned(),
             ),
             measured("HPA", self.autoscaling(), format!("{no_hpa}: always {number}")),
-            match covering.warning().filter(|_| self.pdb.is_some()) {
+            match coverage.warning().filter(|_| self.pdb.is_some()) {
                 Some(warning) => measured("PDB", None, warning),
                 None => measured("PDB", self.budget(), format!("{no_pdb}: nothing refuses an eviction")),
             },
@@ -131,7 +131,7 @@ impl Parts<'_> {
         Some(format!("{asked}: grants {granted} {evictions} when all {number} gateways are ready"))
     }
 
-    /// Where the agents' queues are, if that outlives a pod.
+    /// The storage of the agents' queues, if it outlives a pod.
     fn queues(&self) -> Option<String> {
         let agents = self.agents()?;
         let storage = agents["exporters"]["otlp_grpc"]["sending_queue"]["storage"].as_str()?;
@@ -151,7 +151,7 @@ fn lasting(volume: &Volume) -> Option<String> {
 }
 
 impl TierPlan {
-    /// What a scenario's run makes.
+    /// Plans the tier of a scenario.
     pub(super) fn of(scenario: &Scenario, made: &Made, workers: u32) -> Self {
         let parts = Parts::of(&made.tier);
         let mut collectors: Vec<String> = Vec::new();
@@ -160,7 +160,7 @@ impl TierPlan {
                 collectors.push(version.to_owned());
             }
         }
-        let covering = Covering::of(&parts, made, Some(workers));
+        let coverage = BudgetCoverage::of(&parts, made, Some(workers));
         let outside = made.all().filter(|object| {
             let metadata = object.metadata();
             metadata.namespace.as_ref().or(metadata.name.as_ref()) != Some(&made.namespace)
@@ -172,8 +172,8 @@ impl TierPlan {
             sinks: scenario.tier.sinks.into(),
             outside: outside.map(Manifest::called).collect(),
             objects: made.all().map(Manifest::called).collect(),
-            measures: parts.measures(scenario, &covering),
-            evictions: covering.evictions(),
+            measures: parts.measures(scenario, &coverage),
+            evictions: coverage.evictions(),
         }
     }
 }

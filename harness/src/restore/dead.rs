@@ -44,9 +44,9 @@ pub fn find(run: Option<&str>) -> Result<Vec<Result<DeadRun, JournalError>>, Res
     all.retain(|dead| name(dead) == run);
     if all.is_empty() {
         let known = if known.is_empty() {
-            "no run did".to_owned()
+            "no run left anything open".to_owned()
         } else {
-            format!("these did: {}", known.join(", "))
+            format!("runs that left something open: {}", known.join(", "))
         };
         return Err(RestoreError::Unknown { run: run.to_owned(), known });
     }
@@ -91,7 +91,7 @@ impl DeadRun {
         }
         let reached = cluster::reach(self.location()).await.map_err(Box::new)?;
         let Some(reached) = reached else {
-            tracing::info!(target: progress::TARGET, "{} is gone, with all that was in it", self.location());
+            tracing::info!(target: progress::TARGET, "{} is gone, with everything in it", self.location());
             return Ok(self.gone()?);
         };
         let context = UndoContext { client: reached.client(), manifests, images: reached.images() };
@@ -152,7 +152,7 @@ impl DeadRun {
             Ok(rest) => rest,
             Err(error) => {
                 restored.problem =
-                    Some(format!("what carries the run's label could not be looked for: {error}"));
+                    Some(format!("the search for objects with the run's label failed: {error}"));
                 Vec::new()
             }
         };

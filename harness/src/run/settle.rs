@@ -49,13 +49,13 @@ impl Run<'_> {
             _ => return Ok(()),
         };
         let why = format!(
-            "{left} acknowledged spans have not arrived, nothing has for {:.0}s, and {}",
+            "{left} acknowledged spans have not arrived, nothing has arrived for {:.0}s, and {}",
             waited.still.as_secs_f64(),
             waited.queues
         );
         tracing::info!(
             target: progress::TARGET,
-            "{why}: the tier is taken down, hop by hop, which ends the doubt"
+            "{why}: the tier is taken down, hop by hop, to settle that"
         );
         self.recorder.event(Event::TakeDown { why })?;
         if !self.take_down(probes, facts, waited.arrived).await? {
@@ -66,7 +66,7 @@ impl Run<'_> {
         let (left, arrived) = (self.demand().outstanding(&acknowledged, &delivered), count(&delivered));
         tracing::info!(
             target: progress::TARGET,
-            "the tier is gone: {} spans arrived while it went, {left} did not",
+            "the tier is gone: {} spans arrived meanwhile, {left} did not",
             arrived.saturating_sub(waited.arrived)
         );
         self.recorder.event(settled(SettleEnd::TakenDown, Some(left), None))?;

@@ -93,7 +93,7 @@ impl Run<'_> {
         if !self.scenario.tier.has(Measure::Hpa) {
             return Ok(());
         }
-        tracing::info!(target: progress::TARGET, "waiting until the HPA reads its metric, and is at rest");
+        tracing::info!(target: progress::TARGET, "waiting until the HPA reads its metric and is stable");
         let mut seen = world.clone();
         let at_rest = |world: &World| {
             let ready = world.ready("gateway");
@@ -108,7 +108,7 @@ impl Run<'_> {
             None => "there is no HPA".to_owned(),
             Some(hpa) if !hpa.reads() => format!("the HPA reads no metric: {}", hpa.why),
             Some(hpa) => {
-                format!("the HPA is not at rest: it wants {} gateways of {}", hpa.desired, hpa.current)
+                format!("the HPA is not stable: it wants {} gateways and has {}", hpa.desired, hpa.current)
             }
         })
     }

@@ -1,20 +1,23 @@
-//! Takes a scenario's steps: in order, at the same time, again and again.
+//! Takes the steps of a scenario.
 
 use super::{Run, RunError};
-use crate::fault::{self, FaultError, Stage, This};
+use crate::fault::{self, FaultError, ForEachItem, Stage};
 use crate::progress;
 use crate::record::Event;
 use crate::scenario::{Shape, Step, StepPath};
 use futures::future::{BoxFuture, join_all};
 
 impl Run<'_> {
-    /// Takes the steps, until one fails; whatever they came to, the backend is well again afterwards.
+    /// Takes the steps until one fails, and heals the backend afterwards in any case.
+    ///
+    /// # Errors
+    /// If the timeline cannot be written. An error of a step is put on record, and is the checks' to judge.
     pub(super) async fn take_steps(&self, stage: &Stage<'_>) -> Result<(), RunError> {
         match self.in_order(stage, &self.scenario.steps, StepPath::top, None).await {
             Ok(()) | Err(FaultError::Interrupted) => {}
             Err(FaultError::Record(error)) => return Err(error.into()),
             Err(error) => {
-                // The tier is in a state that no further step is written for; the checks say the rest.
+                // The tier is not in the state that the next step expects; the checks judge what was seen.
                 let message = format!("no further step is taken: {error}");
                 tracing::info!(target: progress::TARGET, "{message}");
                 self.recorder.event(Event::Note { message })?;
@@ -32,7 +35,7 @@ impl Run<'_> {
         stage: &Stage<'_>,
         steps: &[Step],
         place: impl Fn(usize) -> StepPath,
-        this: Option<&This>,
+        this: Option<&ForEachItem>,
     ) -> Result<(), FaultError> {
         for (number, step) in (1..).zip(steps) {
             self.take(stage.at(place(number), this), step).await?;
@@ -40,7 +43,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes one step, with what it holds, and puts on record what became of it.
+    /// Takes one step, with the steps in it, and puts its result on record.
     fn take<'a>(&'a self, stage: Stage<'a>, step: &'a Step) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             if self.cancel.is_cancelled() {
@@ -83,7 +86,7 @@ impl Run<'_> {
                 self.in_order(stage, steps, |number| stage.step.child(number), this).await
             }
             Shape::Parallel(branches) => {
-                // Each to its end, whatever became of the others: every one must be undone.
+                // Each to its end, even if another one fails: every one must be undone.
                 let branches = (1..).zip(branches);
                 let taken =
                     branches.map(|(number, step)| self.take(stage.at(stage.step.child(number), this), step));

@@ -26,7 +26,7 @@ pub struct BackendBehaviour {
 
 impl LoadRate {
     pub(super) fn describe(&self) -> String {
-        format!("the load in {}: {} again", self.namespace, self.rate)
+        format!("the load in {}, back to {}", self.namespace, self.rate)
     }
 
     pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
@@ -45,7 +45,7 @@ impl LoadRate {
 
 impl BackendBehaviour {
     pub(super) fn describe(&self) -> String {
-        format!("the backend in {} that misbehaves", self.namespace)
+        format!("the misbehaving backend in {}", self.namespace)
     }
 
     pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {

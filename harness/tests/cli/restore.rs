@@ -82,7 +82,7 @@ fn an_unknown_run_is_refused() {
 fn a_run_in_progress_is_left_alone() {
     let trial = Trial::new();
     trial.open(&trial.header(1, std::process::id(), began()));
-    let still_going = format!("run abc123 is still going, process {}", std::process::id());
+    let still_going = format!("run abc123 is still running, process {}", std::process::id());
     for (run, expected) in [(vec![], 0), (vec![Path::new("abc123")], 4), (vec![&*trial.path("run")], 4)] {
         let (code, said) = trial.restore(&run);
         assert_eq!(code, expected, "{said}");

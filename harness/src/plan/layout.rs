@@ -1,29 +1,29 @@
-//! Where a plan is made: the workers, those of them that may hold a gateway, and how many gateways there are.
+//! The layout of a tier on a cluster: the workers, those that may hold a gateway, and the number of gateways.
 
 use super::parts::Parts;
 use super::room::{Host, Room};
-use super::sight::{Cordoned, Sight, admits, cordoned, is_worker, selected};
+use super::snapshot::{ClusterSnapshot, Cordoned, admits, cordoned, is_worker, selected};
 use crate::deploy::Made;
-use crate::extent::Between;
+use crate::extent::CountRange;
 use crate::scenario::Scenario;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 use kube::ResourceExt;
 
-/// What is there, and what would be.
-pub(super) struct Ground<'a> {
+/// The layout of a tier on a cluster.
+pub(super) struct Layout<'a> {
     /// The tier's parts.
     pub(super) parts: Parts<'a>,
-    /// What is seen.
-    pub(super) sight: &'a Sight,
-    /// Every worker, by name.
+    /// The cluster.
+    pub(super) snapshot: &'a ClusterSnapshot,
+    /// The names of all workers, sorted.
     pub(super) workers: Vec<String>,
-    /// The workers that may hold a gateway.
+    /// The names of the workers that may hold a gateway, sorted.
     pub(super) hosts: Vec<String>,
-    /// Nodes of the control plane that may, too: no step may touch those.
+    /// The nodes of the control plane that may hold a gateway as well: no step may touch those.
     pub(super) stray: Vec<String>,
-    /// How many gateways there are when all is well.
-    pub(super) gateways: Between,
-    /// How many sinks.
+    /// The number of gateways when all is well.
+    pub(super) gateways: CountRange,
+    /// The number of sinks.
     pub(super) sinks: u32,
     /// Whether gateways must be on different nodes, as far as there are nodes.
     pub(super) spread: bool,
@@ -31,8 +31,8 @@ pub(super) struct Ground<'a> {
     made: &'a Made,
 }
 
-impl<'a> Ground<'a> {
-    pub(super) fn of(scenario: &'a Scenario, made: &'a Made, sight: &'a Sight) -> Self {
+impl<'a> Layout<'a> {
+    pub(super) fn of(scenario: &'a Scenario, made: &'a Made, snapshot: &'a ClusterSnapshot) -> Self {
         let parts = Parts::of(&made.tier);
         let default = PodSpec::default();
         let pod = parts.gateway_pod().unwrap_or(&default);
@@ -42,12 +42,12 @@ impl<'a> Ground<'a> {
             names.sort();
             names
         };
-        let control = sight.nodes.all().iter().filter(|node| !is_worker(node));
+        let control = snapshot.nodes.all().iter().filter(|node| !is_worker(node));
         Self {
             parts,
-            sight,
-            workers: sorted(&mut sight.workers()),
-            hosts: sorted(&mut sight.workers().filter(may_hold)),
+            snapshot,
+            workers: sorted(&mut snapshot.workers()),
+            hosts: sorted(&mut snapshot.workers().filter(may_hold)),
             stray: sorted(&mut control.filter(may_hold)),
             gateways: parts.gateways(),
             sinks: scenario.tier.sinks.into(),
@@ -61,12 +61,12 @@ impl<'a> Ground<'a> {
         count(self.workers.len())
     }
 
-    /// How many agents there are, and emitters: one a worker.
-    pub(super) fn agents(&self) -> Between {
-        Between::exactly(self.count_workers())
+    /// The number of agents, and of emitters: one on each worker.
+    pub(super) fn agents(&self) -> CountRange {
+        CountRange::exactly(self.count_workers())
     }
 
-    /// All that would be made.
+    /// The objects that would be made.
     pub(super) const fn made(&self) -> &'a Made {
         self.made
     }
@@ -75,34 +75,34 @@ impl<'a> Ground<'a> {
         self.hpa
     }
 
-    /// Whether an HPA, if there is one, finds metrics.
+    /// Returns whether an HPA, if there is one, finds metrics.
     pub(super) const fn metrics(&self) -> bool {
-        self.sight.metrics || self.made.lent.is_empty()
+        self.snapshot.metrics || self.made.lent.is_empty()
     }
 
     pub(super) fn has_control_plane(&self) -> bool {
-        let nodes = self.sight.nodes.all();
+        let nodes = self.snapshot.nodes.all();
         nodes.is_empty() || nodes.iter().any(|node| !is_worker(node))
     }
 
-    /// How many workers hold a gateway; `spread` says whether no two gateways share one.
-    pub(super) fn nodes_with_gateway(&self, spread: bool) -> Between {
+    /// Returns the number of workers that hold a gateway. `spread`: no two gateways share a worker.
+    pub(super) fn nodes_with_gateway(&self, spread: bool) -> CountRange {
         let least = if spread { self.gateways.least } else { self.gateways.least.min(1) };
-        Between { least, most: self.gateways.most }.of(count(self.hosts.len()))
+        CountRange { least, most: self.gateways.most }.capped(count(self.hosts.len()))
     }
 
-    /// What room the nodes have for gateways.
+    /// Returns the room for gateways on the workers.
     pub(super) fn room(&self) -> Room {
         let default = PodSpec::default();
         let pod = self.parts.gateway_pod().unwrap_or(&default);
-        let nodes = self.sight.nodes.all().iter();
+        let nodes = self.snapshot.nodes.all().iter();
         let hosts = nodes.clone().filter(|node| self.hosts.contains(&node.name_any()));
         let hard = hard_spread(pod);
-        // A node that is left out for its taints counts as one that holds no gateway, unless taints are honoured.
+        // A node that is ruled out by its taints counts as one without gateways, unless `nodeTaintsPolicy` is `Honor`.
         let honoured = hard.is_some_and(|one| one.node_taints_policy.as_deref() == Some("Honor"));
         let counted = nodes.filter(|node| selected(node, pod)).count();
         Room {
-            hosts: hosts.map(|node| Host::of(node, self.sight, pod, self.made)).collect(),
+            hosts: hosts.map(|node| Host::of(node, self.snapshot, pod, self.made)).collect(),
             skew: hard.map(|one| u32::try_from(one.max_skew).unwrap_or(1)),
             empty_domain: !honoured && counted > self.hosts.len(),
             cordoned_count: !honoured,

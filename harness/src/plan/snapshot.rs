@@ -1,4 +1,4 @@
-//! What is seen of a cluster before a run: what a plan is made from. No I/O.
+//! A snapshot of a cluster before a run, from which a plan is made. No I/O.
 
 use crate::labels::CORDONED_BY;
 use crate::rights::Right;
@@ -9,57 +9,57 @@ use kube::ResourceExt;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The label of the nodes that carry the control plane; a worker is a node without it.
+/// The label of nodes of the control plane; a worker is a node without it.
 pub(super) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-/// Of these taints a node rids itself when it is well: a plan does not count on them.
+/// The prefix of taints that Kubernetes removes from a node that is well: a plan ignores them.
 const PASSING: &str = "node.kubernetes.io/";
-/// The workers of a cluster that the harness makes.
+/// The number of workers of a cluster that the harness makes.
 const NEW_WORKERS: usize = 3;
 
-/// The objects of a kind, if they may be listed.
+/// The objects of a kind, if this user may list them.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Seen<K> {
-    /// All of them.
+pub enum Listing<K> {
+    /// All objects.
     All(Vec<K>),
-    /// They may not be listed.
+    /// This user may not list them.
     Forbidden,
 }
 
-/// What the API server said about a right.
+/// The API server's decision on a right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Whether it is there.
+pub struct AccessDecision {
+    /// Whether it is granted.
     pub allowed: bool,
-    /// Why, in the authoriser's words; often empty.
+    /// The authoriser's reason; often empty.
     pub reason: String,
 }
 
-/// What is seen of a cluster.
+/// A cluster before a run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sight {
+pub struct ClusterSnapshot {
     /// Kubernetes' version.
     pub kubernetes: String,
     /// The nodes.
-    pub nodes: Seen<Node>,
+    pub nodes: Listing<Node>,
     /// The pods of all namespaces.
-    pub pods: Seen<Pod>,
+    pub pods: Listing<Pod>,
     /// The disruption budgets of all namespaces.
-    pub budgets: Seen<PodDisruptionBudget>,
-    /// Whether something serves the pods' metrics, which an HPA reads.
+    pub budgets: Listing<PodDisruptionBudget>,
+    /// Whether the cluster serves the metrics of pods, which an HPA reads.
     pub metrics: bool,
-    /// What the API server allows; none on a cluster that is still to be made, where everything is.
-    pub answers: Option<BTreeMap<Right, Answer>>,
+    /// The decisions on rights; none on a cluster that is still to be made, where everything is granted.
+    pub access: Option<BTreeMap<Right, AccessDecision>>,
 }
 
-impl Answer {
-    /// It was not asked for, so it is not known to be there.
+impl AccessDecision {
+    /// The decision on a right that was not asked for: it is not known to be granted.
     pub(super) fn not_asked() -> Self {
         Self { allowed: false, reason: "it was not asked".to_owned() }
     }
 }
 
-impl<K> Seen<K> {
-    /// Those that are seen.
+impl<K> Listing<K> {
+    /// The objects; empty if they may not be listed.
     pub fn all(&self) -> &[K] {
         match self {
             Self::All(all) => all,
@@ -68,8 +68,8 @@ impl<K> Seen<K> {
     }
 }
 
-impl Sight {
-    /// A kind cluster as the harness makes it, before it is made: nobody else is there.
+impl ClusterSnapshot {
+    /// A kind cluster as the harness makes it, with no pods on it.
     pub fn of_new(cluster: &str) -> Self {
         let node = |name: String, spec: serde_json::Value, control: bool| {
             let labels = if control { json!({CONTROL_PLANE: ""}) } else { json!({}) };
@@ -83,11 +83,11 @@ impl Sight {
         let nodes = std::iter::once(node(format!("{cluster}-control-plane"), taints, true)).chain(workers);
         Self {
             kubernetes: String::new(),
-            nodes: Seen::All(nodes.filter_map(Result::ok).collect()),
-            pods: Seen::All(Vec::new()),
-            budgets: Seen::All(Vec::new()),
+            nodes: Listing::All(nodes.filter_map(Result::ok).collect()),
+            pods: Listing::All(Vec::new()),
+            budgets: Listing::All(Vec::new()),
             metrics: true,
-            answers: None,
+            access: None,
         }
     }
 
@@ -108,7 +108,7 @@ pub(super) fn is_worker(node: &Node) -> bool {
     !node.labels().contains_key(CONTROL_PLANE)
 }
 
-/// Who cordoned a node, if it is.
+/// Returns who cordoned a node; none if it is not cordoned.
 pub(super) fn cordoned(node: &Node) -> Option<Cordoned> {
     let unschedulable = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
     unschedulable.then(|| {
@@ -119,18 +119,18 @@ pub(super) fn cordoned(node: &Node) -> Option<Cordoned> {
 /// Who cordoned a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cordoned {
-    /// A run that died: it is undone before the next.
+    /// A run that was killed: its cordon is undone before the next run.
     ByRun(String),
-    /// Somebody: it stays.
+    /// Somebody else: the cordon stays.
     BySomebody,
 }
 
-/// Whether a node's labels and taints let a pod run there, cordoned or not.
+/// Returns whether a node's labels and taints let a pod run there, cordoned or not.
 pub(super) fn admits(node: &Node, pod: &PodSpec) -> bool {
     selected(node, pod) && repels(node, pod).is_none()
 }
 
-/// Whether a pod's node selector and required affinity are met.
+/// Returns whether a node meets a pod's node selector and required affinity.
 pub(super) fn selected(node: &Node, pod: &PodSpec) -> bool {
     let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
@@ -138,7 +138,7 @@ pub(super) fn selected(node: &Node, pod: &PodSpec) -> bool {
     world::selected(&node.name_any(), node.labels(), &selector, required)
 }
 
-/// A taint that stays, and that a pod does not tolerate.
+/// Returns a lasting taint that a pod does not tolerate.
 pub(super) fn repels<'a>(node: &'a Node, pod: &PodSpec) -> Option<&'a Taint> {
     let tolerations = pod.tolerations.as_deref().unwrap_or_default();
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_new_cluster_has_three_workers_and_nobody_on_them() {
-        let new = Sight::of_new("spanproof");
+        let new = ClusterSnapshot::of_new("spanproof");
         let workers: Vec<_> = new.workers().map(ResourceExt::name_any).collect();
         assert_eq!(workers, ["spanproof-worker", "spanproof-worker2", "spanproof-worker3"]);
         assert!(new.nodes.all().iter().filter(|node| admits(node, &pod(json!({})))).all(is_worker));
