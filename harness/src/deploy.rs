@@ -44,7 +44,7 @@ const FIELD_MANAGER: &str = "spanproof";
 const HPA: &str = "HorizontalPodAutoscaler/gateway";
 /// The gateways' PDB.
 const PDB: &str = "PodDisruptionBudget/gateway";
-/// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
+/// The order in which the parts are deployed; objects of no part (the namespace) come first.
 const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
 
 /// An error in deploying, or removing, the tier or the probes.
