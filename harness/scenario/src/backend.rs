@@ -1,4 +1,4 @@
-//! How the backend answers: what the step `backend` says.
+//! The answers of the backend, which the step `backend` sets.
 
 use super::Code;
 use super::field_path::ensure;
@@ -165,7 +165,7 @@ impl Answers {
         })
     }
 
-    /// What it is called, as in scenarios.
+    /// Returns its name in scenarios.
     pub fn name(&self) -> String {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(name)) => name,

@@ -1,4 +1,4 @@
-//! A scenario that is built in Rust: the same model, and the same rules, as of one that is read.
+//! Builders of scenarios in Rust, with the same model and the same rules as scenario files.
 
 use super::{
     Answers, Backend, CheckName, Condition, Control, Drain, Evict, Expect, ForEach, Hold, Load, Measure,
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 impl Scenario {
-    /// A scenario in which nothing is done yet. [`Self::checked`] says whether one makes sense.
+    /// A scenario without steps. [`Self::checked`] checks it when it is complete.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -28,74 +28,74 @@ impl Scenario {
         }
     }
 
-    /// With what it is for.
+    /// Sets the description.
     pub fn about(self, about: impl Into<String>) -> Self {
         Self { about: about.into(), ..self }
     }
 
-    /// With manifests in place of this project's.
+    /// Sets manifests to use instead of this project's.
     pub fn manifests(mut self, path: impl Into<PathBuf>) -> Self {
         self.tier.manifests = Some(path.into());
         self
     }
 
-    /// With another version of the Collector.
+    /// Sets the version of the Collector.
     pub fn collector(mut self, version: impl Into<String>) -> Self {
         self.tier.collector = version.into();
         self
     }
 
-    /// With so many gateways, where no HPA says so.
+    /// Sets the number of gateways, for a tier without an HPA.
     pub fn gateways(mut self, count: u16) -> Self {
         self.tier.gateways = count;
         self
     }
 
-    /// Without a measure that keeps the tier available.
+    /// Leaves out a measure.
     pub fn without(mut self, measure: Measure) -> Self {
         self.tier.without.push(measure);
         self
     }
 
-    /// With a change of the manifests, behind those that there are.
+    /// Adds a patch of the manifests, after earlier ones.
     pub fn patch(mut self, patch: TierPatch) -> Self {
         self.tier.patches.push(patch);
         self
     }
 
-    /// With so many spans offered per second.
+    /// Sets the rate of the load.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.load.rate = Some(rate);
         self
     }
 
-    /// With another load. [`Self::rate`] is enough where only the rate is another one.
+    /// Sets the load. [`Self::rate`] sets only its rate.
     pub fn offering(self, load: Load) -> Self {
         Self { load, ..self }
     }
 
-    /// With another time for which the tier must be well before the first step.
+    /// Sets the duration of the steady state before the first step.
     pub fn steady(self, steady: Span) -> Self {
         Self { steady, ..self }
     }
 
-    /// With one more step, behind those that there are.
+    /// Adds a step, after earlier ones.
     pub fn step(mut self, step: Step) -> Self {
         self.steps.push(step);
         self
     }
 
-    /// With more that the checks demand.
+    /// Sets the expectations of the checks.
     pub fn expect(self, expect: Expect) -> Self {
         Self { expect, ..self }
     }
 
-    /// With another way in which the end is awaited.
+    /// Sets how the end is awaited.
     pub fn settle(self, settle: Settle) -> Self {
         Self { settle, ..self }
     }
 
-    /// With one more control.
+    /// Adds a control.
     pub fn control(mut self, control: Control) -> Self {
         self.controls.push(control);
         self
@@ -103,12 +103,12 @@ impl Scenario {
 }
 
 impl Step {
-    /// Drains every one of such nodes, one after the other.
+    /// Drains all selected nodes, one after the other.
     pub fn drain_each(each: NodeSelector) -> Self {
         Self::Drain(Drain { each: Some(each), ..Drain::default() })
     }
 
-    /// Drains every one of such nodes, all at the same time.
+    /// Drains all selected nodes at the same time.
     pub fn drain_at_once(each: NodeSelector) -> Self {
         Self::Drain(Drain { each: Some(each), at_once: true, ..Drain::default() })
     }
@@ -118,7 +118,7 @@ impl Step {
         Self::Drain(Drain { node: Some(node), ..Drain::default() })
     }
 
-    /// Evicts every one of such pods at the same moment.
+    /// Evicts all selected pods at the same moment.
     pub fn evict_each(pods: PodSelector) -> Self {
         Self::Evict(Evict { pods: Some(pods), ..Evict::default() })
     }
@@ -133,22 +133,22 @@ impl Step {
         Self::Upgrade(Upgrade::new(what, to))
     }
 
-    /// Offers more load, until the HPA has gone out, and then for a while.
+    /// Raises the load until the HPA has scaled out, then holds it.
     pub const fn spike(rate: Rate, hold: Span) -> Self {
         Self::Spike(Spike::new(rate, hold))
     }
 
-    /// From now on the backend answers like this.
+    /// Changes the answers of the backend from now on.
     pub const fn backend(answers: Answers) -> Self {
         Self::Backend(Backend { answers, share: None, lasts: None, retry_after: None })
     }
 
-    /// For a while the backend answers like this to a share of the requests.
+    /// Changes the answers of the backend to a share of the requests for a while.
     pub const fn backend_for(answers: Answers, share: Share, lasts: Span) -> Self {
         Self::Backend(Backend { answers, share: Some(share), lasts: Some(lasts), retry_after: None })
     }
 
-    /// Waits until something has come about.
+    /// Waits until a condition holds.
     pub const fn wait(what: Condition) -> Self {
         Self::Wait(Wait::new(what))
     }
@@ -173,31 +173,31 @@ impl Step {
         Self::Repeat(Repeat { times, steps: steps.into() })
     }
 
-    /// Takes the same steps for each of such nodes.
+    /// Takes the same steps for each selected node.
     pub fn for_each_node(nodes: NodeSelector, steps: impl Into<Vec<Self>>) -> Self {
         Self::ForEach(ForEach { nodes: Some(nodes), pods: None, steps: steps.into() })
     }
 
-    /// Takes the same steps for each of such pods.
+    /// Takes the same steps for each selected pod.
     pub fn for_each_pod(pods: PodSelector, steps: impl Into<Vec<Self>>) -> Self {
         Self::ForEach(ForEach { nodes: None, pods: Some(pods), steps: steps.into() })
     }
 }
 
 impl TierPatch {
-    /// A change of an object, by kind and name.
+    /// A patch of an object, by kind and name.
     pub fn merge(of: impl Into<String>, merge: Value) -> Self {
         Self { of: of.into(), merge, config: Value::Null }
     }
 
-    /// A change of the Collector's configuration that a `ConfigMap` holds.
+    /// A patch of the Collector's configuration in a `ConfigMap`.
     pub fn config(of: impl Into<String>, config: Value) -> Self {
         Self { of: of.into(), merge: Value::Null, config }
     }
 }
 
 impl Control {
-    /// A control that changes nothing yet, and names no check yet.
+    /// A control without changes and checks.
     pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -211,37 +211,37 @@ impl Control {
         }
     }
 
-    /// With a field of the scenario set, by its path with dots.
+    /// Sets a field of the scenario, by its path with dots.
     pub fn set(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.set.insert(key.into(), value.into());
         self
     }
 
-    /// With a change of the manifests.
+    /// Adds a patch of the manifests.
     pub fn patch(mut self, patch: TierPatch) -> Self {
         self.patches.push(patch);
         self
     }
 
-    /// With a check that must fail.
+    /// Adds a check that must fail.
     pub fn red(mut self, check: CheckName) -> Self {
         self.red.push(check);
         self
     }
 
-    /// With a check that may fail as well.
+    /// Adds a check that may fail as well.
     pub fn also(mut self, check: CheckName) -> Self {
         self.also.push(check);
         self
     }
 
-    /// With something that must have come about before a step.
+    /// Adds a condition that must hold before a step.
     pub fn needs(mut self, is: Condition, before: StepPath) -> Self {
         self.needs.push(Need { is, before, deadline: super::control::default_deadline() });
         self
     }
 
-    /// With something that must not have happened.
+    /// Adds something that must not happen.
     pub fn spoiled_by(mut self, spoiler: Spoiler) -> Self {
         self.spoiled_by.push(spoiler);
         self

@@ -27,9 +27,9 @@ pub enum ScenarioError {
         line: u64,
         /// Column, in characters, from 1.
         column: u64,
-        /// What is wrong.
+        /// The message.
         message: String,
-        /// What to do.
+        /// Advice.
         #[help]
         help: Option<String>,
         /// The text of the file.
@@ -46,9 +46,9 @@ pub enum ScenarioError {
         key: String,
         /// The value as written.
         value: String,
-        /// What is wrong with it.
+        /// The message.
         message: String,
-        /// What to do.
+        /// Advice.
         #[help]
         help: Option<String>,
     },
@@ -59,7 +59,7 @@ pub enum ScenarioError {
         path: PathBuf,
         /// The name.
         name: String,
-        /// What to do.
+        /// Advice.
         #[help]
         help: Option<String>,
     },
@@ -67,7 +67,7 @@ pub enum ScenarioError {
     #[error("{problem}")]
     #[diagnostic(help("{}", problem.help.as_deref().unwrap_or(FIELDS)))]
     Nonsense {
-        /// What is wrong.
+        /// The problem.
         problem: Problem,
     },
 }
@@ -119,7 +119,7 @@ impl SourceText {
 }
 
 impl ScenarioError {
-    /// Returns what to do about it.
+    /// Returns the advice.
     pub(super) fn help(self) -> Option<String> {
         match self {
             Self::Read { .. } => None,

@@ -41,7 +41,7 @@ pub struct Settle {
     pub deadline: Span,
 }
 
-/// What is broken on purpose, so that a check must fail.
+/// Sabotage of the measurement itself, so that a check must fail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sabotage {

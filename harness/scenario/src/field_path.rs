@@ -41,9 +41,9 @@ impl fmt::Display for FieldPath {
 pub struct Problem {
     /// The field.
     pub at: FieldPath,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// What to do about it.
+    /// Advice.
     pub help: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl Problem {
         Self { at, message: message.into(), help: None }
     }
 
-    /// Adds what to do about it.
+    /// Adds advice.
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }

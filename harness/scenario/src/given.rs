@@ -43,10 +43,11 @@ impl Unreadable {
 
 /// Reads a file.
 pub fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
-    up_to(LARGEST, path)
+    bytes_up_to(LARGEST, path)
 }
 
-fn up_to(largest: u64, path: &Path) -> Result<Vec<u8>, Unreadable> {
+/// Reads a file of at most `largest` bytes.
+pub fn bytes_up_to(largest: u64, path: &Path) -> Result<Vec<u8>, Unreadable> {
     // Before it is opened: opening a pipe would wait for a writer.
     regular(&std::fs::metadata(path)?, largest)?;
     let file = File::open(path)?;
@@ -64,7 +65,7 @@ pub fn text(path: &Path) -> Result<String, Unreadable> {
 
 /// Reads a text file that people write by hand.
 pub fn short_text(path: &Path) -> Result<String, Unreadable> {
-    as_text(up_to(LARGEST_BY_HAND, path)?)
+    as_text(bytes_up_to(LARGEST_BY_HAND, path)?)
 }
 
 fn as_text(bytes: Vec<u8>) -> Result<String, Unreadable> {
@@ -73,7 +74,12 @@ fn as_text(bytes: Vec<u8>) -> Result<String, Unreadable> {
 
 /// Checks that a path, after following links, is a file that can be read.
 pub fn readable(path: &Path) -> Result<(), Unreadable> {
-    regular(&std::fs::metadata(path)?, LARGEST)
+    readable_up_to(LARGEST, path)
+}
+
+/// Checks that a file of at most `largest` bytes can be read to its end, and does not read it.
+pub fn readable_up_to(largest: u64, path: &Path) -> Result<(), Unreadable> {
+    regular(&std::fs::metadata(path)?, largest)
 }
 
 fn regular(it: &Metadata, largest: u64) -> Result<(), Unreadable> {

@@ -1,4 +1,4 @@
-//! Where in a scenario a step is: `2`, or `3.2.1` where steps hold steps.
+//! The place of a step in a scenario: `2`, or `3.2.1` for a step in other steps.
 
 use super::{Scenario, Shape, Step};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a step is. The first number says which step of the scenario; each further one which step of a `sequence`, which
-/// branch of a `parallel`, and of a `repeat` or `for-each` first which round, then which of its steps. All from 1.
+/// The place of a step. The first number is the step of the scenario; each further one the step of a `sequence`, the
+/// branch of a `parallel`, or first the round and then the step of a `repeat` or `for-each`. All from 1.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepPath(Vec<usize>);
 
@@ -18,23 +18,23 @@ impl StepPath {
         Self(vec![number])
     }
 
-    /// What is in it, from 1.
+    /// A step, branch or round in it, from 1.
     #[must_use]
     pub fn child(&self, number: usize) -> Self {
         Self(self.0.iter().copied().chain([number]).collect())
     }
 
-    /// Whether this is the other one, or holds it.
+    /// Returns whether this is the other one, or contains it.
     pub fn holds(&self, other: &Self) -> bool {
         other.0.starts_with(&self.0)
     }
 
-    /// The step of the scenario itself that it is, or is in.
+    /// The number of the step of the scenario itself that it is, or is in.
     pub fn top_number(&self) -> usize {
         self.0.first().copied().unwrap_or_default()
     }
 
-    /// How deep it is: 1 for a step of the scenario itself.
+    /// The depth: 1 for a step of the scenario itself.
     pub const fn depth(&self) -> usize {
         self.0.len()
     }
@@ -66,7 +66,7 @@ impl Serialize for StepPath {
 
 impl<'de> Deserialize<'de> for StepPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `3` is a number in YAML, and `3.2` one, too: as text they are what was written.
+        // `3` and `3.2` are numbers in YAML: as text they are as they were written.
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
@@ -77,7 +77,7 @@ impl JsonSchema for StepPath {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Where a step is, from 1: `2`, or `3.2.1` where steps hold steps.",
+            "description": "The place of a step, from 1: `2`, or `3.2.1` for a step in other steps.",
             "type": ["string", "number"],
             "pattern": r"^[1-9][0-9]*(\.[1-9][0-9]*)*$",
             "minimum": 1,
@@ -87,7 +87,7 @@ impl JsonSchema for StepPath {
 }
 
 impl Scenario {
-    /// The step at a place, if there is one.
+    /// Returns the step at a place; none if there is none.
     pub fn step_at(&self, path: &StepPath) -> Option<&Step> {
         let mut numbers = path.0.iter().map(|number| number - 1);
         let mut step = self.steps.get(numbers.next()?)?;
@@ -104,7 +104,7 @@ impl Scenario {
         Some(step)
     }
 
-    /// Every step, those that hold others before what they hold; what is repeated is there once.
+    /// Returns every step once, containers before the steps in them.
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         let mut found = Vec::new();
         let mut left: Vec<&Step> = self.steps.iter().rev().collect();
@@ -115,8 +115,8 @@ impl Scenario {
         found.into_iter()
     }
 
-    /// The place of every step that does something, with the step: what is repeated is there for each round. `rounds` says
-    /// how many a `for-each` at a place has.
+    /// Returns every action with its place, once for each round. `rounds`: the number of rounds of the `for-each` at a
+    /// place.
     pub fn places(&self, rounds: impl Fn(&StepPath) -> usize) -> Vec<(StepPath, &Step)> {
         let mut found = Vec::new();
         for (number, step) in (1..).zip(&self.steps) {

@@ -1,6 +1,10 @@
 //! YAML that the types would accept with another meaning than the one intended.
 
+use super::Step;
+use super::profile::Stretch;
 use super::tree::{Node, NodeKind};
+use schemars::schema_for;
+use serde_json::Value;
 
 /// An error of shape: the byte at which it is, what is wrong, and what to do.
 pub(super) struct ShapeError {
@@ -54,21 +58,55 @@ fn bare(list: &Node) -> Option<ShapeError> {
     })
 }
 
-/// Returns the shortest way to write something that has fields.
-pub(super) fn example(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "drain" => "drain: {}",
-        "evict" => "evict: {}",
-        "upgrade" => "upgrade: {what: gateways, to: 0.161.0}",
-        "spike" => "spike: {rate: 4000/s}",
-        "backend" => "backend: {answers: unavailable}",
-        "wait" => "wait: {for: delivered}",
-        "hold" => "hold: 30s",
-        "sequence" => "sequence: [{hold: 5s}, {evict: {}}]",
-        "parallel" => "parallel: [{drain: {}}, {spike: {rate: 4000/s}}]",
-        "repeat" => "repeat: {times: 2, steps: [{evict: {}}]}",
-        "for-each" => "for-each: {nodes: worker, steps: [{drain: {node: this}}]}",
-        "constant" => "constant: {rate: 2000/s}",
-        _ => return None,
-    })
+/// Returns the shortest way to write a step or a stretch of load: its example, with the required fields only.
+pub(super) fn example(name: &str) -> Option<String> {
+    match name {
+        "sequence" => Some("sequence: [{hold: 5s}, {evict: {}}]".to_owned()),
+        "parallel" => Some("parallel: [{drain: {}}, {spike: {rate: 4000/s}}]".to_owned()),
+        "repeat" => Some("repeat: {times: 2, steps: [{evict: {}}]}".to_owned()),
+        "for-each" => Some("for-each: {nodes: worker, steps: [{drain: {node: this}}]}".to_owned()),
+        name => [schema_for!(Step), schema_for!(Stretch)]
+            .iter()
+            .find_map(|schema| shortest(schema.as_value(), name)),
+    }
+}
+
+fn shortest(schema: &Value, name: &str) -> Option<String> {
+    let mut variants = schema["oneOf"].as_array()?.iter();
+    let field = variants.find_map(|variant| variant["properties"].get(name))?;
+    let of = schema.pointer(field["$ref"].as_str()?.trim_start_matches('#'))?;
+    let example = of["examples"].as_array()?.first()?;
+    let scalar = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if !example.is_object() {
+        return Some(format!("{name}: {}", scalar(example)));
+    }
+    let required = of["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let fields: Vec<_> = required.map(|field| format!("{field}: {}", scalar(&example[field]))).collect();
+    Some(format!("{name}: {{{}}}", fields.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scenario;
+    use std::path::Path;
+
+    #[test]
+    fn every_step_and_stretch_has_a_shortest_form_that_is_valid() {
+        for (list, names) in [
+            ("steps", "drain evict kill upgrade spike backend wait hold sequence parallel repeat for-each"),
+            ("load: {profile", "constant ramp step sine"),
+        ] {
+            for name in names.split(' ') {
+                let written = example(name).unwrap();
+                let end = if list == "steps" { "" } else { "}" };
+                let text = format!("name: x\n{list}: [{{{written}}}]{end}\n");
+                let scenario =
+                    Scenario::parse(Path::new("x"), &text).unwrap_or_else(|it| panic!("{text}{it}"));
+                assert_eq!(scenario.problem(), None, "{text}");
+            }
+        }
+        assert_eq!(example("drain").unwrap(), "drain: {}");
+        assert_eq!(example("nothing"), None);
+    }
 }

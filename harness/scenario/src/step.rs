@@ -1,4 +1,4 @@
-//! The steps: what is done, one after the other. One file each, and one line in the list below.
+//! The steps of a scenario. One file each, and one line in the list below.
 
 mod backend;
 mod drain;
@@ -26,8 +26,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A step that does something by itself, unlike those that hold others. What it says of itself is all that rules, plan,
-/// run and judge know of it: no method has a default, so that nothing can be forgotten.
+/// A step that is no container of other steps. Its methods are all that rules, plan, run and judge know of it: none has a
+/// default, so that none can be forgotten.
 pub trait Action {
     /// The key in scenarios.
     fn key(&self) -> &'static str;
@@ -35,42 +35,42 @@ pub trait Action {
     /// The name in reports.
     fn name(&self) -> String;
 
-    /// Returns the names of the faults that it may begin; none if it is no fault.
+    /// The names of the faults that it may begin; empty if it is no fault.
     fn faults(&self) -> Vec<FaultName>;
 
-    /// Whether it goes through the Eviction API, which a `PodDisruptionBudget` guards.
+    /// Returns whether it uses the Eviction API, which a `PodDisruptionBudget` guards.
     fn evicts(&self) -> bool;
 
-    /// Returns what of the tier, the load or the backend it changes, and no other step can change at the same time.
+    /// The part of the tier, the load or the backend that it changes, and that no other step may change at the same time.
     fn changes(&self) -> Option<Changed>;
 
-    /// The rate that it lets the emitters offer, where it changes that.
+    /// The rate that the emitters offer during it, if it changes that.
     fn rate(&self) -> Option<Rate>;
 
-    /// The Collector's version that it needs.
+    /// The version of the Collector that it needs.
     fn collector(&self) -> Option<&str>;
 
-    /// The deadline of what it awaits, which must be above 0.
+    /// Its `deadline`, which must be above 0.
     fn deadline(&self) -> Option<Span>;
 
-    /// The time that it takes if nothing has to be awaited.
+    /// Its duration if it never has to wait.
     fn shortest(&self) -> Duration;
 
-    /// Checks what its fields must fulfil besides their types and the deadline. `at` is its place in the scenario.
+    /// Checks its fields, except for their types and the deadline. `at` is its place in the scenario.
     ///
     /// # Errors
-    /// If a field is out of range, or does not go with another one or with what is around the step.
+    /// If a field is out of range, or does not go with another field or with the surroundings of the step.
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem>;
 }
 
-/// A step by what holds it together: an action, or a way in which other steps are taken.
+/// The structure of a step: an action, or a container of other steps.
 #[derive(Clone, Copy)]
 pub enum Shape<'a> {
-    /// It does something by itself.
+    /// No container.
     Action(&'a dyn Action),
-    /// These steps, one after the other.
+    /// Steps one after the other.
     Sequence(&'a [Step]),
-    /// These steps at the same time.
+    /// Steps at the same time.
     Parallel(&'a [Step]),
     /// The same steps several times.
     Repeat(&'a Repeat),
@@ -80,14 +80,14 @@ pub enum Shape<'a> {
 
 macro_rules! steps {
     ($($(#[$about:meta])* $action:ident),* $(,)?) => {
-        /// One thing that is done.
+        /// A step of a scenario.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "kebab-case")]
         pub enum Step {
             $($(#[$about])* $action($action),)*
             /// Steps one after the other, as one: for a branch of a `parallel`.
             Sequence(Vec<Step>),
-            /// All of these at the same time; it is over when each of them is.
+            /// All of these at the same time; it is over when all of them are.
             Parallel(Vec<Step>),
             /// The same steps several times.
             Repeat(Repeat),
@@ -96,7 +96,7 @@ macro_rules! steps {
         }
 
         impl Step {
-            /// Returns its shape: what every walk through steps goes by.
+            /// Returns its structure, by which every traversal of steps goes.
             pub fn shape(&self) -> Shape<'_> {
                 match self {
                     $(Self::$action(action) => Shape::Action(action),)*
@@ -123,27 +123,27 @@ steps! {
     Spike,
     /// From now on the backend answers like this.
     Backend,
-    /// Wait until something has come about.
+    /// Wait until a condition holds.
     Wait,
     /// Do nothing for a while.
     Hold,
 }
 
-/// What only one step can change at a time.
+/// A part that only one step may change at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Changed {
-    /// The load's rate.
+    /// The rate of the load.
     Rate,
-    /// How the backend answers.
+    /// The answers of the backend.
     Backend,
-    /// The gateways' version.
+    /// The version of the gateways.
     Gateways,
-    /// The agents' version.
+    /// The version of the agents.
     Agents,
 }
 
 impl Step {
-    /// The action, unless it holds other steps.
+    /// The action; none if it holds other steps.
     pub fn action(&self) -> Option<&dyn Action> {
         match self.shape() {
             Shape::Action(action) => Some(action),
@@ -183,12 +183,12 @@ impl Step {
         }
     }
 
-    /// Whether a fault begins with it.
+    /// Returns whether it may begin a fault.
     pub fn is_fault(&self) -> bool {
         self.action().is_some_and(|action| !action.faults().is_empty())
     }
 
-    /// Whether it goes through the Eviction API by itself.
+    /// Returns whether it uses the Eviction API itself, and not only through steps in it.
     pub fn evicts(&self) -> bool {
         self.action().is_some_and(Action::evicts)
     }

@@ -1,10 +1,10 @@
-//! Whom a step is about: by what nodes and pods are to the tier. Who that is, is resolved when the step begins, and
-//! recorded.
+//! The targets of steps, by the role of nodes and pods in the tier. They are resolved when the step begins, and put on
+//! record.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Nodes, each of them.
+/// A selector of nodes: all of them are targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeSelector {
@@ -14,23 +14,23 @@ pub enum NodeSelector {
     Worker,
 }
 
-/// One node.
+/// The role of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeRole {
     /// A worker on which a gateway runs, and which no step of this run has drained; the first by name.
     NotYetDrained,
-    /// The one on which the gateway runs that delivered most in the last ten seconds.
+    /// The worker with the gateway that delivered most in the last ten seconds.
     WithBusiestGateway,
     /// A worker on which a gateway runs, drawn by the run's seed.
     RandomWithGateway,
     /// A worker, drawn by the run's seed.
     Random,
-    /// The one that the `for-each` around this step is at; of a pod, the one on which it ran.
+    /// The current node of the `for-each` around this step; of a pod, the node on which it ran.
     This,
 }
 
-/// Pods, each of them.
+/// A selector of pods: all of them are targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodSelector {
@@ -38,7 +38,7 @@ pub enum PodSelector {
     Gateways,
 }
 
-/// One pod.
+/// The role of one pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodRole {
@@ -46,21 +46,21 @@ pub enum PodRole {
     BusiestGateway,
     /// A gateway, drawn by the run's seed.
     RandomGateway,
-    /// The one that the `for-each` around this step is at.
+    /// The current pod of the `for-each` around this step.
     This,
 }
 
 /// All of several, or one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Targets<Each, One> {
-    /// Every one that is such.
+    /// All that a selector selects.
     Each(Each),
-    /// One that is such.
+    /// One, by its role.
     One(One),
 }
 
 impl NodeSelector {
-    /// What it is called in reports.
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::WorkerWithGateway => "each worker with a gateway",
@@ -70,7 +70,7 @@ impl NodeSelector {
 }
 
 impl NodeRole {
-    /// What it is called in reports.
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotYetDrained => "a worker with a gateway that was not drained yet",
@@ -83,7 +83,7 @@ impl NodeRole {
 }
 
 impl PodSelector {
-    /// What it is called in reports.
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gateways => "each gateway",
@@ -92,7 +92,7 @@ impl PodSelector {
 }
 
 impl PodRole {
-    /// What it is called in reports.
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BusiestGateway => "the busiest gateway",

@@ -11,7 +11,7 @@ pub struct SyntaxError {
     pub line: u64,
     /// Column, in characters, from 1.
     pub column: u64,
-    /// What is wrong, and what would be allowed.
+    /// The message, with the values that are allowed.
     pub message: String,
     /// The byte in the text.
     pub at: usize,

@@ -29,7 +29,7 @@ fn it_is_a_schema_of_its_draft() {
     assert!(jsonschema::draft202012::meta::is_valid(&schema));
 }
 
-/// Every property and every value is described, and nothing that is not described is admitted.
+/// Every property and every value has a description, and nothing else is admitted.
 #[test]
 fn everything_in_it_is_described_and_closed() {
     fn walk(schema: &Value, path: &str) {
@@ -42,7 +42,7 @@ fn everything_in_it_is_described_and_closed() {
                 walk(property, &format!("{path}.{name}"));
             }
         } else if schema["type"] == "object" {
-            // Somebody else's fields: of a Kubernetes object, a Collector's configuration, or named by the user.
+            // Fields of a Kubernetes object or a Collector's configuration, or named by the user.
             assert!(schema.get("additionalProperties").is_some(), "{path}");
         }
         for (key, what) in [("oneOf", "a value"), ("anyOf", "")] {

@@ -125,7 +125,7 @@ pub(super) async fn sink<W: Write>(programs: &Programs, report: &mut Report<W>) 
     }
     report.figure("collector_spans_per_cpu_s", median(theirs), "spans/s")?;
     report.figure("sink_spans_per_cpu_s", median(ours), "spans/s")?;
-    Ok(report.bound("sink_vs_collector", median(ratios), "x", Bound::AtLeast(4.0))?)
+    Ok(report.bound("sink_vs_collector", median(ratios), "x", Bound::AtLeast(6.0))?)
 }
 
 /// A Collector that receives traces and drops them, without telemetry of its own.

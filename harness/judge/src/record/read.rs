@@ -3,6 +3,7 @@
 
 use super::vouch::{self, Files};
 use super::{Began, Entry, Environment, FORMAT, RecordError};
+use crate::scenario::given::{self, Unreadable};
 use crate::scenario::{LONGEST_LOAD, Scenario};
 use spanproof_ledger::log::{self, StreamError, read_records};
 use spanproof_ledger::{DuplicateSources, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord};
@@ -185,23 +186,20 @@ fn longest(scenario: &Scenario) -> f64 {
     (LONGEST_LOAD + settle + BESIDES).as_secs_f64()
 }
 
-/// Checks that a file can be read to its end: not a pipe, not a device, and at most `most` bytes.
-fn regular(path: &Path, most: u64) -> Result<(), RecordError> {
-    let about =
-        std::fs::metadata(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
-    let message = if !about.is_file() {
-        "not a regular file".to_owned()
-    } else if about.len() > most {
-        format!("{} bytes; no run writes more than {most} there", about.len())
-    } else {
-        return Ok(());
+/// Returns the error of a file that is not there, not a regular one, or too large.
+fn unreadable(path: &Path, why: Unreadable) -> RecordError {
+    let path = path.to_owned();
+    let message = match why {
+        Unreadable::Io(source) => return RecordError::Io { path, source },
+        Unreadable::NoFile(_) => "not a regular file".to_owned(),
+        Unreadable::TooLarge(most) => format!("no run writes more than {most} bytes there"),
+        why @ (Unreadable::TooMuch | Unreadable::NoText(_)) => why.to_string(),
     };
-    Err(RecordError::Content { path: path.to_owned(), message })
+    RecordError::Content { path, message }
 }
 
 fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, RecordError> {
-    regular(path, most)?;
-    std::fs::read(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })
+    given::bytes_up_to(most, path).map_err(|why| unreadable(path, why))
 }
 
 fn optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>, RecordError> {
@@ -303,7 +301,7 @@ fn summed<R: log::Record, T: Default>(
     path: &Path,
     apply: impl Fn(&mut T, &R) -> Result<(), LedgerError>,
 ) -> Result<T, Unread> {
-    regular(path, LARGEST_LOG).map_err(Unread::Io)?;
+    given::readable_up_to(LARGEST_LOG, path).map_err(|why| Unread::Io(unreadable(path, why)))?;
     let mut sum = T::default();
     each_record(path, |record: R| apply(&mut sum, &record))?;
     Ok(sum)

@@ -137,7 +137,7 @@ impl Folder {
         self.told("settled", |line| (line["end"], line["outstanding"]) = (json!("deadline"), json!(50)))
     }
 
-    /// What the queues held last.
+    /// The last content of the queues.
     #[must_use]
     pub(crate) fn queue_at_the_end(self, size: f64) -> Self {
         self.rewritten::<MetricsRecord>("metrics.log", |records| {
@@ -165,7 +165,7 @@ impl Folder {
 
 /// A kind of record, and its seal.
 pub(crate) trait Ledger: log::Record + Clone {
-    /// What a seal at the end must say; none if the records contradict each other.
+    /// Makes a seal at the end agree with the records, unless these contradict each other.
     fn seal(records: &mut [Self]);
 }
 

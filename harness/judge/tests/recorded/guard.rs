@@ -1,4 +1,4 @@
-//! What guards the gateways, on recorded runs that were altered by hand: the budget, what it demands at each moment, and the
+//! The guard of the gateways, on recorded runs that were altered by hand: the budget, what it demands at each moment, and the
 //! nodes that they are on.
 
 use crate::planted::{altered, budgets, is_fault_start, recorded, renumber, says, seen, when, with};
@@ -69,7 +69,7 @@ mod pdb {
             let also = check.evidence["also_covers"].as_array().unwrap();
             assert!(also.iter().any(|name| name == "agent-7vcpc"), "{also:?}");
         }
-        // What it leaves to go is said, also where that is one at a time.
+        // The reason says how many may go, also where that is one at a time.
         let one = budgets(&selecting(&json!({})), |_, budget| {
             (budget.min_available, budget.max_unavailable) = (None, Some("1".to_owned()));
         });

@@ -1,4 +1,4 @@
-//! What emitters and sinks wrote down, changed in a copy of a run that was recorded on a real cluster: a stream that took no
+//! The ledgers of emitters and sinks, changed in a copy of a run that was recorded on a real cluster: a stream that took no
 //! part, requests that nobody answered, gateways that do not say who they are, copies, and a clock that was set.
 
 use crate::folders::Folder;

@@ -6,7 +6,7 @@ use crate::planted;
 use spanproof_judge::{Check, Verdict};
 use spanproof_ledger::{EmitterRecord, SinkRecord};
 
-/// Which start of the kernel each process of the sink ran under, if it says.
+/// The boot of the kernel that each process of the sink ran under, if it says.
 #[derive(Clone, Copy)]
 enum Boots {
     Unknown,

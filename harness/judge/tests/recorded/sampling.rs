@@ -48,7 +48,7 @@ fn loss(record: &Record, verdict: Verdict, says: &str) -> Judgement {
     judgement
 }
 
-/// When the first gateway was seen to go.
+/// The moment at which the first gateway was seen to go.
 fn first_end(record: &Record) -> (String, f64) {
     let mut gateways = std::collections::BTreeSet::new();
     let end = record.timeline.iter().find_map(|entry| match &entry.event {

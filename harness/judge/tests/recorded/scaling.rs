@@ -97,7 +97,7 @@ fn one_that_is_not_there_is_red() {
 #[test]
 fn new_gateways_that_get_nothing_are_red() {
     let mut record = recorded("load-spike");
-    // What came through any gateway is said to have come through the first two in turn.
+    // Every delivery is attributed to the first two gateways in turn.
     record.sinks = vec![sink("load-spike", |records| {
         for (index, record) in (0..).zip(records) {
             if let SinkRecord::Delivered(delivery) = record {

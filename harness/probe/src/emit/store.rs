@@ -142,7 +142,7 @@ impl EmitterStore {
                 inner.status.last_error = format!("rejected: {why}");
             }
             RequestOutcome::Partial => {
-                "partial success: taken for unknown".clone_into(&mut inner.status.last_error);
+                "partial success: counted as unknown".clone_into(&mut inner.status.last_error);
             }
             RequestOutcome::Abandoned => {}
         }

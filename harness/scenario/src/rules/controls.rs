@@ -43,7 +43,7 @@ impl Scenario {
     /// Returns the scenario as changed by one of its controls.
     ///
     /// # Errors
-    /// If there is no control of that name, or what it changes does not fit.
+    /// If there is no control of that name, or the scenario is invalid under it.
     pub fn under(&self, path: &Path, name: &str) -> Result<Self, ScenarioError> {
         let Some(number) = self.controls.iter().position(|control| control.name == name) else {
             let help = meant(name, self.controls.iter().map(|control| control.name.as_str()));

@@ -1,14 +1,14 @@
-//! How long a scenario's load goes on at the least, and how many steps it takes.
+//! Rules for the shortest duration of a scenario's load, and for its number of steps.
 
 use crate::{FieldPath, Problem, Scenario, Shape, Step};
 use std::time::Duration;
 
-/// The load ends by itself after this, whatever happens: nobody's emitters outlive their run by more.
+/// The time after which the emitters stop by themselves, even if the harness was killed.
 pub const LONGEST_LOAD: Duration = Duration::from_secs(4 * 3600);
-/// More than this nobody reads in a story; a `repeat` can ask for them in one line.
+/// The largest number of steps that are taken: a `repeat` can ask for more than anybody reads in a timeline.
 const MOST_STEPS: u64 = 10_000;
 
-/// The step with which it becomes too long, or too many.
+/// Checks duration and number of steps. An error names the step that exceeds the limit.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let mut least = scenario.steady.duration();
     let most = humantime::format_duration(LONGEST_LOAD);
@@ -36,7 +36,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The time that a step takes if nothing has to be awaited.
+/// Returns the duration of a step if it never has to wait.
 fn shortest(step: &Step) -> Duration {
     let inner = || step.inner().iter().map(shortest);
     let in_order = || inner().fold(Duration::ZERO, Duration::saturating_add);
@@ -44,12 +44,12 @@ fn shortest(step: &Step) -> Duration {
         Shape::Action(action) => action.shortest(),
         Shape::Parallel(_) => inner().max().unwrap_or_default(),
         Shape::Repeat(repeat) => in_order().saturating_mul(repeat.times),
-        // Of whatever there is on the cluster, one at the least.
+        // A `for-each` has one round at the least.
         Shape::Sequence(_) | Shape::ForEach(_) => in_order(),
     }
 }
 
-/// The number of steps that are taken, those that hold others aside.
+/// Returns the number of actions that are taken.
 fn count(step: &Step) -> u64 {
     let inner = || step.inner().iter().map(count).fold(0, u64::saturating_add);
     match step.shape() {

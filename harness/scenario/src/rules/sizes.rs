@@ -1,23 +1,22 @@
-//! How large and how small what a scenario says can be. Within these limits the probes and the judge can do what is said;
-//! outside of them they would do something else.
+//! Limits of numbers, durations, rates and shares. Within them, probes and judge do exactly what the scenario says.
 
 use super::LONGEST_LOAD;
 use crate::field_path::ensure;
 use crate::{FieldPath, Problem, Rate, Scenario, Share, Span};
 use std::time::Duration;
 
-/// The probes count in whole milliseconds.
+/// The shortest duration: the probes count in whole milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// A time of a run that is longer than a day is a slip.
+/// The longest duration: more is a slip.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Load is counted by the second, and the probes are asked once in one.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// More than a hundred times what one machine can send and take.
 const FASTEST: f64 = 1e9;
-/// Behaviours are shared out by the million.
+/// The smallest share: the sinks count shares of requests by the million.
 const LEAST_SHARE: f64 = 1e-6;
 
-/// Everything that has a size.
+/// Checks all of them.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let steady = FieldPath::of("steady");
     time(scenario.steady, &steady)?;
@@ -57,11 +56,11 @@ fn expect(scenario: &Scenario) -> Result<(), Problem> {
         some(span, at, name)
             .map_err(|problem| problem.help("nothing takes no time: no run would fulfil it"))?;
     }
-    // That no agent refuses anything can be asked for.
+    // It may be 0: that no agent refuses anything.
     expect.refused_for.map_or(Ok(()), |span| time(span, &at.then("refused_for")))
 }
 
-/// A time is none at all, or one that the probes know.
+/// Checks that a duration is 0, or within the limits.
 pub(crate) fn time(span: Span, at: &FieldPath) -> Result<(), Problem> {
     let long = span.duration();
     ensure(long <= LONGEST, at, format!("{span} is longer than a day, which no time of a run is"))?;
@@ -69,7 +68,7 @@ pub(crate) fn time(span: Span, at: &FieldPath) -> Result<(), Problem> {
     ensure(good, at, format!("{span} is shorter than 1ms, the shortest time that is known here"))
 }
 
-/// A time that must be above 0.
+/// Checks that a duration is above 0.
 pub(crate) fn some(span: Span, at: &FieldPath, name: &str) -> Result<(), Problem> {
     ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
 }

@@ -1,4 +1,4 @@
-//! What steps must fulfil, whatever they do: what only one of them does is checked by itself.
+//! Rules for all steps. Each kind of step checks its own fields by itself.
 
 use super::sizes::time;
 use crate::field_path::ensure;
@@ -11,23 +11,23 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     Surroundings { scenario, this: None }.each(&scenario.steps, &FieldPath::of("steps"))
 }
 
-/// What is around a step: its scenario, and what `this` is in it.
+/// The surroundings of a step: its scenario, and what `this` means in it.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,
-    this: Option<This>,
+    this: Option<ItemKind>,
 }
 
-/// What a `for-each` goes through.
+/// The kind of the items of a `for-each`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum This {
+enum ItemKind {
     Node,
     Pod,
 }
 
 impl Surroundings<'_> {
-    /// Whether `this` is something.
+    /// Returns whether `this` means something.
     pub(crate) const fn is_in_for_each(&self) -> bool {
         self.this.is_some()
     }
@@ -36,7 +36,7 @@ impl Surroundings<'_> {
         steps.iter().enumerate().try_for_each(|(number, step)| self.step(step, &at.then(number)))
     }
 
-    /// Steps that another one is made of: there must be some.
+    /// Checks the steps in another one, of which there must be some.
     fn some(self, steps: &[Step], at: &FieldPath) -> Result<(), Problem> {
         ensure(!steps.is_empty(), at, "there are no steps in it")?;
         self.each(steps, at)
@@ -68,8 +68,8 @@ impl Surroundings<'_> {
 
     fn for_each(self, each: &ForEach, at: &FieldPath) -> Result<(), Problem> {
         let this = match (each.nodes, each.pods) {
-            (Some(_), None) => This::Node,
-            (None, Some(_)) => This::Pod,
+            (Some(_), None) => ItemKind::Node,
+            (None, Some(_)) => ItemKind::Pod,
             (Some(_), Some(_)) => {
                 let message = "it goes through `nodes` or through `pods`: say one of the two";
                 return Err(Problem::new(at.then("pods"), message));
@@ -84,10 +84,10 @@ impl Surroundings<'_> {
     }
 }
 
-/// Checks `pods` and `pod` of a step: at the most one of the two, and `this` only where it is a pod.
+/// Checks `pods` and `pod` of a step: at most one of the two, and `this` only if that is a pod.
 ///
 /// # Errors
-/// `both` at the place of `pod`, if both are given; or that `this` is none, or a node.
+/// With the message `both`, if both are given; or if `this` is a node, or means nothing.
 pub(crate) fn one_pod(
     pods: Option<PodSelector>,
     pod: Option<PodRole>,
@@ -102,18 +102,20 @@ pub(crate) fn one_pod(
         (PodRole::This, None) => {
             Err(Problem::new(at, "there is no `for-each` around this, so nothing is `this`"))
         }
-        (PodRole::This, Some(This::Node)) => {
+        (PodRole::This, Some(ItemKind::Node)) => {
             let message = "`this` is a node: the `for-each` around this goes through nodes";
             Err(Problem::new(at, message).help("write `for-each: {pods: gateways, …}`"))
         }
-        (PodRole::This, Some(This::Pod)) | (PodRole::BusiestGateway | PodRole::RandomGateway, _) => Ok(()),
+        (PodRole::This, Some(ItemKind::Pod)) | (PodRole::BusiestGateway | PodRole::RandomGateway, _) => {
+            Ok(())
+        }
     }
 }
 
-/// Checks whether a condition can come about at all.
+/// Checks that a condition can come about at all.
 ///
 /// # Errors
-/// If the tier lacks what it is about.
+/// If the tier lacks the HPA that the condition needs.
 pub(crate) fn condition(scenario: &Scenario, condition: Condition, at: &FieldPath) -> Result<(), Problem> {
     let there = condition != Condition::ScaledIn || scenario.tier.has(Measure::Hpa);
     ensure(there, at, "`scaled-in` needs the HPA, which the tier does not have")
@@ -135,7 +137,7 @@ impl Changed {
     }
 }
 
-/// Checks that the branches of a `parallel` do not change the same.
+/// Checks that no two branches of a `parallel` change the same part.
 fn apart(branches: &[Step], at: &FieldPath) -> Result<(), Problem> {
     let mut taken = BTreeSet::new();
     for (number, branch) in branches.iter().enumerate() {

@@ -1,9 +1,9 @@
-//! The Collector's versions: an image's tag each, and every roll-out to another one.
+//! Rules for the Collector's versions: each is the tag of an image, and each roll-out changes the version.
 
 use crate::field_path::ensure;
 use crate::{FieldPath, Part, Problem, Scenario, Shape, Step, Upgrade};
 
-/// As long as a tag may be
+/// The longest tag of an image
 /// (<https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>).
 const LONGEST: usize = 128;
 
@@ -21,11 +21,11 @@ fn tag(version: &str, at: &FieldPath) -> Result<(), Problem> {
     ensure(good, at, format!("{version:?} is no version")).map_err(|it| it.help("write it like 0.161.0"))
 }
 
-/// What runs when a step begins.
+/// The versions that run when a step begins.
 struct Versions<'a> {
     gateways: &'a str,
     agents: &'a str,
-    /// A later round of a `repeat`: what is repeated in it was tried round by round in the first one.
+    /// Whether this is a later round of a `repeat`: inner repeats were checked in the first one.
     again: bool,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Versions<'a> {
                 if repeat.times == 1 || self.again {
                     return Ok(());
                 }
-                // What a round leaves is what the next one finds.
+                // A later round begins with the versions that the first one leaves.
                 self.again = true;
                 let tried = self.each(&repeat.steps, at);
                 self.again = false;

@@ -1,4 +1,4 @@
-//! The step `backend`. How a backend can answer is in `crate::backend`.
+//! The step `backend`. Its fields are in `crate::backend`.
 
 use super::{Action, Changed};
 use crate::field_path::ensure;

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Which nodes are drained, and how.
+/// The nodes to drain, and the options of the drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("examples" = [{"node": "with-busiest-gateway", "hold": "10s"}]))]
@@ -21,13 +21,13 @@ pub struct Drain {
     pub node: Option<NodeRole>,
     /// All of them at the same time, instead of one after the other.
     pub at_once: bool,
-    /// How long one drain may take.
+    /// The timeout of one drain: until its pods are gone, and again until as many gateways are ready as before.
     pub deadline: Span,
-    /// How long a node stays drained before it is uncordoned.
+    /// The time for which a node stays drained before it is uncordoned.
     pub hold: Span,
-    /// Also pods that nothing would replace.
+    /// Also evict pods that nothing would replace.
     pub unmanaged: bool,
-    /// Also pods whose emptyDir volumes are lost with them.
+    /// Also evict pods whose emptyDir volumes are lost with them.
     pub empty_dir: bool,
 }
 
@@ -46,7 +46,7 @@ impl Default for Drain {
 }
 
 impl Drain {
-    /// The nodes that are drained.
+    /// The nodes to drain.
     pub fn nodes(&self) -> Targets<NodeSelector, NodeRole> {
         let each = self.each.unwrap_or(NodeSelector::WorkerWithGateway);
         self.node.map_or(Targets::Each(each), Targets::One)

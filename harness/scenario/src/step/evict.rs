@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Which pods are evicted.
+/// The pods to evict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("examples" = [{"pods": "gateways"}]))]
@@ -18,7 +18,7 @@ pub struct Evict {
     /// One pod, determined when the step begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodRole>,
-    /// How long the evictions may take, and the replacements to be ready.
+    /// The timeout of the evictions, and again of the replacements to be ready.
     pub deadline: Span,
 }
 
@@ -29,7 +29,7 @@ impl Default for Evict {
 }
 
 impl Evict {
-    /// The pods that are evicted.
+    /// The pods to evict.
     pub fn targets(&self) -> Targets<PodSelector, PodRole> {
         let each = self.pods.unwrap_or(PodSelector::Gateways);
         self.pod.map_or(Targets::Each(each), Targets::One)

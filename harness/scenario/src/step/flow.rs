@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Repeat {
-    /// How often.
+    /// The number of rounds.
     #[schemars(range(min = 1))]
     pub times: u32,
-    /// What is done each time.
+    /// The steps of each round.
     pub steps: Vec<Step>,
 }
 
@@ -26,7 +26,7 @@ pub struct ForEach {
     /// Pods, or else `nodes`. They are determined when the step begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodSelector>,
-    /// What is done for each; `this` in them is the one.
+    /// The steps for each; in these, `this` is the current node or pod.
     pub steps: Vec<Step>,
 }
 
@@ -41,7 +41,7 @@ impl Repeat {
 }
 
 impl ForEach {
-    /// The name of what it goes through.
+    /// The name of the nodes or pods that it goes through.
     pub fn name(&self) -> String {
         match (self.nodes, self.pods) {
             (Some(nodes), _) => nodes.name().to_owned(),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Which pods' Collectors are killed.
+/// The pods whose Collectors to kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("examples" = [{"pod": "random-gateway"}]))]
@@ -18,7 +18,7 @@ pub struct Kill {
     /// One pod, determined when the step begins. Without it and `pods`: the busiest gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodRole>,
-    /// How long it may take until they are killed, and started again, and until as many gateways are ready as before.
+    /// The timeout until they are killed and started again, and again until as many gateways are ready as before.
     pub deadline: Span,
 }
 
@@ -29,7 +29,7 @@ impl Default for Kill {
 }
 
 impl Kill {
-    /// The pods whose Collectors are killed.
+    /// The pods whose Collectors to kill.
     pub fn targets(&self) -> Targets<PodSelector, PodRole> {
         let one = self.pod.unwrap_or(PodRole::BusiestGateway);
         self.pods.map_or(Targets::One(one), Targets::Each)

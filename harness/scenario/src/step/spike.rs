@@ -8,23 +8,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How much more load, and for how long.
+/// A higher rate of the load for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("examples" = [{"rate": "8000/s", "hold": "60s"}]))]
 pub struct Spike {
     /// Spans per second, over all emitters, instead of the load's own.
     pub rate: Rate,
-    /// How long it lasts; where there is an HPA, after it has scaled out.
+    /// The duration; where there is an HPA, after it has scaled out.
     #[serde(default = "default_hold")]
     pub hold: Span,
-    /// How long the HPA may take to scale out before the spike ends without it.
+    /// The timeout of the HPA to scale out, after which the spike ends.
     #[serde(default = "default_deadline")]
     pub deadline: Span,
 }
 
 impl Spike {
-    /// A spike with the deadline that it has by default.
+    /// A spike with the default deadline.
     pub const fn new(rate: Rate, hold: Span) -> Self {
         Self { rate, hold, deadline: default_deadline() }
     }

@@ -7,16 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What is rolled, and to what.
+/// The part of the tier to roll, and its new version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("examples" = [{"what": "gateways", "to": "0.160.0"}]))]
 pub struct Upgrade {
-    /// What is rolled.
+    /// The part to roll.
     pub what: Part,
     /// The version to roll to.
     pub to: String,
-    /// How long it may take.
+    /// The timeout of the roll-out.
     #[serde(default = "default_deadline")]
     pub deadline: Span,
 }
@@ -50,7 +50,7 @@ impl Part {
 }
 
 impl Upgrade {
-    /// A roll-out with the deadline that it has by default.
+    /// A roll-out with the default deadline.
     pub fn new(what: Part, to: impl Into<String>) -> Self {
         Self { what, to: to.into(), deadline: default_deadline() }
     }
@@ -100,7 +100,7 @@ impl Action for Upgrade {
         Duration::ZERO
     }
 
-    /// Whether it replaces anything depends on the roll-outs before it: see `rules::version`.
+    /// Nothing: that it replaces something depends on earlier roll-outs, which `rules::version` checks.
     fn check(&self, _around: Surroundings<'_>, _at: &FieldPath) -> Result<(), Problem> {
         Ok(())
     }

@@ -7,32 +7,32 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What is awaited, and how long.
+/// The condition to wait for, and its timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("examples" = [{"for": "delivered", "deadline": "60s"}]))]
 pub struct Wait {
-    /// What is awaited.
+    /// The condition.
     #[serde(rename = "for")]
     pub what: Condition,
-    /// How long it may take.
+    /// The timeout.
     #[serde(default = "default_deadline")]
     pub deadline: Span,
 }
 
-/// What can be awaited.
+/// A condition of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// As many gateways are ready as there must be, and none is on its way out.
+    /// As many gateways are ready as before the first step, and none is terminating.
     GatewaysReady,
-    /// Everything that was acknowledged when the wait began has been delivered.
+    /// Every span that was acknowledged when the wait began has been delivered.
     Delivered,
     /// Every agent's queue has held something for a while.
     QueuesFill,
     /// Every agent's queue is empty.
     QueuesEmpty,
-    /// The HPA wants as few gateways as it may have, and that many are there.
+    /// The HPA has scaled in to its minimum.
     ScaledIn,
 }
 
@@ -50,7 +50,7 @@ impl Condition {
 }
 
 impl Wait {
-    /// A wait with the deadline that it has by default.
+    /// A wait with the default deadline.
     pub const fn new(what: Condition) -> Self {
         Self { what, deadline: default_deadline() }
     }

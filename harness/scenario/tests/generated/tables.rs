@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- end -->";
 
-/// Returns the text with each generated part made anew. Its name is that of a type in the schema, or `Scenario` or
+/// Returns the text with each generated part renewed. A part has the name of a type in the schema, or is `Scenario` or
 /// `checks`.
 pub(crate) fn renewed(text: &str, schema: &Value) -> String {
     let parts: Vec<_> = text.split(BEGIN).collect();
@@ -23,7 +23,7 @@ pub(crate) fn renewed(text: &str, schema: &Value) -> String {
 
 struct Tables<'a> {
     schema: &'a Value,
-    /// The parts of the text, in order: what has one of its own is not spread out in another one.
+    /// The names of the parts, in order. A type with a part of its own is not listed in others.
     names: Vec<&'a str>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// One of the things that can stand in a list, such as a step: its name, description, example and fields.
+    /// Returns the section of an alternative, such as a step: name, description, example and fields.
     fn variant(&self, variant: &'a Value) -> String {
         let (name, field) =
             variant["properties"].as_object().and_then(|fields| fields.iter().next()).unwrap();
@@ -77,7 +77,7 @@ impl<'a> Tables<'a> {
         table(&["field", "type", "default", "meaning"], rows.into_iter())
     }
 
-    /// A row for each field of an object, with rows for the values that it can have and the fields in it.
+    /// Adds a row for each field of an object, with rows for its values or its own fields.
     fn rows(&self, of: &'a Value, prefix: &str, rows: &mut Vec<String>) {
         let required = required(of);
         let fields: BTreeSet<&str> =
@@ -96,7 +96,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Rows for the values of a field, or for the fields in it.
+    /// Adds rows for the values of a field, or for the fields in it.
     fn inner(&self, field: &'a Value, path: &str, rows: &mut Vec<String>) {
         let of = self.resolved(field);
         if of["items"].is_object() && self.is_spread(&of["items"]) {
@@ -122,13 +122,13 @@ impl<'a> Tables<'a> {
         self.rows(of, &format!("{path}."), rows);
     }
 
-    /// Whether the inside of something is told where it stands: it has no part of its own.
+    /// Returns whether the fields or values of a type are listed where it is used, since it has no part of its own.
     fn is_spread(&self, field: &Value) -> bool {
         let name = reference(field);
         name.is_none_or(|name| name != "Step" && !self.names.contains(&name))
     }
 
-    /// The schema that a field has, without a reference to it and without what stands for a parameter.
+    /// Returns the schema of a field, following a reference, without the alternative of a parameter.
     fn resolved(&self, field: &'a Value) -> &'a Value {
         if let Some(name) = reference(field) {
             return &self.schema["$defs"][name];
@@ -139,7 +139,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// The type of a field, in words.
+    /// Returns the type of a field in words.
     fn kind(&self, field: &'a Value) -> String {
         let of = self.resolved(field);
         if let Some(title) = of["title"].as_str() {
@@ -176,12 +176,12 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// What a schema can be instead of a parameter, where it is one of several.
+/// Returns the alternatives in a schema, without the reference to a parameter.
 fn variants(of: &Value) -> impl Iterator<Item = &Value> {
     of["oneOf"].as_array().into_iter().flatten().filter(|variant| reference(variant).is_none())
 }
 
-/// The name of the type that a schema refers to.
+/// Returns the name of the type that a schema refers to.
 fn reference(schema: &Value) -> Option<&str> {
     schema["$ref"].as_str()?.strip_prefix("#/$defs/")
 }
@@ -205,17 +205,17 @@ fn row(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | ")).replace("|  |", "| |").replace("|  |", "| |")
 }
 
-/// The names of the fields that an object must have, in the order of their declaration.
+/// Returns the names of the required fields, in the order of their declaration.
 fn required(of: &Value) -> Vec<&str> {
     of["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// A value in YAML's flow style, as people write it.
+/// Returns a value in YAML's flow style.
 fn flow(value: &Value) -> String {
     in_order(value, &[])
 }
 
-/// A value in YAML's flow style, these of its fields before all others.
+/// Returns a value in YAML's flow style, with these of its fields before all others.
 fn in_order(value: &Value, first: &[&str]) -> String {
     match value {
         Value::String(text) => text.clone(),
