@@ -1,4 +1,5 @@
-//! Awaiting: watches with a deadline, and a message that says what was awaited and how things stood.
+//! Waiting until objects are ready: watches with a deadline, and an error that names the awaited state and the last
+//! one seen.
 
 use super::DeployError;
 use crate::kubernetes::await_condition;

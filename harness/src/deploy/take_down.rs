@@ -17,7 +17,7 @@ use tokio::time::Instant;
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Deployment {
-    /// Deletes a hop's workload and waits until its pods are gone; those that were not seen to go are said.
+    /// Deletes a hop's workload and waits until its pods are gone. Returns the pods, and whether each was seen to go.
     pub async fn take_down(&self, hop: &str) -> Result<Vec<PodEnd>, DeployError> {
         let labels = ListParams::default().labels(&format!("app.kubernetes.io/name={hop}"));
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
