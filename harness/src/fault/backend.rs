@@ -98,7 +98,10 @@ impl Fault for Misbehaviour {
 
     async fn landed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
         let felt = |load: &LoadStatus| load.misbehaved > self.before;
-        stage.await_load("the backend to be felt", TIMEOUT, felt).await.map(|()| Observed::Yes)
+        stage
+            .await_load("the misbehaviour of the backend to be seen", TIMEOUT, felt)
+            .await
+            .map(|()| Observed::Yes)
     }
 
     /// It may last beyond the step, so the step itself waits.

@@ -225,7 +225,7 @@ impl<'a> Stage<'a> {
         let whole = |world: &World| {
             world.ready("gateway") >= wanted && world.pods("gateway").all(|(_, pod)| !pod.terminating)
         };
-        let awaited = format!("{wanted} ready gateways, and none on its way out");
+        let awaited = format!("{wanted} ready gateways, and none terminating");
         self.await_world(&awaited, timeout, whole, |world| pods_state(world, "gateway")).await
     }
 

@@ -147,7 +147,7 @@ async fn busiest_of(stage: &Stage<'_>, pods: &[Pod]) -> Result<Option<String>, F
     let deliveries: Vec<_> =
         deliveries.map(|(second, _, said, spans)| (second, named(said, &addresses), spans)).collect();
     if strangers(&here, &deliveries) {
-        let what = "which gateway is the busiest is not known: the sinks are delivered from addresses that are no \
+        let what = "which gateway is the busiest is not known: the sinks receive from addresses that are no \
                     gateway's";
         return Err(FaultError::NoTarget(what.to_owned()));
     }

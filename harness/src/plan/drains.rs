@@ -94,7 +94,7 @@ pub(super) fn nodes(snapshot: &ClusterSnapshot, drains: &[PlannedDrain<'_>], own
 fn by_whom(node: &Node) -> Option<String> {
     Some(match cordoned(node)? {
         Cordoned::ByRun(run) => format!("left cordoned by run {run}: that is undone before the next run"),
-        Cordoned::BySomebody => "cordoned by somebody: it stays so".to_owned(),
+        Cordoned::BySomebody => "cordoned by somebody else: it stays cordoned".to_owned(),
     })
 }
 

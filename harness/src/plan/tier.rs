@@ -67,7 +67,11 @@ impl Parts<'_> {
                 Some(warning) => measured("PDB", None, warning),
                 None => measured("PDB", self.budget(), format!("{no_pdb}: nothing refuses an eviction")),
             },
-            measured("persistent queues", self.queues(), "the agents' queues go with their pods".to_owned()),
+            measured(
+                "persistent queues",
+                self.queues(),
+                "the agents' queues are lost with their pods".to_owned(),
+            ),
         ]
     }
 

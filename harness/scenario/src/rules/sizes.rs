@@ -34,7 +34,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let steady = FieldPath::of("steady");
     time(scenario.steady, &steady)?;
     let seen = scenario.steady.duration() >= SECOND;
-    ensure(seen, &steady, "`steady` is 1s at the least: in less nobody would have seen the tier be well")?;
+    ensure(seen, &steady, "`steady` is 1s at the least: in less the tier is not seen to be steady")?;
     load(scenario)?;
     expect(scenario)?;
     let settle = FieldPath::of("settle");
@@ -133,7 +133,7 @@ pub(crate) fn time(span: Span, at: &FieldPath) -> Result<(), Problem> {
     let long = span.duration();
     ensure(long <= LONGEST, at, format!("{span} is longer than a day, which no time of a run is"))?;
     let good = long.is_zero() || long >= SHORTEST;
-    ensure(good, at, format!("{span} is shorter than 1ms, the shortest time that is known here"))
+    ensure(good, at, format!("{span} is shorter than 1ms, the shortest duration that is possible"))
 }
 
 /// Checks that a duration is above 0.
