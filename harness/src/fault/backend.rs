@@ -36,8 +36,8 @@ impl Perform for Backend {
     ) {
     }
 
-    /// Changes the answers of the backend, in place of an earlier misbehaviour. With `for`, also waits until that time is
-    /// over, and heals it.
+    /// Changes the answers of the backend, in place of an earlier misbehaviour. With `for`, also waits until that time
+    /// is over, and heals it.
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             if self.answers == Answers::Ok {

@@ -1,5 +1,5 @@
-//! Drains nodes as `kubectl drain` does: cordons each, evicts its pods, and waits until they are gone. Afterwards uncordons
-//! it in any case, if this drain cordoned it.
+//! Drains nodes as `kubectl drain` does: cordons each, evicts its pods, and waits until they are gone. Afterwards
+//! uncordons it in any case, if this drain cordoned it.
 
 use super::eviction::{await_gone, evict};
 use super::window::{Fault, Observed, Window, within_window};
@@ -36,8 +36,8 @@ pub(crate) enum Disposition {
 }
 
 impl Disposition {
-    /// Returns what `kubectl drain --ignore-daemonsets` does with a pod. The options `unmanaged` and `empty_dir` are its
-    /// `--force` and `--delete-emptydir-data`.
+    /// Returns what `kubectl drain --ignore-daemonsets` does with a pod. The options `unmanaged` and `empty_dir` are
+    /// its `--force` and `--delete-emptydir-data`.
     pub(crate) fn of(pod: &Pod, options: &Drain) -> Self {
         let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());

@@ -200,7 +200,8 @@ impl<'a> Stage<'a> {
     /// Waits until the load fulfils a condition.
     ///
     /// # Errors
-    /// [`FaultError::Deadline`] after the timeout, or [`FaultError::Blind`] if the probes have not reported for a while.
+    /// [`FaultError::Deadline`] after the timeout, or [`FaultError::Blind`] if the probes have not reported for a
+    /// while.
     pub(super) async fn await_load(
         &self,
         awaited: &str,

@@ -31,7 +31,7 @@ pub enum HeadRoom {
         healthy: u32,
         /// The number of healthy pods that it demands.
         demanded: u32,
-        /// Whether it refuses even when all of its pods are healthy.
+        /// True if it refuses even when all of its pods are healthy.
         always: bool,
     },
     /// Several budgets select the pod: the Eviction API always refuses that.
@@ -73,8 +73,8 @@ pub(super) fn demand(budget: &PodDisruptionBudget) -> Demand {
     budget.spec.as_ref().map_or_else(|| Demand { selector: nothing(), ..Demand::default() }, Demand::from)
 }
 
-/// Returns whether a budget selects a pod with these labels. Without a selector it selects none, with an empty one every
-/// pod of its namespace.
+/// Returns whether a budget selects a pod with these labels. Without a selector it selects none, with an empty one
+/// every pod of its namespace.
 pub(super) fn selects(
     budget: &PodDisruptionBudget,
     labels: &std::collections::BTreeMap<String, String>,

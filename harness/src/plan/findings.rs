@@ -3,13 +3,13 @@
 use super::blind;
 use super::budget::{self, HeadRoom};
 use super::drains::NodePlan;
-use super::known::{self, BudgetCoverage};
+use super::foreseen_on;
+use super::known::BudgetCoverage;
 use super::layout::Layout;
 use super::rights::RightPlan;
 use super::snapshot::Listing;
 use super::tier::TierPlan;
 use crate::extent::CountRange;
-use crate::judge::balance_foreseen;
 use crate::scenario::{NodeRole, Scenario, Shape, Step};
 use std::collections::BTreeSet;
 
@@ -130,13 +130,7 @@ impl Draft<'_> {
             found.push(sinks.to_owned());
         }
         found.extend(blind::warnings(&self.layout.parts));
-        found.extend(known::known(self.scenario, self.layout.made(), Some(self.layout.count_workers())));
-        let (workers, most) = (self.layout.count_workers(), self.layout.gateways.most);
-        found.extend(balance_foreseen(
-            self.scenario,
-            Some(workers).filter(|workers| *workers > 0),
-            Some(most),
-        ));
+        found.extend(foreseen_on(self.scenario, self.layout.made(), Some(self.layout)));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {

@@ -1,10 +1,11 @@
-//! Checks that will be inconclusive and waits that will time out, as far as the scenario alone tells. None of these is a
-//! reason not to run it.
+//! Checks that will be inconclusive and waits that will time out, as far as the scenario alone tells. None of these is
+//! a reason not to run it.
 
 use crate::scenario::{Condition, FieldPath, Measure, Scenario, Shape, Spike, Step};
 use std::time::Duration;
 
-/// The interval at which the Collectors' metrics are read, with a margin: a queue that fills for less may not be seen to.
+/// The interval at which the Collectors' metrics are read, with a margin: a queue that fills for less may not be seen
+/// to.
 const FELT: Duration = Duration::from_secs(5);
 
 /// A check or a wait that will come to nothing.

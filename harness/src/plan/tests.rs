@@ -337,7 +337,7 @@ proptest! {
     }
 }
 
-/// What an SRE reads; where it is meant to change, so does this.
+/// The text that users read. A deliberate change of it also changes this test.
 #[test]
 fn the_text_of_a_shipped_scenario() {
     let pods =

@@ -36,7 +36,7 @@ pub struct TierPlan {
 pub struct MeasurePlan {
     /// The name.
     pub name: String,
-    /// Whether the manifests have it.
+    /// True if the manifests have it.
     pub there: bool,
     /// Its settings, or what is missing.
     pub detail: String,
