@@ -1,4 +1,4 @@
-//! What the command line has in common: options, exit codes, how an error is shown.
+//! The parts that all subcommands share: options, exit codes, and the way in which an error is shown.
 
 mod analyze;
 mod assignment;
@@ -21,10 +21,11 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How a command ends: 0 all is well, or every check passed, 1 a check failed or a plan cannot be carried out, 2 usage or
-/// an invalid scenario, 3 inconclusive, 4 the harness or the cluster failed, 130 interrupted.
+/// The end of a command, as an exit code: 0 success, or every check passed; 1 a check failed, or a plan cannot be
+/// carried out; 2 usage, or an invalid scenario; 3 inconclusive; 4 the harness or the cluster failed; 130
+/// interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum CommandEnd {
     Judged(Verdict),
     Done,
     /// A plan was made, and cannot be carried out.
@@ -34,20 +35,20 @@ enum End {
     Interrupted,
 }
 
-impl From<End> for ExitCode {
-    fn from(end: End) -> Self {
+impl From<CommandEnd> for ExitCode {
+    fn from(end: CommandEnd) -> Self {
         Self::from(match end {
-            End::Judged(Verdict::Pass) | End::Done => 0,
-            End::Judged(Verdict::Fail) | End::Obstructed => 1,
-            End::BadInput => 2,
-            End::Judged(Verdict::Inconclusive) => 3,
-            End::HarnessFailed => 4,
-            End::Interrupted => 130,
+            CommandEnd::Judged(Verdict::Pass) | CommandEnd::Done => 0,
+            CommandEnd::Judged(Verdict::Fail) | CommandEnd::Obstructed => 1,
+            CommandEnd::BadInput => 2,
+            CommandEnd::Judged(Verdict::Inconclusive) => 3,
+            CommandEnd::HarnessFailed => 4,
+            CommandEnd::Interrupted => 130,
         })
     }
 }
 
-/// Whether spans survive what operations do to a gateway tier of OpenTelemetry Collectors.
+/// Tests whether spans survive operations on a gateway tier of OpenTelemetry Collectors.
 #[derive(Parser)]
 #[command(name = "spanproof", version, about)]
 struct Options {
@@ -59,15 +60,15 @@ struct Options {
 enum Command {
     /// Run scenarios, and judge each
     Run(Box<run::Options>),
-    /// Say what a run would do, to what, for how long, and what it needs; change nothing
+    /// Show what a run would do, to which objects, for how long, and what it needs; change nothing
     Plan(plan::Options),
     /// Judge a stored run again
     Analyze(analyze::Options),
-    /// Say whether scenarios make sense, without a cluster
+    /// Check scenarios, without a cluster
     Check(check::Options),
     /// Print the JSON Schema of scenario files
     Schema,
-    /// Undo what a run that died left
+    /// Undo what a run left when it died
     Restore(restore::Options),
 }
 
@@ -77,9 +78,9 @@ pub(super) fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return complain(
+            return fail(
                 &miette::miette!("the runtime could not be started: {error}"),
-                End::HarnessFailed,
+                CommandEnd::HarnessFailed,
             );
         }
     };
@@ -93,7 +94,7 @@ pub(super) fn main() -> ExitCode {
     };
     match end {
         Ok(end) => end.into(),
-        Err((report, end)) => complain(&report, end),
+        Err((report, end)) => fail(&report, end),
     }
 }
 
@@ -105,19 +106,19 @@ fn trace(progress: &Progress) {
     tracing_subscriber::registry().with(progress.layer()).with(written).init();
 }
 
-/// What a command could not do, and how it ends.
-type Complaint = (miette::Report, End);
+/// A failed command: the error to show, and the exit code.
+type Failure = (miette::Report, CommandEnd);
 
-fn complain(report: &miette::Report, end: End) -> ExitCode {
+fn fail(report: &miette::Report, end: CommandEnd) -> ExitCode {
     show(report);
     end.into()
 }
 
 /// The folder of the manifests, as `--manifests` gives it.
-fn manifests(given: Option<&Path>) -> Result<PathBuf, Complaint> {
+fn manifests(given: Option<&Path>) -> Result<PathBuf, Failure> {
     spanproof::deploy::manifests_dir(given).map_err(|error| {
         let help = "SPANPROOF_CACHE names another folder for the cache";
-        (miette::miette!(help = help, "{error}"), End::HarnessFailed)
+        (miette::miette!(help = help, "{error}"), CommandEnd::HarnessFailed)
     })
 }
 

@@ -1,5 +1,5 @@
-//! Where: a kind cluster of the harness's own, which is gone when the run is; or one that the user names, which
-//! stays. Held by one process at a time.
+//! The cluster of a run: a kind cluster of the harness's own, deleted after the run, or one that the user names,
+//! which stays. One process at a time holds it.
 
 pub mod context;
 mod error;
@@ -25,30 +25,30 @@ use crate::host::cache_dir;
 use crate::images::{Image, Images};
 use crate::location::Location;
 use crate::progress;
-use foreign::Foreign;
+use foreign::ForeignCluster;
 use kube::{Client, Config};
 use lease::Lease;
 use lock::Lock;
-use own::Own;
+use own::OwnCluster;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Which cluster.
+/// A choice of cluster.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum ClusterChoice {
     /// A kind cluster of the harness's own.
     Kind {
         /// Its name.
         name: String,
-        /// Leave it, and the lock's file, when the run is over.
+        /// Keep it, and the lock's file, after the run.
         keep: bool,
     },
     /// The one that a context of the user's leads to. It stays.
     Context(Context),
 }
 
-impl Place {
+impl ClusterChoice {
     /// The cluster's name, or the context's.
     pub fn name(&self) -> &str {
         match self {
@@ -58,16 +58,16 @@ impl Place {
     }
 }
 
-/// What is asked of a cluster.
+/// A request for a cluster.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which one.
-    pub place: Place,
-    /// How long it is waited for, if somebody else works on it.
+    /// The cluster.
+    pub cluster: ClusterChoice,
+    /// The longest wait for a cluster that somebody else uses.
     pub wait: Duration,
     /// The Collector versions whose images its nodes must have.
     pub collectors: Vec<String>,
-    /// Whether an HPA will be there: then metrics-server is, too.
+    /// True if an HPA is among the scenarios: then metrics-server is needed.
     pub metrics: bool,
     /// The folder of the manifests.
     pub manifests: PathBuf,
@@ -84,8 +84,8 @@ impl Request {
         needed
     }
 
-    /// How much longer it is waited for, from now on.
-    fn patience(&self) -> impl Fn() -> Duration + use<> {
+    /// Returns the rest of the wait, counted from this call.
+    fn remaining_wait(&self) -> impl Fn() -> Duration + use<> {
         let (began, wait) = (Instant::now(), self.wait);
         move || wait.saturating_sub(began.elapsed())
     }
@@ -97,29 +97,29 @@ pub struct Cluster {
     client: Client,
     images: Images,
     settings: Vec<String>,
-    home: Home,
+    ownership: Ownership,
     lease: Lease,
-    /// Held as long as this is.
+    /// The lock, held until this is dropped.
     lock: Lock,
 }
 
-/// Whose a cluster is.
-enum Home {
-    Own(Own),
-    Foreign(Foreign),
+/// The ownership of a cluster, with what each case needs.
+enum Ownership {
+    Own(OwnCluster),
+    Foreign(ForeignCluster),
 }
 
 impl Cluster {
     /// Takes lock and lease, and makes the cluster if it is to be made. It is not ready for a run before
     /// [`Self::prepare`]: in between, what runs that died left in it can be undone.
     pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Self, ClusterError> {
-        let cluster = match &request.place {
-            Place::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request)).await,
-            Place::Context(context) => unless(cancel, foreign::hold(context, request)).await,
+        let cluster = match &request.cluster {
+            ClusterChoice::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request)).await,
+            ClusterChoice::Context(context) => unless(cancel, foreign::hold(context, request)).await,
         }?;
-        let loaded = match &cluster.home {
-            Home::Own(own) => unless(cancel, own.load(&cluster, request)).await,
-            Home::Foreign(_) => Ok(()),
+        let loaded = match &cluster.ownership {
+            Ownership::Own(own) => unless(cancel, own.load(&cluster, request)).await,
+            Ownership::Foreign(_) => Ok(()),
         };
         match loaded {
             Ok(()) => Ok(cluster),
@@ -127,15 +127,15 @@ impl Cluster {
         }
     }
 
-    /// Puts on it what a run needs, and waits until it is up.
+    /// Installs what a run needs, and waits until the cluster is up.
     pub async fn prepare(
         mut self,
         request: &Request,
         cancel: &CancellationToken,
     ) -> Result<Self, ClusterError> {
-        let prepared = match &self.home {
-            Home::Own(own) => unless(cancel, own.prepare(&self, request)).await,
-            Home::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request)).await,
+        let prepared = match &self.ownership {
+            Ownership::Own(own) => unless(cancel, own.prepare(&self, request)).await,
+            Ownership::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request)).await,
         };
         match prepared {
             Ok(settings) => {
@@ -146,7 +146,8 @@ impl Cluster {
         }
     }
 
-    /// Lets go of a cluster that cannot be made ready. Half-made, it is dropped: its reaper removes it.
+    /// Releases a cluster that cannot be made ready. A cluster that was only partly made is dropped: its reaper
+    /// deletes it.
     pub(crate) async fn abandon(self, error: ClusterError) -> ClusterError {
         if self.stays()
             && let Err(error) = self.release().await
@@ -156,18 +157,18 @@ impl Cluster {
         error
     }
 
-    /// Its name, or the context's that leads to it.
+    /// Returns its name, or that of the context that leads to it.
     pub fn name(&self) -> &str {
         &self.name
     }
-    /// Where it is, for a journal.
+    /// Returns its location, for a journal.
     pub fn location(&self) -> Location {
-        match &self.home {
-            Home::Own(_) => Location::Kind { cluster: self.name.clone() },
-            Home::Foreign(foreign) => foreign.location().clone(),
+        match &self.ownership {
+            Ownership::Own(_) => Location::Kind { cluster: self.name.clone() },
+            Ownership::Foreign(foreign) => foreign.location().clone(),
         }
     }
-    /// To talk to its API server.
+    /// Returns a client of its API server.
     pub const fn client(&self) -> &Client {
         &self.client
     }
@@ -175,40 +176,40 @@ impl Cluster {
     pub const fn images(&self) -> &Images {
         &self.images
     }
-    /// How it was set up, for the record.
+    /// Returns its settings, for the record.
     pub fn settings(&self) -> &[String] {
         &self.settings
     }
     /// The kubeconfig of a cluster of the harness's own.
     pub fn kubeconfig(&self) -> Option<PathBuf> {
-        match &self.home {
-            Home::Own(own) => Some(own.state.join("kubeconfig")),
-            Home::Foreign(_) => None,
+        match &self.ownership {
+            Ownership::Own(own) => Some(own.state.join("kubeconfig")),
+            Ownership::Foreign(_) => None,
         }
     }
-    /// Whether it is the harness's own.
+    /// Returns true for a cluster of the harness's own.
     pub const fn is_own(&self) -> bool {
-        matches!(self.home, Home::Own(_))
+        matches!(self.ownership, Ownership::Own(_))
     }
-    /// Whether this process made it.
+    /// Returns true if this process made it.
     pub const fn made_here(&self) -> bool {
-        match &self.home {
-            Home::Own(own) => own.made_here,
-            Home::Foreign(_) => false,
+        match &self.ownership {
+            Ownership::Own(own) => own.made_here,
+            Ownership::Foreign(_) => false,
         }
     }
-    /// Whether it stays when this process lets go of it.
+    /// Returns true if it stays after this process has released it.
     pub const fn stays(&self) -> bool {
-        match &self.home {
-            Home::Own(own) => own.keep || !own.made_here,
-            Home::Foreign(_) => true,
+        match &self.ownership {
+            Ownership::Own(own) => own.keep || !own.made_here,
+            Ownership::Foreign(_) => true,
         }
     }
-    /// Whether it would stay if this process ended at once.
+    /// Returns true if it would stay if this process ended at once.
     pub const fn outlives(&self) -> bool {
-        match &self.home {
-            Home::Own(own) => own.reaper.is_none(),
-            Home::Foreign(_) => true,
+        match &self.ownership {
+            Ownership::Own(own) => own.reaper.is_none(),
+            Ownership::Foreign(_) => true,
         }
     }
     /// Waits until somebody else has taken the cluster over, which ends what this process may do there; who it is.
@@ -216,12 +217,12 @@ impl Cluster {
         self.lease.lost().await
     }
 
-    /// Lets go of it: removes it, unless it is to stay.
+    /// Releases it: deletes it, unless it stays.
     pub async fn release(self) -> Result<(), ClusterError> {
         let stays = self.stays();
-        let Self { name, client, home, lease, lock, .. } = self;
-        match home {
-            Home::Own(mut own) => {
+        let Self { name, client, ownership, lease, lock, .. } = self;
+        match ownership {
+            Ownership::Own(mut own) => {
                 if stays {
                     let path = own.state.join("kept");
                     std::fs::write(&path, b"").map_err(|source| ClusterError::State { path, source })?;
@@ -237,7 +238,7 @@ impl Cluster {
                 }
                 Ok(())
             }
-            Home::Foreign(foreign) => {
+            Ownership::Foreign(foreign) => {
                 // What is somebody else's by now is theirs to tidy up.
                 let tidied = if lease.is_lost() { Ok(()) } else { foreign.tidy(&client).await };
                 let released = lease.release().await;
@@ -251,36 +252,36 @@ impl Cluster {
 
 /// A cluster that is looked at, and neither held nor changed.
 pub struct Visited {
-    /// To talk to its API server.
+    /// A client of its API server.
     pub client: Client,
-    /// Why a run would be refused there.
+    /// The reasons why a run would be refused there.
     pub reasons: Vec<Reason>,
 }
 
 /// Connects to a cluster, to look only. None, if it is a kind cluster that is still to be made.
-pub async fn visit(place: &Place) -> Result<Option<Visited>, ClusterError> {
+pub async fn visit(place: &ClusterChoice) -> Result<Option<Visited>, ClusterError> {
     match place {
-        Place::Kind { name, .. } => {
+        ClusterChoice::Kind { name, .. } => {
             let state = own::state(name);
             if !state.join("kubeconfig").exists() {
                 return Ok(None);
             }
             Ok(Some(Visited { client: own::client(name, &state).await?, reasons: Vec::new() }))
         }
-        Place::Context(context) => {
+        ClusterChoice::Context(context) => {
             let confirmed = guard::confirmed(&context.name, context.yes_really.as_deref())?;
             let opened = context.open().await?;
-            let mut reasons = guard::reasons(&opened.sight, &context.config);
+            let mut reasons = guard::reasons(&opened.facts, &context.config);
             reasons.retain(|_| !confirmed);
             Ok(Some(Visited { client: opened.client, reasons }))
         }
     }
 }
 
-/// Says for whom this waits.
-fn waiting(cluster: &str, by: &str, patience: Duration) -> String {
-    let patience = humantime::format_duration(Duration::from_secs(patience.as_secs()));
-    format!("waiting for up to {patience}: the cluster {cluster} is in use by {by}")
+/// Returns the message that this process waits for another one.
+fn waiting(cluster: &str, by: &str, timeout: Duration) -> String {
+    let timeout = humantime::format_duration(Duration::from_secs(timeout.as_secs()));
+    format!("waiting for up to {timeout}: the cluster {cluster} is in use by {by}")
 }
 
 /// A future's outcome, or that the user gave up.
@@ -294,7 +295,7 @@ async fn unless<T>(
     }
 }
 
-/// To talk to an API server, which has answered.
+/// Returns a client of an API server that has answered.
 async fn connect(mut config: Config) -> Result<Client, String> {
     // The client would try again by itself what was answered with 429 or 503: an eviction that a budget refused
     // would look like one that took long.

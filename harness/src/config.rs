@@ -2,7 +2,7 @@
 
 use crate::given::{self, Unreadable};
 use crate::scenario::empty_in;
-use crate::yaml::{self, Wrong};
+use crate::yaml::{self, SyntaxError};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct Config {
     /// The contexts that may be used.
     pub contexts: Contexts,
-    /// What looks like production.
+    /// The definition of production.
     pub production: Production,
 }
 
@@ -23,20 +23,20 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Contexts {
-    /// These, and no others; without a list, all of them.
+    /// The allowed contexts; all of them, without a list.
     pub allow: Option<Vec<Glob>>,
 }
 
-/// What looks like production. A list that is given takes the place of the usual one.
+/// The definition of production. A list that is given replaces the default one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Production {
-    /// Names of contexts and clusters; usually those with a word such as `prod`.
+    /// The names of contexts and clusters; by default those with a word such as `prod`.
     pub contexts: Option<Vec<Glob>>,
-    /// Values of labels of nodes and namespaces; usually those with a word such as `prod`, of labels that name an
-    /// environment.
+    /// The values of labels of nodes and namespaces; by default those with a word such as `prod`, of labels that name
+    /// an environment.
     pub labels: Option<BTreeMap<String, Vec<Glob>>>,
-    /// More nodes than this.
+    /// The largest number of nodes that does not look like production.
     pub nodes: usize,
 }
 
@@ -66,7 +66,7 @@ impl std::fmt::Display for Glob {
 }
 
 impl Glob {
-    /// Whether it is this name.
+    /// Returns true if the pattern matches the name.
     pub fn matches(&self, name: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else {
             return self.0 == name;
@@ -79,32 +79,32 @@ impl Glob {
         middle.split('*').try_fold(name, |name, part| Some(&name[after(name, part)?..])).is_some()
     }
 
-    /// Whether it is this name, in capitals or not.
+    /// Returns true if the pattern matches the name, ignoring case.
     pub fn matches_any_case(&self, name: &str) -> bool {
         Self(self.0.to_lowercase()).matches(&name.to_lowercase())
     }
 }
 
 /// The variable that names the file.
-const NAMES_IT: &str = "SPANPROOF_CONFIG";
+const PATH_VARIABLE: &str = "SPANPROOF_CONFIG";
 
-/// Why the configuration cannot be used. All of these are the user's to mend.
+/// An error in the configuration. All of these are the user's to correct.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{}: {why}", path.display())]
-    #[diagnostic(help("this file is named by SPANPROOF_CONFIG, or is where the configuration usually is"))]
+    #[diagnostic(help("this file is named by SPANPROOF_CONFIG, or is the default one"))]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         why: Unreadable,
     },
     /// The variable that names the file is there, and empty.
-    #[error("{NAMES_IT} is set, and names no file")]
+    #[error("{PATH_VARIABLE} is set, but names no file")]
     #[diagnostic(help("name the configuration's file in it, or unset it"))]
     Unnamed,
-    /// It is no configuration: unknown field, wrong type, not YAML.
+    /// The file is invalid: unknown field, wrong type, not YAML.
     #[error("{}:{line}:{column}: {message}", path.display())]
     #[diagnostic(help("every field is described in docs/clusters.md"))]
     Invalid {
@@ -114,7 +114,7 @@ pub enum ConfigError {
         line: u64,
         /// Column, from 1.
         column: u64,
-        /// What is wrong, and what would be allowed.
+        /// The problem, and what would be allowed.
         message: String,
         /// The file's text.
         #[source_code]
@@ -146,7 +146,7 @@ impl Config {
     /// Reads a configuration's text; `path` is what messages name.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         // A file of comments says nothing, which is no mistake.
-        let invalid = |Wrong { line, column, message, at }| ConfigError::Invalid {
+        let invalid = |SyntaxError { line, column, message, at }| ConfigError::Invalid {
             path: path.to_owned(),
             line,
             column,
@@ -157,16 +157,16 @@ impl Config {
         // A list of what may be used that is lost would allow everything.
         if let Some((at, message)) = empty_in(text) {
             let (line, column) = yaml::line_and_column(text, at);
-            return Err(invalid(Wrong { line, column, message, at }));
+            return Err(invalid(SyntaxError { line, column, message, at }));
         }
         let config: Option<Self> = yaml::parse(text).map_err(invalid)?;
         Ok(config.unwrap_or_default())
     }
 }
 
-/// Where the configuration is, and whether the user named that file.
+/// Returns the configuration's path, and whether the user named it; none if there is no home folder either.
 fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(PathBuf, bool)>, ConfigError> {
-    match variable(NAMES_IT) {
+    match variable(PATH_VARIABLE) {
         Some(path) if path.is_empty() => return Err(ConfigError::Unnamed),
         Some(path) => return Ok(Some((path.into(), true))),
         None => {}
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(xdg, Some(("/x/spanproof/config.yaml".to_owned(), false)));
         let named = with(&[("SPANPROOF_CONFIG", "/c.yaml"), ("XDG_CONFIG_HOME", "/x")]);
         assert_eq!(named, Some(("/c.yaml".to_owned(), true)));
-        let empty = file(&|name| (name == NAMES_IT).then(OsString::new));
+        let empty = file(&|name| (name == PATH_VARIABLE).then(OsString::new));
         assert!(
             matches!(empty, Err(ConfigError::Unnamed)),
             "what the user allows is not lost with a variable"
@@ -267,7 +267,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any parts of a name may be stars; what is between the stars must be there, in order.
+        /// A pattern with parts of a name replaced by stars matches it; the rest must be there, in order.
         #[test]
         fn a_name_with_parts_left_out_matches(parts in prop::collection::vec(("[a-c-]{0,3}", any::<bool>()), 1..6)) {
             let name: String = parts.iter().map(|(part, _)| part.as_str()).collect();

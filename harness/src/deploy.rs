@@ -47,7 +47,7 @@ const PDB: &str = "PodDisruptionBudget/gateway";
 /// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
 const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
 
-/// Why the tier is not there.
+/// An error in deploying, or removing, the tier or the probes.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// The manifests cannot be used.
@@ -64,11 +64,11 @@ pub enum DeployError {
     /// The API server refused an object.
     #[error("{action} {object}: {source}")]
     Api {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// Kind and name.
         object: String,
-        /// What it said.
+        /// The API server's error.
         source: Box<kube::Error>,
     },
     /// An object has the place of one that was to be made.
@@ -77,43 +77,43 @@ pub enum DeployError {
         /// Kind and name.
         object: String,
     },
-    /// Something did not become ready in time.
+    /// An object did not become ready in time.
     #[error("waited {}s for {awaited}; {state}", waited.as_secs())]
     NotReady {
-        /// What was awaited.
+        /// The awaited state.
         awaited: String,
-        /// How long.
+        /// The time that was waited.
         waited: Duration,
-        /// How things stood at the end.
+        /// The state at the end.
         state: String,
     },
     /// A scenario's patch does not fit the manifests.
     #[error("{of}: {message}")]
     Patch {
-        /// Which of the patches, from 0.
+        /// The patch's index, from 0.
         number: usize,
         /// The object that it names.
         of: String,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
     /// The HPA would scale nothing.
     #[error("{HPA} {message}")]
     Autoscaler {
-        /// Which of the patches made it so, from 0; none if it is so as written.
+        /// The index of the patch that caused it, from 0; none if the manifests themselves do.
         number: Option<usize>,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
     /// The agents' configuration is not what the harness can read.
     #[error("the agents' configuration: {0}")]
     AgentConfiguration(String),
-    /// What a scenario says of the tier's sampling does not go with its configuration.
+    /// The scenario's `samples` contradict the tier's configuration.
     #[error("{0}")]
     Sampling(String),
 }
 
-/// What is deployed for a run.
+/// The deployment of a run.
 #[derive(Clone)]
 pub struct Deployment {
     client: Client,
@@ -138,7 +138,7 @@ impl Deployment {
         &self,
         tier: &Tier,
         images: &Images,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<TierFacts, DeployError> {
         let made = Made::by_run(&self.manifests, tier, &self.run)?;
         let facts = made.facts.clone();
@@ -161,12 +161,12 @@ impl Deployment {
         });
         for object in &objects {
             object.apply(&self.client).await?;
-            object.await_ready(&self.client, patience).await?;
+            object.await_ready(&self.client, timeout).await?;
         }
         Ok(facts)
     }
 
-    /// Typed changes: the run's namespace and label, images, and how many gateways and sinks there are.
+    /// Changes an object for the run: namespace and label, images, numbers of gateways and sinks.
     fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
         made::make_of_run(object, tier, &self.run);
         patch_images(object, &tier.collector, images)
@@ -195,7 +195,7 @@ fn patch_objects(objects: &mut [Manifest], tier: &Tier) -> Result<(), DeployErro
         };
         let patched = objects[index].patched(patch).map_err(error)?;
         if patched.called() != patch.of {
-            return Err(error("an object keeps its name: the harness finds its way by it".to_owned()));
+            return Err(error("an object keeps its name: the harness finds it by that".to_owned()));
         }
         objects[index] = patched;
     }
@@ -211,8 +211,8 @@ fn patch_objects(objects: &mut [Manifest], tier: &Tier) -> Result<(), DeployErro
     Ok(())
 }
 
-/// Whether a scenario's tier can be made of the manifests; and which measures it does not have, whether or not the
-/// scenario leaves them out.
+/// Checks that a scenario's tier can be made from the manifests. Returns the measures that it lacks, whether or not
+/// the scenario leaves them out.
 pub fn check(manifests: &Path, tier: &Tier) -> Result<Vec<Measure>, DeployError> {
     let objects = patched_tier(manifests, tier)?;
     tier_facts(&objects)?;
@@ -228,12 +228,12 @@ pub fn check(manifests: &Path, tier: &Tier) -> Result<Vec<Measure>, DeployError>
     Ok(measures.into_iter().filter(|(_, name)| !there(name)).map(|(measure, _)| measure).collect())
 }
 
-/// How a scenario's tier samples; none if it keeps everything, and at once.
+/// Returns how a scenario's tier samples; none if it keeps everything, and at once.
 pub fn sampling(manifests: &Path, tier: &Tier) -> Result<Option<Sampling>, DeployError> {
     sampling::sampling(&patched_tier(manifests, tier)?, tier)
 }
 
-/// Whether a folder holds this project's manifests, or some in their place.
+/// Checks that a folder holds this project's manifests, or replacements for them.
 pub fn readable(manifests: &Path) -> Result<(), ManifestError> {
     ["", "probe", "sweep", "metrics-server"]
         .iter()
@@ -266,7 +266,7 @@ where
     })
 }
 
-/// Images by what the manifests call them.
+/// Sets the images, by the names that the manifests use.
 fn patch_images(object: &mut Manifest, collector: &str, images: &Images) -> Result<(), DeployError> {
     let Some(pod) = object.pod_spec_mut() else {
         return Ok(());

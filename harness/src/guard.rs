@@ -1,4 +1,4 @@
-//! Whether a run may work on somebody's cluster: not where it looks like production, unless the user says its name.
+//! The guard: no run works on a cluster that looks like production, unless the user confirms its name.
 
 use crate::config::{Config, Glob};
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ const WORDS: [&str; 4] = ["prod", "production", "prd", "live"];
 const KEYS: [&str; 6] =
     ["env", "environment", "stage", "tier", "deployment.environment", "deployment.environment.name"];
 
-/// What is seen of a cluster.
+/// The facts about a cluster that the guard judges it by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sight {
+pub struct ClusterFacts {
     /// The context that the user named.
     pub context: String,
-    /// What the kubeconfig calls its cluster.
+    /// The cluster's name in the kubeconfig.
     pub cluster: String,
     /// The host of its API server.
     pub server: String,
-    /// How many nodes it has.
+    /// The number of its nodes.
     pub nodes: usize,
     /// The labels of its nodes and namespaces.
     pub labels: Vec<Label>,
@@ -28,7 +28,7 @@ pub struct Sight {
 /// A label in a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// What carries it: `node worker-1`.
+    /// The object that carries it, such as `node worker-1`.
     pub of: String,
     /// Its key.
     pub key: String,
@@ -36,10 +36,10 @@ pub struct Label {
     pub value: String,
 }
 
-/// Why a run may not work on a cluster just so.
+/// A reason why a cluster looks like production.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// There is a list of the contexts that may be used, and this one is not on it.
+    /// The list of allowed contexts does not have this one.
     NotAllowed {
         /// The context.
         context: String,
@@ -48,25 +48,25 @@ pub enum Reason {
     },
     /// A name looks like production's.
     Name {
-        /// What is called so.
+        /// The named thing.
         what: &'static str,
         /// The name.
         name: String,
-        /// By what it does.
+        /// The pattern or word that matched.
         by: String,
     },
     /// A label says production.
     Label {
         /// The label, and the first that carries it.
         label: Label,
-        /// How many more carry it.
+        /// The number of further objects that carry it.
         more: usize,
     },
-    /// It is too large for a cluster to try things on.
+    /// It has too many nodes for a test cluster.
     Nodes {
-        /// How many nodes it has.
+        /// The number of its nodes.
         nodes: usize,
-        /// More than this.
+        /// The limit.
         limit: usize,
     },
 }
@@ -87,25 +87,25 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a run may not work on a cluster.
+/// A refusal to work on a cluster.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum GuardError {
     /// It looks like production.
     #[error("the cluster of context {context} looks like production:\n{}", listed(reasons))]
     #[diagnostic(help(
-        "nothing was changed there; if you mean it, say --yes-really {context}\ndocs/clusters.md says what looks like production"
+        "nothing was changed there; to use it all the same, add --yes-really {context}\ndocs/clusters.md says what looks like production"
     ))]
     Production {
         /// The context.
         context: String,
-        /// Why: all that was found.
+        /// The reasons, all of them.
         reasons: Vec<Reason>,
     },
     /// The user said the name of another cluster.
     #[error("--yes-really {said} is not the name of the context {context}")]
-    #[diagnostic(help("it must be exactly the name that --context has"))]
+    #[diagnostic(help("it must be exactly the name given to --context"))]
     OtherName {
-        /// What was said.
+        /// The name that the user gave.
         said: String,
         /// The context.
         context: String,
@@ -116,7 +116,7 @@ fn listed(reasons: &[Reason]) -> String {
     reasons.iter().map(|reason| format!("- {reason}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether the user named the context itself with `--yes-really`; it must be that one and no other.
+/// Returns true if the user confirmed the context with `--yes-really`. An error if that names another one.
 pub fn confirmed(context: &str, yes_really: Option<&str>) -> Result<bool, GuardError> {
     match yes_really {
         None => Ok(false),
@@ -125,40 +125,40 @@ pub fn confirmed(context: &str, yes_really: Option<&str>) -> Result<bool, GuardE
     }
 }
 
-/// Whether a run may work on a cluster.
-pub fn allow(sight: &Sight, config: &Config, yes_really: Option<&str>) -> Result<(), GuardError> {
-    let confirmed = confirmed(&sight.context, yes_really)?;
-    let reasons = reasons(sight, config);
+/// Allows a run on a cluster, or refuses it.
+pub fn allow(facts: &ClusterFacts, config: &Config, yes_really: Option<&str>) -> Result<(), GuardError> {
+    let confirmed = confirmed(&facts.context, yes_really)?;
+    let reasons = reasons(facts, config);
     if confirmed || reasons.is_empty() {
         return Ok(());
     }
-    Err(GuardError::Production { context: sight.context.clone(), reasons })
+    Err(GuardError::Production { context: facts.context.clone(), reasons })
 }
 
-/// Why a cluster looks like production; nothing, if it does not.
-pub fn reasons(sight: &Sight, config: &Config) -> Vec<Reason> {
+/// Returns the reasons why a cluster looks like production; empty if it does not.
+pub fn reasons(facts: &ClusterFacts, config: &Config) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if let Some(allow) = &config.contexts.allow
-        && !allow.iter().any(|name| name.matches(&sight.context))
+        && !allow.iter().any(|name| name.matches(&facts.context))
     {
         let allow = allow.iter().map(ToString::to_string).collect();
-        reasons.push(Reason::NotAllowed { context: sight.context.clone(), allow });
+        reasons.push(Reason::NotAllowed { context: facts.context.clone(), allow });
     }
-    let names = [("context", &sight.context), ("cluster", &sight.cluster), ("API server", &sight.server)];
+    let names = [("context", &facts.context), ("cluster", &facts.cluster), ("API server", &facts.server)];
     for (what, name) in names {
         if let Some(by) = production(name, config.production.contexts.as_deref()) {
             reasons.push(Reason::Name { what, name: name.clone(), by });
         }
     }
-    reasons.extend(labels(&sight.labels, config.production.labels.as_ref()));
+    reasons.extend(labels(&facts.labels, config.production.labels.as_ref()));
     let limit = config.production.nodes;
-    if sight.nodes > limit {
-        reasons.push(Reason::Nodes { nodes: sight.nodes, limit });
+    if facts.nodes > limit {
+        reasons.push(Reason::Nodes { nodes: facts.nodes, limit });
     }
     reasons
 }
 
-/// By what a text means production: one of the user's patterns, or a word if there are none.
+/// Returns why a text means production: one of the user's patterns, or a word if there are none.
 fn production(text: &str, patterns: Option<&[Glob]>) -> Option<String> {
     let Some(patterns) = patterns else {
         return word(text).map(|word| format!("the word {word}"));
@@ -205,8 +205,8 @@ mod tests {
         Config::parse(Path::new("config.yaml"), text).unwrap()
     }
 
-    fn called(context: &str) -> Sight {
-        Sight {
+    fn called(context: &str) -> ClusterFacts {
+        ClusterFacts {
             context: context.to_owned(),
             cluster: "a".to_owned(),
             server: "10.0.0.1".to_owned(),
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn all_reasons_are_named() {
-        let sight = Sight {
+        let facts = ClusterFacts {
             context: "x".to_owned(),
             cluster: "prod-eu".to_owned(),
             server: "live.example.com".to_owned(),
@@ -246,7 +246,7 @@ mod tests {
                 label("node a", "env", "staging"),
             ],
         };
-        let refused = allow(&sight, &config("contexts: {allow: [kind-*]}"), None).unwrap_err().to_string();
+        let refused = allow(&facts, &config("contexts: {allow: [kind-*]}"), None).unwrap_err().to_string();
         let expected = "the cluster of context x looks like production:\n\
                         - contexts.allow does not name x: kind-*\n\
                         - its cluster is called prod-eu (the word prod)\n\
@@ -255,7 +255,7 @@ mod tests {
                         - node a carries the label env=Production, as do 1 more\n\
                         - it has 11 nodes, more than 10";
         assert_eq!(refused, expected);
-        assert!(allow(&sight, &config("contexts: {allow: [kind-*]}"), Some("x")).is_ok());
+        assert!(allow(&facts, &config("contexts: {allow: [kind-*]}"), Some("x")).is_ok());
     }
 
     #[test]
@@ -263,20 +263,23 @@ mod tests {
         let text = "production: {contexts: ['shop-*'], labels: {team: ['pay*']}, nodes: 3}";
         let config = config(text);
         assert!(matches!(&reasons(&called("prod"), &config)[..], [Reason::Nodes { nodes: 4, limit: 3 }]));
-        let sight =
-            Sight { nodes: 3, labels: vec![label("node a", "x/team", "payments")], ..called("Shop-eu") };
-        assert!(matches!(&reasons(&sight, &config)[..], [Reason::Name { .. }, Reason::Label { .. }]));
-        let sight = Sight { nodes: 3, labels: vec![label("node a", "env", "prod")], ..called("dev") };
-        assert_eq!(reasons(&sight, &config), []);
+        let facts = ClusterFacts {
+            nodes: 3,
+            labels: vec![label("node a", "x/team", "payments")],
+            ..called("Shop-eu")
+        };
+        assert!(matches!(&reasons(&facts, &config)[..], [Reason::Name { .. }, Reason::Label { .. }]));
+        let facts = ClusterFacts { nodes: 3, labels: vec![label("node a", "env", "prod")], ..called("dev") };
+        assert_eq!(reasons(&facts, &config), []);
     }
 
     #[test]
     fn only_the_contexts_own_name_is_a_yes() {
-        let (sight, config) = (called("dev"), Config::default());
-        assert!(allow(&sight, &config, None).is_ok());
-        assert!(allow(&sight, &config, Some("dev")).is_ok());
+        let (facts, config) = (called("dev"), Config::default());
+        assert!(allow(&facts, &config, None).is_ok());
+        assert!(allow(&facts, &config, Some("dev")).is_ok());
         for said in ["", "Dev", "de", "dev2", "prod"] {
-            let refused = allow(&sight, &config, Some(said)).unwrap_err();
+            let refused = allow(&facts, &config, Some(said)).unwrap_err();
             assert!(matches!(refused, GuardError::OtherName { .. }), "{said}");
         }
     }
@@ -285,34 +288,34 @@ mod tests {
         fn sights()(
             context in "[a-z]{1,4}(-prod)?", cluster in "(prod|dev)?", server in "[a-z.]{0,9}", nodes in 0_usize..30,
             labels in prop::collection::vec(("node [a-c]", "(x/)?(env|team|tier)", "(prod|live|dev)"), 0..6),
-        ) -> Sight {
+        ) -> ClusterFacts {
             let labels = labels.iter().map(|(of, key, value)| label(of, key, value)).collect();
-            Sight { context, cluster, server, nodes, labels }
+            ClusterFacts { context, cluster, server, nodes, labels }
         }
     }
 
     proptest! {
-        /// What is seen in addition takes no reason away.
+        /// Further nodes and labels take no reason away.
         #[test]
-        fn more_nodes_and_labels_are_no_less_like_production(sight in sights(), more in sights()) {
+        fn more_nodes_and_labels_are_no_less_like_production(facts in sights(), more in sights()) {
             let config = Config::default();
-            let mut both = sight.clone();
+            let mut both = facts.clone();
             both.nodes += more.nodes;
             both.labels.extend(more.labels);
-            let (before, after) = (reasons(&sight, &config), reasons(&both, &config));
+            let (before, after) = (reasons(&facts, &config), reasons(&both, &config));
             prop_assert!(before.len() <= after.len(), "{before:?} {after:?}");
         }
 
         /// A context is allowed without a word only if nothing looks like production; with its name, always; with
         /// another, never.
         #[test]
-        fn the_name_and_nothing_else_overrides(sight in sights(), other in "[a-z]{1,4}", listed in any::<bool>()) {
+        fn the_name_and_nothing_else_overrides(facts in sights(), other in "[a-z]{1,4}", listed in any::<bool>()) {
             let config = if listed { config("contexts: {allow: ['[']}") } else { Config::default() };
-            prop_assert_eq!(allow(&sight, &config, None).is_ok(), reasons(&sight, &config).is_empty());
-            prop_assert!(!listed || allow(&sight, &config, None).is_err());
-            prop_assert!(allow(&sight, &config, Some(&sight.context)).is_ok());
-            prop_assume!(other != sight.context);
-            prop_assert!(allow(&sight, &config, Some(&other)).is_err());
+            prop_assert_eq!(allow(&facts, &config, None).is_ok(), reasons(&facts, &config).is_empty());
+            prop_assert!(!listed || allow(&facts, &config, None).is_err());
+            prop_assert!(allow(&facts, &config, Some(&facts.context)).is_ok());
+            prop_assume!(other != facts.context);
+            prop_assert!(allow(&facts, &config, Some(&other)).is_err());
         }
     }
 }

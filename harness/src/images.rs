@@ -13,7 +13,7 @@ pub struct Image {
     pub image: String,
     /// Its ID.
     pub id: String,
-    /// How it came to be: built here, or pulled by a digest.
+    /// Its origin: built here, or pulled by a digest.
     pub origin: String,
 }
 
@@ -22,32 +22,32 @@ pub struct Image {
 #[serde(transparent)]
 pub struct Images(BTreeMap<String, Image>);
 
-/// Why images cannot be used.
+/// An error in finding images.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ImagesError {
-    /// There is no list: the set-up has not run.
+    /// There is no list: `ci/setup` has not run.
     #[error("{}: {message}", path.display())]
     #[diagnostic(help("run `ci/setup`: it prepares the images, and lists them there"))]
     NoList {
         /// The list.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         message: String,
     },
     /// The list does not have one that is needed.
     #[error("there is no image {wanted}; there are: {known}")]
     #[diagnostic(help("ci/versions.sh says which versions are prepared; after a change run `ci/setup`"))]
     Unknown {
-        /// What it is for.
+        /// The wanted image.
         wanted: String,
-        /// What there is.
+        /// The known images.
         known: String,
     },
     /// The engine does not have one that is listed.
     #[error("the engine does not have the image {name} ({what})")]
-    #[diagnostic(help("run `ci/setup`: it makes it again"))]
+    #[diagnostic(help("run `ci/setup`: it prepares it again"))]
     Missing {
-        /// What it is for.
+        /// Its purpose.
         what: String,
         /// Its name.
         name: String,
@@ -56,9 +56,9 @@ pub enum ImagesError {
     #[error("the probe's image was built from other sources than this program ({found}, not {expected})")]
     #[diagnostic(help("run `ci/setup`: it builds the probe again"))]
     StaleProbe {
-        /// Its sources' fingerprint.
+        /// The fingerprint of its sources.
         found: String,
-        /// This program's.
+        /// The fingerprint of this program's sources.
         expected: String,
     },
 }
@@ -81,7 +81,7 @@ impl Images {
         self.0.get(name).ok_or_else(|| ImagesError::Unknown { wanted: name.to_owned(), known: known() })
     }
 
-    /// Whether the engine has all that a run needs.
+    /// Checks that the engine has every image that a run needs.
     pub(crate) async fn check(&self, collectors: &[String]) -> Result<(), ImagesError> {
         let collectors = collectors.iter().map(|version| format!("collector-{version}"));
         for name in ["node", "probe", "metrics-server"].map(str::to_owned).into_iter().chain(collectors) {
@@ -111,7 +111,7 @@ impl Images {
     pub fn probe(&self) -> &Image {
         self.listed("probe")
     }
-    /// metrics-server's.
+    /// Returns the image of metrics-server.
     pub fn metrics_server(&self) -> &Image {
         self.listed("metrics-server")
     }

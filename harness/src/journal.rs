@@ -1,9 +1,9 @@
-//! What a run has done that must be undone, on disk before it is done: `spanproof restore` reads it when the run
-//! has died.
+//! The journal of a run: everything that must be undone is on disk before it is done. `spanproof restore` reads it after
+//! the run has died.
 //!
 //! ```text
-//! RUN/journal.jsonl        whose it is, then what is opened and what is closed, one a line
-//! CACHE/open/NAME.json     its first line, while something is open
+//! RUN/journal.jsonl        a header, then a line for each entry that is opened or closed
+//! CACHE/open/NAME.json     a copy of the header, while an entry is open
 //! ```
 
 mod format;
@@ -11,22 +11,23 @@ mod pointer;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Header, Open};
+pub use format::{Header, OpenEntry};
 
 use crate::given::{self, Unreadable};
 use crate::location::Location;
 use crate::undo::Undo;
-use format::{Line, What};
+use format::{Change, Entry};
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self as std_io, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The file's name in a run folder.
 const FILE: &str = "journal.jsonl";
 
-/// Why a journal cannot be written or read.
+/// An error in writing or reading a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// A file cannot be written or read.
@@ -34,7 +35,7 @@ pub enum JournalError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std_io::Error,
     },
     /// A file is not what it should be.
@@ -44,7 +45,7 @@ pub enum JournalError {
         path: PathBuf,
         /// The line.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
 }
@@ -69,38 +70,38 @@ struct Shared {
     header: Header,
     path: PathBuf,
     pointer: PathBuf,
-    lines: Mutex<Lines>,
+    lines: Mutex<Writer>,
 }
 
 /// The file. What could not be written once is torn: nothing may be written after it.
 #[derive(Debug)]
-struct Lines {
+struct Writer {
     file: File,
     next: u64,
-    open: Vec<Open>,
+    open: Vec<OpenEntry>,
     broken: bool,
 }
 
-/// Where the pointers are.
+/// Returns the folder of the pointers.
 fn pointers() -> PathBuf {
     crate::host::cache_dir().join("open")
 }
 
-/// What a pointer points to.
-pub(crate) struct Pointed {
-    /// Whose journal it is.
+/// A run that a pointer names.
+pub(crate) struct PointedRun {
+    /// The header of its journal.
     pub(crate) header: Header,
     /// The journal; none if its folder is gone.
     pub(crate) journal: Result<Option<Journal>, JournalError>,
 }
 
-/// Every run that has something open, as its pointer says.
-pub(crate) fn open_runs() -> Result<Vec<Result<Pointed, JournalError>>, JournalError> {
+/// Returns every run that has an open entry, by its pointer.
+pub(crate) fn open_runs() -> Result<Vec<Result<PointedRun, JournalError>>, JournalError> {
     let paths = pointer::all(&pointers())?;
     let pointed = |path: &PathBuf| {
         let header = pointer::read(path)?;
         let journal = Journal::reopen(&header.folder);
-        Ok(Pointed { header, journal })
+        Ok(PointedRun { header, journal })
     };
     Ok(paths.iter().map(pointed).collect())
 }
@@ -135,7 +136,7 @@ impl Journal {
         });
         let file = written.map_err(io(&path))?;
         pointer::sync_dir(&folder)?;
-        let lines = Lines { file, next: 0, open: Vec::new(), broken: false };
+        let lines = Writer { file, next: 0, open: Vec::new(), broken: false };
         let pointer = pointer::path(pointers, run);
         Ok(Self(Arc::new(Shared { header, path, pointer, lines: Mutex::new(lines) })))
     }
@@ -165,17 +166,17 @@ impl Journal {
             Ok(file)
         });
         let file = cut.map_err(io(&path))?;
-        let lines = Lines { file, next: content.next, open: content.open, broken: false };
+        let lines = Writer { file, next: content.next, open: content.open, broken: false };
         let pointer = pointer::path(pointers, &header.run);
         Ok(Some(Self(Arc::new(Shared { header, path, pointer, lines: Mutex::new(lines) }))))
     }
 
-    /// Whose it is.
+    /// Returns the header.
     pub fn header(&self) -> &Header {
         &self.0.header
     }
 
-    /// Something is about to be done that this undoes; the entry's number.
+    /// Opens an entry, before something is done that `undo` reverts. Returns its number.
     pub fn open(&self, undo: Undo) -> Result<u64, JournalError> {
         let mut lines = self.lines();
         if lines.open.is_empty() {
@@ -183,42 +184,42 @@ impl Journal {
         }
         let value = serde_json::to_value(&undo);
         let value = value.map_err(|error| JournalError::damaged(&self.0.path, 0, &error))?;
-        let n = self.append(&mut lines, What::Opens { undo: value })?;
-        lines.open.push(Open { n, undo: Ok(undo) });
+        let n = self.append(&mut lines, Change::Opens { undo: value })?;
+        lines.open.push(OpenEntry { n, undo: Ok(undo) });
         Ok(n)
     }
 
-    /// What an entry stands for was seen to be undone. Said again, it says nothing.
+    /// Closes an entry: what it stands for was seen to be undone. Closing it again does nothing.
     pub fn close(&self, n: u64, how: &str) -> Result<(), JournalError> {
         self.close_each(how, |open| open.n == n)
     }
 
-    /// What all entries of this kind stand for was seen to be undone.
+    /// Closes all entries of a kind: what they stand for was seen to be undone.
     pub fn close_all(&self, how: &str, of: impl Fn(&Undo) -> bool) -> Result<(), JournalError> {
         self.close_each(how, |open| open.undo.as_ref().is_ok_and(&of))
     }
 
-    /// All of it has gone with its cluster.
+    /// Closes all entries: everything has gone with its cluster.
     pub fn close_with_cluster(&self) -> Result<(), JournalError> {
         self.close_each("its cluster is gone", |_| true)
     }
 
-    fn close_each(&self, how: &str, which: impl Fn(&Open) -> bool) -> Result<(), JournalError> {
+    fn close_each(&self, how: &str, which: impl Fn(&OpenEntry) -> bool) -> Result<(), JournalError> {
         let mut lines = self.lines();
         let closed: Vec<_> = lines.open.iter().filter(|open| which(open)).map(|open| open.n).collect();
         for n in closed {
-            self.append(&mut lines, What::Closes { closes: n, how: how.to_owned() })?;
+            self.append(&mut lines, Change::Closes { closes: n, how: how.to_owned() })?;
             lines.open.retain(|open| open.n != n);
         }
         if lines.open.is_empty() { pointer::remove(&self.0.pointer) } else { Ok(()) }
     }
 
-    /// What is still to be undone: what was done last comes first.
-    pub fn to_undo(&self) -> Vec<Open> {
+    /// Returns the open entries, the latest first.
+    pub fn to_undo(&self) -> Vec<OpenEntry> {
         self.lines().open.iter().rev().cloned().collect()
     }
 
-    /// What is still to be undone, for people, and what undoes it; none if nothing is.
+    /// Describes the open entries, and the command that undoes them; none if there are none.
     pub fn reminder(&self) -> Option<String> {
         let open = self.to_undo();
         if open.is_empty() {
@@ -226,13 +227,13 @@ impl Journal {
         }
         let mut lines = vec!["still to be undone:".to_owned()];
         lines.extend(open.iter().map(|open| format!("  {}", open.describe())));
-        lines.push(format!("`spanproof restore {}` does it", self.0.header.folder.display()));
+        lines.push(format!("`spanproof restore {}` undoes it", self.0.header.folder.display()));
         Some(lines.join("\n"))
     }
 
-    fn append(&self, lines: &mut Lines, what: What) -> Result<u64, JournalError> {
+    fn append(&self, lines: &mut Writer, what: Change) -> Result<u64, JournalError> {
         let n = lines.next;
-        let line = format::line(&Line { n, unix_ms: spanproof_probe::unix_ms(), what });
+        let line = format::line(&Entry { n, unix_ms: spanproof_probe::unix_ms(), what });
         let line = line.map_err(|error| JournalError::damaged(&self.0.path, 0, &error))?;
         if lines.broken {
             let error = std_io::Error::other("an earlier line could not be written");
@@ -245,23 +246,23 @@ impl Journal {
         Ok(n)
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lines(&self) -> MutexGuard<'_, Writer> {
+        self.0.lines.lock()
     }
 }
 
 /// The journal of the run that is going on, for whoever ends it at once.
 #[derive(Debug, Clone, Default)]
-pub struct Current(Arc<Mutex<Option<Journal>>>);
+pub struct CurrentJournal(Arc<Mutex<Option<Journal>>>);
 
-impl Current {
-    /// This one, from now on.
+impl CurrentJournal {
+    /// Sets the journal.
     pub(crate) fn set(&self, journal: &Journal) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
+        *self.0.lock() = Some(journal.clone());
     }
 
     /// The run's that is going on, or was last.
     pub fn get(&self) -> Option<Journal> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

@@ -1,4 +1,4 @@
-//! Drives the emitters and the sinks: tells them the plan, renews the lease, and fetches their ledgers.
+//! Driving the emitters and the sinks: gives them their plan, renews their leases, and fetches their ledgers.
 
 mod link;
 mod plan;
@@ -6,7 +6,7 @@ pub mod queues;
 
 pub use link::{Link, LinkError};
 pub use plan::{PlanError, check};
-pub use queues::Reading;
+pub use queues::QueueReading;
 
 use crate::record::{Event, Hop, Recorder};
 use crate::scenario::{Backend, Rate, Scenario};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How often a clock is asked for the time.
+/// The number of times that a clock is asked.
 const CLOCK_TRIES: u32 = 3;
 
 /// The probes of a run.
@@ -35,10 +35,10 @@ pub struct Probes {
     without: BTreeMap<String, String>,
 }
 
-/// Taints that every DaemonSet's pods tolerate.
+/// The prefix of taints that every DaemonSet's pods tolerate.
 const TOLERATED: &str = "node.kubernetes.io/";
 
-/// Why a node takes no emitter; none if it should.
+/// Returns the taint that keeps emitters off a node; none if there is no such taint.
 fn taken_out(node: &Node) -> Option<String> {
     let taints = node.spec.as_ref()?.taints.as_ref()?;
     let mut against = taints.iter().filter(|taint| {
@@ -47,35 +47,34 @@ fn taken_out(node: &Node) -> Option<String> {
     against.next().map(|taint| format!("its taint {}:{}", taint.key, taint.effect))
 }
 
-/// How the load stands, all emitters added up.
+/// The status of the load, summed over all emitters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadStatus {
-    /// When this was so.
+    /// The moment of this status.
     pub at: Instant,
-    /// Spans that the schedules asked for.
+    /// The spans that the schedules asked for.
     pub offered: u64,
-    /// Spans sent.
+    /// The spans sent.
     pub emitted: u64,
-    /// Spans taken by the agents.
+    /// The spans that agents acknowledged.
     pub acknowledged: u64,
-    /// Spans that arrived.
+    /// The spans that arrived.
     pub delivered: u64,
-    /// Spans that arrived more than once.
+    /// The spans that arrived more than once.
     pub duplicated: u64,
-    /// Requests and connections to which the backend did something, as it was told to.
+    /// The requests and connections that the backend mistreated, as it was told to.
     pub misbehaved: u64,
-    /// What each Collector that answers said of its queues.
-    pub readings: Vec<Reading>,
-    /// By the nodes that have an emitter: what the queue of its agent holds, in the queue's own unit; of those that are
-    /// known.
+    /// The queue readings of the Collectors that answer.
+    pub readings: Vec<QueueReading>,
+    /// The content of each known agent's queue, in the queue's own unit, by node; of the nodes that have an emitter.
     pub queues: BTreeMap<String, f64>,
-    /// What the queues of all Collectors hold, of every hop; or why nobody knows. A queue that cannot be read is not
+    /// The content of all Collectors' queues, of every hop; or why it is unknown. A queue that cannot be read is not
     /// empty.
     pub held: Result<f64, String>,
 }
 
 impl LoadStatus {
-    /// Nothing yet.
+    /// The status before the first answer.
     pub fn none() -> Self {
         Self {
             at: Instant::now(),
@@ -91,13 +90,13 @@ impl LoadStatus {
         }
     }
 
-    /// What all agents' queues hold; none if one of so many could not be read. A queue that cannot be read is
-    /// not empty.
+    /// Returns the content of all agents' queues; none if one of that many could not be read. A queue that cannot be
+    /// read is not empty.
     pub fn queued(&self, agents: usize) -> Option<f64> {
         (agents > 0 && self.queues.len() >= agents).then(|| self.queues.values().sum())
     }
 
-    /// Whose answers those are, and so what is held where.
+    /// Assigns the readings to nodes and hops.
     fn locate(mut self, hops: &[Hop], streams: &BTreeMap<Stream, String>, world: &World) -> Self {
         let nodes = || streams.values().map(String::as_str);
         self.queues = queues::by_node(nodes(), world, &self.readings);
@@ -105,7 +104,7 @@ impl LoadStatus {
         self
     }
 
-    /// How it stands, for a message.
+    /// Describes the status, for a message.
     pub fn summary(&self) -> String {
         format!(
             "{} offered, {} acknowledged, {} delivered, the backend misbehaved {} times, the queues hold {:?}",
@@ -113,7 +112,7 @@ impl LoadStatus {
         )
     }
 
-    /// Spans offered and acknowledged in a second, since an earlier moment.
+    /// Returns the spans offered and acknowledged per second since an earlier status.
     pub fn per_second(&self, since: &Self) -> (f64, f64) {
         let seconds = self.at.saturating_duration_since(since.at).as_secs_f64().max(f64::EPSILON);
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
@@ -121,7 +120,7 @@ impl LoadStatus {
     }
 }
 
-/// Which numbers of which stream.
+/// The sequence numbers of each stream.
 pub type Streams = BTreeMap<Stream, RangeSet>;
 
 impl Probes {
@@ -160,23 +159,24 @@ impl Probes {
         self.emitters.iter().chain(&self.sinks)
     }
 
-    /// How many emitters there are.
+    /// Returns the number of emitters.
     pub fn emitters(&self) -> usize {
         self.emitters.len()
     }
 
-    /// How many sinks there are.
+    /// Returns the number of sinks.
     pub fn sinks(&self) -> u16 {
         u16::try_from(self.sinks.len()).unwrap_or(u16::MAX)
     }
 
-    /// Each stream's node.
+    /// Returns the node of each stream.
     pub fn streams(&self) -> BTreeMap<Stream, String> {
         let numbered = (1..).zip(&self.emitters);
         numbered.map(|(stream, link)| (stream, link.node().to_owned())).collect()
     }
 
-    /// By how many milliseconds each probe's clock is ahead of this machine's: of a few answers the quickest one tells.
+    /// Returns the milliseconds by which each probe's clock is ahead of this machine's. The quickest of a few answers
+    /// counts.
     pub async fn clock_offsets(&self) -> Result<BTreeMap<String, f64>, LinkError> {
         let asked = self.all().map(|link| async move {
             let mut quickest: Option<(u64, String, f64)> = None;
@@ -207,19 +207,19 @@ impl Probes {
         try_join_all(started).await.map(|_| ())
     }
 
-    fn of_each(&self, rate: Rate) -> f64 {
+    fn rate_per_emitter(&self, rate: Rate) -> f64 {
         rate.in_a_second() / self.emitters.len() as f64
     }
 
-    /// From now on the emitters offer this, all of them together.
+    /// Changes the rate of all emitters together.
     pub async fn change_rate(&self, rate: Rate) -> Result<(), LinkError> {
-        let each = self.of_each(rate);
+        let each = self.rate_per_emitter(rate);
         let asked = self.emitters.iter().map(|link| link.change(Change::SpansPerSecond(each)));
         // Each is asked, whatever another one says.
         join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
     }
 
-    /// From now on the backend answers like this: every sink of it.
+    /// Changes the behaviour of the backend: of every sink.
     pub async fn change_backend(&self, backend: &Backend) -> Result<(), LinkError> {
         let told = plan::behaviours(backend);
         let asked = self.sinks.iter().map(|link| link.change(Change::Behaviours(told.clone())));
@@ -229,7 +229,7 @@ impl Probes {
 
     /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
     /// that does not answer is asked again: it goes on by itself meanwhile.
-    pub async fn keep(
+    pub async fn renew_leases(
         self,
         (hops, world): (Vec<Hop>, watch::Receiver<World>),
         recorder: Recorder,
@@ -272,24 +272,24 @@ impl Probes {
         stop_all(&self.sinks, Duration::ZERO).await
     }
 
-    /// What the agents have acknowledged so far.
+    /// Returns what the agents have acknowledged so far.
     pub async fn acknowledged(&self) -> Result<Streams, LinkError> {
         progress(&self.emitters).await
     }
 
-    /// What has arrived so far, at whichever sink.
+    /// Returns what has arrived so far, at any sink.
     pub async fn delivered(&self) -> Result<Streams, LinkError> {
         progress(&self.sinks).await
     }
 
-    /// How the sinks stand: the load's part that they see, and the queues; none if one of them does not answer.
+    /// Returns the sinks' part of the status, with the queues; none if a sink does not answer.
     pub async fn seen_by_sinks(&self, hops: &[Hop], world: &watch::Receiver<World>) -> Option<LoadStatus> {
         let answers = join_all(self.sinks.iter().map(|link| link.renew_once(lease()))).await;
         let seen = sum(&answers.into_iter().collect::<Option<Vec<_>>>()?);
         Some(seen.locate(hops, &self.streams(), &world.borrow()))
     }
 
-    /// What the sinks' ledgers say so far.
+    /// Returns the sinks' ledgers so far.
     pub async fn sink_ledgers(&self) -> Result<Vec<SinkLedger>, LinkError> {
         try_join_all(self.sinks.iter().map(Link::sink_ledger)).await
     }
@@ -353,7 +353,7 @@ fn sum(answers: &[Status]) -> LoadStatus {
             load.delivered += sink.delivered;
             load.duplicated += sink.duplicated;
             load.misbehaved += sink.misbehaved;
-            load.readings.extend(Reading::fresh(answer));
+            load.readings.extend(QueueReading::fresh(answer));
         }
     }
     load

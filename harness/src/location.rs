@@ -1,10 +1,10 @@
-//! Where a cluster is, as a journal keeps it.
+//! The location of a cluster, as a journal keeps it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a cluster is.
+/// The location of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Location {
@@ -19,13 +19,13 @@ pub enum Location {
         context: String,
         /// The kubeconfigs, which count together.
         kubeconfigs: Vec<PathBuf>,
-        /// What tells its cluster from all others.
+        /// The UID that identifies its cluster.
         uid: String,
     },
 }
 
 impl Location {
-    /// Whether it is the same cluster, by whatever context.
+    /// Returns true for the same cluster, by whatever context.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Context { uid, .. }, Self::Context { uid: other, .. }) => uid == other,

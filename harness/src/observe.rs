@@ -1,5 +1,5 @@
-//! Watches what there is to be seen of a run's namespace and of the nodes, for as long as the run takes:
-//! every change is a line of the timeline, and so is every gap.
+//! Watches a run's namespace and the nodes for as long as the run takes: every change is a line of the timeline, and
+//! so is every gap.
 
 mod project;
 mod told;
@@ -27,25 +27,25 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use told::{Due, Versions};
+use told::{Pending, Versions};
 
-/// How long a watch lives before it is asked for anew, in seconds.
+/// The lifetime of a watch request, in seconds.
 const WATCH_SECONDS: u32 = 30;
 /// A watch that failed may have been dead for as long as that before, and as its connection may hang.
 const MAY_HAVE_BEEN_DEAD: f64 = 35.0;
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often it is looked whether a watch has told all that happened.
+/// The interval between checks that a watch is up to date.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long a list may take.
-const LIST_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a watch may take to tell what a list has.
-const TELL_PATIENCE: Duration = Duration::from_secs(10);
-/// How often the API server is asked whether it is there: a watch by itself does not say that it is dead.
+/// The longest time for a list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest time until a watch has delivered everything that a list has.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The interval between requests to the API server: a watch by itself does not tell that it is dead.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long it may take to say so.
-const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(3);
+/// The longest wait for its answer.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where what is seen goes: the timeline, and the world as the faults see it.
+/// An observer: it writes what it sees to the timeline, and keeps the world that the faults read.
 #[derive(Clone)]
 pub struct Observer {
     client: Client,
@@ -55,7 +55,7 @@ pub struct Observer {
     end: CancellationToken,
 }
 
-/// Is told when a watch has told all.
+/// The sender that is notified when a watch has caught up.
 type Waiter = oneshot::Sender<()>;
 
 /// Asks the watches whether they have told all.
@@ -67,15 +67,15 @@ pub struct Watches {
 impl Watches {
     /// Waits until each watch has told all that has happened by now. One that cannot is on record with a gap, from when
     /// it last had.
-    pub async fn tell_all(&self) {
+    pub async fn catch_up(&self) {
         let ask = async |sender: &mpsc::Sender<Waiter>| {
             let (waiter, told) = oneshot::channel();
             sender.send(waiter).await.is_ok() && told.await.is_ok()
         };
         // A list, and what it waits for, and as much again for a list that was going on already.
-        let patience = (LIST_PATIENCE + TELL_PATIENCE) * 2;
+        let timeout = (LIST_TIMEOUT + CATCH_UP_TIMEOUT) * 2;
         let all = self.each.iter().map(async |(kind, sender)| {
-            (*kind, tokio::time::timeout(patience, ask(sender)).await.is_ok_and(|told| told))
+            (*kind, tokio::time::timeout(timeout, ask(sender)).await.is_ok_and(|told| told))
         });
         for (kind, told) in futures::future::join_all(all).await {
             if !told {
@@ -88,7 +88,7 @@ impl Watches {
 }
 
 impl Observer {
-    /// Watches everything until `end`; what is seen can be awaited at the receiver.
+    /// Watches everything until `end`; the receiver has what is seen.
     pub fn start(
         client: &Client,
         namespace: &str,
@@ -148,8 +148,7 @@ impl Observer {
         }
     }
 
-    /// Watches one kind. A connection that breaks is taken up again, and both are recorded; so is a watch that says
-    /// nothing of what is there: see [`told`].
+    /// Watches one kind. Breaking and reconnecting are recorded; so is a watch that does not catch up: see [`told`].
     async fn watch<K>(self, objects: Api<K>, (kind, mut asks): (Kind, mpsc::Receiver<Waiter>))
     where
         K: Resource<DynamicType = ()> + Recorded + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -160,7 +159,7 @@ impl Observer {
         let now = || self.recorder.clock().now();
         // The last sign of life, and the last moment up to which all is told.
         let (mut alive, mut told_until) = (now(), now());
-        let (mut due, mut waiters) = (None::<Due>, Vec::<Waiter>::new());
+        let (mut pending, mut waiters) = (None::<Pending>, Vec::<Waiter>::new());
         let mut until = Instant::now();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -173,8 +172,8 @@ impl Observer {
                     match next {
                         Ok(event) => {
                             let news = trimmed(&event);
-                            if let (Some(due), Said::Gone(name)) = (&mut due, &news) {
-                                due.ended(name);
+                            if let (Some(pending), WatchEvent::Gone(name)) = (&mut pending, &news) {
+                                pending.ended(name);
                             }
                             self.saw(view.take(Ok(news), alive));
                             alive = now();
@@ -183,15 +182,15 @@ impl Observer {
                     }
                     false
                 }
-                _ = looks.tick() => due.is_none() && view.synced,
+                _ = looks.tick() => pending.is_none() && view.synced,
                 Some(waiter) = asks.recv() => {
                     waiters.push(waiter);
                     true
                 }
-                () = tokio::time::sleep_until(until), if due.is_some() => {
-                    let missing = due.as_ref().map(Due::missing).unwrap_or_default();
-                    let seconds = TELL_PATIENCE.as_secs();
-                    problem = Some((format!("it did not tell of {missing} within {seconds}s"), told_until));
+                () = tokio::time::sleep_until(until), if pending.is_some() => {
+                    let missing = pending.as_ref().map(Pending::missing).unwrap_or_default();
+                    let seconds = CATCH_UP_TIMEOUT.as_secs();
+                    problem = Some((format!("it did not deliver {missing} within {seconds}s"), told_until));
                     false
                 }
                 () = self.end.cancelled() => return,
@@ -199,18 +198,18 @@ impl Observer {
             if look && view.synced {
                 let asked = now();
                 let all = ListParams::default();
-                match tokio::time::timeout(LIST_PATIENCE, objects.list_metadata(&all)).await {
+                match tokio::time::timeout(LIST_TIMEOUT, objects.list_metadata(&all)).await {
                     Ok(Ok(listed)) => {
                         let listed = listed
                             .items
                             .iter()
                             .map(|it| (project::name(&it.metadata), version(&it.metadata)));
-                        due = Some(Due::of(asked, listed.collect(), &view.told));
-                        until = Instant::now() + TELL_PATIENCE;
+                        pending = Some(Pending::of(asked, listed.collect(), &view.told));
+                        until = Instant::now() + CATCH_UP_TIMEOUT;
                     }
                     // That the API server does not answer is noticed elsewhere; but who asks now must know now.
                     _ if waiters.is_empty() => {}
-                    _ => problem = Some(("what there is could not be listed".to_owned(), told_until)),
+                    _ => problem = Some(("the objects could not be listed".to_owned(), told_until)),
                 }
             }
             if let Some((why, since)) = problem {
@@ -218,13 +217,13 @@ impl Observer {
                 // Begun anew, with a list: a watch that is resumed does not say what it missed.
                 tokio::time::sleep(PAUSE).await;
                 said = watcher(objects.clone(), wanted.clone()).boxed();
-                (alive, due) = (now(), None);
+                (alive, pending) = (now(), None);
             }
-            if due.as_mut().is_some_and(|due| due.tell(&view.told)) {
-                told_until = due.take().map_or(told_until, |due| due.asked);
+            if pending.as_mut().is_some_and(|pending| pending.tell(&view.told)) {
+                told_until = pending.take().map_or(told_until, |pending| pending.asked);
             }
             // While there is a gap on record, nothing is to be waited for.
-            if due.is_none() {
+            if pending.is_none() {
                 for waiter in waiters.drain(..) {
                     // Who asked may have gone.
                     let _ = waiter.send(());
@@ -245,14 +244,14 @@ impl Observer {
             }
             let answer = match http::Request::get("/readyz").body(Vec::new()) {
                 Ok(question) => {
-                    tokio::time::timeout(HEARTBEAT_PATIENCE, self.client.request_text(question)).await
+                    tokio::time::timeout(HEARTBEAT_TIMEOUT, self.client.request_text(question)).await
                 }
                 Err(_) => return,
             };
             let problem = match answer {
                 Ok(Ok(_)) => None,
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer within {}s", HEARTBEAT_PATIENCE.as_secs())),
+                Err(_) => Some(format!("no answer within {}s", HEARTBEAT_TIMEOUT.as_secs())),
             };
             let now = self.recorder.clock().now();
             if problem.is_none() != synced {
@@ -266,7 +265,7 @@ impl Observer {
         }
     }
 
-    /// What Kubernetes itself says happened, for people who read: nothing is judged by it.
+    /// Records Kubernetes' own events, for people who read: nothing is judged by them.
     async fn events(self) {
         let objects: Api<v1::Event> = self.here();
         let mut said = watcher(objects, watcher::Config::default().timeout(WATCH_SECONDS)).boxed();
@@ -293,9 +292,9 @@ impl Observer {
     }
 }
 
-/// What a watch says, of trimmed objects.
+/// An event of a watch, with trimmed objects.
 #[derive(Debug, Clone)]
-enum Said {
+enum WatchEvent {
     ListBegins,
     Listed(String, Object, String),
     ListEnds,
@@ -303,16 +302,18 @@ enum Said {
     Gone(String),
 }
 
-fn trimmed<K: Recorded + Resource<DynamicType = ()>>(event: &watcher::Event<K>) -> Said {
+fn trimmed<K: Recorded + Resource<DynamicType = ()>>(event: &watcher::Event<K>) -> WatchEvent {
     let name = |object: &K| project::name(object.meta());
     match event {
-        watcher::Event::Init => Said::ListBegins,
+        watcher::Event::Init => WatchEvent::ListBegins,
         watcher::Event::InitApply(object) => {
-            Said::Listed(name(object), object.recorded(), version(object.meta()))
+            WatchEvent::Listed(name(object), object.recorded(), version(object.meta()))
         }
-        watcher::Event::InitDone => Said::ListEnds,
-        watcher::Event::Apply(object) => Said::Is(name(object), object.recorded(), version(object.meta())),
-        watcher::Event::Delete(object) => Said::Gone(name(object)),
+        watcher::Event::InitDone => WatchEvent::ListEnds,
+        watcher::Event::Apply(object) => {
+            WatchEvent::Is(name(object), object.recorded(), version(object.meta()))
+        }
+        watcher::Event::Delete(object) => WatchEvent::Gone(name(object)),
     }
 }
 
@@ -327,7 +328,7 @@ struct View {
     objects: BTreeMap<String, Object>,
     /// The versions of them.
     told: Versions,
-    /// What a re-list has told so far; it takes the place of `objects` when it is complete.
+    /// The objects of a list that is still going on; they replace `objects` when it is complete.
     listed: Option<BTreeMap<String, (Object, String)>>,
     synced: bool,
 }
@@ -338,19 +339,19 @@ impl View {
     }
 
     /// Takes in what the watch says; the events to be recorded. `alive` is its last sign of life before this one.
-    fn take(&mut self, said: Result<Said, String>, alive: f64) -> Vec<Event> {
+    fn take(&mut self, said: Result<WatchEvent, String>, alive: f64) -> Vec<Event> {
         match said {
-            Ok(Said::Is(name, object, version)) => self.is(name, object, version).into_iter().collect(),
-            Ok(Said::Gone(name)) => self.gone(name).into_iter().collect(),
-            Ok(Said::ListBegins) => {
+            Ok(WatchEvent::Is(name, object, version)) => self.is(name, object, version).into_iter().collect(),
+            Ok(WatchEvent::Gone(name)) => self.gone(name).into_iter().collect(),
+            Ok(WatchEvent::ListBegins) => {
                 self.listed = Some(BTreeMap::new());
                 Vec::new()
             }
-            Ok(Said::Listed(name, object, version)) => {
+            Ok(WatchEvent::Listed(name, object, version)) => {
                 self.listed.get_or_insert_default().insert(name, (object, version));
                 Vec::new()
             }
-            Ok(Said::ListEnds) => {
+            Ok(WatchEvent::ListEnds) => {
                 let listed = self.listed.take().unwrap_or_default();
                 let lost: Vec<_> =
                     self.objects.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
@@ -411,18 +412,21 @@ mod tests {
     #[test]
     fn a_relist_replaces_what_was_known_only_when_it_is_complete() {
         let mut view = View::new(Kind::Pod);
-        let listed = |(name, object)| Said::Listed(name, object, "1".to_owned());
-        for said in [Said::ListBegins, listed(pod("a", true)), listed(pod("b", true))] {
+        let listed = |(name, object)| WatchEvent::Listed(name, object, "1".to_owned());
+        for said in [WatchEvent::ListBegins, listed(pod("a", true)), listed(pod("b", true))] {
             assert!(view.take(Ok(said), 7.0).is_empty(), "half a list is nothing");
         }
-        let whole = view.take(Ok(Said::ListEnds), 7.0);
+        let whole = view.take(Ok(WatchEvent::ListEnds), 7.0);
         assert_eq!(whole, [seen(pod("a", true)), seen(pod("b", true)), synced(true)]);
         let (name, object) = pod("a", false);
         assert_eq!(
-            view.take(Ok(Said::Is(name.clone(), object.clone(), "2".to_owned())), 7.0),
+            view.take(Ok(WatchEvent::Is(name.clone(), object.clone(), "2".to_owned())), 7.0),
             [seen(pod("a", false))]
         );
-        assert!(view.take(Ok(Said::Is(name, object, "3".to_owned())), 7.0).is_empty(), "nothing changed");
+        assert!(
+            view.take(Ok(WatchEvent::Is(name, object, "3".to_owned())), 7.0).is_empty(),
+            "nothing changed"
+        );
 
         assert_eq!(
             view.told.get("a").map(String::as_str),
@@ -432,11 +436,11 @@ mod tests {
 
         assert_eq!(view.take(Err("connection lost".to_owned()), 7.0), [synced(false)]);
         assert!(view.take(Err("again".to_owned()), 7.0).is_empty());
-        view.take(Ok(Said::ListBegins), 7.0);
+        view.take(Ok(WatchEvent::ListBegins), 7.0);
         view.take(Ok(listed(pod("b", true))), 7.0);
         let gone = Event::Gone { kind: Kind::Pod, name: "a".to_owned() };
         assert_eq!(
-            view.take(Ok(Said::ListEnds), 7.0),
+            view.take(Ok(WatchEvent::ListEnds), 7.0),
             [gone, synced(true)],
             "a was deleted while nobody looked"
         );

@@ -6,9 +6,9 @@ use tracing::Event;
 use tracing::field::{Field, Visit};
 
 /// The target of an event that the user is told: a line that stays. Its level is INFO.
-pub const TARGET: &str = "spanproof::progress";
+pub const TARGET: &str = "progress";
 /// The target of an event that says how things stand: the next one replaces it. Its level is INFO.
-pub const STATUS: &str = "spanproof::progress::status";
+pub const STATUS: &str = "progress::status";
 
 /// Returns the message of an event, without its other fields.
 pub(crate) fn message(event: &Event<'_>) -> String {

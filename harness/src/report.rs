@@ -1,4 +1,4 @@
-//! For people: what is going on, and the verdict.
+//! Output for people: progress, and the verdict.
 
 use crate::judge::{Judgement, Verdict, grouped};
 use crate::load::LoadStatus;
@@ -16,7 +16,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Without a terminal the status is a line every so often.
+/// The interval of the status lines without a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows the events of [`progress::TARGET`] and [`progress::STATUS`] on standard error: one line that changes on a
@@ -30,7 +30,7 @@ pub struct Progress {
 #[derive(Debug)]
 struct Times {
     began: Instant,
-    /// When the status was last a plain line, or could have been for the first time.
+    /// The time of the last status line, or of the first status if there was no line yet.
     status: Option<Instant>,
 }
 
@@ -41,7 +41,7 @@ impl Times {
 }
 
 impl Progress {
-    /// For the standard error that there is. Nothing is drawn before [`Self::begin`].
+    /// Returns the progress of this process's standard error. Nothing is drawn before [`Self::begin`].
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
@@ -119,7 +119,7 @@ impl<S: Subscriber> Layer<S> for Shown {
     }
 }
 
-/// Tells how load and gateways stand, until it is aborted.
+/// Reports the status of load and gateways, until it is aborted.
 pub(crate) async fn tell_status(mut load: watch::Receiver<LoadStatus>, world: watch::Receiver<World>) {
     while load.changed().await.is_ok() {
         let now = load.borrow_and_update().clone();

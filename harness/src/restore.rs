@@ -1,5 +1,5 @@
-//! What a run that died left, undone: what its journal has open, in reverse order, and then whatever carries its label
-//! or annotation.
+//! Restoring after a run that died: undoes what its journal has open, in reverse order, and then whatever carries its
+//! label or annotation.
 
 mod dead;
 mod found;
@@ -16,20 +16,20 @@ use kube::Client;
 use std::fmt;
 use tokio_util::sync::CancellationToken;
 
-/// Why a run cannot be restored.
+/// An error in restoring a run.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum RestoreError {
     /// There is no such run.
     #[error("{run} is no run folder, and no run of that name left anything open")]
     #[diagnostic(help("{known}"))]
     Unknown {
-        /// What was asked for.
+        /// The run that was asked for.
         run: String,
-        /// What there is.
+        /// The known runs.
         known: String,
     },
-    /// Its process lives.
-    #[error("run {run} is still going, process {pid}")]
+    /// Its process is alive.
+    #[error("run {run} is still running, process {pid}")]
     #[diagnostic(help("it undoes by itself what it does: interrupt it with Ctrl-C, or wait for it"))]
     StillGoing {
         /// The run.
@@ -46,72 +46,69 @@ pub enum RestoreError {
     Cluster(#[from] Box<ClusterError>),
 }
 
-/// What became of something that was to be undone.
+/// The outcome of undoing something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Became {
+pub enum RestoreOutcome {
     /// It is undone.
     Undone,
     /// It was undone already.
-    WasUndone,
-    /// It is left, and why.
+    AlreadyUndone,
+    /// It is left, for this reason.
     Left(String),
 }
 
-impl fmt::Display for Became {
+impl fmt::Display for RestoreOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undone => f.write_str("undone"),
-            Self::WasUndone => f.write_str("was undone already"),
+            Self::AlreadyUndone => f.write_str("was undone already"),
             Self::Left(why) => write!(f, "could not be undone: {why}"),
         }
     }
 }
 
-/// Something that was to be undone, and what became of it.
+/// Something that was to be undone, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// What.
+pub struct RestoredItem {
+    /// Its description.
     pub what: String,
-    /// What became of it.
-    pub became: Became,
+    /// Its outcome.
+    pub outcome: RestoreOutcome,
 }
 
-impl Line {
-    /// Whether it is not undone.
+impl RestoredItem {
+    /// Returns true if it is not undone.
     pub const fn is_left(&self) -> bool {
-        matches!(self.became, Became::Left(_))
+        matches!(self.outcome, RestoreOutcome::Left(_))
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for RestoredItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.became)
+        write!(f, "{}: {}", self.what, self.outcome)
     }
 }
 
-/// What a run left, and what became of it.
+/// A run that left something, and the outcome of each part.
 #[derive(Debug)]
-pub struct Restored {
+pub struct RestoreReport {
     /// The run.
     pub run: String,
-    /// One for each thing that was to be undone.
-    pub lines: Vec<Line>,
-    /// What else went wrong.
+    /// The items that were to be undone.
+    pub items: Vec<RestoredItem>,
+    /// A further problem.
     pub problem: Option<String>,
 }
 
-impl Restored {
-    /// Whether nothing is left.
+impl RestoreReport {
+    /// Returns true if nothing is left.
     pub fn is_whole(&self) -> bool {
-        self.problem.is_none() && !self.lines.iter().any(Line::is_left)
+        self.problem.is_none() && !self.items.iter().any(RestoredItem::is_left)
     }
 }
 
 /// Acquires a cluster and makes it ready for a run. What runs that died left in one of the harness's own is undone; what
 /// they left in somebody else's is said.
-///
-/// # Errors
-/// If the cluster cannot be acquired, or is not ready in time.
 pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cluster, ClusterError> {
     let cluster = Cluster::acquire(request, cancel).await?;
     let location = cluster.location();
@@ -133,38 +130,38 @@ pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cl
 
 /// Undoes what runs that died left in a cluster which this process holds: as their journals say, and then whatever
 /// carries the label or annotation of any run. What cannot be undone is said.
-async fn clean(place: &Location, context: &UndoContext<'_>) {
-    for dead in dead_on(place) {
+async fn clean(location: &Location, context: &UndoContext<'_>) {
+    for dead in dead_on(location) {
         tracing::info!(
             target: progress::TARGET,
-            "run {} died before it had undone all that it did: undoing it",
+            "run {} died before it had undone everything: undoing the rest",
             dead.name()
         );
         let restored = dead.undo(context).await;
-        restored.lines.iter().for_each(told);
+        restored.items.iter().for_each(told);
         restored.problem.iter().for_each(told);
     }
     match found::found(context.client, None).await {
         Ok(rest) => replay::replay(&rest, context).await.iter().for_each(told),
         Err(error) => tracing::info!(
             target: progress::TARGET,
-            "what earlier runs left could not be looked for: {error}"
+            "the search for what earlier runs left failed: {error}"
         ),
     }
 }
 
 /// A cluster is gone, with all that runs left in it.
-fn forget(place: &Location) {
-    for dead in dead_on(place) {
+fn forget(location: &Location) {
+    for dead in dead_on(location) {
         if let Err(error) = dead.gone() {
             tracing::info!(target: progress::TARGET, "{error}");
         }
     }
 }
 
-/// Says what earlier runs left in a cluster that is not this program's to clean up unasked.
-async fn tell(place: &Location, client: &Client) {
-    for dead in dead_on(place) {
+/// Reports what earlier runs left in a cluster that this program does not clean up unasked.
+async fn tell(location: &Location, client: &Client) {
+    for dead in dead_on(location) {
         tracing::info!(
             target: progress::TARGET,
             "run {0} left something open here: `spanproof restore {0}` undoes it",
@@ -179,16 +176,16 @@ async fn tell(place: &Location, client: &Client) {
         }
         Err(error) => tracing::info!(
             target: progress::TARGET,
-            "what earlier runs left could not be looked for: {error}"
+            "the search for what earlier runs left failed: {error}"
         ),
     }
 }
 
 /// The runs that have something open there. Under the cluster's lock they are dead.
-fn dead_on(place: &Location) -> Vec<DeadRun> {
+fn dead_on(location: &Location) -> Vec<DeadRun> {
     let all = find(None).inspect_err(told).unwrap_or_default();
     let readable = all.into_iter().filter_map(|dead| dead.inspect_err(told).ok());
-    readable.filter(|dead| dead.place().is(place)).collect()
+    readable.filter(|dead| dead.location().is(location)).collect()
 }
 
 fn told(it: &impl fmt::Display) {

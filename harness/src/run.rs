@@ -10,7 +10,7 @@ mod steps;
 use crate::cluster::Cluster;
 use crate::deploy::{DeployError, Deployment, TierFacts};
 use crate::fault::{Access, Shared, Stage, State, Usual, Watched};
-use crate::journal::{Current, Journal, JournalError};
+use crate::journal::{CurrentJournal, Journal, JournalError};
 use crate::judge::clock::Clock;
 use crate::judge::{Judgement, Verdict, judge};
 use crate::load::{LinkError, LoadStatus, Probes};
@@ -32,41 +32,41 @@ use steady::Steady;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// What a run is told besides its scenario.
+/// The options of a run, besides its scenario.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where run folders go.
+    /// The folder for run folders.
     pub out: PathBuf,
     /// The seed of whatever is random.
     pub seed: u64,
     /// The folder of the manifests.
     pub manifests: PathBuf,
-    /// Leave what was deployed: the cluster is removed right afterwards.
+    /// Leave what was deployed: the cluster is deleted right afterwards.
     pub leave: bool,
-    /// Is given the run's journal.
-    pub journal: Current,
+    /// Receives the run's journal.
+    pub journal: CurrentJournal,
 }
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The run folder.
     pub folder: PathBuf,
     /// The judgement, as in its `verdict.json`.
     pub judgement: Judgement,
-    /// Whether it was interrupted.
+    /// True if it was interrupted.
     pub interrupted: bool,
-    /// What could not be removed of it, and why.
+    /// The parts that could not be removed, and why.
     pub left_behind: Option<String>,
 }
 
-/// Why a run has no verdict.
+/// An error that leaves a run without a verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The run folder cannot be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// What undoes it cannot be written down, so nothing is done.
+    /// The journal cannot be written, so nothing is done.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The tier is not there.
@@ -78,17 +78,17 @@ pub enum RunError {
     /// The cluster does not answer.
     #[error("the cluster: {0}")]
     Cluster(#[from] kube::Error),
-    /// It was not seen what the cluster holds, so there is no plan.
+    /// The cluster's objects could not be read, so there is no plan.
     #[error(transparent)]
     Look(#[from] LookError),
     /// The user may not do what the run needs.
-    #[error("this needs what the cluster does not allow; nothing was done\n  {}", missing.join("\n  "))]
+    #[error("the cluster does not allow what this needs; nothing was done\n  {}", missing.join("\n  "))]
     NotAllowed {
-        /// Each, with what it is for.
+        /// The missing rights, each with its purpose.
         missing: Vec<String>,
     },
     /// The scenario could not be written down.
-    #[error("the scenario could not be written down: {0}")]
+    #[error("the scenario could not be written: {0}")]
     Scenario(String),
     /// It was interrupted before there was anything to judge.
     #[error("interrupted before there was anything to judge")]
@@ -219,7 +219,7 @@ impl Run<'_> {
             load.offers()
         );
         let watched = (facts.hops.clone(), world.clone());
-        tokio::spawn(probes.clone().keep(watched, self.recorder.clone(), status_sender, end.clone()));
+        tokio::spawn(probes.clone().renew_leases(watched, self.recorder.clone(), status_sender, end.clone()));
         let showing = tokio::spawn(report::tell_status(status.clone(), world.clone()));
 
         let wanted = facts.gateways(&self.scenario.tier);
@@ -233,20 +233,20 @@ impl Run<'_> {
         snapshots.abort();
         let _ = snapshots.await;
         // What the watches tell late would be told of a time without load.
-        watches.tell_all().await;
+        watches.catch_up().await;
         self.finish(&probes, &facts, &world).await?;
         showing.abort();
         Ok(())
     }
 
-    /// What has to arrive of this run.
+    /// Returns the demand: the spans of this run that must arrive.
     fn demand(&self) -> Demand {
         let load = &self.scenario.load;
         let identity = Identity::new(self.id, load.spans_per_trace, load.streams_per_trace);
         Demand::new(identity, self.sampling.clone())
     }
 
-    /// What all steps share.
+    /// Returns the state that all steps share.
     fn shared(
         &self,
         probes: &Probes,
@@ -348,7 +348,7 @@ impl Run<'_> {
     }
 }
 
-/// Why no run folder can be written.
+/// An error in writing to the folder for run folders.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("no run folder can be written into {}: {source}", path.display())]
 #[diagnostic(help("--out names a folder that you may write to; nothing was done"))]

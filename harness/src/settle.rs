@@ -1,17 +1,17 @@
-//! Waiting for the rest. When to stop is decided by [`Settling`], which does no I/O.
+//! Waiting until everything acknowledged is delivered. [`Settling`] decides when to stop, without I/O.
 
 use crate::record::SettleEnd;
 use std::time::Duration;
 
-/// What is known at a moment.
+/// An observation at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sight {
-    /// Acknowledged spans that have not arrived; none if that could not be asked.
+pub struct Observation {
+    /// The acknowledged spans that have not arrived; none if the sinks did not answer.
     pub outstanding: Option<u64>,
-    /// What the queues of all Collectors hold, of every hop; none if one of them could not be read. A queue that
+    /// The content of all Collectors' queues, of every hop; none if one of them could not be read. A queue that
     /// cannot be read is not empty.
     pub queued: Option<f64>,
-    /// How much has arrived, copies included: anything that changes when something moves.
+    /// The number of arrived spans, copies included: it changes whenever something moves.
     pub arrived: u64,
 }
 
@@ -22,18 +22,18 @@ pub struct Settling {
     worst_retry_pause: Duration,
     deadline: Duration,
     complete_since: Option<Duration>,
-    /// Since when nothing has moved while every queue was known to be empty.
+    /// The time since which nothing has moved while every queue was known to be empty.
     quiet_since: Option<Duration>,
-    /// Since when nothing has moved while a queue could not be read.
+    /// The time since which nothing has moved while a queue could not be read.
     unread_since: Option<Duration>,
-    /// Since when nothing has arrived.
+    /// The time since which nothing has arrived.
     still_since: Option<Duration>,
     arrived: Option<u64>,
 }
 
 impl Settling {
-    /// `tail`: how much longer duplicates are waited for. `worst_retry_pause`: the longest that a span may be on its
-    /// way without a sign of life, through all hops.
+    /// Returns the rules. `tail` is the time for which duplicates are awaited after completion; `worst_retry_pause`
+    /// is the longest time that a span may be on its way, through all hops, without anything being seen of it.
     pub const fn new(tail: Duration, worst_retry_pause: Duration, deadline: Duration) -> Self {
         Self {
             tail,
@@ -47,18 +47,18 @@ impl Settling {
         }
     }
 
-    /// For how long nothing has arrived, by what was seen last.
+    /// Returns the time for which nothing has arrived, by the last observation.
     pub fn still_for(&self, now: Duration) -> Duration {
         self.still_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// Takes in what is known at a moment (since the waiting began); how waiting ends, if it does.
-    pub fn see(&mut self, now: Duration, sight: Sight) -> Option<SettleEnd> {
+    pub fn observe(&mut self, now: Duration, observation: Observation) -> Option<SettleEnd> {
         // What is no number says nothing, and no queue holds less than nothing.
-        let queued = sight.queued.filter(|queued| queued.is_finite() && *queued >= 0.0);
+        let queued = observation.queued.filter(|queued| queued.is_finite() && *queued >= 0.0);
         let empty = queued.is_some_and(|queued| queued < 0.5);
-        let still = self.arrived == Some(sight.arrived) && sight.outstanding.is_some();
-        self.arrived = Some(sight.arrived);
+        let still = self.arrived == Some(observation.arrived) && observation.outstanding.is_some();
+        self.arrived = Some(observation.arrived);
         for (since, goes_on) in [
             (&mut self.quiet_since, empty),
             (&mut self.unread_since, queued.is_none()),
@@ -67,11 +67,11 @@ impl Settling {
             if !still || !goes_on {
                 *since = None;
             }
-            if sight.outstanding.is_some() && goes_on {
+            if observation.outstanding.is_some() && goes_on {
                 since.get_or_insert(now);
             }
         }
-        match sight.outstanding {
+        match observation.outstanding {
             Some(0) => drop(self.complete_since.get_or_insert(now)),
             _ => self.complete_since = None,
         }
@@ -109,82 +109,89 @@ mod tests {
         Settling::new(seconds(5), seconds(50), seconds(180))
     }
 
-    fn end(mut settling: Settling, sight: impl Fn(u64) -> Sight) -> (u64, SettleEnd) {
-        (0..).find_map(|now| Some((now, settling.see(seconds(now), sight(now))?))).unwrap()
+    fn end(mut settling: Settling, observation: impl Fn(u64) -> Observation) -> (u64, SettleEnd) {
+        (0..).find_map(|now| Some((now, settling.observe(seconds(now), observation(now))?))).unwrap()
     }
 
     #[test]
     fn everything_there_ends_it_after_the_tail() {
-        let sight = |now| Sight { outstanding: Some(u64::from(now < 10)), queued: Some(0.0), arrived: now };
-        assert_eq!(end(settling(), sight), (15, SettleEnd::Complete));
-        let sight = |now| Sight {
+        let observation =
+            |now| Observation { outstanding: Some(u64::from(now < 10)), queued: Some(0.0), arrived: now };
+        assert_eq!(end(settling(), observation), (15, SettleEnd::Complete));
+        let observation = |now| Observation {
             outstanding: Some(u64::from(now < 10)),
             queued: Some(if now < 30 { 1.0 } else { 0.0 }),
             arrived: now,
         };
-        assert_eq!(end(settling(), sight), (30, SettleEnd::Complete), "what is queued is sent once more");
-        let sight = |now| Sight { outstanding: Some(u64::from(now < 10)), queued: None, arrived: now };
-        assert_eq!(end(settling(), sight), (61, SettleEnd::Complete), "no agent pauses for longer");
+        assert_eq!(
+            end(settling(), observation),
+            (30, SettleEnd::Complete),
+            "what is queued is sent once more"
+        );
+        let observation =
+            |now| Observation { outstanding: Some(u64::from(now < 10)), queued: None, arrived: now };
+        assert_eq!(end(settling(), observation), (61, SettleEnd::Complete), "no agent pauses for longer");
     }
 
     #[test]
     fn quiet_with_empty_queues_ends_it_after_the_longest_pause() {
-        let sight = |now: u64| Sight { outstanding: Some(7), queued: Some(0.0), arrived: now.min(20) };
-        assert_eq!(end(settling(), sight), (71, SettleEnd::Quiet));
+        let observation =
+            |now: u64| Observation { outstanding: Some(7), queued: Some(0.0), arrived: now.min(20) };
+        assert_eq!(end(settling(), observation), (71, SettleEnd::Quiet));
     }
 
     #[test]
     fn a_queue_that_cannot_be_read_is_not_empty() {
-        let sight = |now| Sight { outstanding: Some(7), queued: None, arrived: now };
-        assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
+        let observation = |now| Observation { outstanding: Some(7), queued: None, arrived: now };
+        assert_eq!(end(settling(), observation), (180, SettleEnd::Deadline));
         for none in [f64::NAN, f64::INFINITY, -3.0] {
-            let sight = |_| Sight { outstanding: Some(7), queued: Some(none), arrived: 3 };
-            assert_eq!(end(settling(), sight), (51, SettleEnd::Unread));
+            let observation = |_| Observation { outstanding: Some(7), queued: Some(none), arrived: 3 };
+            assert_eq!(end(settling(), observation), (51, SettleEnd::Unread));
         }
-        let sight = |_| Sight { outstanding: Some(7), queued: Some(1.0), arrived: 3 };
-        assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
+        let observation = |_| Observation { outstanding: Some(7), queued: Some(1.0), arrived: 3 };
+        assert_eq!(end(settling(), observation), (180, SettleEnd::Deadline));
     }
 
     #[test]
     fn what_cannot_be_read_and_moves_no_more_is_not_waited_for() {
-        let sight = |now: u64| Sight { outstanding: Some(7), queued: None, arrived: now.min(30) };
-        assert_eq!(end(settling(), sight), (81, SettleEnd::Unread));
+        let observation = |now: u64| Observation { outstanding: Some(7), queued: None, arrived: now.min(30) };
+        assert_eq!(end(settling(), observation), (81, SettleEnd::Unread));
         // What holds something still, and is seen to, may move yet.
-        let sight = |now: u64| Sight {
+        let observation = |now: u64| Observation {
             outstanding: Some(7),
             queued: if now == 70 { Some(4.0) } else { None },
             arrived: now.min(30),
         };
-        assert_eq!(end(settling(), sight), (122, SettleEnd::Unread));
+        assert_eq!(end(settling(), observation), (122, SettleEnd::Unread));
         // Nobody knows what is outstanding while the sinks do not answer.
-        let sight = |_| Sight { outstanding: None, queued: None, arrived: 0 };
-        assert_eq!(end(settling(), sight), (180, SettleEnd::Deadline));
+        let observation = |_| Observation { outstanding: None, queued: None, arrived: 0 };
+        assert_eq!(end(settling(), observation), (180, SettleEnd::Deadline));
     }
 
     #[test]
     fn how_long_nothing_arrived_is_told() {
         let mut settling = settling();
         for now in 0..40 {
-            let sight = Sight { outstanding: Some(7), queued: Some(3.0), arrived: now.min(10) };
-            assert_eq!(settling.see(seconds(now), sight), None);
+            let observation = Observation { outstanding: Some(7), queued: Some(3.0), arrived: now.min(10) };
+            assert_eq!(settling.observe(seconds(now), observation), None);
         }
         assert_eq!(settling.still_for(seconds(39)), seconds(29));
     }
 
     proptest! {
-        /// Waiting never ends as quiet unless all was still, and known, for the whole of the pause.
+        /// Waiting never ends as quiet unless everything was still, and known, for the whole pause.
         #[test]
         fn quiet_is_never_claimed_early(stretches in prop::collection::vec(
             (prop::option::weighted(0.8, 0u64..3), prop::option::of(prop::bool::ANY), 0u64..3, 1usize..70), 1..20)) {
-            let sights: Vec<_> = stretches.iter()
+            let observations: Vec<_> = stretches.iter()
                 .flat_map(|(known, full, arrived, long)| std::iter::repeat_n((*known, *full, *arrived), *long))
                 .collect();
             let mut settling = settling();
-            for (now, (outstanding, full, arrived)) in sights.iter().copied().enumerate() {
+            for (now, (outstanding, full, arrived)) in observations.iter().copied().enumerate() {
                 let queued = full.map(|full| if full { 1.0 } else { 0.0 });
-                let Some(end) = settling.see(seconds(now as u64), Sight { outstanding, queued, arrived }) else { continue };
+                let Some(end) = settling.observe(seconds(now as u64), Observation { outstanding, queued, arrived }) else { continue };
                 if matches!(end, SettleEnd::Quiet | SettleEnd::Unread) {
-                    let still = &sights[now - 50..=now];
+                    let still = &observations[now - 50..=now];
                     let readable = (end == SettleEnd::Quiet).then_some(false);
                     let quiet = still.iter().all(|(known, queued, there)| {
                         known.is_some() && *queued == readable && *there == still[0].2

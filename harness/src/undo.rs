@@ -1,7 +1,7 @@
-//! What a run must undo, and how each of it is undone: a variant a kind, and a file.
+//! The undos of what a run does: one variant and one file for each kind.
 //!
-//! A new one is a variant here; where it has to say what it is, how it is undone and what is left of it, the
-//! compiler tells.
+//! A new kind is a variant here; the compiler then names every place that has to describe it, undo it, and tell what is
+//! left of it.
 
 mod cordon;
 mod image;
@@ -10,11 +10,11 @@ mod objects;
 mod probes;
 
 pub use cordon::Cordon;
-pub use image::Image;
+pub use image::ImageChange;
 pub use namespace::RunNamespace;
 pub(crate) use objects::labelled;
-pub use objects::{Kind, Object, Objects};
-pub use probes::{Backend, LoadRate};
+pub use objects::{ObjectKind, ObjectRef, RunObjects};
+pub use probes::{BackendBehaviour, LoadRate};
 
 use crate::deploy::DeployError;
 use crate::images::Images;
@@ -26,17 +26,17 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Why something could not be undone.
+/// An error in undoing something.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UndoError {
     /// The API server could not be asked, or said no.
     #[error("{action} {object}: {source}")]
     Api {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// On what.
+        /// The object.
         object: String,
-        /// What it said.
+        /// The API server's error.
         source: Box<kube::Error>,
     },
     /// The run's namespace, or what it left on the nodes.
@@ -45,13 +45,13 @@ pub(crate) enum UndoError {
     /// A probe could not be told.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// It took too long.
+    /// The timeout passed.
     #[error("not done within {}s", .0.as_secs())]
     Deadline(Duration),
 }
 
 impl UndoError {
-    /// Whether it was waited for as long as it may take: to try that again at once is to wait for the same once more.
+    /// Returns true if the full timeout was waited: to try again at once would be to wait for the same again.
     pub(crate) const fn has_waited(&self) -> bool {
         match self {
             Self::Deadline(_) | Self::Deploy(DeployError::NotReady { .. }) => true,
@@ -68,7 +68,7 @@ impl UndoError {
     }
 }
 
-/// What undoing works with.
+/// The context of undoing.
 pub(crate) struct UndoContext<'a> {
     /// The cluster.
     pub(crate) client: &'a Client,
@@ -78,60 +78,60 @@ pub(crate) struct UndoContext<'a> {
     pub(crate) images: &'a Images,
 }
 
-/// What undoes something that a run does.
+/// An undo of something that a run does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Undo {
     /// A node is made schedulable again.
     Cordon(Cordon),
     /// A workload is rolled back.
-    Image(Image),
+    Image(ImageChange),
     /// The emitters offer the load's own rate again.
     Rate(LoadRate),
     /// The backend takes everything again.
-    Backend(Backend),
+    Backend(BackendBehaviour),
     /// The run's namespace goes, and its queues and ledgers from the nodes' disks.
     Namespace(RunNamespace),
-    /// Objects outside of the run's namespace go.
-    Objects(Objects),
+    /// Objects outside of the run's namespace are deleted.
+    Objects(RunObjects),
 }
 
-/// Whether there was anything to undo.
+/// The outcome of undoing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Did {
-    /// It was done.
-    Undid,
-    /// There was nothing to do.
-    Nothing,
+pub(crate) enum UndoOutcome {
+    /// Something was undone.
+    Undone,
+    /// Nothing had to be undone.
+    NothingToDo,
 }
 
 impl Undo {
-    /// For a node that is about to be cordoned.
+    /// The undo for a node that is about to be cordoned.
     pub(crate) fn cordon(node: &str, run: &str) -> Self {
         Self::Cordon(Cordon::new(node, run))
     }
 
-    /// For emitters, about to offer another rate than this one, all of them together.
+    /// The undo for emitters that are about to change their rate: `rate` is the present one, of all of them together.
     pub(crate) fn rate(namespace: &str, rate: Rate) -> Self {
         Self::Rate(LoadRate { namespace: namespace.to_owned(), rate })
     }
 
-    /// For a backend of so many sinks that is about to misbehave.
+    /// The undo for a backend of so many sinks that is about to misbehave.
     pub(crate) fn backend(namespace: &str, sinks: u16) -> Self {
-        Self::Backend(Backend { namespace: namespace.to_owned(), sinks })
+        Self::Backend(BackendBehaviour { namespace: namespace.to_owned(), sinks })
     }
 
-    /// For a run that is about to be deployed.
+    /// The undo for a run that is about to be deployed.
     pub(crate) fn namespace(run: &str) -> Self {
         Self::Namespace(RunNamespace::new(run))
     }
 
-    /// For objects that are about to be made outside of the run's namespace, with the run's label.
-    pub fn objects(run: &str, objects: Vec<Object>) -> Self {
-        Self::Objects(Objects { run: run.to_owned(), objects })
+    /// The undo for objects that are about to be made outside of the run's namespace, with the run's label.
+    pub fn objects(run: &str, objects: Vec<ObjectRef>) -> Self {
+        Self::Objects(RunObjects { run: run.to_owned(), objects })
     }
 
-    /// What is undone, for people.
+    /// Describes what is undone, for people.
     pub fn describe(&self) -> String {
         match self {
             Self::Cordon(it) => it.describe(),
@@ -154,8 +154,8 @@ impl Undo {
         }
     }
 
-    /// How long undoing it may take.
-    pub(crate) const fn patience(&self) -> Duration {
+    /// Returns the timeout of undoing it.
+    pub(crate) const fn timeout(&self) -> Duration {
         Duration::from_secs(match self {
             // It is waited for pods that end, and for each node.
             Self::Namespace(_) => 240,
@@ -164,7 +164,7 @@ impl Undo {
     }
 
     /// Undoes it. Done again, it does nothing.
-    pub(crate) async fn undo(&self, context: &UndoContext<'_>) -> Result<Did, UndoError> {
+    pub(crate) async fn undo(&self, context: &UndoContext<'_>) -> Result<UndoOutcome, UndoError> {
         match self {
             Self::Cordon(it) => it.undo(context.client).await,
             Self::Image(it) => it.undo(context.client).await,
@@ -175,7 +175,8 @@ impl Undo {
         }
     }
 
-    /// What is left of it, as the cluster shows it. Where that cannot be seen, it is left unless the undoing went well.
+    /// Returns what is left of it, as the cluster shows it. Where that cannot be seen, it counts as left unless
+    /// undoing succeeded.
     pub(crate) async fn left(
         &self,
         context: &UndoContext<'_>,

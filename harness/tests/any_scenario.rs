@@ -1,4 +1,4 @@
-//! Shipped scenarios with one thing in them changed, however absurd: `check` says yes or no, in seconds, and never panics.
+//! Shipped scenarios with absurd changes: `check` accepts or refuses each within seconds, and never panics.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
@@ -7,10 +7,10 @@ use spanproof::check::{check, foreseen};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// So long it may take; most take milliseconds, beside other tests.
+/// The time that one check may take next to other tests. Most take milliseconds.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// What stands where something sensible stood.
+/// Values that replace sensible ones.
 const ABSURD: [&str; 22] = [
     "",
     "~",
@@ -39,15 +39,15 @@ const ABSURD: [&str; 22] = [
 /// One change of a text.
 #[derive(Debug, Clone)]
 enum Change {
-    /// The value behind the colon of a line.
+    /// Replaces the value after the colon of a line.
     Value(Index, &'static str),
-    /// A line goes, or comes twice.
+    /// Removes a line, or doubles it.
     Line(Index, bool),
-    /// A line is a level deeper.
+    /// Indents a line by one level.
     Deeper(Index),
-    /// Something in the midst.
+    /// Inserts a piece of text.
     Piece(Index, String),
-    /// It ends here.
+    /// Cuts the text off.
     Cut(Index),
 }
 
@@ -106,7 +106,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_stands_in_a_scenario_check_answers(
+    fn check_answers_whatever_a_scenario_contains(
         which: Index,
         changes in prop::collection::vec(change(), 1..4),
     ) {

@@ -1,9 +1,9 @@
-//! The scenarios that spanproof ships.
+//! The shipped scenarios are valid.
 
 use std::path::{Path, PathBuf};
 
 #[test]
-fn every_shipped_scenario_makes_sense_and_is_called_as_its_file() {
+fn every_shipped_scenario_is_valid_and_named_like_its_file() {
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios");
     let files = ["", "controls", "tests"].into_iter().flat_map(|folder| {
         std::fs::read_dir(scenarios.join(folder))

@@ -1,4 +1,4 @@
-//! The limit: HTTP/2 with requests of the same size, nothing made for them and nothing read out of them.
+//! The lower bound of the cost: HTTP/2 with requests of the same size, whose content is neither made nor read.
 
 use crate::BenchError;
 use http_body_util::{BodyExt, Full};
@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// What gRPC answers a request with that was taken: a frame without content.
+/// The answer of gRPC to an accepted request: an empty frame.
 const ANSWER: &[u8] = &[0; 5];
-/// Requests on their way at a time, as the emitter has them.
+/// The requests in flight, as many as the emitter's.
 const IN_FLIGHT: usize = 24;
-/// No request waits for the other side's windows.
+/// The size of HTTP/2's windows, so large that no request waits for them.
 const WINDOW: u32 = 8 << 20;
 const FRAME: u32 = 1 << 20;
 
@@ -25,13 +25,13 @@ fn wrong(error: impl std::fmt::Display) -> BenchError {
     BenchError::Bare(error.to_string())
 }
 
-/// Answers every request when all of it has arrived.
+/// Answers every request after it has arrived completely.
 pub(crate) async fn serve(port: u16) -> Result<(), BenchError> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(wrong)?;
     answer(listener, |_| {}).await
 }
 
-/// How many bytes the first request has that comes to this listener, without HTTP/2's own.
+/// The size in bytes of the first request's content.
 pub(crate) async fn first_request(listener: TcpListener) -> Result<usize, BenchError> {
     let (sizes, mut size) = mpsc::unbounded_channel();
     tokio::select! {
@@ -64,13 +64,13 @@ async fn answer(
             http.initial_stream_window_size(WINDOW)
                 .initial_connection_window_size(WINDOW)
                 .max_frame_size(FRAME);
-            // A connection that ends is the other side's affair.
+            // Errors of a connection are reported by the client.
             drop(http.serve_connection(TokioIo::new(stream), service).await);
         });
     }
 }
 
-/// Sends requests of this size for ever, and keeps the number of answers in a file.
+/// Sends requests of this size without end, and writes the number of answers to a file.
 pub(crate) async fn send(port: u16, bytes: usize, count: &Path) -> Result<(), BenchError> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(wrong)?;
     stream.set_nodelay(true).map_err(wrong)?;
@@ -95,9 +95,9 @@ pub(crate) async fn send(port: u16, bytes: usize, count: &Path) -> Result<(), Be
             }
         });
     }
-    let telling = async {
+    let writing_count = async {
         loop {
-            // Whole or not at all: it is read at any moment.
+            // Replaced atomically, because it may be read at any time.
             let new = count.with_extension("new");
             std::fs::write(&new, answered.load(Ordering::Relaxed).to_string()).map_err(wrong)?;
             std::fs::rename(&new, count).map_err(wrong)?;
@@ -105,7 +105,7 @@ pub(crate) async fn send(port: u16, bytes: usize, count: &Path) -> Result<(), Be
         }
     };
     tokio::select! {
-        told = telling => told,
+        failed = writing_count => failed,
         ended = ended => Err(wrong(format!("the connection ended: {ended:?}"))),
     }
 }

@@ -1,7 +1,7 @@
-//! `spanproof-bench`: how fast the probes are, next to what others use, and how far from what is possible.
+//! `spanproof-bench`: the speed of the probes, compared with similar programs and with the lower bound of the cost.
 //!
-//! Every program runs as a process of its own on the loopback. What is compared is processor time, which other
-//! work on the machine moves little; only the throughput is told by the clock on the wall.
+//! Every program runs as a process of its own on the loopback. Processor time is compared, on which other work on the
+//! machine has little effect; only the throughput is measured by wall-clock time.
 
 mod bare;
 mod hour;
@@ -37,14 +37,14 @@ enum Command {
         /// The folder of a recorded run
         #[arg(long)]
         recorded: PathBuf,
-        /// The probe, if it is not the one beside this program
+        /// The probe, by default the one beside this program
         #[arg(long)]
         probe: Option<PathBuf>,
-        /// What to measure; nothing stands for all of it
+        /// The measurements, by default all of them
         #[arg(value_enum)]
         only: Vec<Measurement>,
     },
-    /// Take HTTP/2 requests on a port of the loopback, and do nothing with them
+    /// Receive HTTP/2 requests on a port of the loopback, and ignore them
     BareServe {
         /// The port
         port: u16,
@@ -62,7 +62,7 @@ enum Command {
 
 /// The programs that are measured.
 #[derive(Debug)]
-struct Tools {
+struct Programs {
     probe: PathBuf,
     spanproof: PathBuf,
     gaps: PathBuf,
@@ -72,34 +72,34 @@ struct Tools {
     recorded: PathBuf,
 }
 
-/// Why something could not be measured.
+/// An error of a measurement.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
-    /// A program, or what it needs, could not be had.
+    /// A program could not be started.
     #[error("{name} cannot be started: {source}")]
     Start {
-        /// Which.
+        /// The program.
         name: String,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A program did not do what it should.
-    #[error("{name}: {what}; it said: {said}")]
+    /// A program failed.
+    #[error("{name}: {what}; end of its log: {said}")]
     Process {
-        /// Which.
+        /// The program.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
         /// The end of its log.
         said: String,
     },
-    /// A ledger or a run folder that cannot be read or made.
+    /// A ledger or a run folder could not be read or made.
     #[error("{0}")]
     Ledger(String),
-    /// What was measured is worth nothing.
-    #[error("nothing was measured: {0}")]
-    Void(String),
-    /// HTTP/2 without anything in it did not work.
+    /// The measurement is not valid.
+    #[error("the measurement is not valid: {0}")]
+    Invalid(String),
+    /// Bare HTTP/2 failed.
     #[error("bare HTTP/2: {0}")]
     Bare(String),
 }
@@ -107,10 +107,10 @@ enum BenchError {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let command = Options::parse().command;
-    // Dropped with everything that it has started: nothing is left behind.
+    // When interrupted, this drops and so kills everything that it started.
     tokio::select! {
         code = run(command) => code,
-        () = told_to_end() => ExitCode::from(130),
+        () = interrupted() => ExitCode::from(130),
     }
 }
 
@@ -122,7 +122,7 @@ async fn run(command: Command) -> ExitCode {
         Command::BareServe { port } => bare::serve(port).await,
         Command::BareSend { port, bytes, count } => bare::send(port, bytes, &count).await,
     };
-    done.map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
+    done.map_or_else(|error| report_error(&error), |()| ExitCode::SUCCESS)
 }
 
 async fn measure_all(
@@ -134,11 +134,11 @@ async fn measure_all(
 ) -> ExitCode {
     let own = match std::env::current_exe() {
         Ok(own) => own,
-        Err(source) => return complain(&BenchError::Start { name: "this program".to_owned(), source }),
+        Err(source) => return report_error(&BenchError::Start { name: "this program".to_owned(), source }),
     };
     // All of the workspace is built into one directory.
     let beside = |name: &str| own.with_file_name(name);
-    let tools = Tools {
+    let programs = Programs {
         probe: probe.unwrap_or_else(|| beside("spanproof-probe")),
         spanproof: beside("spanproof"),
         gaps: beside("examples").join("gaps"),
@@ -148,19 +148,19 @@ async fn measure_all(
         recorded,
     };
     let mut report = Report::new(std::io::stdout());
-    match measure::run(&tools, &only, &mut report).await.and_then(|()| report.end()) {
+    match measure::run(&programs, &only, &mut report).await.and_then(|()| report.end()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(source) => complain(&BenchError::Start { name: "standard output".to_owned(), source }),
+        Err(source) => report_error(&BenchError::Start { name: "standard output".to_owned(), source }),
     }
 }
 
-fn complain(error: &BenchError) -> ExitCode {
+fn report_error(error: &BenchError) -> ExitCode {
     eprintln!("spanproof-bench: {error}");
     ExitCode::from(4)
 }
 
-async fn told_to_end() {
+async fn interrupted() {
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     if let (Ok(mut interrupt), Ok(mut terminate)) = signals {
         tokio::select! {

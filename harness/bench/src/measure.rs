@@ -1,14 +1,14 @@
-//! What is measured, in the order in which it is printed.
+//! The measurements, in the order of the output.
 
 mod compare;
 mod flow;
 mod offline;
 
 use crate::report::Report;
-use crate::{BenchError, Tools};
+use crate::{BenchError, Programs};
 use std::io::{self, Write};
 
-/// Rounds of each comparison, one after the other in turn.
+/// The rounds of each comparison.
 const ROUNDS: usize = 3;
 
 /// A measurement.
@@ -26,7 +26,7 @@ pub(crate) enum Measurement {
     Image,
     /// The ledger with a million gaps
     Ledger,
-    /// How long an hour takes to be judged
+    /// The time to judge an hour
     Judge,
 }
 
@@ -40,21 +40,21 @@ const ALL: [Measurement; 7] = [
     Measurement::Judge,
 ];
 
-/// Measures all, or only some. What could not be measured is in the report's last line.
+/// Measures all, or only some. Failures are in the report's last line.
 pub(crate) async fn run<W: Write>(
-    tools: &Tools,
+    programs: &Programs,
     only: &[Measurement],
     report: &mut Report<W>,
 ) -> io::Result<()> {
     for measurement in ALL.iter().filter(|one| only.is_empty() || only.contains(one)) {
         let done = match measurement {
-            Measurement::Emitter => compare::emitter(tools, report).await,
-            Measurement::Sink => compare::sink(tools, report).await,
-            Measurement::Flow => flow::full_speed(tools, report).await,
-            Measurement::Memory => flow::memory(tools, report).await,
-            Measurement::Image => offline::image(tools, report),
-            Measurement::Ledger => offline::ledger(tools, report).await,
-            Measurement::Judge => offline::judge(tools, report).await,
+            Measurement::Emitter => compare::emitter(programs, report).await,
+            Measurement::Sink => compare::sink(programs, report).await,
+            Measurement::Flow => flow::full_speed(programs, report).await,
+            Measurement::Memory => flow::memory(programs, report).await,
+            Measurement::Image => offline::image(programs, report),
+            Measurement::Ledger => offline::ledger(programs, report).await,
+            Measurement::Judge => offline::judge(programs, report).await,
         };
         match done {
             Ok(()) => {}
@@ -67,7 +67,7 @@ pub(crate) async fn run<W: Write>(
     Ok(())
 }
 
-/// A measurement that came to nothing, or a report that nobody can read.
+/// A failed measurement, or a failure to print.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]

@@ -1,7 +1,7 @@
-//! An emitter or a sink as a process of its own, driven as the harness drives them.
+//! An emitter or a sink as a process of its own, controlled as the harness does.
 
 use crate::process::{Process, free_port};
-use crate::{BenchError, Tools};
+use crate::{BenchError, Programs};
 use spanproof_ledger::{Account, Counts, EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
 use spanproof_probe::control::{
     EmitPlan, Lease, Plan, Segment, SinkPlan, State, Status, StopRequest, plan::Role,
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tonic::transport::Channel;
 
-/// Nothing here lasts longer; a measurement that was killed leaves no load behind.
+/// The lease of a probe. No measurement takes longer, and a killed one leaves no load.
 const LEASE_MS: u64 = 60_000;
 const RUN_TAG: u64 = 0x00be_7c4a_11ed;
 const DRAIN_MS: u64 = 20_000;
@@ -27,7 +27,7 @@ pub(crate) struct Load {
     pub(crate) per_request: u32,
 }
 
-/// A probe with a data directory of its own; both go when it is dropped.
+/// A probe with a data directory of its own; both are removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Probe {
     pub(crate) process: Process,
@@ -38,16 +38,16 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// A sink that takes everything.
-    pub(crate) async fn sink(tools: &Tools) -> Result<Self, BenchError> {
-        let mut sink = Self::start(tools, "sink").await?;
+    /// Starts a sink that accepts everything.
+    pub(crate) async fn sink(programs: &Programs) -> Result<Self, BenchError> {
+        let mut sink = Self::start(programs, "sink").await?;
         sink.begin(Role::Sink(SinkPlan::default())).await?;
         Ok(sink)
     }
 
-    /// An emitter that begins to send to this port of the loopback.
-    pub(crate) async fn emitter(tools: &Tools, load: Load, port: u16) -> Result<Self, BenchError> {
-        let mut emitter = Self::start(tools, "emit").await?;
+    /// Starts an emitter that sends to this port of the loopback.
+    pub(crate) async fn emitter(programs: &Programs, load: Load, port: u16) -> Result<Self, BenchError> {
+        let mut emitter = Self::start(programs, "emit").await?;
         let plan = EmitPlan {
             stream: 1,
             profile: vec![Segment { duration_ms: 0, shape: Some(Shape::Constant(load.rate)) }],
@@ -61,20 +61,20 @@ impl Probe {
         Ok(emitter)
     }
 
-    async fn start(tools: &Tools, role: &str) -> Result<Self, BenchError> {
+    async fn start(programs: &Programs, role: &str) -> Result<Self, BenchError> {
         let data =
             tempfile::tempdir().map_err(|source| BenchError::Start { name: role.to_owned(), source })?;
         let (control, otlp) = (free_port()?, free_port()?);
-        let mut command = Command::new(&tools.probe);
+        let mut command = Command::new(&programs.probe);
         command.arg(role).arg("--data").arg(data.path());
         command.args(["--control", &format!("127.0.0.1:{control}")]);
         if role == "sink" {
             command.args(["--otlp", &format!("127.0.0.1:{otlp}"), "--otlp-http", "127.0.0.1:0"]);
         }
         let mut process = Process::start(role, data.path(), command)?;
-        process.listens(control).await?;
+        process.wait_until_listening(control).await?;
         let connected = ProbeClient::connect(format!("http://127.0.0.1:{control}")).await;
-        let client = connected.map_err(|error| process.problem(&error.to_string()))?;
+        let client = connected.map_err(|error| process.error(&error.to_string()))?;
         Ok(Self { process, otlp, data, client })
     }
 
@@ -87,44 +87,44 @@ impl Probe {
             ..Plan::default()
         };
         let answer = self.client.start(plan).await;
-        answer.map(drop).map_err(|error| self.process.problem(&error.to_string()))
+        answer.map(drop).map_err(|error| self.process.error(&error.to_string()))
     }
 
-    /// How it stands. It is an error if its ledger cannot be kept.
+    /// Its status; an error if its ledger cannot be written.
     pub(crate) async fn status(&mut self) -> Result<Status, BenchError> {
         let answer = self.client.renew(Lease { milliseconds: LEASE_MS }).await;
-        let status = answer.map_err(|error| self.process.problem(&error.to_string()))?.into_inner();
+        let status = answer.map_err(|error| self.process.error(&error.to_string()))?.into_inner();
         if status.state() == State::Failed {
-            return Err(self.process.problem(&status.problem));
+            return Err(self.process.error(&status.problem));
         }
         Ok(status)
     }
 
-    /// Spans acknowledged so far.
+    /// The number of spans acknowledged so far.
     pub(crate) async fn acknowledged(&mut self) -> Result<u64, BenchError> {
         Ok(self.status().await?.emit.unwrap_or_default().acknowledged)
     }
 
-    /// Ends it, with a sealed ledger.
+    /// Stops it, and checks that its ledger was sealed.
     pub(crate) async fn stop(&mut self) -> Result<(), BenchError> {
         let answer = self.client.stop(StopRequest { drain_ms: DRAIN_MS }).await;
-        let status = answer.map_err(|error| self.process.problem(&error.to_string()))?.into_inner();
+        let status = answer.map_err(|error| self.process.error(&error.to_string()))?.into_inner();
         match status.state() {
             State::Sealed => Ok(()),
-            state => Err(self.process.problem(&format!("{} instead of sealed", state.as_str_name()))),
+            state => Err(self.process.error(&format!("{} instead of sealed", state.as_str_name()))),
         }
     }
 }
 
-/// Text in each span, so that a span takes about 200 bytes.
+/// The length of each span's payload, so that a span has about 200 bytes.
 const PAYLOAD_BYTES: u32 = 88;
 
-/// Waits.
-pub(crate) async fn pass(seconds: f64) {
+/// Sleeps for some seconds.
+pub(crate) async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-/// Ends both, and says what became of every span by their ledgers.
+/// Stops both, and returns the account of their ledgers.
 pub(crate) async fn account(mut emitter: Probe, mut sink: Probe) -> Result<Counts, BenchError> {
     emitter.stop().await?;
     sink.stop().await?;

@@ -1,16 +1,16 @@
-//! What is printed: one `name value unit` a line, and at the end whether all of it is as it should be.
+//! The output: one `name value unit` a line, and a last line that is `ok` or names the figures out of bounds.
 
 use crate::BenchError;
 use std::io::{self, Write};
 
-/// What a figure has to be.
+/// The bound of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// The lines so far, and what fell short.
+/// The output, and the figures out of bounds so far.
 #[derive(Debug)]
 pub(crate) struct Report<W> {
     out: W,
@@ -22,13 +22,13 @@ impl<W: Write> Report<W> {
         Self { out, short: Vec::new() }
     }
 
-    /// A figure that is what it is.
+    /// Prints a figure without a bound.
     pub(crate) fn figure(&mut self, name: &str, value: f64, unit: &str) -> io::Result<()> {
         writeln!(self.out, "{name} {} {unit}", number(value))?;
         self.out.flush()
     }
 
-    /// A figure that has to be within a bound.
+    /// Prints a figure, and checks it.
     pub(crate) fn bound(&mut self, name: &str, value: f64, unit: &str, bound: Bound) -> io::Result<()> {
         let (holds, wanted) = match bound {
             Bound::AtLeast(least) => (value >= least, format!("at least {}", number(least))),
@@ -40,12 +40,12 @@ impl<W: Write> Report<W> {
         self.figure(name, value, unit)
     }
 
-    /// A measurement that could not be made.
+    /// Notes a failed measurement.
     pub(crate) fn failed(&mut self, what: &str, error: &BenchError) {
         self.short.push(format!("{what}: {error}"));
     }
 
-    /// The last line. Is all as it should be?
+    /// Prints the last line. Returns `true` if every measurement succeeded and every figure is within its bound.
     pub(crate) fn end(mut self) -> io::Result<bool> {
         let good = self.short.is_empty();
         let verdict = if good { "ok".to_owned() } else { format!("short: {}", self.short.join("; ")) };
@@ -55,7 +55,7 @@ impl<W: Write> Report<W> {
     }
 }
 
-/// Three digits are as many as these measurements are good for.
+/// A figure with three significant digits: the measurements are not more exact.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || size == 0.0 => format!("{value:.0}"),
@@ -65,7 +65,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The one in the middle; of none: not a number.
+/// The median; NaN if there are no values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_is_ok() {
+    fn figures_within_their_bounds_are_ok() {
         let (text, good) = printed(|report| {
             report.bound("speed", 20.0, "x", Bound::AtLeast(20.0)).unwrap();
             report.bound("memory", 63.94, "MiB", Bound::AtMost(64.0)).unwrap();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_short_is_named_in_the_last_line() {
+    fn figures_out_of_bounds_are_named_in_the_last_line() {
         let (text, good) = printed(|report| {
             report.bound("memory", 64.1, "MiB", Bound::AtMost(64.0)).unwrap();
             report.failed("judge", &BenchError::Ledger("torn\noff".to_owned()));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_round_of_three_moves_no_median() {
+    fn one_outlier_of_three_does_not_move_the_median() {
         assert!((median(vec![9.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
     }
 }

@@ -10,7 +10,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Begins now, which is `unix_ms` in Unix time, in milliseconds.
+    /// Starts a clock now; `unix_ms` is this moment in Unix time, in milliseconds.
     pub fn start(unix_ms: u64) -> Self {
         Self { began: Instant::now(), began_unix_ms: unix_ms }
     }
@@ -20,7 +20,7 @@ impl Clock {
         self.began.elapsed().as_secs_f64()
     }
 
-    /// When it began, Unix time in milliseconds.
+    /// The beginning, Unix time in milliseconds.
     pub const fn began_unix_ms(&self) -> u64 {
         self.began_unix_ms
     }

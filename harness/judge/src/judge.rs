@@ -65,7 +65,7 @@ const CHECKS: [(CheckName, Judging); 15] = [
     (CheckName::Faults, faults::check),
 ];
 
-/// What a check, or a run, comes to.
+/// The result of a check, or of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -80,54 +80,54 @@ pub enum Verdict {
 /// A judgement with its evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was judged.
+    /// The name.
     pub name: CheckName,
-    /// What it came to.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub reason: String,
-    /// What that rests on.
+    /// The evidence that the verdict rests on.
     pub evidence: Value,
 }
 
 /// A fault, as it happened. Times are seconds on the run's clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
-    /// The step that it is of: `2`, or `3.2.1` where steps hold steps.
+    /// The step that it belongs to: `2`, or `3.2.1` where steps hold steps.
     pub step: StepPath,
-    /// What was done.
+    /// The name.
     pub name: FaultName,
-    /// To what.
+    /// The target.
     pub target: String,
-    /// When it began.
+    /// The beginning.
     pub start: f64,
-    /// When it was over; the last moment on record if it never was.
+    /// The end; the last moment on record if it never ended.
     pub end: f64,
-    /// Was it seen to have its effect?
+    /// `true` if it was seen to have its effect.
     pub landed: bool,
-    /// Was its effect seen to be undone?
+    /// `true` if its effect was seen to be undone.
     pub healed: bool,
 }
 
-/// What a run comes to: `verdict.json`.
+/// The result of a run: `verdict.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
-    /// Version of this format.
+    /// The version of this format.
     pub format: u32,
     /// The scenario's name.
     pub scenario: String,
     /// Fail beats inconclusive beats pass.
     pub verdict: Verdict,
-    /// What the control that this was came to.
+    /// The result of the control, if the run was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlJudgement>,
-    /// The count.
+    /// The counts of spans.
     pub spans: Counts,
     /// Each check.
     pub checks: Vec<Check>,
     /// Each fault.
     pub faults: Vec<Fault>,
-    /// What was used, by application, while load was offered: measured, not judged.
+    /// The resources used while load was offered, by application: measured, not judged.
     pub usage: BTreeMap<String, Usage>,
     /// The seed of whatever was random.
     pub seed: u64,
@@ -136,24 +136,24 @@ pub struct Judgement {
 /// Judges a run by its record.
 pub fn judge(record: &Record) -> Judgement {
     let context = Context::of(record);
-    // A check that a scenario gives no cause for is left out, not passed.
+    // A check that the scenario gives no cause for is left out, not passed.
     let checks = CHECKS.iter().filter_map(|(name, check)| Some(check(&context)?.named(*name)));
     let mut checks: Vec<Check> = checks.collect();
     let Context { story, account, clocks, .. } = &context;
     clocks.doubt(&mut checks, record.scenario.expect.refused_for.is_some());
-    // What is missing may be what would have changed any of them.
+    // A missing part might have changed any of them.
     if let Some(missing) = &story.incomplete {
         for check in &mut checks {
             check.verdict = Verdict::Inconclusive;
             check.reason.clone_from(missing);
         }
     }
-    // A control is red for its own reason, or says nothing.
+    // A control is red for its own reason, or inconclusive.
     let void = control::void(record, story);
     if let Some(void) = &void {
         for check in checks.iter_mut().filter(|check| check.verdict == Verdict::Fail) {
             check.verdict = Verdict::Inconclusive;
-            check.reason = format!("the control shows nothing: {void}; seen was: {}", check.reason);
+            check.reason = format!("the control shows nothing: {void}; the check found: {}", check.reason);
         }
         checks.push(Finding::inconclusive(void.clone()).named(CheckName::Control));
     }
@@ -172,7 +172,7 @@ pub fn judge(record: &Record) -> Judgement {
     }
 }
 
-/// What the checks share: worked out once.
+/// The facts that the checks share, worked out once.
 struct Context<'a> {
     record: &'a Record,
     story: Story,
@@ -201,7 +201,7 @@ impl<'a> Context<'a> {
 /// A verdict with its reason.
 type Ruling = (Verdict, String);
 
-/// What a check comes to.
+/// The result of a check, without its name.
 struct Finding {
     verdict: Verdict,
     reason: String,
@@ -213,7 +213,7 @@ impl Finding {
         Self { verdict, reason, evidence }
     }
 
-    /// The check says nothing, and rests on nothing.
+    /// An inconclusive result without evidence.
     fn inconclusive(reason: impl Into<String>) -> Self {
         Self::new((Verdict::Inconclusive, reason.into()), serde_json::json!({}))
     }
@@ -224,8 +224,8 @@ impl Finding {
     }
 }
 
-/// Why the sinks' ledgers do not say everything that arrived, if so.
-fn sinks_untold(record: &Record) -> Option<String> {
+/// Returns why the sinks' ledgers are not the whole account of what arrived; none if they are.
+fn sinks_incomplete(record: &Record) -> Option<String> {
     let wanted = record.scenario.tier.sinks;
     let files = match wanted {
         0 | 1 => "ledgers/sink-0.ledger".to_owned(),
@@ -240,8 +240,8 @@ fn sinks_untold(record: &Record) -> Option<String> {
     open.then(|| format!("a sink's ledger is not sealed: {files}"))
 }
 
-/// Why the emitters' ledgers do not say everything that was sent, if so.
-fn emitters_untold(record: &Record) -> Option<String> {
+/// Returns why the emitters' ledgers are not the whole account of what was sent; none if they are.
+fn emitters_incomplete(record: &Record) -> Option<String> {
     let streams = &record.environment.streams;
     if streams.is_empty() {
         return Some("environment.json knows no emitters".to_owned());
@@ -261,12 +261,12 @@ fn emitters_untold(record: &Record) -> Option<String> {
     strangers.then(|| "there is a ledger of a stream that environment.json does not know".to_owned())
 }
 
-/// To three digits behind the point: in seconds, to the millisecond.
+/// Rounds to three decimal places: seconds to the millisecond.
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
-/// `1204000` as `1,204,000`.
+/// Formats `1204000` as `1,204,000`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();

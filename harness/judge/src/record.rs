@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Version of the run folder's format.
 pub const FORMAT: u32 = 5;
 
-/// Why a run folder cannot be written or read.
+/// An error of writing or reading a run folder.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// A file cannot be written or read.
@@ -40,7 +40,7 @@ pub enum RecordError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// A file is not what it should be.
@@ -48,7 +48,7 @@ pub enum RecordError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
 }
@@ -56,16 +56,16 @@ pub enum RecordError {
 /// A line of the timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Which line, from 0: one that is missing is noticed.
+    /// The line's number, from 0: a missing one is noticed.
     pub n: u64,
     /// Seconds since the run began.
     pub t: f64,
-    /// What happened.
+    /// An event of a run.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What happened.
+/// An event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
@@ -80,18 +80,18 @@ pub enum Event {
         /// The beginning, Unix time in milliseconds.
         unix_ms: u64,
     },
-    /// A file of the folder that the judge goes by was written: it must stay as it was.
+    /// A file of the folder that the judge relies on was written: it must stay as it was.
     File {
         /// Its name.
         name: String,
-        /// Of what is in it and of whose run it is: see [`Recorder::write_vouched`].
+        /// The digest of its content and of its run: see [`Recorder::write_vouched`].
         digest: String,
     },
     /// The emitters were told to begin.
     LoadStarted {
         /// Spans per second that the scenario asks for; none if its load has a profile.
         rate: Option<f64>,
-        /// How many emitters there are.
+        /// The number of emitters.
         emitters: usize,
     },
     /// The emitters were told to offer another rate, all of them together.
@@ -105,39 +105,39 @@ pub enum Event {
     Steady,
     /// The tier was not well, before anything was done to it: no fault is carried out.
     NotSteady {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// A step of the scenario begins.
     Step {
-        /// Which.
+        /// The place of the step.
         step: StepPath,
-        /// What it does.
+        /// The step in words.
         name: String,
     },
     /// A step of the scenario is over.
     StepEnded {
-        /// Which.
+        /// The place of the step.
         step: StepPath,
-        /// What went wrong, if anything did.
+        /// The problem, if there was one.
         problem: Option<String>,
     },
-    /// Whom a step is about was resolved: what `each`, `node`, `pods`, `pod` or a `for-each` stands for.
+    /// The targets of a step were resolved: what `each`, `node`, `pods`, `pod` or a `for-each` stands for.
     Resolved {
         /// The step.
         step: StepPath,
-        /// What was looked for.
+        /// The selector in words.
         what: String,
-        /// Who that is; for a `for-each`, one a round.
+        /// The nodes or pods; for a `for-each`, one a round.
         targets: Vec<String>,
     },
     /// A control's precondition was awaited.
     Need {
-        /// The step before which it must have come about.
+        /// The step before which the precondition must hold.
         before: StepPath,
         /// What.
         what: String,
-        /// Did it come about?
+        /// `true` if it was seen to hold.
         came: bool,
     },
     /// A fault begins.
@@ -146,11 +146,11 @@ pub enum Event {
         fault: usize,
         /// The step that it is of.
         step: StepPath,
-        /// What is done.
+        /// The name.
         name: FaultName,
-        /// To what.
+        /// The target.
         target: String,
-        /// The gateways that it is to move.
+        /// The gateways that the fault is to move.
         gateways: Vec<String>,
     },
     /// A fault was seen to have its effect.
@@ -163,13 +163,13 @@ pub enum Event {
         /// Its number.
         fault: usize,
     },
-    /// A fault is over, whatever became of it.
+    /// A fault ended, with or without success.
     FaultEnded {
         /// Its number.
         fault: usize,
-        /// What went wrong, if anything did.
+        /// The problem, if there was one.
         problem: Option<String>,
-        /// Whether the harness could not see or do what it should: that is no doing of the tier's.
+        /// `true` if the harness could not see or do what it should: that is not the tier's fault.
         #[serde(default)]
         blind: bool,
     },
@@ -177,7 +177,7 @@ pub enum Event {
     Cordon {
         /// The node.
         node: String,
-        /// Unschedulable from now on?
+        /// `true` if it is unschedulable from now on.
         cordoned: bool,
     },
     /// A pod was asked to be evicted: one try.
@@ -188,13 +188,13 @@ pub enum Event {
         pod: String,
         /// Its UID.
         uid: String,
-        /// Which try, from 1.
+        /// The number of the try, from 1.
         attempt: u32,
-        /// What the API server answered.
+        /// The API server's answer.
         outcome: String,
         /// The HTTP status.
         code: u16,
-        /// When it was asked, in seconds since the run began; none if that is not on record.
+        /// The moment of the request, in seconds since the run began; none if that is not on record.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         asked: Option<f64>,
     },
@@ -205,14 +205,14 @@ pub enum Event {
         /// The pod.
         pod: String,
     },
-    /// An object is, from now on, like this.
+    /// An object appeared or changed.
     Seen {
         /// Its name.
         name: String,
-        /// What is recorded of it.
+        /// The object, as far as it is recorded.
         object: Object,
     },
-    /// An object is gone.
+    /// An object was deleted.
     Gone {
         /// Its kind.
         kind: Kind,
@@ -223,24 +223,24 @@ pub enum Event {
     Watch {
         /// The kind.
         kind: Kind,
-        /// Is it up to date from now on?
+        /// `true` if the watch is up to date from now on.
         synced: bool,
-        /// Since when it may not have been, in seconds since the run began: the last sign of life.
+        /// The last sign of life before it was down, in seconds since the run began.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<f64>,
-        /// Why not.
+        /// The reason.
         problem: Option<String>,
     },
-    /// What Kubernetes itself says happened.
+    /// An event of Kubernetes itself.
     Kubernetes {
         /// Kind and name.
         object: String,
-        /// A word.
+        /// The reason, in a word.
         reason: String,
-        /// A sentence.
+        /// The message.
         message: String,
     },
-    /// What a container has used since it began.
+    /// The resources that a container has used since it began.
     Usage {
         /// Its pod.
         pod: String,
@@ -255,12 +255,12 @@ pub enum Event {
         /// Periods in which it ran into its limit.
         throttled: f64,
     },
-    /// What this process has used since it began.
+    /// The resources that this process has used since it began.
     HarnessUsage {
         /// Processor seconds.
         cpu_s: f64,
     },
-    /// How the load stood.
+    /// The state of the load.
     Load {
         /// Spans that the schedules asked for.
         offered: u64,
@@ -270,55 +270,55 @@ pub enum Event {
         acknowledged: u64,
         /// Spans that arrived.
         delivered: u64,
-        /// What the agents' queues held; none if one was not known.
+        /// The content of the agents' queues; none if one was not known.
         queued: Option<f64>,
     },
     /// Waiting for the rest ended.
     Settled {
-        /// How.
+        /// The end that it came to.
         end: SettleEnd,
         /// The longest that a span may be on its way without a sign of life, in seconds.
         worst_retry_pause: f64,
         /// Acknowledged spans that had not arrived.
         outstanding: u64,
-        /// For how long nothing had arrived by then, in seconds; none if nobody knows.
+        /// The time since the last arrival, in seconds; none if it is not known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         still_s: Option<f64>,
     },
-    /// What waiting left in doubt is decided: the tier is taken down, hop by hop from its entry.
+    /// The tier is taken down, hop by hop from its entry: that decides what waiting left in doubt.
     TakeDown {
         /// The doubt.
         why: String,
     },
     /// A hop was taken down.
     HopGone {
-        /// Which: `agent`, `gateway`.
+        /// The hop: `agent`, `gateway`.
         hop: String,
         /// Its Collectors.
         pods: Vec<PodEnd>,
         /// Spans that arrived meanwhile.
         arrived: u64,
-        /// What went wrong, if anything did.
+        /// The problem, if there was one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
     },
-    /// Something was awaited, and came about or did not.
+    /// A condition was awaited.
     Awaited {
         /// What.
         what: String,
-        /// Did it come about?
+        /// `true` if it was seen to hold.
         came: bool,
     },
-    /// By how many milliseconds each node's clock is ahead of this machine's, once more.
+    /// The offset of each node's clock from this machine's, in milliseconds ahead, measured again.
     Clocks {
-        /// By node.
+        /// The offsets by node.
         ahead_ms: std::collections::BTreeMap<String, f64>,
     },
     /// The run was interrupted.
     Interrupted,
     /// The record is whole: nothing follows.
     Ended,
-    /// Something that a person may want to know.
+    /// A note for people.
     Note {
         /// What.
         message: String,
@@ -335,13 +335,13 @@ pub(crate) struct Began<'a> {
 }
 
 impl Event {
-    /// The beginning of the run, if it is that.
+    /// Returns the beginning of the run, if the event is that.
     pub(crate) fn as_began(&self) -> Option<Began<'_>> {
         let Self::Began { run, tag, seed, unix_ms } = self else { return None };
         Some(Began { run, tag: *tag, seed: *seed, unix_ms: *unix_ms })
     }
 
-    /// The number of the fault that it belongs to, of those that are on record already.
+    /// The number of the fault that it belongs to, unless it is the fault's beginning.
     pub(crate) const fn of_fault(&self) -> Option<usize> {
         if let Self::FaultLanded { fault }
         | Self::FaultHealed { fault }
@@ -363,11 +363,11 @@ pub struct PodEnd {
     pub pod: String,
     /// The node that it was on.
     pub node: String,
-    /// Whether it was seen to be gone.
+    /// `true` if it was seen to be gone.
     pub gone: bool,
 }
 
-/// How waiting for the rest ended.
+/// The end of waiting for the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SettleEnd {
@@ -379,13 +379,13 @@ pub enum SettleEnd {
     Unread,
     /// The deadline passed, and more may have been on its way.
     Deadline,
-    /// It was not left at that: the tier was taken down, and this is what had arrived then.
+    /// The tier was taken down after that; this is the state afterwards.
     TakenDown,
     /// It was not waited for.
     Interrupted,
 }
 
-/// Where a run happened.
+/// The environment of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Environment {
@@ -405,9 +405,9 @@ pub struct Environment {
     pub node_runtime: String,
     /// Cores and memory of a node; in kind, those of the machine.
     pub machine: String,
-    /// Images by what they are for: name, ID, how they came to be.
+    /// The images by their use: name, ID, origin.
     pub images: serde_json::Value,
-    /// How the cluster was set up, where it was made here.
+    /// The settings of a cluster that the harness made.
     pub cluster_settings: Vec<String>,
     /// The nodes, with their roles.
     pub nodes: Vec<String>,
@@ -417,22 +417,22 @@ pub struct Environment {
     pub nodes_without: std::collections::BTreeMap<String, String>,
     /// The sink's node.
     pub sink_node: String,
-    /// How many gateways must be ready by the PDB's manifest, of as many as there are when all is well, whether or not the
-    /// PDB is there.
+    /// The number of gateways that must be ready by the PDB's manifest, at the full number of gateways, whether or not the PDB
+    /// is there.
     pub pdb_minimum: u32,
-    /// What that manifest asks for, as written; none if there is none, or if it is not on record.
+    /// The demand of that manifest, as written; none if there is none, or if it is not on record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pdb: Option<Demand>,
     /// The longest that a span may be on its way through the tier without a sign of life, in seconds.
     pub worst_retry_pause: f64,
     /// The tier's hops, the entry first.
     pub hops: Vec<Hop>,
-    /// Whether an agent has the spans of its own node's emitter and no others.
+    /// `true` if an agent takes the spans of its own node's emitter and no others.
     pub entry_of_its_node: bool,
-    /// How the tier samples; none if it keeps everything, and at once.
+    /// The sampling of the tier; none if it keeps everything, and at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
-    /// By how many milliseconds each node's clock is ahead of this machine's.
+    /// The offset of each node's clock from this machine's, in milliseconds ahead.
     pub clock_offsets_ms: std::collections::BTreeMap<String, f64>,
 }
 
@@ -444,14 +444,14 @@ pub struct Recorder {
     timeline: Arc<Mutex<Timeline>>,
 }
 
-/// The timeline's file. What could not be written once is missing: nothing may be written after it.
+/// The timeline's file. After a line that could not be written no other may be written.
 #[derive(Debug)]
 struct Timeline {
     file: File,
     next: u64,
     broken: bool,
     ended: bool,
-    /// How it began.
+    /// The first event.
     began: Option<Event>,
 }
 
@@ -511,7 +511,7 @@ impl Recorder {
     }
 
     /// Writes a file of the folder, whole, and its digest into the timeline: one that is altered, or another run's, is
-    /// noticed. To be called behind [`Event::Began`].
+    /// noticed. To be called after [`Event::Began`].
     pub fn write_vouched(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         self.write(name, bytes)?;
         let began = self.timeline.lock().unwrap_or_else(PoisonError::into_inner).began.clone();

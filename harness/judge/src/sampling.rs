@@ -1,37 +1,36 @@
-//! A tier that samples: which traces it keeps, and what that means for those that did not arrive.
+//! Sampling: the traces that a tier keeps, and what follows for those that did not arrive.
 //!
-//! A sampler that decides by the trace ID decides the same for everybody who knows its configuration, and the harness knows every
-//! trace ID: so each trace that had to come is known by name. Of any other policy nothing but the share is known, and what
-//! arrived is held against it.
+//! A sampler that decides by the trace ID is deterministic, and the harness knows its configuration and every trace ID: so it
+//! knows which traces had to arrive. Of any other policy only the share is known, and the arrivals are compared with that.
 
 use serde::{Deserialize, Serialize};
 use spanproof_ledger::{Identity, Range, RangeSet, Stream, Traces, spans_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Which numbers of which stream.
+/// The sequence numbers by stream.
 type Streams = BTreeMap<Stream, RangeSet>;
 
-/// Of how many traces it is worked out, at the most, which ones are kept: that takes a second.
+/// The largest number of traces of which it is worked out which ones are kept: that takes a second.
 const MOST: u64 = 30_000_000;
-/// How far from its mean a share may be by chance, in standard deviations: once in 1.7 million times it is farther.
+/// The bound of chance on a share, in standard deviations: it is exceeded once in 1.7 million times.
 pub const SIGMAS: f64 = 5.0;
 
-/// How a tier samples.
+/// The sampling of a tier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// Where that is said: the processor and its configuration, or the scenario.
+    /// The source: the processor and its configuration, or the scenario.
     pub by: String,
-    /// What is kept.
-    pub keeps: Keeps,
-    /// How long a trace waits for the decision, in seconds.
+    /// The policy.
+    pub keeps: Policy,
+    /// The time that a trace waits for the decision, in seconds.
     pub decision_wait_s: f64,
 }
 
-/// What a sampler keeps.
+/// The policy of a sampler: what it keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Keeps {
+pub enum Policy {
     /// Every trace.
     All,
     /// The traces that one of these draws, by the hash of their ID.
@@ -53,7 +52,7 @@ impl Draw {
     /// The salt where none is written.
     pub const DEFAULT_SALT: &str = "default-hash-seed";
 
-    /// Whether it draws a trace: `FNV-1a(salt, trace ID) ≤ share × (2^64 − 1)`.
+    /// Returns `true` if it draws a trace: `FNV-1a(salt, trace ID) ≤ share × (2^64 − 1)`.
     pub fn draws(&self, trace: u128) -> bool {
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
         let salted = self.salt.as_bytes().iter().fold(0xCBF2_9CE4_8422_2325, step);
@@ -61,15 +60,15 @@ impl Draw {
     }
 
     fn threshold(&self) -> u64 {
-        // What is beyond the ends is cut off at them.
+        // The cast saturates.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
         let threshold = (self.share * u64::MAX as f64) as u64;
         threshold
     }
 }
 
-impl Keeps {
-    /// What share of all traces is kept.
+impl Policy {
+    /// Returns the share of all traces that is kept.
     pub fn share(&self) -> f64 {
         match self {
             Self::All => 1.0,
@@ -86,7 +85,7 @@ impl Keeps {
         }
     }
 
-    /// Whether a trace is kept; none if that is not known.
+    /// Returns `true` if a trace is kept; none if that is not known.
     fn keeps(&self, trace: u128) -> Option<bool> {
         match self {
             Self::All => Some(true),
@@ -96,7 +95,7 @@ impl Keeps {
     }
 }
 
-/// How far a share of so many may be from its mean by chance.
+/// Returns how far from its mean a share of so many traces may be by chance.
 pub fn bound(share: f64, traces: u64) -> f64 {
     SIGMAS * (share * (1.0 - share) / traces.max(1) as f64).sqrt()
 }
@@ -104,31 +103,31 @@ pub fn bound(share: f64, traces: u64) -> f64 {
 /// The traces of a run, as a policy has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampled {
-    /// What became of the traces.
+    /// The traces: whole, in part, absent.
     pub traces: Traces,
-    /// Kept by the policy, or come in part, and not whole: by the streams that share their traces.
+    /// The traces that had to arrive whole and did not, by the group of streams that share traces.
     pub missing: BTreeMap<u16, RangeSet>,
-    /// How many the policy keeps; none if that is not known.
+    /// The number of traces that the policy keeps; none if that is not known.
     pub kept: Option<u64>,
-    /// How many came that the policy leaves out: then it is not the one in force.
+    /// The number of traces that arrived though the policy leaves them out: then it is not the one in force.
     pub unforeseen: u64,
 }
 
 impl Sampled {
-    /// What had to come and did not, of what was acknowledged and what arrived of each stream.
+    /// Compares what was acknowledged of each stream with what arrived of it.
     pub fn of<'a>(
         identity: &Identity,
-        keeps: &Keeps,
+        keeps: &Policy,
         streams: impl IntoIterator<Item = (Stream, &'a RangeSet, &'a RangeSet)>,
     ) -> Self {
         let traces = Traces::of(identity, streams);
         let mut sampled = Self { traces, missing: BTreeMap::new(), kept: Some(0), unforeseen: 0 };
-        let foreseen = matches!(keeps, Keeps::All) || sampled.traces.acknowledged() <= MOST;
+        let foreseen = matches!(keeps, Policy::All) || sampled.traces.acknowledged() <= MOST;
         for (group, sets) in &sampled.traces.groups {
             let mut missing = sets.partial.clone();
             match keeps {
-                Keeps::All => missing.extend(&sets.absent),
-                Keeps::Drawn(_) if foreseen => {
+                Policy::All => missing.extend(&sets.absent),
+                Policy::Drawn(_) if foreseen => {
                     let kept = |trace: &u64| keeps.keeps(identity.trace(*group, *trace)) == Some(true);
                     let all = |set: &RangeSet| set.iter().collect::<Vec<_>>();
                     let each =
@@ -142,11 +141,11 @@ impl Sampled {
                     }
                     missing.extend(&absent);
                 }
-                Keeps::Drawn(_) | Keeps::Share(_) => sampled.kept = None,
+                Policy::Drawn(_) | Policy::Share(_) => sampled.kept = None,
             }
             sampled.missing.insert(*group, missing);
         }
-        if matches!(keeps, Keeps::All) {
+        if matches!(keeps, Policy::All) {
             sampled.kept = Some(sampled.traces.acknowledged());
         }
         if sampled.unforeseen > 0 {
@@ -155,26 +154,26 @@ impl Sampled {
         sampled
     }
 
-    /// Which ones had to come is not known after all: that a trace came in part is wrong in any case.
+    /// Counts only traces that arrived in part: which others had to arrive is not known after all.
     fn only_partial(&mut self) {
         let partial = self.traces.groups.iter().map(|(group, sets)| (*group, sets.partial.clone()));
         self.missing = partial.collect();
         self.kept = None;
     }
 
-    /// How many traces came, whole or in part.
+    /// Returns the number of traces that arrived, whole or in part.
     pub fn came(&self) -> u64 {
         self.traces.whole() + self.traces.partial()
     }
 
-    /// What is missing of a stream, of the spans that were acknowledged and did not arrive.
+    /// Returns the spans of a stream that had to arrive, of those that were acknowledged and did not.
     pub fn missing_of(&self, identity: &Identity, stream: Stream, lost: &RangeSet) -> RangeSet {
         let none = RangeSet::new();
         let traces = self.missing.get(&identity.trace_group(stream)).unwrap_or(&none);
         lost.intersection(&spans_of(traces, identity.spans_per_trace()))
     }
 
-    /// By how many traces fewer came than there must be, as far as chance does not explain it.
+    /// Returns the number of traces that are missing beyond chance.
     fn short(&self, share: f64) -> u64 {
         let all = self.traces.acknowledged();
         let least = (share - bound(share, all)) * all as f64;
@@ -188,7 +187,7 @@ impl Sampled {
     }
 }
 
-/// How a run knows what has to arrive.
+/// The demand of a run: which acknowledged spans have to arrive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demand {
     identity: Identity,
@@ -196,12 +195,12 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Of a run whose spans have these identities.
+    /// Returns the demand of a run whose spans have these identities.
     pub const fn new(identity: Identity, sampling: Option<Sampling>) -> Self {
         Self { identity, sampling }
     }
 
-    /// How long a trace may wait for a sampler's decision: it is looked for once a second.
+    /// Returns the time that a trace may wait for a sampler's decision, with the second in which it looks.
     pub fn decision_wait(&self) -> Duration {
         let seconds =
             self.sampling.as_ref().map(|sampling| sampling.decision_wait_s).filter(|wait| *wait > 0.0);
@@ -209,19 +208,19 @@ impl Demand {
         seconds.map_or_else(Default::default, |wait| wait.saturating_add(Duration::from_secs(2)))
     }
 
-    /// How long to wait at least before what came says something: where it is not known which traces have to come.
+    /// Returns the least time to wait before the arrivals are conclusive, where it is not known which traces have to arrive.
     pub fn least_wait(&self) -> Duration {
         match self.sampling.as_ref().map(|sampling| &sampling.keeps) {
-            Some(Keeps::Share(_)) => self.decision_wait(),
-            Some(Keeps::All | Keeps::Drawn(_)) | None => Duration::ZERO,
+            Some(Policy::Share(_)) => self.decision_wait(),
+            Some(Policy::All | Policy::Drawn(_)) | None => Duration::ZERO,
         }
     }
 
-    /// How many acknowledged spans have not arrived, and have to. Where only a share is known: those of traces that came
-    /// in part, and as many as are missing to the share for certain.
+    /// Returns the number of acknowledged spans that have to arrive and have not. Where only a share is known: those of traces
+    /// that arrived in part, and as many as are missing to the share for certain.
     pub fn outstanding(&self, acknowledged: &Streams, delivered: &Streams) -> u64 {
         let lost = lost(acknowledged, delivered);
-        let Some(sampling) = self.sampling.as_ref().filter(|sampling| sampling.keeps != Keeps::All) else {
+        let Some(sampling) = self.sampling.as_ref().filter(|sampling| sampling.keeps != Policy::All) else {
             return count(&lost);
         };
         let sampled = self.sampled(&sampling.keeps, acknowledged, delivered);
@@ -235,21 +234,21 @@ impl Demand {
         missing.saturating_add(short.saturating_mul(self.identity.spans_per_trace()))
     }
 
-    /// The same for whoever waits for the very last one: where only a share is known, nothing says that it has come.
+    /// The same for those who wait for the very last span: where only a share is known, nothing says that it has arrived.
     pub fn not_yet(&self, acknowledged: &Streams, delivered: &Streams) -> u64 {
         match self.sampling.as_ref().map(|sampling| &sampling.keeps) {
-            Some(keeps @ (Keeps::Drawn(_) | Keeps::Share(_)))
+            Some(keeps @ (Policy::Drawn(_) | Policy::Share(_)))
                 if self.sampled(keeps, acknowledged, delivered).kept.is_none() =>
             {
                 count(&lost(acknowledged, delivered))
             }
-            Some(Keeps::All | Keeps::Drawn(_) | Keeps::Share(_)) | None => {
+            Some(Policy::All | Policy::Drawn(_) | Policy::Share(_)) | None => {
                 self.outstanding(acknowledged, delivered)
             }
         }
     }
 
-    fn sampled(&self, keeps: &Keeps, acknowledged: &Streams, delivered: &Streams) -> Sampled {
+    fn sampled(&self, keeps: &Policy, acknowledged: &Streams, delivered: &Streams) -> Sampled {
         let none = RangeSet::new();
         let streams = acknowledged.iter();
         let streams = streams.map(|(stream, taken)| (*stream, taken, delivered.get(stream).unwrap_or(&none)));
@@ -257,7 +256,7 @@ impl Demand {
     }
 }
 
-/// What is acknowledged and has not arrived.
+/// Returns what is acknowledged and has not arrived.
 fn lost(acknowledged: &Streams, delivered: &Streams) -> Streams {
     let none = RangeSet::new();
     let lost = |stream, taken: &RangeSet| taken.difference(delivered.get(stream).unwrap_or(&none));
@@ -273,11 +272,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn quarter() -> Keeps {
-        Keeps::Drawn(vec![Draw { salt: Draw::DEFAULT_SALT.to_owned(), share: 0.25 }])
+    fn quarter() -> Policy {
+        Policy::Drawn(vec![Draw { salt: Draw::DEFAULT_SALT.to_owned(), share: 0.25 }])
     }
 
-    /// What `tail_sampling` v0.160 and v0.161 kept of these, and what it did not.
+    /// As `tail_sampling` v0.160 and v0.161 decided.
     #[test]
     fn the_draw_is_the_collectors() {
         let kept = [
@@ -340,26 +339,26 @@ mod tests {
     #[test]
     fn the_shares_of_draws_add_up_as_they_are_independent() {
         let draw = |salt: &str, share| Draw { salt: salt.to_owned(), share };
-        let two = |other| Keeps::Drawn(vec![draw("a", 0.5), draw(other, 0.2)]).share();
+        let two = |other| Policy::Drawn(vec![draw("a", 0.5), draw(other, 0.2)]).share();
         assert!((two("b") - 0.6).abs() < 1e-9 && (two("a") - 0.5).abs() < 1e-9);
-        assert!(Keeps::Drawn(vec![draw("a", 1.0)]).keeps(u128::MAX) == Some(true));
-        assert!(Keeps::Drawn(Vec::new()).keeps(0) == Some(false));
+        assert!(Policy::Drawn(vec![draw("a", 1.0)]).keeps(u128::MAX) == Some(true));
+        assert!(Policy::Drawn(Vec::new()).keeps(0) == Some(false));
     }
 
     #[test]
     fn a_run_waits_for_what_has_to_come() {
         let identity = Identity::new(7, 10, 1);
         let streams = |set: RangeSet| Streams::from([(1, set)]);
-        let demand = |keeps: Option<Keeps>| {
+        let demand = |keeps: Option<Policy>| {
             let sampling = keeps.map(|keeps| Sampling { by: String::new(), keeps, decision_wait_s: 10.0 });
             Demand::new(identity, sampling)
         };
         let (taken, came) = (streams(all(100_000)), streams(drawn(&identity, 10_000)));
         assert_eq!(demand(None).outstanding(&taken, &came), 100_000 - came[&1].count());
-        assert_eq!(demand(Some(Keeps::All)).outstanding(&taken, &came), 100_000 - came[&1].count());
+        assert_eq!(demand(Some(Policy::All)).outstanding(&taken, &came), 100_000 - came[&1].count());
         assert_eq!(demand(Some(quarter())).outstanding(&taken, &came), 0);
         assert_eq!(demand(Some(quarter())).not_yet(&taken, &came), 0);
-        let shared = demand(Some(Keeps::Share(0.25)));
+        let shared = demand(Some(Policy::Share(0.25)));
         assert_eq!(shared.outstanding(&taken, &came), 0);
         assert!(shared.not_yet(&taken, &came) > 0, "which ones are to come is not known");
         assert!(shared.outstanding(&taken, &streams(all(10_000))) > 10_000);
@@ -375,7 +374,7 @@ mod tests {
         ) {
             let identity = Identity::new(3, 4, 1);
             let (taken, came): (_, RangeSet) = (all(400), came.into_iter().collect());
-            let keeps = Keeps::Drawn(vec![Draw { salt: "x".to_owned(), share }]);
+            let keeps = Policy::Drawn(vec![Draw { salt: "x".to_owned(), share }]);
             let sampled = Sampled::of(&identity, &keeps, [(1, &taken, &came)]);
             let lost = taken.difference(&came);
             for seq in sampled.missing_of(&identity, 1, &lost).iter().flat_map(|range| range.start..range.end) {

@@ -83,20 +83,20 @@ pub struct Node {
     pub taints: Option<Vec<Taint>>,
 }
 
-/// Where a pod may be placed, as its specification has it.
+/// The part of a pod's specification that says where it may be placed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Placement {
-    /// Its `topologySpreadConstraints`.
+    /// `topologySpreadConstraints`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spread: Vec<TopologySpreadConstraint>,
-    /// Its `nodeSelector`.
+    /// `nodeSelector`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Its required node affinity.
+    /// The required node affinity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_affinity: Option<NodeSelector>,
-    /// Its tolerations.
+    /// The tolerations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
 }
@@ -119,45 +119,45 @@ pub struct Pod {
     pub terminating: bool,
     /// Its first container's image.
     pub image: String,
-    /// How often its containers were restarted.
+    /// The number of restarts of its containers.
     pub restarts: u32,
-    /// Which revision of its template it is of.
+    /// The revision of its template.
     pub revision: String,
     /// All of its labels.
     pub labels: BTreeMap<String, String>,
     /// Its phase; empty if it is not on record.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub phase: String,
-    /// Where it may be placed; none if that is not on record.
+    /// Its placement; none if that is not on record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Box<Placement>>,
 }
 
 impl Pod {
-    /// Whether all of its containers have ended for good. The kubelet leaves such a pod behind (evicted for want of memory,
-    /// a node that was shut down): it is no longer one of its workload's.
+    /// Returns `true` if all of its containers have ended for good. The kubelet leaves such a pod behind (evicted for want of
+    /// memory, a node that was shut down): it no longer belongs to its workload.
     pub fn finished(&self) -> bool {
         matches!(self.phase.as_str(), "Failed" | "Succeeded")
     }
 }
 
-/// What keeps pods: a Deployment, `ReplicaSet` or `DaemonSet`.
+/// A Deployment, `ReplicaSet` or `DaemonSet`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Workload {
-    /// How many pods there should be.
+    /// The number of pods that there should be.
     pub desired: u32,
-    /// How many there are.
+    /// The number of pods that there are.
     pub total: u32,
-    /// How many are of the newest revision.
+    /// The number of pods of the newest revision.
     pub updated: u32,
-    /// How many are ready.
+    /// The number of ready pods.
     pub ready: u32,
-    /// How many are available.
+    /// The number of available pods.
     pub available: u32,
-    /// Version of its specification.
+    /// The version of its specification.
     pub generation: u64,
-    /// The version that its controller has taken up.
+    /// The version that its controller has observed.
     pub observed: u64,
     /// Rolling update: `maxUnavailable`, as written.
     pub max_unavailable: Option<String>,
@@ -168,7 +168,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether all that is to be is there, of the newest revision, and nothing else.
+    /// Returns `true` if all of its pods are there, of the newest revision, and no others.
     pub const fn complete(&self) -> bool {
         self.observed >= self.generation
             && self.updated == self.desired
@@ -195,20 +195,20 @@ pub struct Budget {
     pub min_available: Option<String>,
     /// `maxUnavailable`, as written.
     pub max_unavailable: Option<String>,
-    /// Which pods.
+    /// The selector of its pods.
     pub selector: LabelSelector,
-    /// How many evictions it would grant now.
+    /// The number of evictions that it would grant now.
     pub allowed: u32,
-    /// How many of its pods are healthy.
+    /// The number of its pods that are healthy.
     pub healthy: u32,
-    /// How many must be.
+    /// The number of its pods that must be healthy.
     pub desired: u32,
-    /// How many pods it counts.
+    /// The number of pods that it counts.
     pub expected: u32,
 }
 
 impl Budget {
-    /// What it asks for.
+    /// Returns what it demands.
     pub fn demand(&self) -> Demand {
         Demand {
             min_available: self.min_available.clone(),
@@ -222,21 +222,21 @@ impl Budget {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Autoscaler {
-    /// What it scales.
+    /// The workload that it scales.
     pub target: String,
     /// The fewest replicas.
     pub min: u32,
     /// The most replicas.
     pub max: u32,
-    /// How many it wants.
+    /// The number of replicas that it wants.
     pub desired: u32,
-    /// How many it saw.
+    /// The number of replicas that it saw.
     pub current: u32,
-    /// What it reads.
+    /// The metrics that it reads.
     pub metrics: Vec<Reading>,
-    /// How long it waits before it takes a replica away, in seconds.
+    /// The stabilisation window before a scale-in, in seconds.
     pub stabilisation_s: u32,
-    /// Condition `ScalingActive`: whether it can compute anything, and why not.
+    /// Condition `ScalingActive`: `false` if it cannot compute anything.
     pub active: Option<bool>,
     /// The reason of that condition.
     pub why: String,
@@ -248,26 +248,26 @@ pub struct Autoscaler {
 pub struct Reading {
     /// Its name: `cpu`, or a metric's.
     pub name: String,
-    /// What it should be, on average.
+    /// The target, on average.
     pub target: f64,
-    /// What it is; none if it could not be read.
+    /// The value; none if it could not be read.
     pub current: Option<f64>,
 }
 
 impl Autoscaler {
-    /// Whether everything that it is to read could be read.
+    /// Returns `true` if each of its metrics could be read.
     pub fn reads(&self) -> bool {
         self.active != Some(false)
             && !self.metrics.is_empty()
             && self.metrics.iter().all(|metric| metric.current.is_some())
     }
 
-    /// Whether it has what it wants, and its metrics give no reason to want more.
+    /// Returns `true` if it has the replicas that it wants, and its metrics give no reason to want more.
     pub fn at_rest(&self) -> bool {
         self.desired == self.current && self.pressure().is_some_and(|share| share <= 1.0)
     }
 
-    /// The highest of its metrics, as a share of its target; none if one could not be read.
+    /// Returns the highest of its metrics, as a share of the target; none if one could not be read.
     pub fn pressure(&self) -> Option<f64> {
         let shares = self.metrics.iter().map(|metric| Some(metric.current? / metric.target));
         shares.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
@@ -281,12 +281,12 @@ pub struct World {
 }
 
 impl World {
-    /// An object is, from now on, like this.
+    /// Adds an object, or replaces it.
     pub fn see(&mut self, name: &str, object: Object) {
         self.objects.insert((object.kind(), name.to_owned()), object);
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub fn lose(&mut self, kind: Kind, name: &str) {
         self.objects.remove(&(kind, name.to_owned()));
     }
@@ -297,7 +297,7 @@ impl World {
         all.map(|((_, name), object)| (name.as_str(), object))
     }
 
-    /// An application's pods, by name, but for those that have finished.
+    /// Returns an application's pods, by name, without those that have finished.
     pub fn pods<'a>(&'a self, app: &'a str) -> impl Iterator<Item = (&'a str, &'a Pod)> {
         self.of(Kind::Pod).filter_map(move |(name, object)| {
             let Object::Pod(pod) = object else { return None };
@@ -305,7 +305,7 @@ impl World {
         })
     }
 
-    /// How many of an application's pods are ready.
+    /// Returns the number of an application's pods that are ready.
     pub fn ready(&self, app: &str) -> usize {
         self.pods(app).filter(|(_, pod)| pod.ready).count()
     }

@@ -15,7 +15,7 @@ pub(crate) const fn range(index: usize, range: Range) -> Result<(), LedgerError>
         return Err(LedgerError::Invalid { index, what: "a range that ends before it begins" });
     }
     if range.end > SEQ_LIMIT {
-        return Err(LedgerError::Invalid { index, what: "a sequence number that no span can have" });
+        return Err(LedgerError::Invalid { index, what: "a sequence number out of bounds" });
     }
     Ok(())
 }
@@ -28,7 +28,7 @@ pub(crate) fn ranges(index: usize, ranges: &[Range]) -> Result<(), LedgerError> 
 /// Checks a time: not after [`LATEST_MS`].
 pub(crate) const fn time(index: usize, unix_ms: u64) -> Result<(), LedgerError> {
     if unix_ms > LATEST_MS {
-        return Err(LedgerError::Invalid { index, what: "a time that no clock shows" });
+        return Err(LedgerError::Invalid { index, what: "a time after the year 9999" });
     }
     Ok(())
 }
@@ -36,7 +36,7 @@ pub(crate) const fn time(index: usize, unix_ms: u64) -> Result<(), LedgerError> 
 /// Checks counts: none above [`MOST`].
 pub(crate) fn counts(index: usize, counts: &[u64]) -> Result<(), LedgerError> {
     if counts.iter().any(|count| *count > MOST) {
-        return Err(LedgerError::Invalid { index, what: "a count that is beyond all bounds" });
+        return Err(LedgerError::Invalid { index, what: "a count out of bounds" });
     }
     Ok(())
 }

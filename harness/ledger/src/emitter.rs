@@ -235,7 +235,7 @@ impl EmitterLedger {
         }
         let before = self.seconds.iter().rev().find(|second| !second.emitted.is_empty());
         if before.is_some_and(|before| emitted.start < before.emitted.end) {
-            return Err(LedgerError::Invalid { index, what: "numbers that an earlier second had sent" });
+            return Err(LedgerError::Invalid { index, what: "numbers that an earlier second sent" });
         }
         if !self.reserved.covers(emitted) {
             let (stream, range) = (self.stream, emitted);

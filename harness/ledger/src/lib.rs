@@ -128,13 +128,13 @@ pub enum LedgerError {
         what: &'static str,
     },
     /// A record refers to an ID that no earlier record defined.
-    #[error("record {index}: it speaks of a number that was given to nothing")]
+    #[error("record {index}: it refers to an ID that was never defined")]
     NeverNamed {
         /// Position of the record, from 0.
         index: usize,
     },
     /// The counts in the seal differ from the counts of the records.
-    #[error("sealed with {sealed} {what}, but its records say {counted}")]
+    #[error("the seal has {sealed} {what}, but the records have {counted}")]
     SealDisagrees {
         /// The thing counted.
         what: &'static str,

@@ -63,7 +63,7 @@ pub enum LogError {
     #[error("a record could not be encoded: {0}")]
     Encode(postcard::Error),
     /// A record is larger than the limit.
-    #[error("a record of {length} bytes: none may have more than {LARGEST}")]
+    #[error("a record of {length} bytes, more than the limit of {LARGEST}")]
     TooLarge {
         /// Its length in bytes.
         length: usize,

@@ -119,7 +119,7 @@ impl Metrics {
             MetricsRecord::Target { id, role, address } => {
                 let known = self.targets.get(id);
                 if known.is_some_and(|known| (&known.role, &known.address) != (role, address)) {
-                    return Err(LedgerError::Invalid { index, what: "two processes of one number" });
+                    return Err(LedgerError::Invalid { index, what: "two processes with one ID" });
                 }
                 let (role, address) = (role.clone(), address.clone());
                 self.targets.entry(*id).or_insert(MetricsTarget {
@@ -130,7 +130,7 @@ impl Metrics {
             }
             MetricsRecord::Metric { id, name } => {
                 if self.names.insert(*id, name.clone()).is_some_and(|known| known != *name) {
-                    return Err(LedgerError::Invalid { index, what: "two metrics of one number" });
+                    return Err(LedgerError::Invalid { index, what: "two metrics with one ID" });
                 }
             }
             MetricsRecord::Scraped { unix_ms, target, values } => {

@@ -18,7 +18,7 @@ pub enum SinkRecord {
         run_tag: u64,
         /// The sink's ID: drawn at random when its ledger begins, the same in each of its processes.
         source: u64,
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
     },
     /// Defines the ID of a gateway.
@@ -32,7 +32,7 @@ pub enum SinkRecord {
     Delivered(Delivery),
     /// Spans of a request were refused: none of them was accepted.
     Refused {
-        /// When, Unix time in milliseconds.
+        /// Unix time in milliseconds.
         unix_ms: u64,
         /// The gRPC code of the refusal; [`PARTIAL`] or [`UNANSWERED`] where there was none.
         code: u8,
@@ -57,11 +57,11 @@ pub enum SinkRecord {
     },
     /// The gateways that delivered a sampled trace, in the window in which it was followed.
     Trace {
-        /// When the first of its spans arrived, Unix time in milliseconds.
+        /// The arrival of the first of its spans, Unix time in milliseconds.
         unix_ms: u64,
         /// The low 64 bits of its trace ID.
         trace: u64,
-        /// How many of its spans arrived, copies included.
+        /// The number of its spans that arrived, duplicates included.
         spans: u32,
         /// The gateways' numbers, in order.
         gateways: Vec<u16>,
@@ -93,7 +93,7 @@ impl Record for SinkRecord {
 /// The spans of one stream in one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// When, Unix time in milliseconds.
+    /// Unix time in milliseconds.
     pub unix_ms: u64,
     /// The gateway's ID.
     pub gateway: u16,
@@ -127,7 +127,7 @@ struct Incarnation {
 /// The start of a sink process after an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restart {
-    /// When, Unix time in milliseconds.
+    /// Unix time in milliseconds.
     pub unix_ms: u64,
     /// The time from which on records of the earlier process may be lost, because the machine was rebooted or may have
     /// been; none if nothing is lost.
@@ -137,11 +137,11 @@ pub struct Restart {
 /// A sampled trace; see [`SinkRecord::Trace`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSeen {
-    /// When the first of its spans arrived, Unix time in milliseconds.
+    /// The arrival of the first of its spans, Unix time in milliseconds.
     pub unix_ms: u64,
     /// The low 64 bits of its trace ID.
     pub trace: u64,
-    /// How many of its spans arrived, copies included.
+    /// The number of its spans that arrived, duplicates included.
     pub spans: u32,
     /// The gateways' numbers, in order.
     pub gateways: Vec<u16>,
@@ -291,7 +291,7 @@ impl SinkLedger {
             SinkRecord::Gateway { id, name } => match self.gateways.get(id) {
                 // All gateways after the IDs are used up share the last one.
                 Some(known) if known != name && *id != u16::MAX => {
-                    Err(LedgerError::Invalid { index, what: "two gateways of one number" })
+                    Err(LedgerError::Invalid { index, what: "two gateways with one ID" })
                 }
                 _ => Ok(()),
             },

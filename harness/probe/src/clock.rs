@@ -1,22 +1,22 @@
-//! The time: a clock that never steps, anchored once to Unix time.
+//! A clock that never steps, anchored once to Unix time.
 //!
-//! Somebody may set a node's clock while a run goes on. What lasted how long is told by the kernel's monotonic clock,
-//! which nobody sets; which moment of Unix time that is was looked up once. A process that takes over from another goes
-//! on with its anchor, which is kept beside the ledger, as long as the node was not booted in between.
+//! A node's clock may be set during a run. So durations are measured with the kernel's monotonic clock, and Unix time
+//! is read once, as the anchor. A process that continues after another uses the same anchor, which is kept beside the
+//! ledger, unless the node was rebooted in between.
 
 use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where the anchor is kept, in the probe's directory.
+/// The anchor's file in the probe's directory.
 const FILE: &str = "clock";
-/// What is another one after each boot.
+/// The file with the boot ID, a new one after each boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 static ANCHOR: OnceLock<Anchor> = OnceLock::new();
 
-/// A moment by both clocks, in nanoseconds.
+/// One time on both clocks, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Anchor {
     monotonic: u64,
@@ -30,7 +30,7 @@ impl Anchor {
         Self { monotonic: monotonic(), unix }
     }
 
-    /// Unix time at a moment of the monotonic clock.
+    /// Unix time at a time of the monotonic clock.
     const fn unix_at(self, monotonic: u64) -> u64 {
         if monotonic >= self.monotonic {
             self.unix.saturating_add(monotonic - self.monotonic)
@@ -39,12 +39,12 @@ impl Anchor {
         }
     }
 
-    /// As it is kept.
-    fn written(self, boot: &str) -> String {
+    /// The anchor's line in its file.
+    fn to_line(self, boot: &str) -> String {
         format!("{boot} {} {}\n", self.monotonic, self.unix)
     }
 
-    /// What was kept, unless that was before the last boot.
+    /// Parses the line of [`Self::to_line`]; none if it was written before the last boot.
     fn read(text: &str, boot: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         (words.next()? == boot).then_some(())?;
@@ -53,27 +53,32 @@ impl Anchor {
     }
 }
 
-/// Goes on with the clock that an earlier process kept in this directory, or keeps this one's.
-pub fn keep(directory: &Path) -> io::Result<()> {
-    // Where a boot has no name a process does not know whether its anchor still holds.
-    let Ok(boot) = std::fs::read_to_string(BOOT_ID) else { return Ok(()) };
-    let (boot, path) = (boot.trim(), directory.join(FILE));
-    let kept = std::fs::read_to_string(&path).ok().and_then(|text| Anchor::read(&text, boot));
+/// The boot ID of the machine's kernel; none if it cannot be read.
+pub(crate) fn boot_id() -> Option<String> {
+    std::fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_owned())
+}
+
+/// Restores the anchor of an earlier process from `directory`, or keeps this process's anchor there.
+pub fn restore_or_keep(directory: &Path) -> io::Result<()> {
+    // Without a boot ID it is not known whether an anchor is still valid.
+    let Some(boot) = boot_id() else { return Ok(()) };
+    let path = directory.join(FILE);
+    let kept = std::fs::read_to_string(&path).ok().and_then(|text| Anchor::read(&text, &boot));
     let anchor = *ANCHOR.get_or_init(|| kept.unwrap_or_else(Anchor::now));
     if kept == Some(anchor) {
         return Ok(());
     }
     let new = directory.join("clock.new");
-    std::fs::write(&new, anchor.written(boot))?;
+    std::fs::write(&new, anchor.to_line(&boot))?;
     std::fs::rename(new, path)
 }
 
-/// Unix time in nanoseconds, by the clock that never steps.
+/// Unix time in nanoseconds, on the clock that never steps.
 pub(crate) fn unix_ns() -> u64 {
     ANCHOR.get_or_init(Anchor::now).unix_at(monotonic())
 }
 
-/// Unix time in milliseconds, by the clock that never steps.
+/// Unix time in milliseconds, on the clock that never steps.
 pub fn unix_ms() -> u64 {
     unix_ns() / 1_000_000
 }
@@ -89,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_was_set_is_none_of_its_business() {
+    fn setting_the_clock_changes_nothing() {
         let anchor = Anchor { monotonic: 100, unix: 5_000 };
         assert_eq!((anchor.unix_at(100), anchor.unix_at(350), anchor.unix_at(40)), (5_000, 5_250, 4_940));
         let before = unix_ns();
@@ -99,9 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_takes_over_goes_on_unless_the_node_was_booted() {
+    fn an_anchor_is_restored_unless_the_node_was_rebooted() {
         let anchor = Anchor { monotonic: 100, unix: 5_000 };
-        let kept = anchor.written("boot-1");
+        let kept = anchor.to_line("boot-1");
         assert_eq!(Anchor::read(&kept, "boot-1"), Some(anchor));
         assert_eq!(Anchor::read(&kept, "boot-2"), None);
         assert_eq!(Anchor::read("", "boot-1"), None);
@@ -109,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn it_is_kept_beside_the_ledger() {
+    fn the_anchor_is_kept_beside_the_ledger() {
         let directory = tempfile::tempdir().unwrap();
-        keep(directory.path()).unwrap();
+        restore_or_keep(directory.path()).unwrap();
         let kept = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
-        keep(directory.path()).unwrap();
+        restore_or_keep(directory.path()).unwrap();
         assert_eq!(std::fs::read_to_string(directory.path().join(FILE)).unwrap(), kept);
     }
 }

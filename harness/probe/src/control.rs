@@ -1,4 +1,4 @@
-//! The control service: generated types, and what emitter and sink share of it.
+//! The control service: generated types, and the parts that emitter and sink share.
 
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 mod generated {
@@ -15,41 +15,41 @@ use std::pin::Pin;
 use tokio::io::AsyncReadExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// How a ledger is streamed to the harness.
+/// The stream of a ledger's file to the harness.
 pub type LedgerStream = Pin<Box<dyn futures::Stream<Item = Result<LedgerChunk, tonic::Status>> + Send>>;
 
-/// Why a probe cannot do what it is asked.
+/// An error of a probe.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// The plan lacks something, or asks for the impossible.
+    /// The plan is incomplete or impossible.
     #[error("the plan cannot be carried out: {0}")]
     Plan(String),
     /// Another plan is being carried out.
     #[error("another plan is being carried out, of run {running:014x}")]
     Busy {
-        /// The run that is going on.
+        /// The tag of the run in progress.
         running: u64,
     },
-    /// The ledger cannot be kept.
+    /// The ledger cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerFileError),
-    /// The ledger that was found contradicts itself.
+    /// The ledger on disk contradicts itself.
     #[error("{}: {source}", path.display())]
     Contradiction {
         /// The file.
         path: PathBuf,
-        /// What contradicts what.
+        /// The contradiction.
         source: spanproof_ledger::LedgerError,
     },
-    /// The plan could not be kept on disk, or read from there.
+    /// The plan could not be written to disk, or read from there.
     #[error("the plan in {}: {source}", path.display())]
     PlanFile {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// There is nothing to be changed.
+    /// There is no plan to be changed.
     #[error("no plan is being carried out")]
     NoPlan,
     /// A port could not be served.
@@ -57,18 +57,18 @@ pub enum ProbeError {
     Serve {
         /// The address.
         address: std::net::SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Nothing can be kept there.
+    /// The data directory cannot be written to.
     #[error("the data directory {} cannot be written to: {source}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// TLS cannot be spoken.
+    /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
 }
@@ -84,11 +84,11 @@ impl From<ProbeError> for tonic::Status {
     }
 }
 
-/// A plan kept on disk, so that a probe that was killed goes on by itself.
+/// The file of a plan, from which a probe that was killed continues by itself.
 #[derive(Debug, Clone)]
 pub(crate) struct PlanFile(PathBuf);
 
-/// What is on disk of a plan: when it began, and the plan.
+/// The content of a plan's file: the time of its start, and the plan.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct StartedPlan {
     #[prost(uint64, tag = "1")]
@@ -111,13 +111,13 @@ impl PlanFile {
         }
     }
 
-    /// Whole or not at all, and there after a loss of power as well.
+    /// Writes the file atomically and durably.
     pub(crate) fn write(&self, plan: &StartedPlan) -> Result<(), ProbeError> {
         let new = self.0.with_extension("new");
         let write = || {
             let mut file = std::fs::File::create(&new)?;
             file.write_all(&plan.encode_to_vec())?;
-            // The name must not be there before the content is.
+            // The content must be on disk before the name.
             file.sync_all()?;
             std::fs::rename(&new, &self.0)?;
             let folder = self.0.parent().filter(|folder| *folder != Path::new(""));
@@ -128,19 +128,19 @@ impl PlanFile {
 }
 
 impl StreamRanges {
-    /// The ranges of a set, for the wire.
+    /// Encodes a set.
     pub fn of(stream: u16, set: &RangeSet) -> Self {
         let bounds = set.iter().flat_map(|range| [range.start, range.end]).collect();
         Self { stream: u32::from(stream), bounds }
     }
 
-    /// The set that came over the wire.
+    /// Decodes the set.
     pub fn set(&self) -> RangeSet {
         self.bounds.chunks_exact(2).map(|pair| spanproof_ledger::Range::new(pair[0], pair[1])).collect()
     }
 }
 
-/// A description of this probe.
+/// The description of this probe.
 pub(crate) fn describe(role: &str) -> Description {
     Description {
         role: role.to_owned(),
@@ -150,7 +150,7 @@ pub(crate) fn describe(role: &str) -> Description {
     }
 }
 
-/// A file in chunks; what is appended while it is read may or may not be in it.
+/// Streams a file in chunks; bytes appended meanwhile may or may not be included.
 pub(crate) fn stream_file(path: PathBuf) -> LedgerStream {
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     tokio::spawn(async move {
@@ -170,7 +170,7 @@ pub(crate) fn stream_file(path: PathBuf) -> LedgerStream {
                 Err(error) => Err(failed(error)),
             };
             if sender.send(chunk).await.is_err() {
-                return; // nobody reads any more
+                return; // the receiver is gone
             }
         }
     });

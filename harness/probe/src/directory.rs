@@ -1,11 +1,11 @@
-//! What the probe does for the tier: a queue's directory made writable, and taken away afterwards.
+//! Directories on a node's disk, for the tier's queues and for the probe's own files.
 
 use std::io;
 use std::path::Path;
 
-/// Gives a directory to a user and a group, and closes it to others.
+/// Creates a directory if it is missing, makes a user and a group its owner, and closes it to others.
 ///
-/// A kubelet makes a host path's directory as root's; the Collector runs as another user.
+/// A kubelet creates a host path's directory as root; the Collector runs as another user.
 pub fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
     use std::os::unix::fs::{PermissionsExt, chown};
     std::fs::create_dir_all(path)?;
@@ -13,7 +13,7 @@ pub fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
     chown(path, Some(user), Some(group))
 }
 
-/// Makes sure that files can be kept in a directory, which is made if it is not there.
+/// Checks that files can be written to a directory, which is created if it is missing.
 pub fn writable(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)?;
     let trial = path.join("writable");
@@ -21,7 +21,7 @@ pub fn writable(path: &Path) -> io::Result<()> {
     std::fs::remove_file(&trial)
 }
 
-/// Removes a directory with everything in it. One that is not there is as it should be.
+/// Removes a directory with its content. A missing one is no error.
 pub fn sweep(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

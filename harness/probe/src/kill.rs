@@ -16,20 +16,20 @@ pub enum KillError {
     /// The kernel refused the signal.
     #[error("process {pid} cannot be killed: {source}")]
     Refused {
-        /// The process's number.
+        /// The process ID.
         pid: i32,
-        /// The kernel's answer.
+        /// The cause.
         source: rustix::io::Errno,
     },
 }
 
-/// Kills the first process of a container, by the container's ID. Needs the node's process numbers (`hostPID`) and the
-/// capability `KILL`. Returns the process's number.
+/// Kills the first process of a container, by the container's ID. Needs the node's process IDs (`hostPID`) and the
+/// capability `KILL`. Returns the process ID.
 ///
 /// # Errors
 /// If there is no such process, or the kernel refuses.
 pub fn kill(container: &str) -> Result<i32, KillError> {
-    // A process that ends meanwhile is none that could be killed.
+    // Processes that end meanwhile are skipped.
     let first = all_processes()?.flatten().find(|process| is_first_of(process, container));
     let pid = first.ok_or_else(|| KillError::NoProcess(container.to_owned()))?.pid;
     let process = Pid::from_raw(pid).ok_or_else(|| KillError::NoProcess(container.to_owned()))?;
@@ -37,7 +37,7 @@ pub fn kill(container: &str) -> Result<i32, KillError> {
     Ok(pid)
 }
 
-/// Whether a process is in the container's control group, and the first one in its own PID namespace.
+/// Returns `true` if a process is in the control group of `container` and the first in its PID namespace.
 fn is_first_of(process: &Process, container: &str) -> bool {
     let within =
         process.cgroups().is_ok_and(|groups| groups.into_iter().any(|it| it.pathname.contains(container)));

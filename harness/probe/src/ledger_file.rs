@@ -1,4 +1,4 @@
-//! A ledger on disk: a record is in the file before anybody is told of it.
+//! A ledger's file: a record is in the file before it has any visible effect.
 
 use spanproof_ledger::log::{self, LogError, Record, StreamError, read_records};
 use std::fs::{File, OpenOptions};
@@ -6,74 +6,75 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// Why a ledger cannot be kept.
+/// An error of a ledger's file.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerFileError {
     /// The file could not be read or written.
     #[error("{action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// What is in it is not a ledger of this kind.
+    /// Its content is not a ledger of this kind.
     #[error("{}: {source}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: LogError,
     },
 }
 
-/// What [`read_records`] came upon, or what was done with a record.
-enum Stopped<E> {
+/// The error of [`read_records`], or that of the function given the records.
+enum ReadStopped<E> {
     Log(StreamError),
     Each(E),
 }
 
-impl<E> From<StreamError> for Stopped<E> {
+impl<E> From<StreamError> for ReadStopped<E> {
     fn from(error: StreamError) -> Self {
         Self::Log(error)
     }
 }
 
-/// Reads a ledger and gives each of its records to `each`, one at a time. Returns up to where the file is
-/// whole, in bytes; what follows is a torn tail.
+/// Reads a ledger and gives each of its records to `each`, one at a time. Returns the length of its whole part, in
+/// bytes; the rest is a torn tail.
 fn read<R: Record, E: From<LedgerFileError>>(
     path: &Path,
     mut each: impl FnMut(R) -> Result<(), E>,
 ) -> Result<u64, E> {
     let io = |action, source| LedgerFileError::Io { action, path: path.to_owned(), source };
     let mut file = File::open(path).map_err(|error| io("open", error))?;
-    read_records(&mut file, |record| each(record).map_err(Stopped::Each)).map_err(|stopped| match stopped {
-        Stopped::Each(error) => error,
-        Stopped::Log(StreamError::Read(source)) => io("read", source).into(),
-        Stopped::Log(StreamError::Content(source)) => {
+    read_records(&mut file, |record| each(record).map_err(ReadStopped::Each)).map_err(|stopped| match stopped
+    {
+        ReadStopped::Each(error) => error,
+        ReadStopped::Log(StreamError::Read(source)) => io("read", source).into(),
+        ReadStopped::Log(StreamError::Content(source)) => {
             LedgerFileError::Content { path: path.to_owned(), source }.into()
         }
     })
 }
 
-/// An open ledger file, written at its end.
+/// An open ledger file, to which records are appended.
 #[derive(Debug)]
 pub struct LedgerFile<R, D = File> {
     disk: D,
     path: PathBuf,
-    /// Up to where the file is whole, in bytes.
+    /// The length of the file's whole part, in bytes.
     whole: u64,
-    /// Whether there may be more in the file: a write failed, and so did the attempt to cut off what it left.
+    /// `true` if more may be in the file: a write failed, and so did the attempt to cut off the part written.
     torn: bool,
-    /// Whether a sync failed: what it should have written is lost, though the next sync may say otherwise.
+    /// `true` if a sync failed: the data may be lost, though the next sync may succeed.
     unsynced: bool,
     bytes: Vec<u8>,
     kind: PhantomData<R>,
 }
 
-/// What a ledger needs of a file.
+/// The operations of a file that a ledger needs.
 trait Disk {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     fn cut(&mut self, length: u64) -> io::Result<()>;
@@ -93,7 +94,7 @@ impl Disk for File {
 }
 
 impl<R: Record> LedgerFile<R> {
-    /// Opens a ledger, or makes it, and gives each record that is in it to `each`. A torn tail is cut off.
+    /// Opens or creates a ledger, and gives each of its records to `each`. A torn tail is cut off.
     pub fn open_with<E: From<LedgerFileError>>(
         path: &Path,
         each: impl FnMut(R) -> Result<(), E>,
@@ -107,7 +108,7 @@ impl<R: Record> LedgerFile<R> {
         if whole == 0 {
             ledger.bytes.extend(log::header::<R>());
             ledger.write(false)?;
-            // The name has to survive as the records do.
+            // The file's name must be durable, as the records are.
             let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
             synced.map_err(|error| io("sync the folder of", error))?;
@@ -115,12 +116,12 @@ impl<R: Record> LedgerFile<R> {
         Ok(ledger)
     }
 
-    /// The file, to be synced by somebody else while this one goes on writing.
+    /// A second handle to the file, with which it can be synced while records are appended.
     pub fn handle(&self) -> io::Result<File> {
         self.disk.try_clone()
     }
 
-    /// As [`Self::open_with`], with all records at once.
+    /// Opens or creates a ledger, and returns all its records; see [`Self::open_with`].
     pub fn open(path: &Path) -> Result<(Self, Vec<R>), LedgerFileError> {
         let mut records = Vec::new();
         let ledger = Self::open_with(path, |record| {
@@ -138,7 +139,7 @@ impl<R: Record, D: Disk> LedgerFile<R, D> {
         Self { disk, path, whole, torn: false, unsynced: false, bytes, kind: PhantomData }
     }
 
-    /// Appends a record. It survives the end of this process, and `durable` ones that of the machine.
+    /// Appends a record. It survives a kill of this process, and with `durable` a loss of power.
     pub fn append(&mut self, record: &R, durable: bool) -> Result<(), LedgerFileError> {
         self.append_all(std::slice::from_ref(record), durable)
     }
@@ -153,7 +154,7 @@ impl<R: Record, D: Disk> LedgerFile<R, D> {
         self.write(durable)
     }
 
-    /// Writes what was made ready.
+    /// Writes the encoded records.
     fn write(&mut self, durable: bool) -> Result<(), LedgerFileError> {
         if self.unsynced {
             return Err(self.io("sync", io::Error::other("it failed before, and what it lost is not known")));
@@ -162,7 +163,7 @@ impl<R: Record, D: Disk> LedgerFile<R, D> {
             self.cut("cut what a failed write left of")?;
         }
         if let Err(error) = self.disk.append(&self.bytes) {
-            // Nothing may come behind half a record. If it cannot be cut off now, then before the next one.
+            // Nothing may follow a partial record. If it cannot be cut off now, it is before the next one.
             self.torn = self.disk.cut(self.whole).is_err();
             return Err(self.io("write", error));
         }

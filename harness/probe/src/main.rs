@@ -1,4 +1,4 @@
-//! `spanproof-probe`: the emitter, the sink, and two chores on a node's disk.
+//! `spanproof-probe`: the emitter, the sink, and two tasks on a node's disk.
 
 use clap::{Args, Parser, Subcommand};
 use spanproof_probe::control::{ProbeError, probe_server::Probe, probe_server::ProbeServer};
@@ -24,9 +24,9 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Offer numbered spans to the node's agent, as told through the control port
-    Emit(Kept),
-    /// Take spans, and keep the exact set of what arrived
+    /// Offer numbered spans to the node's agent, as planned through the control port
+    Emit(CommonOptions),
+    /// Receive spans, and record exactly which arrived
     Sink(SinkOptions),
     /// Give a directory to a user and a group
     Give {
@@ -39,7 +39,7 @@ enum Command {
         /// The directories
         paths: Vec<PathBuf>,
     },
-    /// Remove a directory, then wait to be ended
+    /// Remove a directory, then wait for SIGTERM
     Sweep {
         /// The directory
         path: PathBuf,
@@ -54,13 +54,13 @@ enum Command {
     Sources,
 }
 
-/// What emitter and sink have in common.
+/// The options of both emitter and sink.
 #[derive(Args)]
-struct Kept {
-    /// Where ledger and plan are kept
+struct CommonOptions {
+    /// The directory of ledger and plan
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where the harness is listened to; with port 0 the log says which one it is
+    /// The address of the control service; with port 0 the log names the port
     #[arg(long, value_name = "ADDR", default_value_t = any(CONTROL_PORT))]
     control: SocketAddr,
 }
@@ -68,20 +68,20 @@ struct Kept {
 #[derive(Args)]
 struct SinkOptions {
     #[command(flatten)]
-    kept: Kept,
-    /// Where spans are taken, over gRPC and over HTTP
+    common: CommonOptions,
+    /// The address on which spans are received, over gRPC and HTTP
     #[arg(long, value_name = "ADDR", default_value_t = any(OTLP_PORT))]
     otlp: SocketAddr,
-    /// Where spans are taken, too
+    /// The second address on which spans are received
     #[arg(long, value_name = "ADDR", default_value_t = any(OTLP_HTTP_PORT))]
     otlp_http: SocketAddr,
-    /// Speak TLS with this certificate (PEM) where spans are taken
+    /// The certificate (PEM) for TLS on these addresses
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// The certificate's key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Clients must show a certificate that this CA (PEM) signed
+    /// The CA (PEM) that must have signed the clients' certificates
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_client_ca: Option<PathBuf>,
 }
@@ -94,7 +94,7 @@ const fn any(port: u16) -> SocketAddr {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
     let done = match Options::parse().command {
-        Command::Emit(kept) => run_emitter(&kept).await.map_err(|error| error.to_string()),
+        Command::Emit(common) => run_emitter(&common).await.map_err(|error| error.to_string()),
         Command::Sink(options) => run_sink(&options).await.map_err(|error| error.to_string()),
         Command::Give { user, group, paths } => paths.iter().try_for_each(|path| {
             directory::give(path, user, group).map_err(|error| format!("{}: {error}", path.display()))
@@ -120,25 +120,25 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run_emitter(kept: &Kept) -> Result<(), ProbeError> {
-    writable(&kept.data)?;
-    let control = listen(kept.control).await?;
-    serve_control(control, Emitter::open(&kept.data)?).await
+async fn run_emitter(common: &CommonOptions) -> Result<(), ProbeError> {
+    writable(&common.data)?;
+    let control = listen(common.control).await?;
+    serve_control(control, Emitter::open(&common.data)?).await
 }
 
 async fn run_sink(options: &SinkOptions) -> Result<(), ProbeError> {
-    writable(&options.kept.data)?;
+    writable(&options.common.data)?;
     let tls = match (&options.tls_certificate, &options.tls_key) {
         (Some(certificate), Some(key)) => {
             Some(tls::acceptor(certificate, key, options.tls_client_ca.as_deref())?)
         }
         _ => None,
     };
-    // The ports first: a ledger that was opened counts one more process.
-    let control = listen(options.kept.control).await?;
+    // The ports first: opening a ledger counts one more process.
+    let control = listen(options.common.control).await?;
     let otlp = listen(options.otlp).await?;
     let otlp_http = listen(options.otlp_http).await?;
-    let sink = Sink::open(&options.kept.data)?;
+    let sink = Sink::open(&options.common.data)?;
     let take = async |(address, listener), tls| {
         let served = Arc::clone(&sink).serve(listener, tls, terminated()).await;
         served.map_err(|source| ProbeError::Serve { address, source })
@@ -153,8 +153,8 @@ async fn run_sink(options: &SinkOptions) -> Result<(), ProbeError> {
 }
 
 fn writable(data: &Path) -> Result<(), ProbeError> {
-    let kept = directory::writable(data).and_then(|()| clock::keep(data));
-    kept.map_err(|source| ProbeError::Directory { path: data.to_owned(), source })
+    let writable = directory::writable(data).and_then(|()| clock::restore_or_keep(data));
+    writable.map_err(|source| ProbeError::Directory { path: data.to_owned(), source })
 }
 
 async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ProbeError> {
@@ -177,7 +177,7 @@ async fn serve_control(
 async fn run_sweep(path: &Path) -> Result<(), String> {
     directory::sweep(path).map_err(|error| format!("{}: {error}", path.display()))?;
     info!("swept");
-    // An open port tells the kubelet that it is done.
+    // The open port tells the kubelet that the task is done.
     let control = TcpListener::bind((Ipv4Addr::UNSPECIFIED, CONTROL_PORT)).await;
     let _listening = control.map_err(|error| format!("port {CONTROL_PORT}: {error}"))?;
     terminated().await;

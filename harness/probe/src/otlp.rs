@@ -1,4 +1,4 @@
-//! OTLP as the probes speak it: requests are patched together, and looked at no closer than is needed.
+//! OTLP for the probes: requests are made from templates, and only the needed fields are read.
 
 pub(crate) mod rpc_status;
 pub(crate) mod scan;

@@ -1,4 +1,4 @@
-//! TLS of the sink's ports, from files in PEM.
+//! TLS of the sink's ports, from PEM files.
 
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
@@ -10,20 +10,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
-/// Which files TLS cannot be spoken with, and why.
+/// An error in a file for TLS.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS: {what} {}: {source}", path.display())]
 pub struct TlsError {
-    /// What the file should be.
+    /// The expected content of the file.
     what: &'static str,
     /// The file.
     path: PathBuf,
-    /// Why it is not.
+    /// The cause.
     source: Box<dyn Error + Send + Sync>,
 }
 
-/// A server's side of TLS, with a certificate (and those between it and the CA) and its key. With a
-/// client CA, clients must show a certificate that it signed.
+/// The server's side of TLS, with a certificate chain and its key. With a client CA, clients must have a certificate
+/// that it signed.
 pub fn acceptor(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<TlsAcceptor, TlsError> {
     let bad = |what, path: &Path| {
         let path = path.to_owned();

@@ -1,4 +1,4 @@
-//! The emitter on the wire, against an agent that answers as it is told.
+//! The emitter over the loopback, with a scripted agent.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -34,8 +34,8 @@ struct Seen {
 
 type Script = dyn Fn(usize) -> Result<i64, Status> + Send + Sync;
 
-/// An agent: to its n-th request (from 0) it says what the script says. A negative number of refused spans stands for
-/// no answer at all.
+/// An agent whose answer to request n (from 0) is given by the script, as a number of rejected spans. A negative number
+/// stands for no answer.
 struct Agent {
     script: Box<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -79,7 +79,7 @@ async fn agent(
     (endpoint, seen)
 }
 
-/// 1,000 spans a second in requests of 10, for so long.
+/// 1,000 spans a second in requests of 10, for `duration_ms`.
 fn load(endpoint: String, duration_ms: u64) -> EmitPlan {
     EmitPlan {
         stream: 3,
@@ -107,7 +107,7 @@ async fn try_start(emitter: &Emitter, emit: EmitPlan) -> Result<State, Status> {
     Ok(emitter.start(Request::new(plan)).await?.into_inner().state())
 }
 
-/// Starts it, and stops it when its load has ended and everything has an outcome, or after `drain_ms`.
+/// Runs a load to its end, and stops it when every request has an outcome, or after `drain_ms`.
 async fn run(dir: &Path, emit: EmitPlan, drain_ms: u64) -> (EmitStatus, EmitterLedger) {
     let emitter = Emitter::open(dir).unwrap();
     let wait = Duration::from_millis(emit.duration_ms);
@@ -138,7 +138,7 @@ fn retry_info(milliseconds: u8) -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_asks_for_a_pause_gets_it() {
+async fn a_requested_pause_is_kept() {
     let (endpoint, seen) = agent(|number| if number == 0 { Err(retry_info(200)) } else { Ok(0) }).await;
     let dir = tempfile::tempdir().unwrap();
     let load = EmitPlan { profile: vec![constant(10.0)], ..load(endpoint, 900) };
@@ -152,7 +152,7 @@ async fn an_agent_that_asks_for_a_pause_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_for_good_is_not_sent_again() {
+async fn permanent_refusals_are_not_retried() {
     for code in [Code::ResourceExhausted, Code::Internal, Code::InvalidArgument] {
         let (endpoint, seen) = agent(move |_| Err(Status::new(code, "no"))).await;
         let dir = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ async fn what_is_refused_for_good_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_taken_in_part_is_unknown_all_of_it() {
+async fn a_partial_success_makes_the_whole_request_unknown() {
     let (endpoint, _) = agent(|number| Ok(i64::from(number == 0))).await;
     let dir = tempfile::tempdir().unwrap();
     let (status, ledger) = run(dir.path(), load(endpoint, 300), 5_000).await;
@@ -175,7 +175,7 @@ async fn what_was_taken_in_part_is_unknown_all_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_of_all_requests_refused_slow_nothing_down() {
+async fn refused_requests_do_not_delay_the_others() {
     let (endpoint, _) = agent(|number| {
         if number.is_multiple_of(2) && number < 150 { Err(Status::unavailable("not now")) } else { Ok(0) }
     })
@@ -195,7 +195,7 @@ async fn half_of_all_requests_refused_slow_nothing_down() {
     assert!(latency.max_us() > 700_000, "a pause is a part of it: {} µs", latency.max_us());
 }
 
-/// Past what may be held the schedule slips, and says so; no number is used twice or forgotten.
+/// The schedule slips at the limit of held requests, and that is counted; no number is used twice or left out.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_hangs_makes_the_schedule_slip() {
     let (endpoint, seen) = agent(|_| Ok(-1)).await;
@@ -211,7 +211,7 @@ async fn an_agent_that_hangs_makes_the_schedule_slip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ramp_gzip_and_connections_are_as_the_plan_says() {
+async fn ramp_gzip_and_connections_follow_the_plan() {
     let (endpoint, seen) = agent(|_| Ok(0)).await;
     let dir = tempfile::tempdir().unwrap();
     let ramp = Segment { duration_ms: 1_000, shape: Some(Shape::Ramp(Ramp { from: 0.0, to: 2_000.0 })) };
@@ -227,7 +227,7 @@ async fn a_ramp_gzip_and_connections_are_as_the_plan_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nonsense_is_refused_before_anything_begins() {
+async fn invalid_plans_are_refused_before_anything_begins() {
     let good = || load("http://127.0.0.1:9".to_owned(), 1_000);
     for (plan, why) in [
         (EmitPlan { stream: 0, ..good() }, "stream"),

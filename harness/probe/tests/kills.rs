@@ -1,4 +1,4 @@
-//! Emitter and sink as processes, killed at random moments, hundreds of times: nothing that was counted is lost.
+//! Emitter and sink as processes, killed at random times, hundreds of times: nothing that was counted is lost.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, RangeSet, SinkLedger, SinkRecord, hash, log};
@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 const STREAM: u16 = 5;
 const KILLS: u64 = 300;
 
-/// A probe's process; gone with this value.
+/// A probe's process, killed when dropped.
 struct Process {
     child: Child,
     control: SocketAddr,
@@ -43,7 +43,7 @@ fn spawn(role: &str, data: &Path, control: SocketAddr, otlp: Option<SocketAddr>)
 }
 
 impl Process {
-    /// Its control service, as soon as it answers.
+    /// A client of its control service, connected as soon as it answers.
     async fn client(&self) -> ProbeClient<Channel> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -55,7 +55,7 @@ impl Process {
         }
     }
 
-    /// What it counts.
+    /// The numbers that it has counted.
     async fn counted(&self) -> RangeSet {
         let reply = self.client().await.progress(ProgressRequest {}).await.unwrap().into_inner();
         reply.streams.first().map(StreamRanges::set).unwrap_or_default()
@@ -72,9 +72,9 @@ fn plan(seed: u64, role: Role) -> Plan {
     }
 }
 
-/// Kills one of the two, by the seed; what it had counted must be in what its next process counts.
+/// Kills one of the two, by the seed; its next process must count everything that it had counted.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_counted_is_lost_whenever_a_process_is_killed() {
+async fn no_kill_loses_counted_spans() {
     let seed = std::env::var("SPANPROOF_SEED").map_or(20_261_124, |seed| seed.parse().unwrap());
     println!("seed {seed} (SPANPROOF_SEED)");
     let (emit_dir, sink_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -124,8 +124,8 @@ async fn nothing_that_was_counted_is_lost_whenever_a_process_is_killed() {
     let counts = Account::of(&[emitted], &[arrived]).counts;
     println!("{counts:?}");
     assert!(counts.acknowledged > 10_000, "{counts:?}");
-    // The sink answers what is in its file, so a kill of either leaves nothing acknowledged that did not arrive; what
-    // was on its way when the emitter was killed is unknown, and may have arrived.
+    // The sink only acknowledges spans that are in its file, so after any kill everything acknowledged has arrived;
+    // requests in flight when the emitter was killed are unknown, and may have arrived.
     assert_eq!((counts.lost, counts.unexpected, counts.rejected), (0, 0, 0), "{counts:?}");
     assert!(counts.unknown > 0 && counts.recovered <= counts.unknown, "{counts:?}");
 }

@@ -1,4 +1,4 @@
-//! Emitter and sink over the loopback, with nothing between them but a sink that comes late.
+//! Emitter and sink directly connected over the loopback.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use spanproof_ledger::{Account, EmitterLedger, EmitterRecord, SinkLedger, SinkRecord, log};
@@ -59,9 +59,9 @@ fn account(dir: &Path) -> (EmitterLedger, Account) {
     (emitter, account)
 }
 
-/// Everything acknowledged arrives once; what was offered before the sink was there is sent again.
+/// Everything acknowledged arrives once; requests offered before the sink was ready are retried.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_is_acknowledged_is_delivered() {
+async fn everything_acknowledged_is_delivered() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -70,7 +70,7 @@ async fn all_that_is_acknowledged_is_delivered() {
 
     emitter.start(Request::new(emit_plan(endpoint, 2))).await.unwrap();
     tokio::spawn(serve(Arc::clone(&sink), listener));
-    // No plan yet: the sink answers UNAVAILABLE, and the emitter tries again.
+    // Without a plan the sink answers UNAVAILABLE, and the emitter retries.
     tokio::time::sleep(Duration::from_millis(300)).await;
     sink.start(Request::new(plan(Role::Sink(SinkPlan::default())))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_900)).await;
@@ -93,7 +93,7 @@ async fn all_that_is_acknowledged_is_delivered() {
 
 /// The control: the lost set is the forgotten set.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_sink_forgets_is_lost() {
+async fn spans_that_the_sink_forgets_are_lost() {
     let (dir, emit_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -120,9 +120,9 @@ async fn what_the_sink_forgets_is_lost() {
     assert_eq!(account.streams[&3].lost, forgotten);
 }
 
-/// What a backend refuses is on its books, and is sent again; a rate that changes does so at once.
+/// Refused spans are in the sink's ledger, and are retried; a change of rate takes effect at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_is_on_the_books_and_a_rate_can_change() {
+async fn refusals_are_recorded_and_a_rate_can_change() {
     let (dir, emit_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -151,7 +151,7 @@ async fn what_is_refused_is_on_the_books_and_a_rate_can_change() {
     assert!(account.streams[&3].refused[&14].contains(0), "{:?}", account.streams[&3].refused);
 }
 
-/// An emitter that nobody asks about any more stops by itself, and says that it did not finish.
+/// An emitter whose lease expires stops by itself, and its load is not complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_lease_ends_the_load() {
     let dir = tempfile::tempdir().unwrap();
@@ -164,7 +164,7 @@ async fn the_end_of_the_lease_ends_the_load() {
     assert_eq!(status.state(), State::Draining, "{status:?}");
 }
 
-/// A killed emitter goes on behind what it had reserved; what it had in flight is unknown.
+/// A killed emitter continues after its reserved numbers; its requests in flight are unknown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_incarnation_never_uses_a_number_twice() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,88 +1,88 @@
-//! How the backend answers: what the step `backend` says.
+//! The answers of the backend, which the step `backend` sets.
 
 use super::Code;
 use super::field_path::ensure;
-use super::{Bytes, FaultName, FieldPath, Problem, Share, Span};
+use super::{Bytes, FaultName, FieldPath, Problem, Share, Span, bounds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the backend answers from now on.
+/// The answer of the backend from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("examples" = [{"answers": "unavailable", "for": "20s"}]))]
 pub struct Backend {
-    /// What it says, or does.
+    /// The answer.
     pub answers: Answers,
-    /// Which part of the requests (of the connections, where it is done to these) it is done to; all of them if this
-    /// is not given.
+    /// The share of the requests that it affects; with `reset-connections`, of the connections. Without it, all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<Share>,
-    /// How long: then it takes everything again by itself, and the step is over when it was seen to. Without it, until
-    /// another step.
+    /// The duration. Then the backend takes everything again, and the step ends when it was seen to do so. Without it, the
+    /// answer stays until the next `backend` step.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<Span>,
-    /// With a code: after how long the client is told to try again.
+    /// The time after which the client is asked to try again, in gRPC's `RetryInfo`. Only with a gRPC code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Span>,
 }
 
-/// What a backend says, or does.
+/// An answer of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answers {
-    /// It takes everything.
+    /// Takes everything.
     Ok,
-    /// It takes nothing, and answers with gRPC's `CANCELLED`: a Collector tries again.
+    /// Takes nothing, and answers with gRPC's `CANCELLED`: a Collector tries again.
     Cancelled,
-    /// It takes nothing, and answers with gRPC's `UNKNOWN`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `UNKNOWN`: a Collector drops what was refused.
     Unknown,
-    /// It takes nothing, and answers with gRPC's `INVALID_ARGUMENT`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `INVALID_ARGUMENT`: a Collector drops what was refused.
     InvalidArgument,
-    /// It takes nothing, and answers with gRPC's `DEADLINE_EXCEEDED`: a Collector tries again.
+    /// Takes nothing, and answers with gRPC's `DEADLINE_EXCEEDED`: a Collector tries again.
     DeadlineExceeded,
-    /// It takes nothing, and answers with gRPC's `NOT_FOUND`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `NOT_FOUND`: a Collector drops what was refused.
     NotFound,
-    /// It takes nothing, and answers with gRPC's `ALREADY_EXISTS`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `ALREADY_EXISTS`: a Collector drops what was refused.
     AlreadyExists,
-    /// It takes nothing, and answers with gRPC's `PERMISSION_DENIED`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `PERMISSION_DENIED`: a Collector drops what was refused.
     PermissionDenied,
-    /// It takes nothing, and answers with gRPC's `RESOURCE_EXHAUSTED`: a Collector tries again only where `retry_after` is told.
+    /// Takes nothing, and answers with gRPC's `RESOURCE_EXHAUSTED`: a Collector tries again only
+    /// with `retry_after`.
     ResourceExhausted,
-    /// It takes nothing, and answers with gRPC's `FAILED_PRECONDITION`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `FAILED_PRECONDITION`: a Collector drops what was refused.
     FailedPrecondition,
-    /// It takes nothing, and answers with gRPC's `ABORTED`: a Collector tries again.
+    /// Takes nothing, and answers with gRPC's `ABORTED`: a Collector tries again.
     Aborted,
-    /// It takes nothing, and answers with gRPC's `OUT_OF_RANGE`: a Collector tries again.
+    /// Takes nothing, and answers with gRPC's `OUT_OF_RANGE`: a Collector tries again.
     OutOfRange,
-    /// It takes nothing, and answers with gRPC's `UNIMPLEMENTED`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `UNIMPLEMENTED`: a Collector drops what was refused.
     Unimplemented,
-    /// It takes nothing, and answers with gRPC's `INTERNAL`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `INTERNAL`: a Collector drops what was refused.
     Internal,
-    /// It takes nothing, and answers with gRPC's `UNAVAILABLE`: a Collector tries again.
+    /// Takes nothing, and answers with gRPC's `UNAVAILABLE`: a Collector tries again.
     Unavailable,
-    /// It takes nothing, and answers with gRPC's `DATA_LOSS`: a Collector tries again.
+    /// Takes nothing, and answers with gRPC's `DATA_LOSS`: a Collector tries again.
     DataLoss,
-    /// It takes nothing, and answers with gRPC's `UNAUTHENTICATED`: a Collector drops what was refused.
+    /// Takes nothing, and answers with gRPC's `UNAUTHENTICATED`: a Collector drops what was refused.
     Unauthenticated,
-    /// Nothing listens, and what is connected is cut off.
+    /// Does not listen, and cuts open connections off. Takes no `share`.
     RefuseConnections,
-    /// TCP RST, for what is connected and what will be.
+    /// Resets connections, open ones and new ones, with TCP RST.
     ResetConnections,
-    /// HTTP/2 `RST_STREAM`: to a client, gRPC's INTERNAL.
+    /// Resets streams with HTTP/2 `RST_STREAM`, which a client sees as gRPC's `INTERNAL`: a Collector drops what was refused.
     ResetStreams,
-    /// Never an answer; nothing is taken.
+    /// Never answers, and takes nothing.
     Hang,
-    /// It takes the request after a pause.
+    /// Takes each request after a pause.
     Slow(Slow),
-    /// It takes all spans but one in so many, and says how many it did not.
+    /// Takes all spans but one in N, and reports how many it refused.
     Partial(OneIn),
-    /// It refuses larger requests, as a gRPC server does.
+    /// Refuses larger requests with gRPC's `RESOURCE_EXHAUSTED`, as a server does: a Collector drops what was refused.
     ReceiveLimit(Bytes),
-    /// It acknowledges all spans, and forgets one in so many.
+    /// Acknowledges all spans, and forgets one in N.
     Forget(OneIn),
 }
 
-/// How long the pauses are.
+/// The pauses before the answers: `max`, and `min` or `mean` or both.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slow {
@@ -92,24 +92,49 @@ pub struct Slow {
     /// The longest pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Span>,
-    /// With it pauses are distributed exponentially, with this mean; without it evenly.
+    /// The mean of the pauses, which then are distributed exponentially, from `min` on. Without it they are distributed
+    /// evenly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<Span>,
-    /// It takes the request first, and answers after the pause: who gave up meanwhile sends it again.
+    /// Takes the request before the pause, so that a client that gives up meanwhile sends it again.
     #[serde(default)]
     pub take_first: bool,
 }
 
-/// A part of the spans, chosen by hash.
+/// A part of the spans, selected by hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OneIn {
-    /// One in so many.
+    /// N: affects the spans with `hash(seed, span ID) mod N = 0`.
+    #[schemars(range(min = 1))]
     pub one_in: u64,
 }
 
+/// A pattern of the answers that are gRPC codes, and of others.
+macro_rules! codes {
+    ($(| $other:pat_param)*) => {
+        Answers::Cancelled
+            | Answers::Unknown
+            | Answers::InvalidArgument
+            | Answers::DeadlineExceeded
+            | Answers::NotFound
+            | Answers::AlreadyExists
+            | Answers::PermissionDenied
+            | Answers::ResourceExhausted
+            | Answers::FailedPrecondition
+            | Answers::Aborted
+            | Answers::OutOfRange
+            | Answers::Unimplemented
+            | Answers::Internal
+            | Answers::Unavailable
+            | Answers::DataLoss
+            | Answers::Unauthenticated
+            $(| $other)*
+    };
+}
+
 impl Answers {
-    /// The gRPC code that it refuses with; none if it does something else.
+    /// Returns the gRPC code of a refusal; none for any other answer.
     pub const fn code(&self) -> Option<Code> {
         Some(match self {
             Self::Cancelled => Code::Cancelled,
@@ -128,11 +153,19 @@ impl Answers {
             Self::Unavailable => Code::Unavailable,
             Self::DataLoss => Code::DataLoss,
             Self::Unauthenticated => Code::Unauthenticated,
-            _ => return None,
+            Self::Ok
+            | Self::RefuseConnections
+            | Self::ResetConnections
+            | Self::ResetStreams
+            | Self::Hang
+            | Self::Slow(_)
+            | Self::Partial(_)
+            | Self::ReceiveLimit(_)
+            | Self::Forget(_) => return None,
         })
     }
 
-    /// What it is called, as in scenarios.
+    /// Returns its name in scenarios.
     pub fn name(&self) -> String {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(name)) => name,
@@ -148,50 +181,47 @@ impl Backend {
         Self { answers: Answers::Ok, share: None, lasts: None, retry_after: None }
     }
 
-    /// What the fault is called.
+    /// Returns the name of the fault.
     pub fn fault(&self) -> FaultName {
         FaultName::Backend(self.answers.name())
     }
 
-    /// To what it is done.
+    /// Returns the target of the fault, for reports.
     pub fn target(&self) -> String {
         self.share.map_or_else(|| "sink".to_owned(), |share| format!("sink ({share} of the {})", self.what()))
     }
 
-    /// Whether it takes nothing, and the Collectors keep everything until it takes something again.
+    /// Returns whether it is an outage: the backend takes nothing, and the Collectors keep everything until it does again.
     pub const fn is_outage(&self) -> bool {
         let all = match self.share {
             None => true,
             Some(share) => share.fraction() >= 1.0,
         };
         all && match self.answers {
-            Answers::RefuseConnections
-            | Answers::ResetConnections
-            | Answers::Hang
-            // The codes that a Collector tries again after; what is refused with another one it drops at once.
-            | Answers::Cancelled
-            | Answers::DeadlineExceeded
-            | Answers::Aborted
-            | Answers::OutOfRange
-            | Answers::Unavailable
-            | Answers::DataLoss => true,
-            Answers::ResourceExhausted => self.retry_after.is_some(),
-            _ => false,
+            Answers::RefuseConnections | Answers::ResetConnections | Answers::Hang => true,
+            codes!() => match self.answers.code() {
+                Some(Code::ResourceExhausted) => self.retry_after.is_some(),
+                Some(code) => code.is_retried(),
+                None => false,
+            },
+            Answers::Ok
+            | Answers::ResetStreams
+            | Answers::Slow(_)
+            | Answers::Partial(_)
+            | Answers::ReceiveLimit(_)
+            | Answers::Forget(_) => false,
         }
     }
 
+    /// Returns what a share of it is a share of.
     const fn what(&self) -> &'static str {
-        match self.answers {
-            Answers::ResetConnections => "connections",
-            _ => "requests",
-        }
+        if matches!(self.answers, Answers::ResetConnections) { "connections" } else { "requests" }
     }
 
-    /// What it is called in reports.
+    /// Returns its name in reports.
     pub(super) fn description(&self) -> String {
         let does = match self.answers {
             Answers::Ok => "takes everything".to_owned(),
-            Answers::Unavailable => "is unavailable".to_owned(),
             Answers::RefuseConnections => "refuses connections".to_owned(),
             Answers::ResetConnections => "resets connections".to_owned(),
             Answers::ResetStreams => "resets streams".to_owned(),
@@ -200,7 +230,10 @@ impl Backend {
             Answers::Partial(OneIn { one_in }) => format!("does not take one span in {one_in}"),
             Answers::ReceiveLimit(limit) => format!("takes no request above {limit}"),
             Answers::Forget(OneIn { one_in }) => format!("forgets one span in {one_in}"),
-            code => format!("answers {}", code.name()),
+            code @ codes!() => match code.name().as_str() {
+                unavailable @ "unavailable" => format!("is {unavailable}"),
+                code => format!("answers {code}"),
+            },
         };
         let share =
             self.share.map_or_else(String::new, |share| format!(", for {share} of the {}", self.what()));
@@ -208,6 +241,7 @@ impl Backend {
         format!("the backend {does}{share}{lasts}")
     }
 
+    /// Checks what its fields must fulfil besides their types.
     pub(super) fn check_fields(&self, at: &FieldPath) -> Result<(), Problem> {
         let untold = self.share.is_none() && self.lasts.is_none() && self.retry_after.is_none();
         let alone = "one that takes everything does so always, and to all: `ok` alone";
@@ -222,12 +256,13 @@ impl Backend {
         ensure(all, &at.then("share"), none)?;
         let at = at.then("answers").then(self.answers.name());
         match self.answers {
-            Answers::Partial(OneIn { one_in }) | Answers::Forget(OneIn { one_in }) => {
-                ensure(one_in > 0, &at.then("one_in"), "`one_in` must be above 0")
-            }
+            Answers::Partial(part) | Answers::Forget(part) => bounds::check(&part, &at),
             Answers::ReceiveLimit(limit) => ensure(limit.count() > 0, &at, "`receive-limit` must be above 0"),
             Answers::Slow(slow) => slow.check(&at),
-            _ => Ok(()),
+            codes!(|Answers::Ok| Answers::RefuseConnections
+                | Answers::ResetConnections
+                | Answers::ResetStreams
+                | Answers::Hang) => Ok(()),
         }
     }
 }

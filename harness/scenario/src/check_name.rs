@@ -54,14 +54,14 @@ check_names! {
     Spread "spread" "No gateway was put beside another, though a node without one could take it."
     GatewaysMoved "gateways-moved" "Each drain of a gateway's node moved the gateway."
     Rollout "rollout" "Each roll-out finished, within what maxUnavailable and maxSurge allow."
-    Hpa "hpa" "The HPA went out and came in again, each in time, and did not flap."
+    Hpa "hpa" "The HPA scaled out and in again, each in time, and did not flap."
     Balance "balance" "Every ready gateway got its share of every stream."
     Queues "queues" "Every queue was empty at the end, and in time after an outage."
     Faults "faults" "The tier recovered after every fault."
 }
 
 impl CheckName {
-    /// Whether the check can fail; otherwise it is inconclusive at worst.
+    /// Returns `true` if the check can fail; otherwise it is inconclusive at worst.
     pub const fn can_fail(self) -> bool {
         !matches!(self, Self::SteadyState | Self::Load | Self::Control)
     }

@@ -25,9 +25,32 @@ pub enum Code {
 }
 
 impl Code {
-    /// Its number.
+    /// Returns its number.
     pub const fn number(self) -> u32 {
         self as u32
+    }
+
+    /// Returns whether a Collector tries again after it, without `RetryInfo`. After others it drops what was refused.
+    pub(super) const fn is_retried(self) -> bool {
+        match self {
+            Self::Cancelled
+            | Self::DeadlineExceeded
+            | Self::Aborted
+            | Self::OutOfRange
+            | Self::Unavailable
+            | Self::DataLoss => true,
+            Self::Ok
+            | Self::Unknown
+            | Self::InvalidArgument
+            | Self::NotFound
+            | Self::AlreadyExists
+            | Self::PermissionDenied
+            | Self::ResourceExhausted
+            | Self::FailedPrecondition
+            | Self::Unimplemented
+            | Self::Internal
+            | Self::Unauthenticated => false,
+        }
     }
 
     const ALL: [Self; 17] = [
@@ -50,7 +73,7 @@ impl Code {
         Self::Unauthenticated,
     ];
 
-    /// The code with a number; [`Code::Unknown`] for a number that no code has.
+    /// Returns the code with a number, or [`Code::Unknown`] for a number that no code has.
     pub fn from_number(number: u32) -> Self {
         Self::ALL.into_iter().find(|code| code.number() == number).unwrap_or(Self::Unknown)
     }

@@ -1,14 +1,17 @@
-//! Values that are none: `name:`, `null`, `''`. Who leaves a field out says so; who writes one and nothing behind it has
-//! most likely lost the value, in a variable that was not set.
+//! Empty values: `name:`, `null`, `''`. They are refused: a field that shall have its default is left out, and an empty one
+//! most likely comes from a variable that was not set.
 
 use super::tree::Node;
 use super::{FieldPath, Problem};
 use serde_json::Value;
 
-/// Fields whose inside is Kubernetes' or the Collector's: there `null` removes a field.
+/// Fields whose content belongs to Kubernetes or the Collector. In it `null` removes a field.
 const FOREIGN: [&str; 2] = ["merge", "config"];
 
-/// The first value in it that is none; the place counts from `at`.
+/// Checks that a value, which is at `at`, contains no empty one.
+///
+/// # Errors
+/// If it does: the first one.
 pub(super) fn check(value: &Value, at: &FieldPath) -> Result<(), Problem> {
     if is_none(value) {
         return Err(problem(at));
@@ -16,7 +19,7 @@ pub(super) fn check(value: &Value, at: &FieldPath) -> Result<(), Problem> {
     match value {
         Value::Object(fields) => {
             let mut inner = fields.iter().map(|(name, value)| (at.then(name), value));
-            // What a control sets is written as a path.
+            // The keys of a control's `set` are paths.
             inner.try_for_each(|(at, value)| if is_foreign(&at) { Ok(()) } else { check(value, &at) })
         }
         Value::Array(items) => {
@@ -26,7 +29,7 @@ pub(super) fn check(value: &Value, at: &FieldPath) -> Result<(), Problem> {
     }
 }
 
-/// Whether a value is none.
+/// Returns whether a value is empty.
 pub(super) fn is_none(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -35,14 +38,13 @@ pub(super) fn is_none(value: &Value) -> bool {
     }
 }
 
-/// Whether a place is within somebody else's object: below `patches.N.merge`.
+/// Returns whether a path is within content of Kubernetes or the Collector: below `patches.N.merge`.
 pub(super) fn is_foreign(at: &FieldPath) -> bool {
     let parts: Vec<&str> = at.parts().iter().flat_map(|part| part.split('.')).collect();
     parts.windows(4).any(|it| it[0] == "patches" && FOREIGN.contains(&it[2]))
 }
 
-/// The first value of a YAML text that is none: its field's byte, and what is wrong with it. A text without any value
-/// says nothing, and is none of these.
+/// Returns the first empty value of a YAML text: the byte of its field, and a message. A text without any value has none.
 pub fn empty_in(text: &str) -> Option<(usize, String)> {
     let root: Value = serde_saphyr::from_str(text).ok().filter(|root: &Value| !root.is_null())?;
     let Problem { at, message, help } = check(&root, &FieldPath::root()).err()?;
@@ -58,15 +60,13 @@ fn problem(at: &FieldPath) -> Problem {
         Err(_) => format!("`{name}` has no value"),
     };
     let help = match name.parse::<usize>() {
-        Ok(_) => "write a value, or take the item out".to_owned(),
+        Ok(_) => "write a value, or remove the item".to_owned(),
         Err(_) => match super::shape::example(name) {
             // A step, which has no default.
             Some(written) if at.parts().iter().any(|part| part == "steps" || part == "profile") => {
                 format!("write `{written}`")
             }
-            _ => {
-                "write a value, or leave the field out: then it is as if nobody had said anything".to_owned()
-            }
+            _ => "write a value, or leave the field out to get its default".to_owned(),
         },
     };
     Problem::new(at.clone(), message).help(help)
@@ -78,7 +78,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_value_that_is_none_is_found_but_not_in_other_peoples_objects() {
+    fn an_empty_value_is_found_but_not_in_patches() {
         let at = |value: Value| check(&value, &FieldPath::root()).err().map(|problem| problem.at.to_string());
         assert_eq!(at(json!({"steps": [], "expect": {}, "load": {"gzip": false, "attributes": 0}})), None);
         assert_eq!(at(json!({"expect": {"delivery_gap": null}})), Some("expect.delivery_gap".to_owned()));

@@ -1,4 +1,4 @@
-//! What is wrong with a scenario, where, and what to do.
+//! Errors of scenarios: what is wrong, where, and what to do.
 
 use super::Problem;
 use crate::given::Unreadable;
@@ -6,7 +6,7 @@ use crate::yaml::line_and_column;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why a scenario cannot be used. All of these are the user's to mend.
+/// An error of a scenario. The user can fix all of these.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ScenarioError {
     /// The file cannot be read.
@@ -15,64 +15,64 @@ pub enum ScenarioError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         why: Unreadable,
     },
-    /// It is not a scenario, or one that makes no sense.
+    /// The text is no scenario, or not a valid one.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Line, from 1.
+        /// Line number, from 1.
         line: u64,
-        /// Column, from 1.
+        /// Column, in characters, from 1.
         column: u64,
-        /// What is wrong.
+        /// The message.
         message: String,
-        /// What to do.
+        /// Advice.
         #[help]
         help: Option<String>,
-        /// The file's text.
+        /// The text of the file.
         #[source_code]
         text: Arc<miette::NamedSource<String>>,
-        /// The place in it.
+        /// The place in the text.
         #[label("here")]
         at: miette::SourceSpan,
     },
-    /// A `--set` that does not fit.
+    /// A `--set` that does not fit the scenario.
     #[error("--set {key}={value}: {message}")]
     Set {
-        /// The parameter, or the field with dots.
+        /// The name of the parameter, or the path of the field.
         key: String,
-        /// The value, as it was written.
+        /// The value as written.
         value: String,
-        /// What is wrong with it.
+        /// The message.
         message: String,
-        /// What to do.
+        /// Advice.
         #[help]
         help: Option<String>,
     },
-    /// There is no such control.
+    /// The scenario has no such control.
     #[error("{}: there is no control `{name}`", path.display())]
     NoControl {
         /// The file.
         path: PathBuf,
         /// The name.
         name: String,
-        /// What to do.
+        /// Advice.
         #[help]
         help: Option<String>,
     },
-    /// It makes no sense, and is in no file.
+    /// The scenario is not valid, and is in no file.
     #[error("{problem}")]
     #[diagnostic(help("{}", problem.help.as_deref().unwrap_or(FIELDS)))]
     Nonsense {
-        /// What is wrong.
+        /// The problem.
         problem: Problem,
     },
 }
 
-/// Where there is nothing better to say.
+/// The help where there is none of its own.
 const FIELDS: &str = "every field is described in scenarios/README.md";
 
 impl From<Problem> for ScenarioError {
@@ -81,14 +81,14 @@ impl From<Problem> for ScenarioError {
     }
 }
 
-/// A scenario's text, as it is in its file.
+/// The text of a scenario's file.
 #[derive(Debug, Clone)]
-pub(super) struct Page {
+pub(super) struct SourceText {
     pub(super) path: PathBuf,
     text: Arc<miette::NamedSource<String>>,
 }
 
-impl Page {
+impl SourceText {
     pub(super) fn new(path: PathBuf, text: &str) -> Self {
         let text = Arc::new(miette::NamedSource::new(path.display().to_string(), text.to_owned()));
         Self { path, text }
@@ -98,7 +98,7 @@ impl Page {
         self.text.inner()
     }
 
-    /// Something that is wrong at a byte of the text.
+    /// Returns an error at a byte of the text.
     pub(super) fn invalid(
         &self,
         at: usize,
@@ -119,7 +119,7 @@ impl Page {
 }
 
 impl ScenarioError {
-    /// What to do.
+    /// Returns the advice.
     pub(super) fn help(self) -> Option<String> {
         match self {
             Self::Read { .. } => None,

@@ -1,60 +1,61 @@
-//! What the checks demand, how the end is awaited, and what is broken on purpose.
+//! The limits that the checks apply, the end of a run, and sabotage.
 
 use super::{Allowance, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the checks demand beyond what always holds.
+/// The limits that the checks apply, beyond what they always demand.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
-    /// The longest time without any delivery while load is offered; not judged if it is not given.
+    /// The longest time without a delivery while load is offered. Not judged if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_gap: Option<Span>,
-    /// How soon after a spike began the HPA must have more gateways ready.
+    /// The time from the beginning of a spike in which the HPA must have more gateways ready.
     pub scale_out_within: Span,
-    /// How soon after a spike ended the HPA must be back at what it had before.
+    /// The time from the end of a spike in which the HPA must be back at its earlier number of gateways.
     pub scale_in_within: Span,
-    /// How soon after it became ready a gateway must have its share of every stream.
+    /// The time from a gateway's readiness in which it must get its share of every stream.
     pub share_within: Span,
-    /// How soon after the backend took spans again every queue must be as it was.
+    /// The time from the end of an outage of the backend in which every queue must be as it was before.
     pub queues_empty_within: Span,
-    /// The longest time for which an agent may refuse spans; not judged if it is not given.
+    /// The longest time for which an agent may refuse spans. Not judged if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_for: Option<Span>,
-    /// How many spans applications with a default SDK may lose, all of them together.
+    /// The number of spans that all applications together may lose if they use an SDK with default settings. A scenario
+    /// that rolls the agents needs more than 0.
     pub sdk_dropped: u64,
-    /// How many spans may be delivered more than once: a share of what was delivered, or a number; not judged if it
-    /// is not given.
+    /// The number of spans that may be delivered more than once, or their share of the delivered ones. Not judged if it is
+    /// left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicated: Option<Allowance>,
 }
 
-/// How the end of a run is awaited.
+/// The wait for the rest at the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settle {
-    /// How much longer duplicates are waited for when everything is there.
+    /// The further wait for duplicates after everything has arrived.
     pub tail: Span,
-    /// When waiting ends in any case.
+    /// The time after which the wait ends in any case.
     pub deadline: Span,
 }
 
-/// What is broken on purpose.
+/// Sabotage of the measurement itself, so that a check must fail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sabotage {
-    /// The sink acknowledges and forgets every copy of the spans with
-    /// `hash(seed, span ID) mod N = 0`.
+    /// The sink acknowledges, and then forgets, every copy of one span in N: those with `hash(seed, span ID) mod N = 0`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub sink_forgets_one_in: Option<u64>,
-    /// The emitters offer only this share of the asked rate.
+    /// The share of the requested rate that the emitters offer instead of all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emitters_at: Option<Share>,
 }
 
 impl Sabotage {
-    /// Whether nothing is broken on purpose.
+    /// Returns whether nothing is broken on purpose.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }

@@ -1,24 +1,24 @@
-//! Where in a scenario something is, what may be wrong there, and what was meant.
+//! Paths of fields, and problems with what stands there.
 
 use crate::yaml::meant;
 use std::fmt;
 
-/// A field's path, as `--set` writes it: `steps.2.drain.node`.
+/// The path of a field, as `--set` takes it: `steps.2.drain.node`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldPath(Vec<String>);
 
 impl FieldPath {
-    /// The scenario itself.
+    /// The path of the scenario itself.
     pub const fn root() -> Self {
         Self(Vec::new())
     }
 
-    /// A field of the scenario, or a field of a field: `tier.gateways`.
+    /// Parses a path with dots: `tier.gateways`.
     pub fn of(path: &str) -> Self {
         Self(path.split('.').map(str::to_owned).collect())
     }
 
-    /// What is in it: a field, or the item of a list, from 0.
+    /// Returns the path of a field in it, or of an item in a list, from 0.
     #[must_use]
     pub fn then(&self, part: impl fmt::Display) -> Self {
         Self(self.0.iter().cloned().chain([part.to_string()]).collect())
@@ -35,38 +35,38 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// What is wrong with a scenario that is well formed.
+/// A problem of a scenario that is well formed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {message}")]
 pub struct Problem {
-    /// Where.
+    /// The field.
     pub at: FieldPath,
-    /// What.
+    /// The message.
     pub message: String,
-    /// What to do.
+    /// Advice.
     pub help: Option<String>,
 }
 
 impl Problem {
-    /// Something that is wrong at a place.
+    /// A problem with a field.
     pub fn new(at: FieldPath, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), help: None }
     }
 
-    /// With what to do.
+    /// Adds advice.
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 
-    /// With what was meant, of all that could have been.
+    /// Adds what was probably meant instead of `wrong`, and all that is known.
     #[must_use]
     pub(super) fn meant<'a>(self, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         self.help(meant(wrong, known))
     }
 }
 
-/// It is wrong, unless it is good.
+/// Returns a problem with a field, unless it is good.
 pub(super) fn ensure(good: bool, at: &FieldPath, message: impl Into<String>) -> Result<(), Problem> {
     if good { Ok(()) } else { Err(Problem::new(at.clone(), message)) }
 }

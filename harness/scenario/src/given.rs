@@ -1,4 +1,4 @@
-//! Files that the user names. Whatever one is, reading it ends: it is a regular file, of a bounded size, or it is refused.
+//! Files that the user names. Only regular files of a limited size are read, so that reading always ends.
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read};
@@ -7,35 +7,35 @@ use std::path::Path;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 16 << 20;
-/// The largest that is read of those that are written by hand, in bytes: a scenario, a configuration.
+/// The largest file that people write by hand, in bytes: a scenario, a configuration.
 const LARGEST_BY_HAND: u64 = 1 << 20;
-/// How much is read of files that lead to each other, in bytes.
+/// The largest total size of files that refer to each other, in bytes.
 const LARGEST_TREE: u64 = 64 << 20;
-/// How many of such files are read: each could be empty.
+/// The largest number of such files, since each could be empty.
 const MOST_FILES: u32 = 4_096;
 
-/// Why a file is not read.
+/// The reason why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// The system says no.
+    /// An error of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It may have no end, or no content.
-    #[error("this is {0}, and not a file")]
+    /// It is no regular file: it may have no end, or no content.
+    #[error("this is {0}, not a file")]
     NoFile(&'static str),
-    /// It is too large to be what is wanted.
-    #[error("it is larger than {} MiB, which is more than is read", .0 >> 20)]
+    /// The file is too large.
+    #[error("it is larger than {} MiB, the limit", .0 >> 20)]
     TooLarge(u64),
-    /// It is one too many.
-    #[error("with it more than {MOST_FILES} files, or {} MiB, are to be read", LARGEST_TREE >> 20)]
+    /// Files that refer to each other are too many, or too large together.
+    #[error("with it there are more than {MOST_FILES} files, or {} MiB, to read", LARGEST_TREE >> 20)]
     TooMuch,
-    /// It is not text.
-    #[error("this is not text: the byte at {0} is no UTF-8")]
+    /// The file is not text in UTF-8.
+    #[error("this is not text: the byte at {0} is not valid UTF-8")]
     NoText(usize),
 }
 
 impl Unreadable {
-    /// Whether there is no such file.
+    /// Returns whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
@@ -43,37 +43,43 @@ impl Unreadable {
 
 /// Reads a file.
 pub fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
-    up_to(LARGEST, path)
+    bytes_up_to(LARGEST, path)
 }
 
-fn up_to(largest: u64, path: &Path) -> Result<Vec<u8>, Unreadable> {
-    // Before it is opened: to open a pipe is to wait for whoever writes to it.
+/// Reads a file of at most `largest` bytes.
+pub fn bytes_up_to(largest: u64, path: &Path) -> Result<Vec<u8>, Unreadable> {
+    // Before it is opened: opening a pipe would wait for a writer.
     regular(&std::fs::metadata(path)?, largest)?;
     let file = File::open(path)?;
     regular(&file.metadata()?, largest)?;
     let mut bytes = Vec::new();
-    // A file may grow while it is read, and those of the kernel do not say how large they are.
+    // A file may grow while it is read, and files of the kernel do not report their size.
     file.take(largest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > largest { Err(Unreadable::TooLarge(largest)) } else { Ok(bytes) }
 }
 
-/// Reads a file of text.
+/// Reads a text file.
 pub fn text(path: &Path) -> Result<String, Unreadable> {
     as_text(bytes(path)?)
 }
 
-/// Reads a file of text that somebody wrote by hand.
+/// Reads a text file that people write by hand.
 pub fn short_text(path: &Path) -> Result<String, Unreadable> {
-    as_text(up_to(LARGEST_BY_HAND, path)?)
+    as_text(bytes_up_to(LARGEST_BY_HAND, path)?)
 }
 
 fn as_text(bytes: Vec<u8>) -> Result<String, Unreadable> {
     String::from_utf8(bytes).map_err(|error| Unreadable::NoText(error.utf8_error().valid_up_to()))
 }
 
-/// Whether it is a file that can be read to its end; what links lead to is what counts.
+/// Checks that a path, after following links, is a file that can be read.
 pub fn readable(path: &Path) -> Result<(), Unreadable> {
-    regular(&std::fs::metadata(path)?, LARGEST)
+    readable_up_to(LARGEST, path)
+}
+
+/// Checks that a file of at most `largest` bytes can be read to its end, and does not read it.
+pub fn readable_up_to(largest: u64, path: &Path) -> Result<(), Unreadable> {
+    regular(&std::fs::metadata(path)?, largest)
 }
 
 fn regular(it: &Metadata, largest: u64) -> Result<(), Unreadable> {
@@ -97,7 +103,7 @@ fn kind(it: FileType) -> &'static str {
     }
 }
 
-/// Files that lead to each other, and how much of them is read.
+/// Files that refer to each other, with the number and size of those read.
 #[derive(Debug, Default)]
 pub struct Tree {
     files: u32,
@@ -105,7 +111,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads one more of its files of text.
+    /// Reads one more of its text files.
     pub fn text(&mut self, path: &Path) -> Result<String, Unreadable> {
         self.files += 1;
         if self.files > MOST_FILES {

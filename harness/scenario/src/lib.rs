@@ -1,7 +1,10 @@
-//! The typed scenario, as people write it in YAML: what the tier is, what load it is under, what is done to it, and what
-//! is demanded of it. It reads its own files and nothing else.
+//! The typed scenario, as people write it in YAML: the tier, its load, the steps that are taken, and the limits that the
+//! checks apply. The crate reads scenario files and the files that they name, and nothing else.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod backend;
+mod bounds;
 mod build;
 mod check_name;
 mod code;
@@ -56,44 +59,44 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What the tier is, what load it is under, what is done to it, and what is demanded of it.
+/// A scenario: the tier, its load, the steps that are taken, and the limits that the checks apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// A short name, for run folders and reports: letters, digits and dashes.
+    /// A short name for run folders and reports: letters, digits and dashes.
     #[schemars(regex(pattern = "^[A-Za-z0-9-]{1,63}$"))]
     pub name: String,
-    /// What it is for, in a sentence or two.
+    /// The purpose of the scenario, in a sentence or two.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
-    /// What `${name}` in this file stands for; `--set name=value` sets it.
+    /// Parameters: `${name}` stands for the value of one, and `--set name=value` changes it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, Parameter>,
     /// The tier under test.
     #[serde(default)]
     pub tier: Tier,
-    /// What the emitters offer.
+    /// The load that the emitters offer.
     #[serde(default)]
     pub load: Load,
-    /// How long the tier must be seen to be well, under load, before the first step.
+    /// The time for which the tier must be well, under load, before the first step. At least `1s`.
     #[serde(default = "default_steady")]
     pub steady: Span,
-    /// What is done, in order.
+    /// The steps that are taken, in order.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// What the checks demand.
+    /// The limits that the checks apply.
     #[serde(default)]
     pub expect: Expect,
-    /// How the end of a run is awaited.
+    /// The wait for the rest at the end of a run.
     #[serde(default)]
     pub settle: Settle,
-    /// What is broken on purpose. For controls: scenarios that must fail.
+    /// Sabotage of the measurement itself, for scenarios that must fail.
     #[serde(default, skip_serializing_if = "Sabotage::is_none")]
     pub sabotage: Sabotage,
-    /// The same scenario with one thing broken on purpose: each must fail, by the checks that it names.
+    /// The same scenario with one thing broken on purpose. Each must fail, by the checks that it names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controls: Vec<Control>,
-    /// Which of the controls this is. Written by the harness into a run's folder.
+    /// The name of the control that was run. Written by the harness into a run folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<String>,
 }
@@ -103,12 +106,12 @@ const fn default_steady() -> Span {
 }
 
 impl Scenario {
-    /// Reads a scenario file, with `--set KEY=VALUE` applied: the key is a parameter's name, or a field's path with dots.
+    /// Reads a scenario file and applies `--set KEY=VALUE`. A key is the name of a parameter, or the path of a field with dots.
     pub fn load(path: &Path, sets: &[(String, String)]) -> Result<Self, ScenarioError> {
         Self::located(path, sets).map(|(scenario, _)| scenario)
     }
 
-    /// Reads a scenario file as [`Self::load`] does; and what says where in it something is.
+    /// Reads a scenario file as [`Self::load`] does, and returns its source as well, which knows the places in it.
     pub fn located(path: &Path, sets: &[(String, String)]) -> Result<(Self, Source), ScenarioError> {
         let unread = |why| ScenarioError::Read { path: path.to_owned(), why };
         let text = given::short_text(path).map_err(unread)?;
@@ -117,13 +120,12 @@ impl Scenario {
         Ok((scenario, source))
     }
 
-    /// Reads a scenario's text; `path` is what messages name. Whether it makes sense is not asked: it may be a record of
-    /// what was run.
+    /// Parses the text of a scenario, without checking the rules: it may be the record of a run. Messages name `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
         Source::read(path, text, &[]).map(|(scenario, _)| scenario)
     }
 
-    /// A scenario that makes sense, with what is set; or what is wrong, and with which `--set`.
+    /// Parses the text of a scenario, applies what is set, and checks the rules. An error names the `--set` that causes it.
     fn sensible(path: &Path, text: &str, sets: &[(String, String)]) -> Result<(Self, Source), ScenarioError> {
         let read = |sets: &[(String, String)]| {
             let (scenario, source) = Source::read(path, text, sets)?;
@@ -135,7 +137,7 @@ impl Scenario {
             Err(error @ ScenarioError::Set { .. }) => return Err(error),
             Err(error) => error,
         };
-        // What is wrong without any is wrong in the file; else it is the first one with which it is wrong.
+        // An error that occurs without any set is one of the file; otherwise the first set with which it occurs has it.
         read(&[])?;
         for (number, (key, value)) in (1..).zip(sets) {
             if let Err(error) = read(&sets[..number]) {
@@ -146,7 +148,7 @@ impl Scenario {
         Err(error)
     }
 
-    /// What is not said is said from here on, and files are found from anywhere.
+    /// Fills in defaults and makes paths absolute.
     fn resolve(&mut self, folder: &Path) {
         self.load.resolve(folder);
         if let Some(manifests) = &mut self.tier.manifests {
@@ -154,14 +156,14 @@ impl Scenario {
         }
     }
 
-    /// The Collectors' versions that it needs.
+    /// Returns the versions of the Collector that it needs.
     pub fn collectors(&self) -> impl Iterator<Item = &str> {
         let later = self.all_steps().filter_map(|step| step.action()?.collector());
         std::iter::once(self.tier.collector.as_str()).chain(later)
     }
 }
 
-/// The folder of a scenario's file, from which the files that it names are found.
+/// Returns the folder of a scenario's file, at which relative paths in it start.
 fn folder(path: &Path) -> Result<PathBuf, ScenarioError> {
     let path = std::path::absolute(path)
         .map_err(|why| ScenarioError::Read { path: path.to_owned(), why: why.into() })?;

@@ -1,14 +1,14 @@
-//! `${name}` in a scenario's text stands for a parameter's value. It is put in before the text is read, and every place
-//! that is told is one of the file.
+//! Parameters: `${name}` in the text of a scenario is replaced by the parameter's value before the text is parsed. Places
+//! in messages are those in the file.
 
 mod text;
 
 use super::ScenarioError;
 use super::empty;
-use super::error::Page;
+use super::error::SourceText;
 use super::set::Set;
-use super::tree::{Node, What};
-use crate::yaml::{byte, meant, told};
+use super::tree::{Node, NodeKind};
+use crate::yaml::{byte, explain, meant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,77 +16,78 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use text::Reference;
 
-/// A value that is given in one place, and can be set from outside.
+/// A value with a name, which `${name}` stands for and `--set name=value` changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parameter {
-    /// What it is for.
+    /// The purpose of the parameter.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
-    /// Its value where nothing else is said: a number, a text, true or false, a list, or fields. In a run's folder, the
-    /// value that it had.
+    /// The value where no other is set: a number, a text, true or false, a list, or fields. In a run folder, the value that
+    /// it had.
     pub default: Value,
-    /// Its value is in its places already. Written by the harness into a run's folder.
+    /// Its references have been replaced. Written by the harness into a run folder.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resolved: bool,
 }
 
 impl Parameter {
-    /// With a default, and what it is for.
+    /// A parameter with a purpose and a default.
     pub fn new(about: impl Into<String>, default: impl Into<Value>) -> Self {
         Self { about: about.into(), default: default.into(), resolved: false }
     }
 }
 
-/// How many there can be.
+/// The largest number of parameters.
 const MOST: usize = 1_000;
 
-/// What is read first; the rest of the text is read when the values are in it.
+/// The part of a scenario that is parsed first. The whole is parsed after the replacement.
 #[derive(Deserialize)]
-struct Head {
+struct ParametersOnly {
     #[serde(default)]
     parameters: BTreeMap<String, Parameter>,
 }
 
-/// What a parameter is.
+/// The value of a parameter.
 #[derive(Debug, Clone)]
-struct Given {
+struct ParameterValue {
     value: Value,
-    /// A number as it is written: where a text is wanted, it is one.
+    /// A number as written, which a text needs: `0.160` is a version.
     number: Option<String>,
 }
 
-impl Given {
+impl ParameterValue {
     fn of(value: Value, written: &str) -> Self {
         let number = value.is_number().then(|| written.trim().to_owned());
         Self { value, number }
     }
 }
 
-/// A piece of the text that was replaced.
+/// A part of the text that was replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Piece {
+struct Replacement {
     file: Range<usize>,
     written: Range<usize>,
-    /// The parameters in it.
+    /// The names of the parameters in it.
     names: Vec<String>,
 }
 
-/// A text with every parameter's value in its places.
+/// A text in which references have been replaced by values.
 #[derive(Debug, Clone)]
-pub(super) struct Written {
+pub(super) struct Expanded {
     pub(super) text: String,
-    values: BTreeMap<String, Given>,
-    pieces: Vec<Piece>,
+    values: BTreeMap<String, ParameterValue>,
+    pieces: Vec<Replacement>,
 }
 
-impl Written {
-    /// Puts the values in: the defaults, or what is set. What is set and is no parameter is left to the caller.
-    pub(super) fn of<'a>(page: &Page, sets: &'a [Set]) -> Result<(Self, Vec<&'a Set>), ScenarioError> {
+impl Expanded {
+    /// Replaces references by the defaults, or by the values that are set. Returns the sets of fields as well, which are left
+    /// to the caller.
+    pub(super) fn of<'a>(page: &SourceText, sets: &'a [Set]) -> Result<(Self, Vec<&'a Set>), ScenarioError> {
         let references = text::references(page.text());
         let masked = text::masked(page.text(), &references);
         let unread = |error: serde_saphyr::Error| {
-            let (message, help) = told(&error);
+            let (message, help) = explain(&error);
             page.invalid(byte(&masked, &error), message, help)
         };
         if blank(page.text()) {
@@ -94,9 +95,9 @@ impl Written {
         }
         let tree = Node::read(&masked);
         tree.iter().try_for_each(|tree| bare(page, tree))?;
-        let head: Head = serde_saphyr::from_str(&masked).map_err(unread)?;
+        let head: ParametersOnly = serde_saphyr::from_str(&masked).map_err(unread)?;
         let tree = tree.ok_or_else(|| page.invalid(0, "this is not YAML", None))?;
-        let declared = Declared { page, parameters: &head.parameters, tree: &tree };
+        let declared = Declarations { page, parameters: &head.parameters, tree: &tree };
         declared.check(&references)?;
         if let Some((at, name)) = text::spaced(page.text(), |name| head.parameters.contains_key(name)) {
             let help = format!("write `${{{name}}}`");
@@ -109,25 +110,29 @@ impl Written {
         Ok((Self::put(page.text(), values, replaced), of_fields))
     }
 
-    fn put(text: &str, values: BTreeMap<String, Given>, replaced: Vec<(Piece, String)>) -> Self {
+    fn put(
+        text: &str,
+        values: BTreeMap<String, ParameterValue>,
+        replaced: Vec<(Replacement, String)>,
+    ) -> Self {
         let (mut written, mut done, mut pieces) = (String::new(), 0, Vec::new());
         for (piece, value) in replaced {
             written.push_str(&text[done..piece.file.start]);
             let start = written.len();
             written.push_str(&value);
             done = piece.file.end;
-            pieces.push(Piece { written: start..written.len(), ..piece });
+            pieces.push(Replacement { written: start..written.len(), ..piece });
         }
         written.push_str(&text[done..]);
         Self { text: written, values, pieces }
     }
 
-    /// What a parameter is.
+    /// Returns the value of a parameter.
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name).map(|given| &given.value)
     }
 
-    /// The byte of the file that a byte of the text comes from; of a value, where it was put in.
+    /// Returns the byte of the file that a byte of the text comes from. For a value, that is its reference.
     pub(super) fn in_file(&self, at: usize) -> usize {
         match self.pieces.iter().rfind(|piece| piece.written.start <= at) {
             Some(piece) if at < piece.written.end => piece.file.start,
@@ -136,27 +141,27 @@ impl Written {
         }
     }
 
-    /// What was put into a part of the text, for a message.
+    /// Returns which references were replaced in a part of the text, for a message.
     pub(super) fn put_in(&self, part: &Range<usize>) -> Option<String> {
-        let within = |piece: &&Piece| piece.written.start < part.end && part.start < piece.written.end;
+        let within = |piece: &&Replacement| piece.written.start < part.end && part.start < piece.written.end;
         let names = self.pieces.iter().filter(within).flat_map(|piece| &piece.names);
-        let told = names.filter_map(|name| Some(format!("`${{{name}}}` stands for {}", self.value(name)?)));
-        Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
+        let pairs = names.filter_map(|name| Some(format!("`${{{name}}}` stands for {}", self.value(name)?)));
+        Some(pairs.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
     }
 }
 
-/// Whether nothing is written but comments.
+/// Returns whether a text has nothing but comments.
 fn blank(text: &str) -> bool {
     text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'))
 }
 
-/// A value where a parameter's fields belong is what is written first; the types would only say that it is none.
-fn bare(page: &Page, tree: &Node) -> Result<(), ScenarioError> {
-    let Some(What::Map(declared)) = tree.inner("parameters").map(|(_, node)| &node.what) else {
+/// Checks that no parameter has a value in place of its fields, `name: 5`, which is what people write first.
+fn bare(page: &SourceText, tree: &Node) -> Result<(), ScenarioError> {
+    let Some(NodeKind::Map(declared)) = tree.inner("parameters").map(|(_, node)| &node.kind) else {
         return Ok(());
     };
-    let bare = declared.iter().find_map(|(key, value)| match (&key.what, &value.what) {
-        (What::Text(name, _), What::Text(text, _)) => Some((value, name, text)),
+    let bare = declared.iter().find_map(|(key, value)| match (&key.kind, &value.kind) {
+        (NodeKind::Text(name, _), NodeKind::Text(text, _)) => Some((value, name, text)),
         _ => None,
     });
     let Some((value, name, text)) = bare else { return Ok(()) };
@@ -165,15 +170,15 @@ fn bare(page: &Page, tree: &Node) -> Result<(), ScenarioError> {
     Err(page.invalid(value.range.start, format!("the parameter `{name}` has no fields"), Some(help)))
 }
 
-/// What a file declares.
-struct Declared<'a> {
-    page: &'a Page,
+/// The declarations of parameters in a file.
+struct Declarations<'a> {
+    page: &'a SourceText,
     parameters: &'a BTreeMap<String, Parameter>,
     tree: &'a Node,
 }
 
-impl Declared<'_> {
-    /// Whether each has a name and a default that can be put in somewhere.
+impl Declarations<'_> {
+    /// Checks that each has a valid name and a default that can be used.
     fn check(&self, references: &[Reference<'_>]) -> Result<(), ScenarioError> {
         if let Some(name) = self.parameters.keys().nth(MOST) {
             let message = format!("there are more than {MOST} parameters");
@@ -207,14 +212,14 @@ impl Declared<'_> {
         Ok(())
     }
 
-    fn values(&self, sets: Vec<&Set>) -> Result<BTreeMap<String, Given>, ScenarioError> {
+    fn values(&self, sets: Vec<&Set>) -> Result<BTreeMap<String, ParameterValue>, ScenarioError> {
         let defaults = self.parameters.iter().map(|(name, it)| {
             let written =
-                self.node(name).and_then(|(_, node)| node.inner("default")).map(|(_, node)| &node.what);
-            let written = if let Some(What::Text(text, _)) = written { text } else { "" };
-            (name.clone(), Given::of(it.default.clone(), written))
+                self.node(name).and_then(|(_, node)| node.inner("default")).map(|(_, node)| &node.kind);
+            let written = if let Some(NodeKind::Text(text, _)) = written { text } else { "" };
+            (name.clone(), ParameterValue::of(it.default.clone(), written))
         });
-        let mut values: BTreeMap<String, Given> = defaults.collect();
+        let mut values: BTreeMap<String, ParameterValue> = defaults.collect();
         for (key, text) in sets {
             let value = super::set::value(key, text)?;
             if self.parameters.get(key).is_some_and(|parameter| parameter.resolved) {
@@ -226,17 +231,17 @@ impl Declared<'_> {
                     help: Some("set the fields, or run the scenario's own file".to_owned()),
                 });
             }
-            values.insert(key.clone(), Given::of(value, text));
+            values.insert(key.clone(), ParameterValue::of(value, text));
         }
         Ok(values)
     }
 
-    /// What is put where.
+    /// Returns the replacements, in order.
     fn replaced(
         &self,
         references: &[Reference<'_>],
-        values: &BTreeMap<String, Given>,
-    ) -> Result<Vec<(Piece, String)>, ScenarioError> {
+        values: &BTreeMap<String, ParameterValue>,
+    ) -> Result<Vec<(Replacement, String)>, ScenarioError> {
         let mut replaced = Vec::new();
         for node in self.texts() {
             let mut here = Vec::new();
@@ -255,18 +260,18 @@ impl Declared<'_> {
         Ok(replaced)
     }
 
-    /// Where a parameter may stand: in no comment, and not where it is declared.
+    /// Returns the texts that may have references: neither comments nor the declarations.
     fn texts(&self) -> Vec<&Node> {
-        match &self.tree.what {
-            What::Map(fields) => {
+        match &self.tree.kind {
+            NodeKind::Map(fields) => {
                 let fields = fields.iter().filter(|(key, _)| !key.is("parameters"));
                 fields.flat_map(|(key, value)| [key, value]).flat_map(Node::texts).collect()
             }
-            _ => self.tree.texts(),
+            NodeKind::Text(..) | NodeKind::List(_) | NodeKind::Alias => self.tree.texts(),
         }
     }
 
-    fn check_use(&self, replaced: &[(Piece, String)]) -> Result<(), ScenarioError> {
+    fn check_use(&self, replaced: &[(Replacement, String)]) -> Result<(), ScenarioError> {
         let used = |name: &String| replaced.iter().any(|(piece, _)| piece.names.contains(name));
         match self.parameters.iter().find(|(name, it)| !it.resolved && !used(name)) {
             None => Ok(()),

@@ -1,106 +1,110 @@
-//! A load that changes by itself: stretches, one after the other, and how many spans they ask for. No clock: times
-//! are seconds since the load began.
+//! A load that changes over time: stretches, one after the other, and the number of spans that they ask for. There is no
+//! clock in it: times are seconds since the load began.
 
 use super::field_path::ensure;
-use super::{FieldPath, Problem, Rate, Span};
+use super::{FieldPath, Problem, Rate, Span, bounds, rules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
-/// More steps than this are a ramp.
-const MOST_STEPS: u32 = 10_000;
-/// More stretches than this nobody writes.
+/// The largest number of stretches, more than anybody writes.
 const MOST_STRETCHES: usize = 1_000;
 
-/// A stretch of load. Rates are over all emitters.
+/// A stretch of load. Its rates are those of all emitters together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stretch {
-    /// The same rate all the time.
+    /// A constant rate.
     Constant(Constant),
-    /// From one rate to another, evenly.
+    /// A rate that changes evenly from one to another.
     Ramp(Ramp),
-    /// From one rate to another in equal steps.
+    /// A rate that changes from one to another in equal steps.
     Step(Steps),
-    /// A rate, but a higher (or lower) one for a while.
+    /// A rate with a peak, or a dip, in it.
     Spike(Peak),
-    /// Around a mean: mean + amplitude × sin(2π t / period).
+    /// A rate that swings around a mean: mean + amplitude × sin(2π t / period).
     Sine(Sine),
 }
 
-/// The same rate all the time.
+/// A constant rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"rate": "1000/s", "for": "30s"}]))]
 pub struct Constant {
     /// The rate.
     pub rate: Rate,
-    /// How long; without it, until the load's end.
+    /// The duration. Without it the stretch lasts until the load ends.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<Span>,
 }
 
-/// From one rate to another, evenly.
+/// A rate that changes evenly from one to another.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"from": "1000/s", "to": "4000/s", "for": "1m"}]))]
 pub struct Ramp {
     /// The rate at the beginning.
     pub from: Rate,
     /// The rate at the end.
     pub to: Rate,
-    /// How long.
+    /// The duration.
     #[serde(rename = "for")]
     pub lasts: Span,
 }
 
-/// From one rate to another in equal steps.
+/// A rate that changes from one to another in equal steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"from": "4000/s", "to": "1000/s", "count": 4, "for": "1m"}]))]
 pub struct Steps {
-    /// The first step's rate.
+    /// The rate of the first step.
     pub from: Rate,
-    /// The last step's rate.
+    /// The rate of the last step.
     pub to: Rate,
-    /// How many steps: 2 or more.
+    /// The number of steps.
+    #[schemars(range(min = 2, max = 10_000))]
     pub count: u32,
-    /// How long all of them take together.
+    /// The duration of all steps together.
     #[serde(rename = "for")]
     pub lasts: Span,
 }
 
-/// A rate, but a higher (or lower) one for a while.
+/// A rate with a peak, or a dip, in it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"base": "1000/s", "peak": "8000/s", "after": "20s", "lasts": "10s", "for": "1m"}]))]
 pub struct Peak {
-    /// The rate before and behind the peak.
+    /// The rate before and after the peak.
     pub base: Rate,
-    /// The rate in the peak.
+    /// The rate during the peak.
     pub peak: Rate,
-    /// How long after the stretch's beginning the peak begins.
+    /// The time from the beginning of the stretch to the peak.
     pub after: Span,
-    /// How long the peak lasts.
+    /// The duration of the peak.
     pub lasts: Span,
-    /// How long the stretch lasts; without it, until the load's end.
+    /// The duration of the stretch. Without it the stretch lasts until the load ends.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub all: Option<Span>,
 }
 
-/// Around a mean: mean + amplitude × sin(2π t / period).
+/// A rate that swings around a mean: mean + amplitude × sin(2π t / period).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"mean": "2000/s", "amplitude": "1000/s", "period": "1m"}]))]
 pub struct Sine {
     /// The rate around which it swings.
     pub mean: Rate,
-    /// How far: less than the mean.
+    /// The largest distance from the mean, which must be less than the mean.
     pub amplitude: Rate,
-    /// How long one swing takes.
+    /// The duration of one swing.
     pub period: Span,
-    /// How long; without it, until the load's end.
+    /// The duration. Without it the stretch lasts until the load ends.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<Span>,
 }
 
 impl Stretch {
-    /// How long it lasts; none if until the load's end.
+    /// Returns its duration; none if it lasts until the load ends.
     pub const fn lasts(&self) -> Option<Span> {
         match self {
             Self::Constant(Constant { lasts, .. }) | Self::Sine(Sine { lasts, .. }) => *lasts,
@@ -109,7 +113,7 @@ impl Stretch {
         }
     }
 
-    /// What it is called in scenarios.
+    /// Returns its key in scenarios.
     pub(super) const fn key(&self) -> &'static str {
         match self {
             Self::Constant(_) => "constant",
@@ -120,7 +124,7 @@ impl Stretch {
         }
     }
 
-    /// The rate at its end, at which the load goes on if nothing follows, in spans per second.
+    /// Returns the rate at its end, in spans per second. The load goes on at it if nothing follows.
     fn last_rate(&self) -> f64 {
         let end = self.lasts().map_or(0.0, seconds);
         match self {
@@ -135,7 +139,7 @@ impl Stretch {
         }
     }
 
-    /// How many spans it asks for from its beginning to a moment in it, in seconds.
+    /// Returns the number of spans that it asks for in its first `t` seconds.
     fn spans_until(&self, t: f64) -> f64 {
         match self {
             Self::Constant(constant) => constant.rate.in_a_second() * t,
@@ -163,33 +167,45 @@ impl Stretch {
     }
 
     fn check(&self, at: &FieldPath) -> Result<(), Problem> {
-        let some = |span: Span, at: &FieldPath, name: &str| {
-            ensure(!span.duration().is_zero(), &at.then(name), format!("`{name}` must be above 0"))
-        };
         let at = &at.then(self.key());
-        self.lasts().map_or(Ok(()), |lasts| some(lasts, at, "for"))?;
+        if let Some(lasts) = self.lasts() {
+            rules::time(lasts, &at.then("for"))?;
+            rules::some(lasts, at, "for")?;
+        }
+        let rates = |rates: &[(&str, Rate)]| {
+            rates.iter().try_for_each(|(name, rate)| rules::rate(*rate, &at.then(name)))
+        };
         match self {
-            Self::Constant(_) | Self::Ramp(_) => Ok(()),
-            Self::Step(steps) => {
-                let some = (2..=MOST_STEPS).contains(&steps.count);
-                ensure(some, &at.then("count"), format!("`count` must be 2 to {MOST_STEPS}"))
+            Self::Constant(it) => rates(&[("rate", it.rate)]),
+            Self::Ramp(it) => rates(&[("from", it.from), ("to", it.to)]),
+            Self::Step(it) => {
+                rates(&[("from", it.from), ("to", it.to)])?;
+                bounds::check(it, at)
             }
-            Self::Spike(peak) => {
-                some(peak.lasts, at, "lasts")?;
-                let ends = peak.after.duration().saturating_add(peak.lasts.duration());
-                let fits = peak.all.is_none_or(|all| ends <= all.duration());
+            Self::Spike(it) => {
+                rates(&[("base", it.base), ("peak", it.peak)])?;
+                rules::time(it.after, &at.then("after"))?;
+                rules::time(it.lasts, &at.then("lasts"))?;
+                rules::some(it.lasts, at, "lasts")?;
+                let ends = it.after.duration().saturating_add(it.lasts.duration());
+                let fits = it.all.is_none_or(|all| ends <= all.duration());
                 ensure(fits, &at.then("for"), "`after` and `lasts` are longer than `for`")
             }
-            Self::Sine(sine) => {
-                some(sine.period, at, "period")?;
+            Self::Sine(it) => {
+                rates(&[("mean", it.mean)])?;
+                rules::time(it.period, &at.then("period"))?;
+                rules::some(it.period, at, "period")?;
+                let slow = it.period.duration() >= rules::SECOND;
+                let mean = "`period` is 1s at the least: load is counted by the second, and of a faster swing only the mean is seen";
+                ensure(slow, &at.then("period"), mean)?;
                 let less = "`amplitude` must be less than `mean`, or there would be no load at times";
-                ensure(sine.amplitude < sine.mean, &at.then("amplitude"), less)
+                ensure(it.amplitude < it.mean, &at.then("amplitude"), less)
             }
         }
     }
 }
 
-/// Whether a profile makes sense.
+/// Checks a profile, which is at `at`.
 pub(super) fn check(profile: &[Stretch], at: &FieldPath) -> Result<(), Problem> {
     let few = profile.len() <= MOST_STRETCHES;
     ensure(few, &at.then(MOST_STRETCHES), format!("a profile has {MOST_STRETCHES} stretches at the most"))?;
@@ -201,14 +217,14 @@ pub(super) fn check(profile: &[Stretch], at: &FieldPath) -> Result<(), Problem> 
     Ok(())
 }
 
-/// The rate at which a profile goes on when its last stretch is over, in spans per second; none if that lasts until
-/// the load's end.
+/// Returns the rate at which a profile goes on after its last stretch, in spans per second; none if that lasts until the
+/// load ends.
 pub fn afterwards(profile: &[Stretch]) -> Option<f64> {
     let last = profile.last()?;
     last.lasts().map(|_| last.last_rate())
 }
 
-/// How many spans a profile asks for from one moment to another, in seconds since the load began.
+/// Returns the number of spans that a profile asks for between two moments, in seconds since the load began.
 pub fn spans(profile: &[Stretch], from: f64, to: f64) -> f64 {
     spans_until(profile, to) - spans_until(profile, from)
 }
@@ -232,7 +248,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The rate at a moment, as the words of the scenario's documentation say it.
+    /// The rate at a moment, computed as the documentation of the fields says.
     fn rate(profile: &[Stretch], t: f64) -> f64 {
         let mut t = t;
         for stretch in profile {
@@ -289,7 +305,7 @@ mod tests {
     }
 
     proptest! {
-        /// The sum in closed form is the rate, summed up in small steps; and windows add up.
+        /// The number in closed form is the rate summed up in small steps, and the numbers of two adjacent windows add up.
         #[test]
         fn what_is_asked_for_is_the_sum_of_the_rate(
             profile in prop::collection::vec(stretch(), 1..4),

@@ -24,17 +24,17 @@ pub struct Share(f64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(u32);
 
-/// How many of a whole may be so: a share of it, `1%`, or a number.
+/// An upper limit: a number, or a share of a whole such as `1%`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Allowance {
-    /// So many.
+    /// A number.
     Count(u64),
-    /// This part.
+    /// A share of the whole.
     Share(Share),
 }
 
 impl Allowance {
-    /// How many that is of a whole.
+    /// Returns the limit for a whole of this size.
     pub fn of(self, whole: u64) -> f64 {
         match self {
             Self::Count(count) => count as f64,
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Allowance {
     }
 }
 
-/// What an [`Allowance`] is read from.
+/// Reads an [`Allowance`].
 struct Allowed;
 
 impl Visitor<'_> for Allowed {
@@ -96,7 +96,8 @@ impl JsonSchema for Allowance {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "How many: a number, or a part of a whole.",
+            "title": "number or share",
+            "description": "A number, or a share of a whole.",
             "anyOf": [
                 {"type": "integer", "minimum": 0},
                 {"type": "string", "pattern": SHARE, "examples": ["1%", "0.5%"]},
@@ -106,40 +107,40 @@ impl JsonSchema for Allowance {
 }
 
 impl Bytes {
-    /// How many.
+    /// Returns the number of bytes.
     pub const fn count(self) -> u32 {
         self.0
     }
 }
 
 impl Span {
-    /// So many seconds.
+    /// A time of this many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
-    /// As a duration.
+    /// Returns it as a [`Duration`].
     pub const fn duration(self) -> Duration {
         self.0
     }
 }
 
 impl Rate {
-    /// So many in a second.
+    /// A rate of this many spans per second.
     pub const fn per_second(rate: f64) -> Self {
         Self(rate)
     }
-    /// How many in a second.
+    /// Returns the number of spans per second.
     pub const fn in_a_second(self) -> f64 {
         self.0
     }
 }
 
 impl Share {
-    /// So many in a hundred.
+    /// A share of this many percent.
     pub const fn percent(percent: f64) -> Self {
         Self(percent / 100.0)
     }
-    /// 0.9 for `90%`.
+    /// Returns it as a fraction: 0.9 for `90%`.
     pub const fn fraction(self) -> f64 {
         self.0
     }
@@ -170,7 +171,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// The largest first; the last one fits every number.
+/// The units of sizes. The largest comes first; the last one fits every number.
 const BYTES: [(&str, u32); 3] = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 impl FromStr for Span {
@@ -224,7 +225,7 @@ impl FromStr for Bytes {
 }
 
 macro_rules! written_as_text {
-    ($($kind:ident, $about:literal, $pattern:expr, $examples:expr;)*) => {$(
+    ($($kind:ident, $title:literal, $about:literal, $pattern:expr, $examples:expr;)*) => {$(
         impl Serialize for $kind {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -241,6 +242,7 @@ macro_rules! written_as_text {
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 json_schema!({
+                    "title": $title,
                     "description": $about,
                     "type": "string",
                     "pattern": $pattern,
@@ -251,13 +253,13 @@ macro_rules! written_as_text {
     )*};
 }
 written_as_text! {
-    Span, "A length of time.", SPAN, ["500ms", "30s", "2m", "1h 30m"];
-    Rate, "Spans in a second, or in a minute.", RATE, ["2000/s", "120/m"];
-    Share, "A part of a whole.", SHARE, ["90%", "0.5%"];
-    Bytes, "A number of bytes.", SIZE, ["64KiB", "4MiB", "1000B"];
+    Span, "time", "A length of time.", SPAN, ["500ms", "30s", "2m", "1h 30m"];
+    Rate, "rate", "A number of spans per second, or per minute.", RATE, ["2000/s", "120/m"];
+    Share, "share", "A part of a whole.", SHARE, ["90%", "0.5%"];
+    Bytes, "size", "A number of bytes.", SIZE, ["64KiB", "4MiB", "1000B"];
 }
 
-/// What editors are told of how these are written: nothing that is not read, and all that is usual.
+/// The patterns for editors. They admit nothing that cannot be parsed, and everything that is usual.
 const SPAN: &str = "^[0-9]{1,9}(ns|us|ms|s|m|h|days?)( [0-9]{1,9}(ns|us|ms|s|m|h|days?))*$";
 const RATE: &str = r"^([1-9][0-9_]{0,11}(\.[0-9]{1,9})?|0\.0{0,5}[1-9][0-9]{0,5})/[sm]$";
 const SHARE: &str = r"^(100|[1-9][0-9]?(\.[0-9]{1,9})?|0\.0{0,5}[1-9][0-9]{0,5})%$";

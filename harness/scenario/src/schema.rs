@@ -1,13 +1,13 @@
-//! The scenario's JSON Schema, from its types: for editors, and for whoever writes scenarios with a program.
+//! The JSON Schema of scenarios, made from the types: for editors, and for programs that write scenarios.
 
 use super::Scenario;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-/// Where a parameter stands in place of a value, or in a piece of it.
+/// The pattern of a reference to a parameter, which may be a value or a part of one.
 const PARAMETER: &str = r"\$\{[a-z][a-z0-9_-]*\}";
 
-/// The JSON Schema (draft 2020-12) of scenario files.
+/// Returns the JSON Schema (draft 2020-12) of scenario files.
 pub fn schema() -> String {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Scenario>().to_value();
@@ -23,12 +23,12 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-/// The descriptions are the types' documentation: as one line, without links, and where editors look for them.
+/// Makes the types' documentation fit for editors: one line, without links, and where editors look for it.
 fn describe(schema: &mut Value) {
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = text.replace('\n', " ").replace("[`", "`").replace("`]", "`");
     }
-    // What a variant of an enum says is said of its one field.
+    // The description of an enum's variant goes to its only field.
     let description = schema.get("description").cloned();
     if let (Some(description), Some(Value::Object(fields))) = (description, schema.get_mut("properties"))
         && fields.len() == 1
@@ -40,7 +40,7 @@ fn describe(schema: &mut Value) {
     inner(schema).for_each(describe);
 }
 
-/// A field that is not said is left out: it is not null, and no text is empty.
+/// Refuses `null` and empty texts: a field without a value is left out.
 fn demand_values(schema: &mut Value) {
     inner(schema).for_each(demand_values);
     let Some(fields) = schema.as_object_mut() else { return };
@@ -67,7 +67,7 @@ fn demand_values(schema: &mut Value) {
     }
 }
 
-/// Where a scalar or a list is expected a parameter may stand as well.
+/// Admits a parameter wherever a scalar or a list is expected.
 fn admit_parameters(schema: &mut Value) {
     inner(schema).for_each(admit_parameters);
     let Some(fields) = schema.as_object_mut() else { return };
@@ -79,7 +79,7 @@ fn admit_parameters(schema: &mut Value) {
     {
         variants.push(parameter());
     } else if fields.get("type").is_some_and(is_no_text) {
-        // What says something of the field stays where it is.
+        // Annotations stay with the field.
         let (about, what): (Map<_, _>, Map<_, _>) = std::mem::take(fields)
             .into_iter()
             .partition(|(key, _)| ["default", "description", "examples"].contains(&key.as_str()));
@@ -92,16 +92,14 @@ fn parameter() -> Value {
     json!({"$ref": "#/$defs/parameter"})
 }
 
-/// Whether it is a number, true or false, or a list.
+/// Returns whether a type is a number, a boolean or a list.
 fn is_no_text(kind: &Value) -> bool {
     let is = |kind: &Value| ["integer", "number", "boolean", "array"].iter().any(|it| kind == it);
-    match kind {
-        Value::Array(kinds) => kinds.iter().any(is) && !kinds.contains(&json!("string")),
-        kind => is(kind),
-    }
+    kind.as_array()
+        .map_or_else(|| is(kind), |kinds| kinds.iter().any(is) && !kinds.contains(&json!("string")))
 }
 
-/// The schemas that a schema consists of.
+/// Returns the schemas within a schema.
 fn inner(schema: &mut Value) -> impl Iterator<Item = &mut Value> {
     let fields = schema.as_object_mut().into_iter().flatten();
     fields.flat_map(|(key, value)| -> Vec<&mut Value> {

@@ -1,31 +1,31 @@
-//! A scenario's file: what is read from it, and where in it something is.
+//! The file of a scenario, and the places of things in it.
 
-use super::error::Page;
-use super::parameters::Written;
+use super::error::SourceText;
+use super::parameters::Expanded;
 use super::tree::Node;
 use super::{FieldPath, Problem, Scenario, ScenarioError, empty, shape};
-use crate::yaml::{byte, told};
+use crate::yaml::{byte, explain};
 use serde_json::Value;
 use serde_saphyr::Error as YamlError;
 use std::path::Path;
 
-/// A scenario's file, and where in it everything is.
+/// The file of a scenario, with the places of everything in it.
 #[derive(Debug)]
 pub struct Source {
-    page: Page,
-    written: Written,
+    page: SourceText,
+    written: Expanded,
     tree: Option<Node>,
 }
 
 impl Source {
-    /// Reads a scenario's text, with `--set KEY=VALUE` applied. Whether it makes sense is not asked here.
+    /// Parses the text of a scenario and applies `--set KEY=VALUE`. The rules are not checked here.
     pub(super) fn read(
         path: &Path,
         text: &str,
         sets: &[(String, String)],
     ) -> Result<(Scenario, Self), ScenarioError> {
-        let page = Page::new(path.to_owned(), text);
-        let (written, of_fields) = Written::of(&page, sets)?;
+        let page = SourceText::new(path.to_owned(), text);
+        let (written, of_fields) = Expanded::of(&page, sets)?;
         let tree = Node::read(&written.text);
         let source = Self { page, written, tree };
         source.filled()?;
@@ -46,19 +46,19 @@ impl Source {
         Ok((scenario, source))
     }
 
-    /// Whether every value that is written is one.
+    /// Checks that no value is empty.
     fn filled(&self) -> Result<(), ScenarioError> {
-        // What is not YAML is said by the types. What an alias stands for is in its place here.
+        // Text that is not YAML is reported when the types are read. Aliases are resolved here.
         let Ok(root) = serde_saphyr::from_str::<Value>(&self.written.text) else { return Ok(()) };
         empty::check(&root, &FieldPath::root()).map_err(|Problem { at, message, help }| {
             self.wrong(self.tree.as_ref().map_or(0, |tree| tree.key(&at)), message, help)
         })
     }
 
-    /// A problem, with its place in the file.
+    /// Returns an error for a problem, with its place in the file.
     pub fn invalid(&self, problem: Problem) -> ScenarioError {
         let at = self.tree.as_ref().map_or(0, |tree| tree.find(&problem.at));
-        // What is set from outside, or has its default, has no place in the file.
+        // A value that was set from outside, or is a default, has no place in the file.
         let first = problem.at.parts().first();
         let there = first.is_none_or(|first| self.tree.iter().any(|tree| tree.inner(first).is_some()));
         let message = if there { problem.message } else { problem.to_string() };
@@ -66,16 +66,16 @@ impl Source {
     }
 
     fn unread(&self, error: &serde_saphyr::Error) -> ScenarioError {
-        let (message, help) = told(error);
+        let (message, help) = explain(error);
         let at = byte(&self.written.text, error);
-        // What is not there is missing from all of what is around it, not from its last field.
+        // A missing field is reported at the beginning of the object that lacks it.
         let missing = matches!(error.without_snippet(), YamlError::SerdeMissingField { .. });
         let around = self.tree.as_ref().filter(|_| missing).and_then(|tree| tree.beginning(at));
         self.wrong(around.unwrap_or(at), message, help)
     }
 
     fn wrong(&self, at: usize, message: String, help: Option<String>) -> ScenarioError {
-        // In quotes, a value begins behind the text that is wrong.
+        // The text of a value may begin before the value: at its quotes.
         let text = self.tree.iter().flat_map(Node::texts).find(|text| text.range.start == at);
         let message = match self.written.put_in(&text.map_or(at..at + 1, |text| text.range.clone())) {
             Some(put_in) => format!("{message} ({put_in})"),

@@ -6,7 +6,7 @@ fn parse(text: &str) -> Result<Scenario, ScenarioError> {
     Scenario::parse(Path::new("test.yaml"), text)
 }
 
-/// What is said of a text, with what to do. Where it must point to is marked in the text.
+/// Returns the message for a text, with its help. The place that it must name is marked with `§` in the text.
 pub(super) fn refusal(marked: &str, sets: &[(&str, &str)]) -> String {
     let text = marked.replacen('§', "", 1);
     let sets: Vec<_> = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -24,7 +24,7 @@ pub(super) fn refusal(marked: &str, sets: &[(&str, &str)]) -> String {
     format!("{said}; {}", error.help().unwrap_or_default())
 }
 
-/// It is refused at the marked place, with these words.
+/// Asserts that a text is refused at the marked place, with these words.
 #[track_caller]
 pub(super) fn refused(marked: &str, words: &[&str]) {
     let said = refusal(marked, &[]);
@@ -103,7 +103,7 @@ fn a_set_that_does_not_fit_is_named_as_it_was_written() {
         assert!(words.iter().all(|word| said.contains(word)), "{said:?}");
         assert!(said.starts_with(&format!("--set {key}={value}: ")), "{said:?}");
     }
-    // What is wrong in the file is not the command line's doing.
+    // An error of the file is not blamed on the command line.
     assert!(refusal("name: §a b\n", &[("load.rate", "5/s")]).starts_with("test.yaml:1:7: "));
 }
 

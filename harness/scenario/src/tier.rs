@@ -1,72 +1,76 @@
-//! The tier under test: where its manifests are, and what is changed in them.
+//! The tier under test: its manifests, and the changes of them.
 
 use super::field_path::ensure;
-use super::{FieldPath, Problem, Share, Span};
+use super::{FieldPath, Problem, Share, Span, bounds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The tier under test: the manifests of this project, and what is changed in them.
+/// The largest number of patches; more make another tier.
+const MOST_PATCHES: usize = 1_000;
+
+/// The tier under test: this project's manifests or others, and the changes of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tier {
-    /// A folder with a kustomization, or a file of objects, in place of this project's manifests; from the scenario's
-    /// folder. The harness finds its way by their names: Deployment/gateway, DaemonSet/agent, ConfigMap/agent.
+    /// A folder with a kustomization, or a file with objects, in place of this project's manifests. A relative path starts
+    /// at the scenario's folder. The harness finds the tier's parts by name: Deployment/gateway, DaemonSet/agent,
+    /// ConfigMap/agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<PathBuf>,
-    /// The Collector's version, of gateways and agents.
+    /// The Collector's version, for gateways and agents.
     pub collector: String,
-    /// How many gateways, where no HPA says so.
-    #[schemars(range(min = 1))]
+    /// The number of gateways where there is no HPA.
+    #[schemars(range(min = 1, max = 5_000))]
     pub gateways: u16,
-    /// How many sinks, behind one Service, are the backend.
-    #[schemars(range(min = 1))]
+    /// The number of sinks that make up the backend, behind one Service. Each has a ledger of its own.
+    #[schemars(range(min = 1, max = 256))]
     pub sinks: u16,
-    /// Measures that are left out.
+    /// The measures that are left out.
     pub without: Vec<Measure>,
-    /// The tier keeps a part of the traces by design: then traces must come whole or not at all.
+    /// The sampling of a tier that keeps only some traces by design: each trace must then arrive whole or not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<Samples>,
-    /// What is changed in the manifests, in order.
+    /// Changes of the manifests, applied in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub patches: Vec<TierPatch>,
 }
 
-/// How the tier samples. What is not said is worked out from the Collectors' configurations, `tail_sampling` and
-/// `probabilistic_sampler`.
+/// The sampling of the tier. A field that is left out is worked out from `tail_sampling` and `probabilistic_sampler` in
+/// the Collectors' configurations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Samples {
-    /// What share of the traces is kept.
+    /// The share of the traces that is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<Share>,
-    /// How long a trace waits for the decision: that much longer it may be on its way.
+    /// The time for which a trace waits for the sampling decision, and may be under way longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision_wait: Option<Span>,
 }
 
-/// A change of one of the manifests' objects, merged into it: `null` removes a field; of two lists of named things
-/// (containers, volumes) those of the same name are merged; any other list takes the place of the list.
+/// A change that is merged into one of the manifests' objects. `null` removes a field; lists of named items (containers,
+/// volumes) are merged by name; any other list replaces the old one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TierPatch {
-    /// Kind and name: `Deployment/gateway`.
+    /// Kind and name of the object, such as `Deployment/gateway`.
     pub of: String,
-    /// What is changed in the object.
+    /// Fields that are merged into the object.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub merge: serde_json::Value,
-    /// What is changed in the Collector's configuration that a `ConfigMap` holds under `config.yaml`.
+    /// Fields that are merged into the Collector's configuration, which a `ConfigMap` holds as `config.yaml`.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub config: serde_json::Value,
 }
 
-/// A measure that keeps the tier available, as it can be left out.
+/// A measure that keeps the tier available and can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
-    /// The `HorizontalPodAutoscaler`; the number of gateways is then fixed.
+    /// The `HorizontalPodAutoscaler`. Without it the number of gateways is fixed.
     Hpa,
     /// The `PodDisruptionBudget`.
     Pdb,
@@ -83,7 +87,16 @@ impl TierPatch {
 }
 
 impl Tier {
-    /// Whether a measure is there.
+    /// Checks what its fields must fulfil besides their types.
+    pub(super) fn check(&self, at: &FieldPath) -> Result<(), Problem> {
+        bounds::check(self, at)?;
+        let patches = at.then("patches");
+        let few = self.patches.len() <= MOST_PATCHES;
+        ensure(few, &patches.then(MOST_PATCHES), format!("a tier has {MOST_PATCHES} patches at the most"))?;
+        self.patches.iter().enumerate().try_for_each(|(number, patch)| patch.check(&patches.then(number)))
+    }
+
+    /// Returns whether a measure is in place.
     pub fn has(&self, measure: Measure) -> bool {
         !self.without.contains(&measure)
     }

@@ -1,30 +1,30 @@
-//! A YAML text as a tree of where things are. What they mean is left to the types.
+//! The places of things in a YAML text, as a tree. Their meaning is left to the types.
 
 use super::FieldPath;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
 use std::ops::Range;
 
-/// Something in the text.
+/// A value or key in the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Node {
-    /// Its bytes; of a list or a map where it begins.
+    /// Its bytes. For a list or a map only the beginning is known.
     pub(super) range: Range<usize>,
-    pub(super) what: What,
-    /// Whether it has a tag of its own, `!x`.
+    pub(super) kind: NodeKind,
+    /// Set if it has a custom tag, `!x`.
     is_tagged: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum NodeKind {
     Text(String, ScalarStyle),
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
-    /// What another place in the text says.
+    /// A reference to another place in the text.
     Alias,
 }
 
 impl Node {
-    /// The text's first document; none if it is not YAML.
+    /// Parses the first document of a text; none if it is not YAML.
     pub(super) fn read(text: &str) -> Option<Self> {
         let mut events = Parser::new_from_str(text).map_while(Result::ok).filter_map(|(event, span)| {
             let something = !matches!(
@@ -34,11 +34,11 @@ impl Node {
             something.then_some((event, span.byte_range()?))
         });
         let root = node(&mut events, DEEPEST)?;
-        // Whoever broke off did not come to the end.
+        // After an error the end of the stream is not reached.
         matches!(events.next(), Some((Event::StreamEnd, _))).then_some(root)
     }
 
-    /// Where a place is, or what is left of it: the deepest part of its path that is there.
+    /// Returns the byte at which a field's value begins, or that of the deepest part of its path that exists.
     pub(super) fn find(&self, place: &FieldPath) -> usize {
         let mut here = self;
         for part in place.parts() {
@@ -50,7 +50,7 @@ impl Node {
         here.range.start
     }
 
-    /// Where a field begins: its key. There may be nothing behind that.
+    /// Returns the byte at which a field's key begins. It may have no value.
     pub(super) fn key(&self, place: &FieldPath) -> usize {
         let (mut here, mut at) = (self, self.range.start);
         for part in place.parts() {
@@ -60,62 +60,67 @@ impl Node {
         at
     }
 
-    /// What is in it: a field with its key, or the item of a list.
+    /// Returns a field as key and value, or an item of a list as both.
     pub(super) fn inner(&self, part: &str) -> Option<(&Self, &Self)> {
-        match &self.what {
-            What::Map(fields) => fields.iter().find(|(key, _)| key.is(part)).map(|(key, value)| (key, value)),
-            What::List(items) => items.get(part.parse::<usize>().ok()?).map(|item| (item, item)),
-            What::Text(..) | What::Alias => None,
+        match &self.kind {
+            NodeKind::Map(fields) => {
+                fields.iter().find(|(key, _)| key.is(part)).map(|(key, value)| (key, value))
+            }
+            NodeKind::List(items) => items.get(part.parse::<usize>().ok()?).map(|item| (item, item)),
+            NodeKind::Text(..) | NodeKind::Alias => None,
         }
     }
 
-    /// Where the first node with a tag is.
+    /// Returns the byte of the first node with a custom tag.
     pub(super) fn tagged(&self) -> Option<usize> {
         if self.is_tagged {
             return Some(self.range.start);
         }
-        match &self.what {
-            What::Map(fields) => fields.iter().flat_map(|(key, value)| [key, value]).find_map(Self::tagged),
-            What::List(items) => items.iter().find_map(Self::tagged),
-            What::Text(..) | What::Alias => None,
+        match &self.kind {
+            NodeKind::Map(fields) => {
+                fields.iter().flat_map(|(key, value)| [key, value]).find_map(Self::tagged)
+            }
+            NodeKind::List(items) => items.iter().find_map(Self::tagged),
+            NodeKind::Text(..) | NodeKind::Alias => None,
         }
     }
 
-    /// The beginning of whatever has a field whose key begins at a byte: its own key, or where it is in a list.
+    /// Returns the beginning of the object that has a field whose key begins at a byte: the key of the object, or its first
+    /// field in a list.
     pub(super) fn beginning(&self, of: usize) -> Option<usize> {
-        match &self.what {
-            What::Map(fields) if fields.iter().any(|(key, _)| key.range.start == of) => {
+        match &self.kind {
+            NodeKind::Map(fields) if fields.iter().any(|(key, _)| key.range.start == of) => {
                 fields.first().map(|(key, _)| key.range.start)
             }
-            What::Map(fields) => fields.iter().find_map(|(key, value)| {
+            NodeKind::Map(fields) => fields.iter().find_map(|(key, value)| {
                 let inner = value.beginning(of)?;
-                let own = matches!(&value.what, What::Map(fields) if fields.first().is_some_and(|(first, _)| first.range.start == inner));
+                let own = matches!(&value.kind, NodeKind::Map(fields) if fields.first().is_some_and(|(first, _)| first.range.start == inner));
                 Some(if own { key.range.start } else { inner })
             }),
-            What::List(items) => items.iter().find_map(|item| item.beginning(of)),
-            What::Text(..) | What::Alias => None,
+            NodeKind::List(items) => items.iter().find_map(|item| item.beginning(of)),
+            NodeKind::Text(..) | NodeKind::Alias => None,
         }
     }
 
-    /// Whether it is this text.
+    /// Returns whether it is this text.
     pub(super) fn is(&self, wanted: &str) -> bool {
-        matches!(&self.what, What::Text(text, _) if text == wanted)
+        matches!(&self.kind, NodeKind::Text(text, _) if text == wanted)
     }
 
-    /// Every text in it, in order, those that are keys among them.
+    /// Returns every text in it, keys included, in order.
     pub(super) fn texts(&self) -> Vec<&Self> {
-        match &self.what {
-            What::Text(..) => vec![self],
-            What::List(items) => items.iter().flat_map(Self::texts).collect(),
-            What::Map(fields) => {
+        match &self.kind {
+            NodeKind::Text(..) => vec![self],
+            NodeKind::List(items) => items.iter().flat_map(Self::texts).collect(),
+            NodeKind::Map(fields) => {
                 fields.iter().flat_map(|(key, value)| [key, value]).flat_map(Self::texts).collect()
             }
-            What::Alias => Vec::new(),
+            NodeKind::Alias => Vec::new(),
         }
     }
 }
 
-/// Deeper than this nothing is that anybody wrote; it is not walked into, for that takes a stack.
+/// The largest depth. The parser recurses, and nobody writes anything deeper.
 const DEEPEST: usize = 128;
 
 fn node<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>)>, deep: usize) -> Option<Node> {
@@ -123,27 +128,28 @@ fn node<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>)>, deep: 
     let (event, range) = events.next()?;
     // `!!str` and the like are YAML's own.
     let is_tagged = event.tag().is_some_and(Tag::is_custom);
-    let what = match event {
-        Event::Scalar(text, style, ..) => What::Text(text.into_owned(), style),
-        Event::Alias(_) => What::Alias,
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's events may become more")]
+    let kind = match event {
+        Event::Scalar(text, style, ..) => NodeKind::Text(text.into_owned(), style),
+        Event::Alias(_) => NodeKind::Alias,
         Event::SequenceStart(..) => {
             let mut items = Vec::new();
             while let Some(item) = node(events, deep) {
                 items.push(item);
             }
-            What::List(items)
+            NodeKind::List(items)
         }
         Event::MappingStart(..) => {
             let mut fields = Vec::new();
             while let Some(key) = node(events, deep) {
                 fields.push((key, node(events, deep)?));
             }
-            What::Map(fields)
+            NodeKind::Map(fields)
         }
-        // The end of what is around it.
+        // The end of the enclosing list or map.
         _ => return None,
     };
-    Some(Node { range, what, is_tagged })
+    Some(Node { range, kind, is_tagged })
 }
 
 #[cfg(test)]

@@ -1,35 +1,36 @@
-//! YAML that people write: what is wrong with it, where, and what was meant.
+//! YAML that people write: errors in it, their places, and what was probably meant.
 
 use crate::CheckName;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Error as YamlError;
 
-/// What is wrong with a text, and its place there.
+/// An error in a YAML text, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
-    /// Line, from 1.
+pub struct SyntaxError {
+    /// Line number, from 1.
     pub line: u64,
-    /// Column, from 1.
+    /// Column, in characters, from 1.
     pub column: u64,
-    /// What is wrong, and what would be allowed.
+    /// The message, with the values that are allowed.
     pub message: String,
-    /// The byte of the text.
+    /// The byte in the text.
     pub at: usize,
 }
 
-/// Reads a text.
-pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Wrong> {
+/// Parses a text.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, SyntaxError> {
     serde_saphyr::from_str(text).map_err(|error| {
-        let (message, help) = told(&error);
+        let (message, help) = explain(&error);
         let message = help.map_or(message.clone(), |help| format!("{message}: {help}"));
         let at = byte(text, &error).min(text.len().saturating_sub(1));
         let (line, column) = line_and_column(text, at);
-        Wrong { line, column, message, at }
+        SyntaxError { line, column, message, at }
     })
 }
 
-/// What the YAML library found, in the words of this project, and what to do.
-pub fn told(error: &YamlError) -> (String, Option<String>) {
+/// Returns a message for an error of the YAML library, and what to do about it.
+pub fn explain(error: &YamlError) -> (String, Option<String>) {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors may become more")]
     let text = match error.without_snippet() {
         YamlError::SerdeUnknownField { field, expected, .. } => {
             let help = meant(field, expected.iter().copied());
@@ -66,9 +67,9 @@ pub fn told(error: &YamlError) -> (String, Option<String>) {
         YamlError::Eof { .. } => "there is nothing in it",
         YamlError::MultipleDocuments { .. } => "a file holds one scenario",
         other => {
-            // The place is said in front, and the library says it again.
+            // The caller adds the place, so the library's own is cut off.
             let text = other.to_string();
-            // Wherever it is noticed: in a value, or behind an alias.
+            // The library has several errors for this.
             if ["recursion limit", "budget breached"].iter().any(|word| text.contains(word)) {
                 return ("this is nested too deep, or too long".to_owned(), None);
             }
@@ -79,14 +80,14 @@ pub fn told(error: &YamlError) -> (String, Option<String>) {
     (text.to_owned(), None)
 }
 
-/// The byte of the text at which an error is.
+/// Returns the byte of the text at which an error is.
 pub fn byte(text: &str, error: &serde_saphyr::Error) -> usize {
     let location = error.location();
     let byte = location.and_then(|at| usize::try_from(at.span().byte_offset()?).ok());
     byte.or_else(|| Some(byte_at(text, location?.line(), location?.column()))).unwrap_or_default()
 }
 
-/// Where a byte is: line and column, both from 1, and columns in characters.
+/// Returns line and column of a byte, both from 1, columns in characters.
 pub fn line_and_column(text: &str, at: usize) -> (u64, u64) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count();
@@ -94,7 +95,7 @@ pub fn line_and_column(text: &str, at: usize) -> (u64, u64) {
     (line as u64 + 1, column as u64 + 1)
 }
 
-/// The byte at which a line and column are, both from 1.
+/// Returns the byte at a line and column, both from 1.
 fn byte_at(text: &str, line: u64, column: u64) -> usize {
     let index = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
     let before: usize = text.split_inclusive('\n').take(index(line)).map(str::len).sum();
@@ -103,7 +104,7 @@ fn byte_at(text: &str, line: u64, column: u64) -> usize {
     before + within
 }
 
-/// What was meant, if one of what is known is near, and all that is known.
+/// Returns a hint: the known name that resembles `wrong`, if there is one, and all known names.
 pub fn meant<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let listed = match known.join(", ") {
@@ -116,7 +117,7 @@ pub fn meant<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Strin
     }
 }
 
-/// The one that differs by the fewest letters, if that is few of them.
+/// Returns the known name that differs from `wrong` by the fewest letters, unless it differs by many.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     let far = |known: &str| strsim::osa_distance(&wrong, &known.to_lowercase());

@@ -1,6 +1,6 @@
 //! `spanproof analyze`: judges a stored run again.
 
-use super::{Complaint, End, print};
+use super::{CommandEnd, Failure, print};
 use clap::Args;
 use spanproof::record::Record;
 use spanproof::{judge, report};
@@ -16,16 +16,19 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn main(options: &Options) -> Result<End, Complaint> {
+pub(super) fn main(options: &Options) -> Result<CommandEnd, Failure> {
     let record = Record::read(&options.folder).map_err(|error| {
-        (miette::miette!(help = "a run folder is what `spanproof run` prints last", "{error}"), End::BadInput)
+        (
+            miette::miette!(help = "a run folder is what `spanproof run` prints last", "{error}"),
+            CommandEnd::BadInput,
+        )
     })?;
     let judgement = judge::judge(&record);
     if options.json {
         let text = serde_json::to_string_pretty(&judgement);
-        print(&(text.map_err(|error| (miette::miette!("{error}"), End::HarnessFailed))? + "\n"));
+        print(&(text.map_err(|error| (miette::miette!("{error}"), CommandEnd::HarnessFailed))? + "\n"));
     } else {
         print(&report::verdict(&judgement));
     }
-    Ok(End::Judged(judgement.verdict))
+    Ok(CommandEnd::Judged(judgement.verdict))
 }

@@ -1,4 +1,4 @@
-//! `--set KEY=VALUE`.
+//! The values of `--set KEY=VALUE`.
 
 /// Splits a setting into its key and its value.
 pub(super) fn assignment(text: &str) -> Result<(String, String), String> {

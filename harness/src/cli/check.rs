@@ -1,7 +1,7 @@
-//! `spanproof check`: says whether scenarios make sense, without a cluster.
+//! `spanproof check`: validates scenarios, without a cluster.
 
 use super::assignment::assignment;
-use super::{Complaint, End, manifests, print, show};
+use super::{CommandEnd, Failure, manifests, print, show};
 use clap::Args;
 use miette::Report;
 use spanproof::check;
@@ -20,10 +20,10 @@ pub(super) struct Options {
     manifests: Option<PathBuf>,
 }
 
-/// Looks at every file, whatever is wrong with another one.
-pub(super) fn main(options: &Options) -> Result<End, Complaint> {
+/// Checks every file, whether or not another one is invalid.
+pub(super) fn main(options: &Options) -> Result<CommandEnd, Failure> {
     let manifests = manifests(options.manifests.as_deref())?;
-    let mut end = End::Done;
+    let mut end = CommandEnd::Done;
     for path in &options.scenarios {
         match check::check(path, &options.sets, &manifests) {
             Ok(scenario) => {
@@ -36,7 +36,7 @@ pub(super) fn main(options: &Options) -> Result<End, Complaint> {
             }
             Err(error) => {
                 show(&Report::new(error));
-                end = End::BadInput;
+                end = CommandEnd::BadInput;
             }
         }
     }

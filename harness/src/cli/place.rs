@@ -1,37 +1,37 @@
-//! Which cluster: the options of every command that works on one.
+//! The options that choose a cluster, shared by the commands that work on one.
 
-use super::{Complaint, End};
+use super::{CommandEnd, Failure};
 use clap::Args;
 use miette::Report;
 use spanproof::cluster::context::{Context, kubeconfigs};
-use spanproof::cluster::{ClusterError, Place};
+use spanproof::cluster::{ClusterChoice, ClusterError};
 use spanproof::config::Config;
 use std::path::PathBuf;
 
-/// Where a command works.
+/// The options that choose the cluster of a command.
 #[derive(Args)]
-pub(super) struct Where {
+pub(super) struct ClusterOptions {
     /// The kind cluster: made, or used if an earlier run kept it
     #[arg(long, value_name = "NAME", default_value = "spanproof", value_parser = cluster_name, conflicts_with = "context")]
     cluster: String,
-    /// A cluster that is there, by the name of its context in your kubeconfig; it stays
-    #[arg(long, value_name = "NAME", value_parser = some)]
+    /// An existing cluster, by the name of its context in your kubeconfig; it stays
+    #[arg(long, value_name = "NAME", value_parser = not_empty)]
     context: Option<String>,
     /// The kubeconfig of --context [default: KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "PATH", requires = "context")]
     kubeconfig: Option<PathBuf>,
-    /// The context's name again: you mean it, though its cluster looks like production
-    #[arg(long, value_name = "NAME", requires = "context", value_parser = some)]
+    /// The context's name again, to confirm a cluster that looks like production
+    #[arg(long, value_name = "NAME", requires = "context", value_parser = not_empty)]
     yes_really: Option<String>,
 }
 
-impl Where {
+impl ClusterOptions {
     /// The cluster; with the user's configuration, which is read here.
-    pub(super) fn place(&self, keep: bool) -> Result<Place, Complaint> {
-        let config = Config::load().map_err(|error| (Report::new(error), End::BadInput))?;
+    pub(super) fn choice(&self, keep: bool) -> Result<ClusterChoice, Failure> {
+        let config = Config::load().map_err(|error| (Report::new(error), CommandEnd::BadInput))?;
         Ok(match &self.context {
-            None => Place::Kind { name: self.cluster.clone(), keep },
-            Some(name) => Place::Context(Context {
+            None => ClusterChoice::Kind { name: self.cluster.clone(), keep },
+            Some(name) => ClusterChoice::Context(Context {
                 name: name.clone(),
                 kubeconfigs: kubeconfigs(
                     self.kubeconfig.as_deref(),
@@ -44,14 +44,14 @@ impl Where {
     }
 }
 
-/// How a command ends that has no cluster.
-pub(super) fn complain_of(error: ClusterError) -> Complaint {
-    let end = if error.is_usage() { End::BadInput } else { End::HarnessFailed };
+/// Returns the failure of a command that has no cluster.
+pub(super) fn cluster_failure(error: ClusterError) -> Failure {
+    let end = if error.is_usage() { CommandEnd::BadInput } else { CommandEnd::HarnessFailed };
     (Report::new(error), end)
 }
 
 /// A value that is one. A variable that is not set is none.
-pub(super) fn some(text: &str) -> Result<String, String> {
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("there is no value: write one, or leave the option out".to_owned());
     }

@@ -1,12 +1,12 @@
-//! `spanproof plan`: says what a run would do, and changes nothing.
+//! `spanproof plan`: tells what a run would do, and changes nothing.
 
 use super::assignment::assignment;
-use super::place::{Where, complain_of, some};
-use super::{Complaint, End, manifests, print};
+use super::place::{ClusterOptions, cluster_failure, not_empty};
+use super::{CommandEnd, Failure, manifests, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check;
-use spanproof::cluster::{self, Place};
+use spanproof::cluster::{self, ClusterChoice};
 use spanproof::deploy::Made;
 use spanproof::plan::{self, Plan, SOME_RUN};
 use spanproof::run::RunError;
@@ -20,12 +20,12 @@ pub(super) struct Options {
     #[arg(value_name = "FILE", required = true)]
     scenarios: Vec<PathBuf>,
     #[command(flatten)]
-    place: Where,
+    cluster: ClusterOptions,
     /// Set a parameter of the scenario by its name, or a field by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
     /// Plan a control of the scenario in its place
-    #[arg(long, value_name = "NAME", value_parser = some)]
+    #[arg(long, value_name = "NAME", value_parser = not_empty)]
     control: Option<String>,
     /// The folder of the manifests; by default those that the program brings along
     #[arg(long, value_name = "DIR")]
@@ -35,12 +35,12 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
+pub(super) async fn main(options: &Options) -> Result<CommandEnd, Failure> {
     let scenarios = options.scenarios.iter().map(|path| scenario(options, path));
     let scenarios: Vec<_> = scenarios.collect::<Result<_, _>>()?;
-    let place = options.place.place(false)?;
-    let visited = cluster::visit(&place).await.map_err(complain_of)?;
-    let mut end = End::Done;
+    let place = options.cluster.choice(false)?;
+    let visited = cluster::visit(&place).await.map_err(cluster_failure)?;
+    let mut end = CommandEnd::Done;
     for (number, (scenario, made)) in scenarios.iter().enumerate() {
         let sight = match &visited {
             Some(visited) => {
@@ -59,23 +59,24 @@ pub(super) async fn main(options: &Options) -> Result<End, Complaint> {
             print(&format!("{between}{}", plan::text(&plan)));
         }
         if !plan.can_be_carried_out() {
-            end = End::Obstructed;
+            end = CommandEnd::Obstructed;
         }
     }
     Ok(end)
 }
 
-/// On somebody's cluster: whether all is allowed that the scenarios need. What is not is said before anything is written.
+/// Checks, on the user's cluster, that everything the scenarios need is allowed. Missing rights are an error before
+/// anything is written.
 pub(super) async fn allowed<'a>(
-    place: &Place,
+    place: &ClusterChoice,
     scenarios: impl Iterator<Item = &'a Scenario>,
     manifests: &Path,
-) -> Result<(), Complaint> {
-    if matches!(place, Place::Kind { .. }) {
+) -> Result<(), Failure> {
+    if matches!(place, ClusterChoice::Kind { .. }) {
         return Ok(());
     }
     // What looks like production is refused for that, when it is acquired.
-    let visited = cluster::visit(place).await.map_err(complain_of)?;
+    let visited = cluster::visit(place).await.map_err(cluster_failure)?;
     let Some(visited) = visited.filter(|visited| visited.reasons.is_empty()) else {
         return Ok(());
     };
@@ -92,8 +93,8 @@ pub(super) async fn allowed<'a>(
 }
 
 /// A scenario, and what its run makes.
-fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Complaint> {
-    let bad = |error: Report| (error, End::BadInput);
+fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Failure> {
+    let bad = |error: Report| (error, CommandEnd::BadInput);
     let about = |error: &dyn std::error::Error| bad(miette::miette!("{}: {error}", path.display()));
     let manifests = manifests(options.manifests.as_deref())?;
     let checked = check::check(path, &options.sets, &manifests);
@@ -105,6 +106,6 @@ fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Complain
     Ok((scenario, made))
 }
 
-fn failed(error: &dyn std::error::Error) -> Complaint {
-    (Report::msg(error.to_string()), End::HarnessFailed)
+fn failed(error: &dyn std::error::Error) -> Failure {
+    (Report::msg(error.to_string()), CommandEnd::HarnessFailed)
 }

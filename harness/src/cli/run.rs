@@ -1,13 +1,13 @@
 //! `spanproof run`: runs scenarios, and judges each.
 
 use super::assignment::assignment;
-use super::place::{Where, complain_of, some};
-use super::{Complaint, End, manifests, print};
+use super::place::{ClusterOptions, cluster_failure, not_empty};
+use super::{CommandEnd, Failure, manifests, print};
 use clap::Args;
 use miette::Report;
 use spanproof::check::{self, CheckError};
 use spanproof::cluster::{Cluster, ClusterError, Request};
-use spanproof::journal::Current;
+use spanproof::journal::CurrentJournal;
 use spanproof::judge::{Judgement, Verdict};
 use spanproof::progress;
 use spanproof::report::{self, Progress};
@@ -27,24 +27,24 @@ pub(super) struct Options {
     #[arg(value_name = "FILE", required = true)]
     scenarios: Vec<PathBuf>,
     #[command(flatten)]
-    place: Where,
+    cluster: ClusterOptions,
     /// How long to wait for a cluster that is in use [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
-    /// Leave the cluster when the run is over
+    /// Keep the cluster after the run
     #[arg(long)]
     keep: bool,
     /// Where run folders go
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
-    /// The seed of whatever is random; drawn and printed if it is not given
+    /// The seed of everything random; drawn and printed if it is not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Set a parameter of the scenario by its name, or a field by its path with dots: load.rate=500/s
     #[arg(long = "set", value_name = "K=V", value_parser = assignment)]
     sets: Vec<(String, String)>,
     /// Run a control of the scenario instead: the same with one thing broken on purpose
-    #[arg(long = "control", value_name = "NAME", conflicts_with = "controls", value_parser = some)]
+    #[arg(long = "control", value_name = "NAME", conflicts_with = "controls", value_parser = not_empty)]
     control: Vec<String>,
     /// Run the scenario, and then each of its controls: passes if the scenario does and each control is red by the
     /// checks that it names
@@ -55,27 +55,29 @@ pub(super) struct Options {
     manifests: Option<PathBuf>,
 }
 
-pub(super) async fn main(options: &Options, progress: &Progress) -> Result<End, Complaint> {
+pub(super) async fn main(options: &Options, progress: &Progress) -> Result<CommandEnd, Failure> {
     let manifests = manifests(options.manifests.as_deref())?;
-    let scenarios = scenarios(options, &manifests).map_err(|error| (Report::new(error), End::BadInput))?;
-    run::try_out(&options.out).map_err(|error| (Report::new(error), End::BadInput))?;
+    let scenarios =
+        scenarios(options, &manifests).map_err(|error| (Report::new(error), CommandEnd::BadInput))?;
+    run::try_out(&options.out).map_err(|error| (Report::new(error), CommandEnd::BadInput))?;
     let seed = options.seed.unwrap_or_else(|| spanproof_probe::unix_ms() % 1_000_000_007);
     progress.begin();
     let cancel = CancellationToken::new();
-    let (journal, outlived) = (Current::default(), Arc::new(AtomicBool::new(false)));
+    let (journal, outlived) = (CurrentJournal::default(), Arc::new(AtomicBool::new(false)));
     tokio::spawn(on_signals(cancel.clone(), progress.clone(), journal.clone(), outlived.clone()));
 
     let request = Request {
-        place: options.place.place(options.keep)?,
+        cluster: options.cluster.choice(options.keep)?,
         wait: options.wait.unwrap_or_default(),
         collectors: collectors(&scenarios),
         metrics: scenarios.iter().any(|(_, scenario)| scenario.tier.has(Measure::Hpa)),
         manifests: manifests.clone(),
     };
-    super::plan::allowed(&request.place, scenarios.iter().map(|(_, scenario)| scenario), &manifests).await?;
+    super::plan::allowed(&request.cluster, scenarios.iter().map(|(_, scenario)| scenario), &manifests)
+        .await?;
     let cluster = match restore::acquire(&request, &cancel).await {
-        Err(ClusterError::Interrupted) => return Ok(End::Interrupted),
-        acquired => acquired.map_err(complain_of)?,
+        Err(ClusterError::Interrupted) => return Ok(CommandEnd::Interrupted),
+        acquired => acquired.map_err(cluster_failure)?,
     };
     outlived.store(cluster.outlives(), Ordering::Relaxed);
     let told =
@@ -101,11 +103,11 @@ pub(super) async fn main(options: &Options, progress: &Progress) -> Result<End, 
         print(&format!("{}\n", folder.display()));
     }
     let end = end?;
-    released.map_err(complain_of)?;
+    released.map_err(cluster_failure)?;
     Ok(end)
 }
 
-/// What is run, in order: each file's scenario; or those of its controls that are asked for; or both.
+/// Returns what to run, in order: each file's scenario, the controls that were asked for, or both.
 fn scenarios(options: &Options, manifests: &Path) -> Result<Vec<(PathBuf, Scenario)>, CheckError> {
     let mut all = Vec::new();
     for path in &options.scenarios {
@@ -125,7 +127,8 @@ fn scenarios(options: &Options, manifests: &Path) -> Result<Vec<(PathBuf, Scenar
     Ok(all)
 }
 
-/// What a run adds to how the command ends. Where the controls are run with their scenario, each must be red as it says.
+/// Returns the verdict that a run adds to the command's end. Where controls run with their scenario, each must be red
+/// by the checks that it names.
 fn counts_as(judgement: &Judgement, controls: bool) -> Verdict {
     let control = judgement.control.as_ref().filter(|_| controls);
     control.map_or(judgement.verdict, |control| control.verdict)
@@ -138,34 +141,37 @@ async fn run_all(
     controls: bool,
     progress: &Progress,
     cancel: &CancellationToken,
-) -> (Result<End, Complaint>, Vec<PathBuf>) {
+) -> (Result<CommandEnd, Failure>, Vec<PathBuf>) {
     let (mut worst, mut folders) = (Verdict::Pass, Vec::new());
     for (index, (_, scenario)) in scenarios.iter().enumerate() {
         let last = index + 1 == scenarios.len();
         let told = run::Options { leave: last && !cluster.stays(), ..options.clone() };
         let outcome = match run::run(cluster, scenario, &told, cancel).await {
             Ok(outcome) => outcome,
-            Err(RunError::Interrupted) => return (Ok(End::Interrupted), folders),
-            Err(error) => return (Err((Report::msg(chain(&error)), End::HarnessFailed)), folders),
+            Err(RunError::Interrupted) => return (Ok(CommandEnd::Interrupted), folders),
+            Err(error) => return (Err((Report::msg(chain(&error)), CommandEnd::HarnessFailed)), folders),
         };
         progress.finish();
         print(&report::verdict(&outcome.judgement));
         folders.push(outcome.folder);
         if let Some(problem) = outcome.left_behind {
-            return (Err((Report::msg(format!("cleaning up: {problem}")), End::HarnessFailed)), folders);
+            return (
+                Err((Report::msg(format!("cleaning up: {problem}")), CommandEnd::HarnessFailed)),
+                folders,
+            );
         }
         if outcome.interrupted {
-            return (Ok(End::Interrupted), folders);
+            return (Ok(CommandEnd::Interrupted), folders);
         }
         worst = worst.max(counts_as(&outcome.judgement, controls));
     }
-    (Ok(End::Judged(worst)), folders)
+    (Ok(CommandEnd::Judged(worst)), folders)
 }
 
-fn taken_over(cluster: &str, by: &str) -> Complaint {
-    let help = "this process had not renewed its lease for more than a minute; nothing more is recorded, nor undone, \
-                since the other one may be at work there: `spanproof restore` does that afterwards";
-    (miette::miette!(help = help, "the cluster {cluster} was taken over by {by}"), End::HarnessFailed)
+fn taken_over(cluster: &str, by: &str) -> Failure {
+    let help = "this process had not renewed its lease for more than a minute; nothing more is recorded or undone, \
+                since the other process may be at work there: run `spanproof restore` afterwards";
+    (miette::miette!(help = help, "the cluster {cluster} was taken over by {by}"), CommandEnd::HarnessFailed)
 }
 
 /// An error with all that is behind it.
@@ -194,7 +200,7 @@ fn collectors(scenarios: &[(PathBuf, Scenario)]) -> Vec<String> {
 async fn on_signals(
     cancel: CancellationToken,
     progress: Progress,
-    journal: Current,
+    journal: CurrentJournal,
     outlived: Arc<AtomicBool>,
 ) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -205,7 +211,7 @@ async fn on_signals(
     let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     next().await;
     cancel.cancel();
-    tracing::info!(target: progress::TARGET, "interrupted: healing and collecting (once more ends at once)");
+    tracing::info!(target: progress::TARGET, "interrupted: healing and collecting (interrupt again to end at once)");
     next().await;
     progress.finish();
     let reminder = journal.get().and_then(|journal| journal.reminder());
@@ -215,7 +221,7 @@ async fn on_signals(
     std::process::exit(130);
 }
 
-/// What a run that ends at once leaves to undo; nothing, if there is no run or it has undone all.
+/// Returns what a run that ends at once leaves to undo; none if there is no run, or it has undone everything.
 fn last_word(reminder: Option<String>, outlived: bool) -> Option<String> {
     let goes = || "ended at once: the cluster is being removed, and all that the run did with it".to_owned();
     reminder.map(|reminder| if outlived { reminder } else { goes() })

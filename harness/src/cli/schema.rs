@@ -1,9 +1,9 @@
-//! `spanproof schema`: what editors know a scenario file by.
+//! `spanproof schema`: prints the schema by which editors check a scenario file.
 
-use super::{Complaint, End, print};
+use super::{CommandEnd, Failure, print};
 use spanproof::scenario;
 
-pub(super) fn main() -> Result<End, Complaint> {
+pub(super) fn main() -> Result<CommandEnd, Failure> {
     print(&scenario::schema());
-    Ok(End::Done)
+    Ok(CommandEnd::Done)
 }

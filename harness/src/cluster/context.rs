@@ -3,7 +3,7 @@
 use super::{ClusterError, connect};
 use crate::config::Config;
 use crate::given;
-use crate::guard::{Label, Sight};
+use crate::guard::{ClusterFacts, Label};
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The label of the nodes that carry the control plane; a worker is a node without it.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-/// How alike a name must be to be offered for one that is not there, from 0 to 1.
+/// The least similarity, from 0 to 1, of a name that is offered in place of an unknown one.
 const ALIKE: f64 = 0.8;
 
 /// A context, as the user names it.
@@ -25,18 +25,18 @@ pub struct Context {
     pub kubeconfigs: Vec<PathBuf>,
     /// The name again, if the user means this cluster although it looks like production.
     pub yes_really: Option<String>,
-    /// What looks like production.
+    /// The user's configuration, which defines what looks like production.
     pub config: Config,
 }
 
-/// Why a kubeconfig does not lead to a cluster. All of these are the user's to mend.
+/// A kubeconfig that does not lead to a cluster. All of these are the user's to correct.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ContextError {
     /// There is no kubeconfig.
     #[error("there is no kubeconfig: {tried}")]
     #[diagnostic(help("name it with --kubeconfig PATH, or with KUBECONFIG"))]
     NoKubeconfig {
-        /// Where it was looked for.
+        /// The places that were tried.
         tried: String,
     },
     /// A kubeconfig cannot be read.
@@ -44,7 +44,7 @@ pub enum ContextError {
     Kubeconfig {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         message: String,
     },
     /// It has no context of that name.
@@ -60,7 +60,7 @@ pub enum ContextError {
         /// The one that may have been meant.
         near: Option<String>,
     },
-    /// It leads to another cluster than it did.
+    /// It leads to another cluster than before.
     #[error("the context {name} leads to another cluster than the run was on")]
     #[diagnostic(help(
         "what is to be undone is on the cluster whose namespace kube-system has the UID {uid}"
@@ -68,7 +68,7 @@ pub enum ContextError {
     Elsewhere {
         /// The name.
         name: String,
-        /// What tells the run's cluster from all others.
+        /// The UID that identifies the run's cluster.
         uid: String,
     },
     /// The context does not say how to reach its cluster.
@@ -78,23 +78,24 @@ pub enum ContextError {
         name: String,
         /// The kubeconfig.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         message: String,
     },
 }
 
 fn offered(known: &[String], near: Option<&str>) -> String {
-    let known = if known.is_empty() { "no context at all".to_owned() } else { known.join(", ") };
-    near.map_or_else(String::new, |near| format!("did you mean {near}?\n")) + &format!("there is: {known}")
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    near.map_or_else(String::new, |near| format!("did you mean {near}?\n"))
+        + &format!("known contexts: {known}")
 }
 
 /// A cluster that a context leads to: it answers, and has been looked at.
 pub struct Opened {
-    /// To talk to its API server.
+    /// A client of its API server.
     pub client: Client,
-    /// What is seen of it, for the guard.
-    pub sight: Sight,
-    /// What tells it from all others: the UID of its namespace `kube-system`.
+    /// The facts that the guard judges it by.
+    pub facts: ClusterFacts,
+    /// The UID of its namespace `kube-system`, which identifies it.
     pub(super) uid: String,
     pub(super) nodes: Vec<Node>,
 }
@@ -115,7 +116,7 @@ impl Context {
         let client = connect(config).await.map_err(|message| ClusterError::Unreachable {
             name: self.name.clone(),
             message,
-            help: format!("tried {server}, as {path} says"),
+            help: format!("tried {server}, from {path}"),
         })?;
         self.look(client, cluster, host).await
     }
@@ -138,18 +139,18 @@ impl Context {
         for namespace in &namespaces {
             labels.extend(labels_of("namespace", namespace));
         }
-        let sight = Sight { context: self.name.clone(), cluster, server, nodes: nodes.len(), labels };
-        Ok(Opened { client, sight, uid, nodes })
+        let facts = ClusterFacts { context: self.name.clone(), cluster, server, nodes: nodes.len(), labels };
+        Ok(Opened { client, facts, uid, nodes })
     }
 }
 
 impl Opened {
-    /// How many nodes are not of the control plane.
+    /// Returns the number of nodes outside the control plane.
     pub(super) fn workers(&self) -> usize {
         self.nodes.iter().filter(|node| !node.labels().contains_key(CONTROL_PLANE)).count()
     }
 
-    /// Whether a node is marked as one of the control plane.
+    /// Returns true if a node is marked as one of the control plane.
     pub(super) fn has_control_plane(&self) -> bool {
         self.workers() < self.nodes.len()
     }

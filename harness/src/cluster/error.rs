@@ -1,4 +1,4 @@
-//! Why there is no cluster to work on. Each says what to do.
+//! The errors of acquiring a cluster. Each says what to do.
 
 use super::{ContextError, LeaseError, LockError};
 use crate::deploy::DeployError;
@@ -8,48 +8,48 @@ use crate::images::ImagesError;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why there is no cluster to work on. Each says what to do.
+/// An error that leaves a run without a cluster. Each says what to do.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ClusterError {
-    /// No container engine.
+    /// No container engine answers.
     #[error("no container engine answers")]
     #[diagnostic(help(
         "tried `docker version`: {tried}\nstart Docker, or let `ci/setup --install` start an engine"
     ))]
     NoEngine {
-        /// What was tried, and what it said.
+        /// The command that was tried, and its error.
         tried: String,
     },
-    /// No kind.
+    /// kind is not installed.
     #[error("kind is not installed")]
     #[diagnostic(help("tried `kind version` and {}: {tried}\nrun `ci/setup`", cache.display()))]
     NoKind {
-        /// Where else it was looked for.
+        /// The cache, where it was also looked for.
         cache: PathBuf,
-        /// What it said.
+        /// The error of the last attempt.
         tried: String,
     },
     /// Too little memory for a cluster.
     #[error("a cluster needs {needed_mib} MiB of free memory; there are {available_mib} MiB")]
-    #[diagnostic(help("end something else, or use a machine with more memory"))]
+    #[diagnostic(help("close other programs, or use a machine with more memory"))]
     TooLittleMemory {
-        /// What there is.
+        /// The available memory.
         available_mib: u64,
-        /// What it takes.
+        /// The memory that a cluster needs.
         needed_mib: u64,
     },
     /// The images are not there.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Images(#[from] ImagesError),
-    /// Somebody else on this machine works on the cluster.
+    /// Somebody else on this machine uses the cluster.
     #[error(transparent)]
     #[diagnostic(help("wait for it with --wait 10m, or choose another cluster"))]
     Locked(#[from] LockError),
-    /// Somebody else, wherever it is, works on the cluster.
+    /// Somebody else, on any machine, uses the cluster.
     #[error(transparent)]
     #[diagnostic(help(
-        "wait for it with --wait 10m, or choose another cluster; a lease whose holder is gone runs out within a minute"
+        "wait for it with --wait 10m, or choose another cluster; a lease whose holder is gone expires within a minute"
     ))]
     Leased(#[from] LeaseError),
     /// The name is taken by a cluster that is not ours.
@@ -64,21 +64,21 @@ pub enum ClusterError {
     /// A program that the cluster is made with failed.
     #[error("{doing} failed")]
     #[diagnostic(help(
-        "where a port is taken, the disk is full or a node is stopped, mend that and run it again; what was made is removed"
+        "look for a port in use, a full disk or a stopped node, and run it again; what was made is removed"
     ))]
     Command {
-        /// What was being done.
+        /// The action that failed.
         doing: &'static str,
         /// The program's own words.
         #[source]
         #[diagnostic_source]
         source: CommandError,
     },
-    /// metrics-server, which an HPA needs, could not be added, or not be removed.
+    /// metrics-server, which an HPA needs, could not be added or removed.
     #[error("metrics-server: {source}")]
     #[diagnostic(help("scenarios with `tier.without: [hpa]` need none"))]
     MetricsServer {
-        /// Why not.
+        /// The cause.
         source: Box<DeployError>,
     },
     /// A file of the cluster's state cannot be read or written.
@@ -86,7 +86,7 @@ pub enum ClusterError {
     State {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
     /// Part of the cluster did not come up.
@@ -95,11 +95,11 @@ pub enum ClusterError {
     NotUp {
         /// Its name.
         name: String,
-        /// How long it was given.
+        /// The time that it was given.
         waited: Duration,
-        /// What is missing, and the last words of what failed.
+        /// The missing parts, with the last log lines of what failed.
         missing: String,
-        /// What to do.
+        /// Advice for the user.
         help: String,
     },
     /// The cluster does not answer.
@@ -108,9 +108,9 @@ pub enum ClusterError {
     Unreachable {
         /// Its name.
         name: String,
-        /// Why not.
+        /// The cause.
         message: String,
-        /// What was tried, and what to do.
+        /// The attempt, and advice for the user.
         help: String,
     },
     /// The user's kubeconfig does not lead to a cluster.
@@ -121,15 +121,15 @@ pub enum ClusterError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Guard(#[from] GuardError),
-    /// What the cluster is like cannot be seen.
+    /// The facts about the cluster cannot be read.
     #[error("{what} of the cluster {name} cannot be read: {source}")]
-    #[diagnostic(help("before anything is done to a cluster, its nodes and namespaces are looked at"))]
+    #[diagnostic(help("a cluster's nodes and namespaces are read before anything is done to it"))]
     Unseen {
         /// The cluster.
         name: String,
-        /// What was looked at.
+        /// The objects that were to be read.
         what: &'static str,
-        /// What the API server said.
+        /// The API server's error.
         source: Box<kube::Error>,
     },
     /// The tier does not fit.
@@ -138,16 +138,16 @@ pub enum ClusterError {
     TooFewWorkers {
         /// The cluster.
         name: String,
-        /// How many there are.
+        /// The number of workers.
         workers: usize,
     },
     /// The user gave up.
-    #[error("interrupted before the cluster was there")]
+    #[error("interrupted before the cluster was ready")]
     Interrupted,
 }
 
 impl ClusterError {
-    /// Whether it is the user's mistake, and not the cluster's or the harness's.
+    /// Returns true if the mistake is the user's, and not the cluster's or the harness's.
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::Context(_) | Self::Guard(_))
     }

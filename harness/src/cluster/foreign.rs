@@ -4,7 +4,7 @@ use super::context::{Context, Opened};
 use super::kind::{self, Kind};
 use super::lease::Lease;
 use super::lock::Lock;
-use super::{Cluster, ClusterError, Home, Request};
+use super::{Cluster, ClusterError, Ownership, Request};
 use crate::deploy;
 use crate::guard;
 use crate::host::cache_dir;
@@ -14,36 +14,36 @@ use crate::progress;
 use kube::{Client, ResourceExt};
 use std::time::Duration;
 
-/// Two gateways, each on a node of its own.
+/// The number of workers that two gateways on different nodes need.
 const FEWEST_WORKERS: usize = 2;
-/// How long metrics-server may take to be there, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest time until metrics-server is available, or gone.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A cluster that was there.
-pub(super) struct Foreign {
-    /// kind's name for it, if its nodes are containers of this machine's engine.
+pub(super) struct ForeignCluster {
+    /// The name that kind has for it, if its nodes are containers of this machine's engine.
     kind_name: Option<String>,
     has_control_plane: bool,
-    /// Whether metrics-server may have been added.
+    /// True if metrics-server may have been added.
     metrics: bool,
-    /// What leads to it, for a journal.
+    /// Its location, for a journal.
     location: Location,
 }
 
-/// Looks at the cluster, and takes lock and lease if a run may work there.
+/// Inspects the cluster, and acquires lock and lease if a run may work there.
 pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster, ClusterError> {
-    let patience = request.patience();
+    let remaining = request.remaining_wait();
     guard::confirmed(&context.name, context.yes_really.as_deref())?;
     let opened = context.open().await?;
-    guard::allow(&opened.sight, &context.config, context.yes_really.as_deref())?;
+    guard::allow(&opened.facts, &context.config, context.yes_really.as_deref())?;
     let workers = opened.workers();
     if workers < FEWEST_WORKERS {
         return Err(ClusterError::TooFewWorkers { name: context.name.clone(), workers });
     }
     let images = Images::read(&cache_dir())?;
 
-    let (lock, lease) = take(&opened, &context.name, patience).await?;
-    let foreign = Foreign {
+    let (lock, lease) = take(&opened, &context.name, remaining).await?;
+    let foreign = ForeignCluster {
         kind_name: kind_name(&opened).await,
         has_control_plane: opened.has_control_plane(),
         metrics: request.metrics,
@@ -58,7 +58,7 @@ pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster
         client: opened.client,
         images,
         settings: Vec::new(),
-        home: Home::Foreign(foreign),
+        ownership: Ownership::Foreign(foreign),
         lease,
         lock,
     })
@@ -68,29 +68,29 @@ pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster
 pub(super) async fn take(
     opened: &Opened,
     name: &str,
-    patience: impl Fn() -> Duration,
+    remaining: impl Fn() -> Duration,
 ) -> Result<(Lock, Lease), ClusterError> {
     let state = cache_dir().join("contexts").join(&opened.uid);
-    let lock = Lock::await_free(&state, name, patience()).await?;
+    let lock = Lock::await_free(&state, name, remaining()).await?;
     lock.own()?;
-    let lease = Lease::take(&opened.client, name, patience()).await;
+    let lease = Lease::acquire(&opened.client, name, remaining()).await;
     let lease = lease.inspect_err(|_| lock.forget())?;
     Ok((lock, lease))
 }
 
-/// kind's name for a cluster whose nodes are containers of this machine's engine.
+/// Returns the name that kind has for a cluster whose nodes are containers of this machine's engine.
 async fn kind_name(opened: &Opened) -> Option<String> {
     let name = opened.kind_name()?;
     let containers = kind::nodes(name).await.ok()?;
     opened.nodes.iter().all(|node| containers.contains(&node.name_any())).then(|| name.to_owned())
 }
 
-impl Foreign {
+impl ForeignCluster {
     pub(super) const fn location(&self) -> &Location {
         &self.location
     }
 
-    /// Puts on it what a run needs, and says what else there is. How it is set up.
+    /// Installs what a run needs. Returns the cluster's settings.
     pub(super) async fn prepare(
         &self,
         cluster: &Cluster,
@@ -104,7 +104,7 @@ impl Foreign {
                  takes a sink's ledger away"
             );
         }
-        let mut settings = vec![format!("a cluster that was there, by the context {name}")];
+        let mut settings = vec![format!("an existing cluster, by the context {name}")];
         let needed = request.images(images);
         if let Some(kind_name) = &self.kind_name {
             images.check(&request.collectors).await?;
@@ -116,7 +116,7 @@ impl Foreign {
             settings.push(note);
         }
         if request.metrics {
-            let added = deploy::lend_metrics_server(client, &request.manifests, images, PATIENCE).await;
+            let added = deploy::lend_metrics_server(client, &request.manifests, images, TIMEOUT).await;
             let added = added.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
             settings.push(
                 if added { "metrics-server of the harness's" } else { "metrics of its own" }.to_owned(),
@@ -130,7 +130,7 @@ impl Foreign {
         if !self.metrics {
             return Ok(());
         }
-        let removed = deploy::remove_metrics_server(client, PATIENCE).await;
+        let removed = deploy::remove_metrics_server(client, TIMEOUT).await;
         removed.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })
     }
 }

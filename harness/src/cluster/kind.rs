@@ -1,4 +1,4 @@
-//! Making and removing kind clusters. `docker` and `kind` are called as programs.
+//! Making and deleting kind clusters, by the programs `docker` and `kind`.
 
 use super::reaper::Reaper;
 use super::{ClusterError, Image};
@@ -6,11 +6,12 @@ use crate::host::command::{self, CommandError};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use procfs::{Current, Meminfo};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What four nodes and the tier take, with some room.
+/// The memory that four nodes and the tier need, with some room.
 const NEEDED_MIB: u64 = 3_000;
 const WORKERS: usize = 3;
 /// kind's pod network.
@@ -19,7 +20,7 @@ const POD_SUBNET: &str = "10.244.0.0/16";
 /// starve the API server.
 const SHARES: [(&str, u32); 2] = [("control-plane", 4096), ("worker", 1024)];
 
-/// How a cluster is set up, for a run's record.
+/// Returns the settings of a cluster, for a run's record.
 pub(super) fn settings() -> Vec<String> {
     let mut settings: Vec<_> = [
         "etcd --unsafe-no-fsync",
@@ -117,7 +118,7 @@ impl Kind {
         Ok(())
     }
 
-    /// Puts images on every node.
+    /// Loads images onto every node.
     pub(super) async fn load(&self, cluster: &str, images: &[&Image]) -> Result<(), ClusterError> {
         let mut arguments: Vec<&OsStr> =
             vec!["load".as_ref(), "docker-image".as_ref(), "--name".as_ref(), cluster.as_ref()];
@@ -149,14 +150,15 @@ pub(super) async fn nodes(cluster: &str) -> Result<Vec<String>, ClusterError> {
     Ok(listed.lines().map(str::to_owned).collect())
 }
 
-/// `CoreDNS` where no drain moves it: a fault of a worker is not to be one of DNS as well.
+/// Pins `CoreDNS` to the control plane, where no drain moves it: a fault of a worker should not be one of DNS as
+/// well.
 pub(super) async fn pin_dns(client: &Client) -> Result<(), kube::Error> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
     let patch = json!({"spec": {"template": {"spec": {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}}}});
     deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await.map(|_| ())
 }
 
-/// kind's configuration: one control plane, three workers, and what makes two cores enough.
+/// Returns kind's configuration: one control plane, three workers, and the settings for two cores.
 fn configuration(isolation: &Path) -> serde_json::Value {
     let mounts = json!([{
         "hostPath": isolation,
@@ -229,13 +231,9 @@ fn isolation() -> String {
 }
 
 fn enough_memory() -> Result<(), ClusterError> {
-    // Only Linux says how much is free; elsewhere the engine's own machine decides.
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
-        return Ok(());
-    };
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let available = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    match available.map(|kib| kib / 1024) {
+    // Where the kernel does not say how much is free, the engine decides.
+    let available = Meminfo::current().ok().and_then(|memory| memory.mem_available);
+    match available.map(|bytes| bytes >> 20) {
         Some(available_mib) if available_mib < NEEDED_MIB => {
             Err(ClusterError::TooLittleMemory { available_mib, needed_mib: NEEDED_MIB })
         }

@@ -1,4 +1,4 @@
-//! One run at a time on a cluster, from whatever machine: a Lease in the cluster itself.
+//! A lease in the cluster itself: one run at a time, from whatever machine.
 
 mod state;
 #[cfg(test)]
@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client};
-use state::{Answer, Holder, Next, Sight, Terms, Then, Whose, next, then};
+use state::{Decision, FoundHolder, Holder, NextStep, ObservedLease, Renewal, Terms, after_renewal, decide};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,13 +22,13 @@ const NAME: &str = "spanproof";
 
 const TERMS: Terms = Terms {
     lasts: Duration::from_secs(60),
-    renewed_every: Duration::from_secs(10),
+    renew_interval: Duration::from_secs(10),
     probation: Duration::from_secs(15),
-    looked_at_every: Duration::from_secs(1),
-    answered_within: Duration::from_secs(8),
+    poll_interval: Duration::from_secs(1),
+    answer_timeout: Duration::from_secs(8),
 };
 
-/// Why the lease was not had.
+/// An error in acquiring, renewing or removing the lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another process holds it.
@@ -36,15 +36,15 @@ pub enum LeaseError {
     Held {
         /// The cluster.
         cluster: String,
-        /// Who it is.
+        /// The holder.
         by: String,
     },
     /// The API server refused it.
     #[error("{action} the Lease {NAME} in namespace {NAMESPACE}: {source}")]
     Api {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// What it said.
+        /// The API server's error.
         source: Box<kube::Error>,
     },
 }
@@ -67,18 +67,22 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Takes the lease of a cluster when it is free, which is awaited for so long.
-    pub(super) async fn take(client: &Client, cluster: &str, patience: Duration) -> Result<Self, LeaseError> {
-        Self::take_on(client, cluster, patience, TERMS).await
-    }
-
-    async fn take_on(
+    pub(super) async fn acquire(
         client: &Client,
         cluster: &str,
-        patience: Duration,
+        timeout: Duration,
+    ) -> Result<Self, LeaseError> {
+        Self::acquire_with(client, cluster, timeout, TERMS).await
+    }
+
+    async fn acquire_with(
+        client: &Client,
+        cluster: &str,
+        timeout: Duration,
         terms: Terms,
     ) -> Result<Self, LeaseError> {
         let leases: Api<coordination::Lease> = Api::namespaced(client.clone(), NAMESPACE);
-        let owner = Owner::this();
+        let owner = Owner::current();
         let began = Instant::now();
         let mut seen: Option<(Option<String>, Instant)> = None;
         let mut said = None;
@@ -86,9 +90,9 @@ impl Lease {
             let found = match leases.get_opt(NAME).await {
                 Ok(found) => found,
                 // Whoever it is waited for may be at work on the API server itself.
-                Err(error) if began.elapsed() >= patience => return Err(LeaseError::api("read")(error)),
+                Err(error) if began.elapsed() >= timeout => return Err(LeaseError::api("read")(error)),
                 Err(_) => {
-                    tokio::time::sleep(terms.looked_at_every).await;
+                    tokio::time::sleep(terms.poll_interval).await;
                     continue;
                 }
             };
@@ -102,27 +106,27 @@ impl Lease {
             let written = match &found {
                 None => leases.create(&PostParams::default(), &wanted(None)).await,
                 Some(found) => {
-                    let next = next(sight(found, since.elapsed(), &terms), &terms);
+                    let decision = decide(observed(found, since.elapsed(), &terms), &terms);
                     let by = holder(found);
-                    if next == Next::Take {
-                        say_taken_over(found);
+                    if decision == Decision::Take {
+                        report_takeover(found);
                         leases.replace(NAME, &PostParams::default(), &wanted(Some(found))).await
                     } else {
-                        if next == Next::Held && began.elapsed() >= patience {
+                        if decision == Decision::Held && began.elapsed() >= timeout {
                             return Err(LeaseError::Held { cluster: cluster.to_owned(), by });
                         }
-                        if said.as_ref() != Some(&(next, by.clone())) {
-                            let message = match next {
-                                Next::Watch => format!(
+                        if said.as_ref() != Some(&(decision, by.clone())) {
+                            let message = match decision {
+                                Decision::Watch => format!(
                                     "{by} has not renewed its lease on the cluster {cluster}: watching for {}s whether it does",
                                     terms.probation.as_secs()
                                 ),
-                                _ => super::waiting(cluster, &by, patience),
+                                _ => super::waiting(cluster, &by, timeout),
                             };
                             tracing::info!(target: progress::TARGET, "{message}");
-                            said = Some((next, by));
+                            said = Some((decision, by));
                         }
-                        tokio::time::sleep(terms.looked_at_every).await;
+                        tokio::time::sleep(terms.poll_interval).await;
                         continue;
                     }
                 }
@@ -136,8 +140,8 @@ impl Lease {
         };
         let (sender, lost) = watch::channel(None);
         let stop = CancellationToken::new();
-        let keeper = Keeper { leases: leases.clone(), owner: owner.clone(), terms, lost: sender };
-        let renewing = tokio::spawn(keeper.keep(object, stop.clone()));
+        let renewer = Renewer { leases: leases.clone(), owner: owner.clone(), terms, lost: sender };
+        let renewing = tokio::spawn(renewer.run(object, stop.clone()));
         Ok(Self { leases, owner, lost, stop, renewing })
     }
 
@@ -152,12 +156,12 @@ impl Lease {
         }
     }
 
-    /// Whether somebody else has taken it over.
+    /// Returns true if somebody else has taken it over.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.borrow().is_some()
     }
 
-    /// Lets go of it: it is gone then.
+    /// Releases it, which deletes the object.
     pub(super) async fn release(mut self) -> Result<(), LeaseError> {
         self.stop.cancel();
         // It ends at once, or when a renewal that is on its way has been answered.
@@ -172,7 +176,7 @@ impl Drop for Lease {
     }
 }
 
-/// Who holds a cluster by its lease, if anybody does that this program knows how to read.
+/// Returns the owner that a cluster's lease names; none if there is no lease, or this program cannot read its holder.
 pub async fn owner(client: &Client) -> Result<Option<Owner>, LeaseError> {
     let leases: Api<coordination::Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let found = leases.get_opt(NAME).await.map_err(LeaseError::api("read"))?;
@@ -202,27 +206,27 @@ async fn remove_from(leases: &Api<coordination::Lease>, owner: &Owner) -> Result
 }
 
 /// Renews a lease.
-struct Keeper {
+struct Renewer {
     leases: Api<coordination::Lease>,
     owner: Owner,
     terms: Terms,
     lost: watch::Sender<Option<String>>,
 }
 
-impl Keeper {
-    async fn keep(self, mut object: coordination::Lease, stop: CancellationToken) {
-        let mut pause = self.terms.renewed_every;
+impl Renewer {
+    async fn run(self, mut object: coordination::Lease, stop: CancellationToken) {
+        let mut pause = self.terms.renew_interval;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            pause = self.terms.renewed_every;
-            match then(self.renew(&mut object).await) {
-                Then::Wait => {}
-                Then::Adopt => pause = Duration::ZERO,
-                Then::Make => self.make(&mut object).await,
-                Then::Lost(by) => {
+            pause = self.terms.renew_interval;
+            match after_renewal(self.renew(&mut object).await) {
+                NextStep::Wait => {}
+                NextStep::Adopt => pause = Duration::ZERO,
+                NextStep::Recreate => self.make(&mut object).await,
+                NextStep::Lost(by) => {
                     self.lost.send_replace(Some(by));
                     return;
                 }
@@ -230,7 +234,7 @@ impl Keeper {
         }
     }
 
-    async fn renew(&self, object: &mut coordination::Lease) -> Answer {
+    async fn renew(&self, object: &mut coordination::Lease) -> Renewal {
         if let Some(spec) = &mut object.spec {
             spec.renew_time = Some(now());
         }
@@ -238,27 +242,28 @@ impl Keeper {
         match self.answer(self.leases.replace(NAME, &params, object)).await {
             Some(Ok(renewed)) => {
                 *object = renewed;
-                Answer::Renewed
+                Renewal::Renewed
             }
             Some(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
                 match self.answer(self.leases.get_opt(NAME)).await {
-                    Some(Ok(None)) => Answer::Found(Whose::Nobodys),
+                    Some(Ok(None)) => Renewal::Found(FoundHolder::Nobody),
                     Some(Ok(Some(found))) if owner_of(&found).as_ref() == Some(&self.owner) => {
                         *object = found;
-                        Answer::Found(Whose::Mine)
+                        Renewal::Found(FoundHolder::Ours)
                     }
-                    Some(Ok(Some(found))) => Answer::Found(Whose::Others(holder(&found))),
-                    _ => Answer::Unknown,
+                    Some(Ok(Some(found))) => Renewal::Found(FoundHolder::Other(holder(&found))),
+                    _ => Renewal::Unknown,
                 }
             }
             other => {
                 tracing::warn!("the lease was not renewed: {other:?}");
-                Answer::Unknown
+                Renewal::Unknown
             }
         }
     }
 
-    /// Somebody removed it. Whoever is faster has it: if it is not this process, the next renewal says so.
+    /// Creates the lease again after somebody deleted it. If another process was faster, the next renewal finds that
+    /// out.
     async fn make(&self, object: &mut coordination::Lease) {
         let wanted = owned(None, &self.owner, &self.terms);
         if let Some(Ok(made)) = self.answer(self.leases.create(&PostParams::default(), &wanted)).await {
@@ -267,7 +272,7 @@ impl Keeper {
     }
 
     async fn answer<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
-        tokio::time::timeout(self.terms.answered_within, asked).await.ok()
+        tokio::time::timeout(self.terms.answer_timeout, asked).await.ok()
     }
 }
 
@@ -303,13 +308,13 @@ fn owner_of(lease: &coordination::Lease) -> Option<Owner> {
     serde_json::from_str(identity(lease)?).ok()
 }
 
-/// Who holds a lease, for people.
+/// Returns the holder of a lease, for people.
 fn holder(lease: &coordination::Lease) -> String {
     let unread = || identity(lease).unwrap_or("nobody").to_owned();
     owner_of(lease).map_or_else(unread, |owner| owner.to_string())
 }
 
-fn sight(lease: &coordination::Lease, unchanged_for: Duration, terms: &Terms) -> Sight {
+fn observed(lease: &coordination::Lease, unchanged_for: Duration, terms: &Terms) -> ObservedLease {
     let spec = lease.spec.as_ref();
     let holder = match (identity(lease), owner_of(lease)) {
         (None, _) => Holder::Nobody,
@@ -319,7 +324,7 @@ fn sight(lease: &coordination::Lease, unchanged_for: Duration, terms: &Terms) ->
     let lasts = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|s| u64::try_from(s).ok());
     let renewed = spec.and_then(|spec| spec.renew_time.as_ref().or(spec.acquire_time.as_ref()));
     let age = renewed.map(|renewed| Timestamp::now().duration_since(renewed.0));
-    Sight {
+    ObservedLease {
         holder,
         lasts: lasts.map_or(terms.lasts, Duration::from_secs),
         // A clock that is ahead of this one's: it was renewed just now.
@@ -328,11 +333,11 @@ fn sight(lease: &coordination::Lease, unchanged_for: Duration, terms: &Terms) ->
     }
 }
 
-fn say_taken_over(found: &coordination::Lease) {
+fn report_takeover(found: &coordination::Lease) {
     if identity(found).is_some() {
         tracing::info!(
             target: progress::TARGET,
-            "taking the cluster's lease over from {}: it is not there any more",
+            "taking the cluster's lease over from {}: that process is gone",
             holder(found)
         );
     }

@@ -1,4 +1,4 @@
-//! One process at a time on a cluster: a lock that the kernel lets go of when its holder dies.
+//! A lock of a cluster: one process at a time on this machine. The kernel releases it when its holder dies.
 
 use super::owner::Owner;
 use crate::progress;
@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Why the lock was not had.
+/// An error in acquiring the lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
@@ -15,7 +15,7 @@ pub enum LockError {
     Held {
         /// The cluster.
         cluster: String,
-        /// Who it is.
+        /// The holder.
         by: String,
     },
     /// The lock's files cannot be used.
@@ -23,7 +23,7 @@ pub enum LockError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -36,8 +36,8 @@ pub(super) struct Lock {
     file: File,
 }
 
-/// How long a reaper may take to clean up after a run that died.
-const REAPER_PATIENCE: Duration = Duration::from_secs(90);
+/// The longest time that a reaper may take to clean up after a run that died.
+const REAPER_TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Lock {
     /// Takes the lock of a cluster whose state is in `state`.
@@ -68,7 +68,7 @@ impl Lock {
     pub(super) async fn await_free(
         state: &Path,
         cluster: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, LockError> {
         let began = Instant::now();
         let mut said = None;
@@ -82,7 +82,7 @@ impl Lock {
             // Without an owner the reaper is at its last word, if this has waited for one.
             let dying = owner.as_ref().map_or(reaping.is_some(), Owner::is_dead);
             reaping = dying.then(|| reaping.unwrap_or_else(Instant::now));
-            if began.elapsed() >= patience && reaping.is_none_or(|since| since.elapsed() >= REAPER_PATIENCE) {
+            if began.elapsed() >= timeout && reaping.is_none_or(|since| since.elapsed() >= REAPER_TIMEOUT) {
                 return taken;
             }
             if owner.is_some() && said.as_ref() != Some(by) {
@@ -94,7 +94,7 @@ impl Lock {
                             dead.process.pid
                         )
                     }
-                    None => super::waiting(cluster, by, patience),
+                    None => super::waiting(cluster, by, timeout),
                 };
                 tracing::info!(target: progress::TARGET, "{message}");
             }
@@ -108,15 +108,15 @@ impl Lock {
         self.file.try_clone().map_err(|source| LockError::Io { path: path(), source })
     }
 
-    /// Who held it before, and did not let go of it in good order.
+    /// Returns the previous holder, if it died without releasing the lock.
     pub(super) const fn previous(&self) -> Option<&Owner> {
         self.previous.as_ref()
     }
 
-    /// Says in a file that it is this process's now.
+    /// Records this process as the owner.
     pub(super) fn own(&self) -> Result<(), LockError> {
         let path = self.state.join("owner.json");
-        let bytes = serde_json::to_vec(&Owner::this()).unwrap_or_default();
+        let bytes = serde_json::to_vec(&Owner::current()).unwrap_or_default();
         let written = File::create(&path).and_then(|mut file| file.write_all(&bytes));
         written.map_err(|source| LockError::Io { path, source })
     }
@@ -128,7 +128,7 @@ impl Lock {
     }
 }
 
-/// Who says that a cluster is theirs.
+/// Returns the owner that a cluster's state names.
 fn owner(state: &Path) -> Option<Owner> {
     serde_json::from_slice(&std::fs::read(state.join("owner.json")).ok()?).ok()
 }
@@ -149,7 +149,7 @@ mod tests {
         drop(lock);
         assert!(matches!(Lock::take(&state, "cluster"), Err(LockError::Held { .. })));
         // No process has this number.
-        let dead = Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::this() };
+        let dead = Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::current() };
         std::fs::write(state.join("owner.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
         let cleaning = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -159,7 +159,8 @@ mod tests {
         cleaning.await.unwrap();
     }
 
-    /// Who waits is told once for whom, and has the lock when that one lets go; who does not is refused at once.
+    /// A waiting process is told once for whom it waits, and gets the lock when that one releases it; without waiting
+    /// it is refused at once.
     #[tokio::test]
     async fn a_second_holder_may_wait() {
         let dir = tempfile::tempdir().unwrap();

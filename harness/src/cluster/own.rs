@@ -4,7 +4,7 @@ use super::kind::{self, Kind};
 use super::lease::Lease;
 use super::lock::Lock;
 use super::reaper::Reaper;
-use super::{Cluster, ClusterError, Home, Request, connect, up};
+use super::{Cluster, ClusterError, Ownership, Request, connect, up};
 use crate::host::cache_dir;
 use crate::images::Images;
 use crate::progress;
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A kind cluster of the harness's own.
-pub(super) struct Own {
+pub(super) struct OwnCluster {
     pub(super) kind: Kind,
     pub(super) state: PathBuf,
-    /// Leave it when the run is over.
+    /// Keep it after the run.
     pub(super) keep: bool,
     pub(super) made_here: bool,
     pub(super) reaper: Option<Reaper>,
@@ -25,7 +25,7 @@ pub(super) struct Own {
 
 /// Takes lock and lease, and makes the cluster or uses the one that was kept.
 pub(super) async fn hold(name: &str, keep: bool, request: &Request) -> Result<Cluster, ClusterError> {
-    let patience = request.patience();
+    let remaining = request.remaining_wait();
     let cache = cache_dir();
     let engine = kind::engine_version().await?;
     let kind = Kind::find(&cache).await?;
@@ -33,7 +33,7 @@ pub(super) async fn hold(name: &str, keep: bool, request: &Request) -> Result<Cl
     images.check(&request.collectors).await?;
 
     let state = state(name);
-    let lock = Lock::await_free(&state, name, patience()).await?;
+    let lock = Lock::await_free(&state, name, remaining()).await?;
     let found = kind::nodes(name).await?;
     let kept = state.join("kept").exists();
     if let Some(owner) = lock.previous()
@@ -64,16 +64,16 @@ pub(super) async fn hold(name: &str, keep: bool, request: &Request) -> Result<Cl
         kind.create(name, &state, images.node(), armed).await?;
     }
     let client = client(name, &state).await?;
-    let lease = Lease::take(&client, name, patience()).await?;
+    let lease = Lease::acquire(&client, name, remaining()).await?;
     if use_kept {
         tracing::info!(target: progress::TARGET, "using the kind cluster {name}, which was kept");
     }
-    let own = Own { kind, state, keep, made_here: !use_kept, reaper };
+    let own = OwnCluster { kind, state, keep, made_here: !use_kept, reaper };
     let (name, settings) = (name.to_owned(), Vec::new());
-    Ok(Cluster { name, client, images, settings, home: Home::Own(own), lease, lock })
+    Ok(Cluster { name, client, images, settings, ownership: Ownership::Own(own), lease, lock })
 }
 
-impl Own {
+impl OwnCluster {
     /// Loads the images that a run needs onto its nodes.
     pub(super) async fn load(&self, cluster: &Cluster, request: &Request) -> Result<(), ClusterError> {
         let Cluster { name, client, images, .. } = cluster;
@@ -94,20 +94,20 @@ impl Own {
         let Cluster { name, client, images, .. } = cluster;
         up::await_up(client, name).await?;
         if request.metrics {
-            let patience = Duration::from_secs(120);
-            let added = crate::deploy::apply_metrics_server(client, &request.manifests, images, patience);
+            let timeout = Duration::from_secs(120);
+            let added = crate::deploy::apply_metrics_server(client, &request.manifests, images, timeout);
             added.await.map_err(|source| ClusterError::MetricsServer { source: Box::new(source) })?;
         }
         Ok(kind::settings())
     }
 }
 
-/// Where what is kept of a cluster between runs is.
+/// Returns the folder of what is kept of a cluster between runs.
 pub(super) fn state(name: &str) -> PathBuf {
     cache_dir().join("clusters").join(name)
 }
 
-/// To talk to a cluster whose kubeconfig is in `state`.
+/// Returns a client of the cluster whose kubeconfig is in `state`.
 pub(super) async fn client(name: &str, state: &Path) -> Result<kube::Client, ClusterError> {
     let unreachable = |message: String| unreachable(name, state, &message);
     let read = Kubeconfig::read_from(state.join("kubeconfig")).map_err(|e| unreachable(e.to_string()))?;

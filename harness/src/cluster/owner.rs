@@ -1,4 +1,4 @@
-//! Who holds a cluster: a process, as processes on this and on other machines may know it.
+//! The owner of a cluster: a process, as processes on this and on other machines may know it.
 
 use crate::host::Process;
 use k8s_openapi::jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// How much of a command line is kept.
+/// The longest command line that is kept, in characters.
 const LONGEST_RUN: usize = 300;
 
 /// A process that holds a cluster.
@@ -18,11 +18,11 @@ pub struct Owner {
     /// Its machine's name.
     #[serde(default)]
     pub host: String,
-    /// What it does: its command line.
+    /// Its command line.
     pub run: String,
-    /// Since when, Unix time in milliseconds.
+    /// The start of its ownership, as Unix time in milliseconds.
     pub since_unix_ms: u64,
-    /// What its number counts in: the kernel's boot, and the PID namespace. Empty where that cannot be seen.
+    /// The scope of its number: the kernel's boot ID and the PID namespace. Empty where that cannot be read.
     #[serde(default)]
     pub pids_of: String,
 }
@@ -36,8 +36,8 @@ impl fmt::Display for Owner {
 }
 
 impl Owner {
-    /// This process, from now on.
-    pub(super) fn this() -> Self {
+    /// This process, as an owner from now on.
+    pub(super) fn current() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = host.trim().to_owned();
         let mut command = std::env::args();
@@ -45,7 +45,7 @@ impl Owner {
         let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let run = command.fold(program, |line, argument| format!("{line} {argument}"));
         Self {
-            process: Process::this(),
+            process: Process::current(),
             host: if host.is_empty() { "this machine".to_owned() } else { host },
             run: run.chars().filter(|c| !c.is_control()).take(LONGEST_RUN).collect(),
             since_unix_ms: spanproof_probe::unix_ms(),
@@ -53,17 +53,17 @@ impl Owner {
         }
     }
 
-    /// Whether the process is seen to be dead. From another machine, or out of another container, that cannot be
+    /// Returns true if the process is known to be dead. From another machine or another container that cannot be
     /// seen.
     pub(super) fn is_dead(&self) -> bool {
         // Where /proc hides the processes of others, the first one is not there either.
         let seen =
             !self.pids_of.is_empty() && self.pids_of == pids_of_this() && Path::new("/proc/1").exists();
-        seen && self.process.lives() == Some(false)
+        seen && self.process.is_alive() == Some(false)
     }
 }
 
-/// What the numbers of processes count in here.
+/// Returns the scope of this process's PIDs; empty where it cannot be read.
 fn pids_of_this() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let namespace = std::fs::read_link("/proc/self/ns/pid");
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_process_of_elsewhere_is_never_seen_to_be_dead() {
-        let this = Owner::this();
+        let this = Owner::current();
         assert!(!this.is_dead());
         let dead = Process { pid: u32::MAX, ..this.process.clone() };
         assert!(Owner { process: dead.clone(), ..this.clone() }.is_dead());
@@ -92,9 +92,7 @@ mod tests {
     #[test]
     fn a_killed_process_is_dead_before_its_parent_has_looked() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        let began = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap().parse().ok();
-        let owner = Owner { process: Process { pid: child.id(), began }, ..Owner::this() };
+        let owner = Owner { process: Process::with_pid(child.id()), ..Owner::current() };
         assert!(!owner.is_dead());
         child.kill().unwrap();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
@@ -107,7 +105,7 @@ mod tests {
 
     #[test]
     fn it_reads_as_it_is_written() {
-        let owner = Owner::this();
+        let owner = Owner::current();
         let text = serde_json::to_string(&owner).unwrap();
         assert_eq!(serde_json::from_str::<Owner>(&text).unwrap(), owner, "{text}");
     }

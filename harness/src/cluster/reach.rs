@@ -11,8 +11,8 @@ use crate::progress;
 use kube::Client;
 use std::time::Duration;
 
-/// How long metrics-server may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest time until metrics-server is gone.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A cluster that is there, held by this process alone.
 pub(crate) struct Reached {
@@ -20,12 +20,12 @@ pub(crate) struct Reached {
     images: Images,
     is_own: bool,
     lease: Lease,
-    /// Held as long as this is.
+    /// The lock, held until this is dropped.
     lock: Lock,
 }
 
 impl Reached {
-    /// To talk to its API server.
+    /// Returns a client of its API server.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
     }
@@ -38,7 +38,7 @@ impl Reached {
     pub(crate) async fn let_go(self) -> Result<(), ClusterError> {
         let mut tidied = Ok(());
         if !self.is_own {
-            tidied = deploy::remove_metrics_server(&self.client, PATIENCE).await;
+            tidied = deploy::remove_metrics_server(&self.client, TIMEOUT).await;
             self.lock.forget();
         }
         self.lease.release().await?;
@@ -100,13 +100,13 @@ async fn reach_kind(cluster: &str) -> Result<Option<Reached>, ClusterError> {
     }
     lock.own()?;
     let client = own::client(cluster, &state).await?;
-    let lease = Lease::take(&client, cluster, Duration::ZERO).await?;
+    let lease = Lease::acquire(&client, cluster, Duration::ZERO).await?;
     let images = Images::read(&cache)?;
     // Without the probe's image the nodes cannot be swept; all else can be undone.
     if let Err(error) = kind.load(cluster, &[images.probe()]).await {
         tracing::info!(
             target: progress::TARGET,
-            "the nodes may not have the image that sweeps them: {error}"
+            "the nodes may lack the image that removes queues and ledgers from their disks: {error}"
         );
     }
     Ok(Some(Reached { client, images, is_own: true, lease, lock }))

@@ -59,12 +59,12 @@ impl Reaper {
         self.tell(&format!("child {pid}"));
     }
 
-    /// That program has ended: its number may be another's by now.
+    /// Forgets that program: it has ended, and its PID may be another's by now.
     pub(super) fn watch_none(&mut self) {
         self.tell("child");
     }
 
-    /// Nothing is left to remove.
+    /// Ends the reaper: nothing is left to delete.
     pub(super) fn disarm(mut self) {
         self.tell("done");
         self.pipe = None;

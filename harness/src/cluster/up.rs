@@ -12,21 +12,21 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 const NAMESPACE: &str = "kube-system";
-/// How long nodes, and what runs on each of them, may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// What kind's own documentation tells users to allow
+/// The longest time until the nodes, and the `DaemonSet`s on them, are ready.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// The limit that kind's documentation tells users to set
 /// (<https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files>).
 const INOTIFY_INSTANCES: u32 = 512;
 
 /// Waits until every node is ready, and every DaemonSet of the system on all of them.
 pub(super) async fn await_up(client: &Client, name: &str) -> Result<(), ClusterError> {
-    match until(client, Instant::now() + PATIENCE).await {
+    match until(client, Instant::now() + TIMEOUT).await {
         Ok(None) => Ok(()),
         Ok(Some(missing)) => {
             let words = words(client).await;
             let help = help(std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").ok(), &words);
             let missing = [vec![missing], words].concat().join("\n");
-            Err(ClusterError::NotUp { name: name.to_owned(), waited: PATIENCE, missing, help })
+            Err(ClusterError::NotUp { name: name.to_owned(), waited: TIMEOUT, missing, help })
         }
         Err(source) => Err(ClusterError::Unseen {
             name: name.to_owned(),
@@ -36,7 +36,7 @@ pub(super) async fn await_up(client: &Client, name: &str) -> Result<(), ClusterE
     }
 }
 
-/// None once all is there; else what was still missing at the deadline.
+/// Returns none once everything is ready, or else what was missing at the deadline.
 async fn until(client: &Client, deadline: Instant) -> Result<Option<String>, kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     for node in nodes.list(&ListParams::default()).await? {
@@ -60,7 +60,7 @@ async fn until(client: &Client, deadline: Instant) -> Result<Option<String>, kub
         match deploy::await_daemon_set(client, &daemon, left).await {
             Ok(()) => {}
             Err(DeployError::NotReady { awaited, state, .. }) => {
-                return Ok(Some(format!("awaited {awaited}: {state}")));
+                return Ok(Some(format!("waited for {awaited}: {state}")));
             }
             Err(error) => return Ok(Some(error.to_string())),
         }
@@ -93,7 +93,7 @@ async fn words(client: &Client) -> Vec<String> {
     words
 }
 
-/// What to do, by what the kernel allows (`limit`, as read) and what was said.
+/// Returns advice for the user, from the kernel's limit (as read) and the last log lines.
 fn help(limit: Option<String>, words: &[String]) -> String {
     let limit = limit.and_then(|limit| limit.trim().parse::<u32>().ok());
     let out = words.iter().any(|line| line.contains("too many open files"));

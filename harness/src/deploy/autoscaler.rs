@@ -1,12 +1,12 @@
-//! Whether the gateways' HPA finds what it is to scale: without that nothing of it ever becomes ready.
+//! A check of the gateways' HPA: without a target it would never become ready.
 
 use super::{HPA, Manifest};
 use crate::yaml::meant;
 
-/// What may have a number of replicas that an HPA sets, of the kinds that are deployed.
+/// The deployed kinds whose replicas an HPA can set.
 const SCALED: [&str; 2] = ["Deployment", "StatefulSet"];
 
-/// Why the HPA of these objects would scale nothing, if so.
+/// Returns the reason why the HPA of these objects would scale nothing; none if it would work.
 pub(super) fn refusal(objects: &[Manifest]) -> Option<String> {
     let hpa = objects.iter().find_map(|object| match object {
         Manifest::HorizontalPodAutoscaler(it) if object.called() == HPA => it.spec.as_ref(),

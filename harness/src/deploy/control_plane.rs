@@ -1,4 +1,4 @@
-//! What is bound to the nodes of the control plane, which managed clusters do not show.
+//! Pods that are bound to the control plane's nodes, which managed clusters do not show.
 
 use super::DeployError;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
@@ -7,7 +7,7 @@ use kube::{Api, Client};
 
 const LABEL: &str = "node-role.kubernetes.io/control-plane";
 
-/// Whether the cluster shows nodes of the control plane.
+/// Returns true if the cluster shows nodes of the control plane.
 pub(super) async fn has_control_plane(client: &Client) -> Result<bool, DeployError> {
     let some = ListParams::default().labels(LABEL).limit(1);
     let listed = Api::<Node>::all(client.clone()).list_metadata(&some).await;
@@ -16,7 +16,7 @@ pub(super) async fn has_control_plane(client: &Client) -> Result<bool, DeployErr
     Ok(!listed.map_err(error)?.items.is_empty())
 }
 
-/// Where no node is of the control plane, what is bound to one goes wherever there is room.
+/// Removes a pod's binding to the control plane, for clusters that show no such node.
 pub(super) fn anywhere(pod: &mut PodSpec) {
     if let Some(selector) = &mut pod.node_selector {
         selector.remove(LABEL);

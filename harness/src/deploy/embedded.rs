@@ -20,7 +20,7 @@ pub(super) fn unpack(cache: &Path) -> Result<PathBuf, ManifestError> {
     Ok(folder)
 }
 
-/// Every file below a folder, in a fixed order.
+/// Returns every file below a folder, in a fixed order.
 fn files<'a>(dir: &'a Dir<'a>) -> Vec<&'a File<'a>> {
     let below = |entry: &'a DirEntry<'a>| match entry {
         DirEntry::Dir(dir) => files(dir),

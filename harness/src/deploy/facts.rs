@@ -1,4 +1,4 @@
-//! What the harness has to know of a tier, read from its objects.
+//! The facts about a tier that the harness needs, read from its objects.
 
 mod hops;
 
@@ -12,14 +12,14 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What the harness has to know of the tier that it deployed.
+/// The facts about a tier that the harness needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TierFacts {
-    /// What the PDB's manifest asks for, whether or not it is applied; none if there is no manifest of one.
+    /// The PDB manifest's demand, whether or not it is applied; none without such a manifest.
     pub pdb: Option<Demand>,
     /// Its hops, the entry first.
     pub hops: Vec<Hop>,
-    /// Whether an agent has the spans of its own node's applications and no others.
+    /// True if an agent receives spans from its own node's applications only.
     pub entry_of_its_node: bool,
     /// The fewest replicas that the HPA's manifest allows; 0 if there is none.
     pub hpa_minimum: usize,
@@ -31,26 +31,26 @@ impl TierFacts {
         Duration::try_from_secs_f64(worst_pause_s(&self.hops)).unwrap_or(Duration::MAX)
     }
 
-    /// How that comes about, hop by hop.
+    /// Describes the pause of each hop, for a message.
     pub fn pauses(&self) -> String {
         let hop = |hop: &Hop| format!("{} {:.1}s, keeps {}", hop.name, hop.pause_s, hop.keeps);
         self.hops.iter().map(hop).collect::<Vec<_>>().join("; ")
     }
 
-    /// How many gateways there are when all is well, at the least.
+    /// Returns the smallest number of gateways in normal operation.
     pub fn gateways(&self, tier: &Tier) -> usize {
         let scaled = tier.has(Measure::Hpa) && self.hpa_minimum > 0;
         if scaled { self.hpa_minimum } else { usize::from(tier.gateways) }
     }
 
-    /// How many of them must be ready, by what the PDB's manifest asks for.
+    /// Returns the number of gateways that must be ready by the PDB's manifest.
     pub fn pdb_minimum(&self, tier: &Tier) -> u32 {
         let scale = u32::try_from(self.gateways(tier)).unwrap_or(u32::MAX);
         self.pdb.as_ref().map_or(0, |demand| demand.healthy(scale))
     }
 }
 
-/// What the objects of a tier say of it.
+/// Reads the facts about a tier from its objects.
 pub(super) fn tier_facts(objects: &[Manifest]) -> Result<TierFacts, DeployError> {
     let pdb = objects.iter().find_map(|object| match object {
         Manifest::PodDisruptionBudget(pdb) if object.called() == PDB => pdb.spec.as_ref().map(Demand::from),
@@ -119,7 +119,7 @@ fn mounted(objects: &[Manifest], pod: &PodSpec) -> Option<Value> {
     })
 }
 
-/// Whether an application reaches the agent of its own node and no other.
+/// Returns true if an application reaches only the agent of its own node.
 fn of_its_node(objects: &[Manifest]) -> bool {
     objects.iter().any(|object| match object {
         Manifest::Service(service) if object.called() == "Service/agent" => {

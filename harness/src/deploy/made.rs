@@ -1,29 +1,30 @@
-//! All that a run makes, before it is made: the manifests as patched, in the run's namespace, with the run's label.
+//! The objects of a run before they are made: the patched manifests, in the run's namespace, with the run's label.
 
 use super::{DeployError, HPA, Manifest, PDB, TierFacts, WRITTEN_FOR, manifest, patched_tier, tier_facts};
 use crate::labels::{RUN_LABEL, namespace_of};
 use crate::scenario::{Measure, Tier};
 use std::path::Path;
 
-/// What a run makes, but for the images.
+/// The objects of a run, without their images.
 #[derive(Debug, Clone)]
 pub struct Made {
     /// The namespace that it is in.
     pub namespace: String,
     /// The tier.
     pub tier: Vec<Manifest>,
-    /// Emitters and sinks.
+    /// The emitters and sinks.
     pub probes: Vec<Manifest>,
-    /// What takes queues and ledgers off the nodes' disks, at the end.
+    /// The pods that delete queues and ledgers from the nodes' disks, at the end.
     pub sweep: Vec<Manifest>,
-    /// What is added to a cluster where an HPA finds no metrics, and taken away again. It is no run's.
+    /// The metrics-server that is added to a cluster whose HPA finds no metrics, and removed again. It belongs to no
+    /// run.
     pub lent: Vec<Manifest>,
-    /// What the harness has to know of the tier.
+    /// The facts about the tier.
     pub facts: TierFacts,
 }
 
 impl Made {
-    /// What a run of that name makes.
+    /// Returns the objects of the run of that name.
     pub fn by_run(manifests: &Path, tier: &Tier, run: &str) -> Result<Self, DeployError> {
         let mut objects = patched_tier(manifests, tier)?;
         let metrics = if tier.has(Measure::Hpa) {
@@ -47,7 +48,7 @@ impl Made {
         })
     }
 
-    /// Every object of the run's.
+    /// Returns every object of the run.
     pub fn all(&self) -> impl Iterator<Item = &Manifest> {
         self.tier.iter().chain(&self.probes).chain(&self.sweep)
     }
@@ -60,7 +61,7 @@ fn of_run(mut objects: Vec<Manifest>, tier: &Tier, run: &str) -> Vec<Manifest> {
     objects
 }
 
-/// Typed changes: the run's namespace and label, and how many gateways and sinks there are.
+/// Changes an object for the run: namespace and label, numbers of gateways and sinks.
 pub(super) fn make_of_run(object: &mut Manifest, tier: &Tier, run: &str) {
     object.rename_namespace(WRITTEN_FOR, &namespace_of(run));
     object.label(RUN_LABEL, run);
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
     use crate::scenario::Scenario;
 
-    /// By the label a run's objects are found and removed, so each has it, and each is in its namespace or is it.
+    /// A run's objects are found and removed by its label, so each has it, and each is in its namespace or is it.
     #[test]
     fn whatever_a_run_makes_carries_its_label() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,4 +1,4 @@
-//! Manifests as types: what a kustomization lists, read without losing a field.
+//! Manifests as types: the objects of a kustomization, read without losing a field.
 
 mod patch;
 mod rename;
@@ -21,7 +21,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why manifests cannot be used.
+/// An error in reading manifests.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", path.display())]
 pub struct ManifestError {
@@ -29,7 +29,7 @@ pub struct ManifestError {
     message: String,
 }
 
-/// Folders within folders, at most: one that lists itself has no end.
+/// The deepest nesting of folders: one that lists itself would have no end.
 pub(super) const DEEPEST: usize = 16;
 pub(super) const ENDLESS: &str = "folders list each other without an end";
 
@@ -56,7 +56,7 @@ macro_rules! manifests {
             fn typed(kind: &str, value: &Value) -> Result<Self, String> {
                 match kind {
                     $(stringify!($kind) => lossless(value).map(Self::$kind),)*
-                    _ => Err(format!("objects of kind {kind:?} are not known here")),
+                    _ => Err(format!("objects of kind {kind:?} are not supported")),
                 }
             }
 
@@ -133,12 +133,12 @@ manifests! {
 }
 
 impl Manifest {
-    /// Kind and name, as a scenario's patches name it: `Deployment/gateway`.
+    /// Returns kind and name, as a scenario's patches name it: `Deployment/gateway`.
     pub(crate) fn called(&self) -> String {
         format!("{}/{}", self.kind(), self.metadata().name.as_deref().unwrap_or_default())
     }
 
-    /// Whether it is a part of an application, by its label or its name.
+    /// Returns true for a part of an application, by its label or else by its name.
     pub(super) fn belongs_to(&self, app: &str) -> bool {
         let metadata = self.metadata();
         let label = metadata.labels.iter().flatten().find(|(key, _)| *key == "app.kubernetes.io/name");
@@ -163,8 +163,8 @@ impl Manifest {
         }
     }
 
-    /// Of a part's objects those of a lower rank are made first, in whatever order they are written: what the rest is in,
-    /// what pods need to start, pods, and what counts them.
+    /// Returns the rank by which an object is made within its part, lowest first: namespaces, what pods need to
+    /// start, pods, and what counts them.
     pub(super) const fn rank(&self) -> u8 {
         match self {
             Self::Namespace(_) => 0,
@@ -184,13 +184,13 @@ impl Manifest {
     }
 
     /// Waits until it does what it is there for; most kinds do so at once.
-    pub(super) async fn await_ready(&self, client: &Client, patience: Duration) -> Result<(), DeployError> {
+    pub(super) async fn await_ready(&self, client: &Client, timeout: Duration) -> Result<(), DeployError> {
         match self {
-            Self::Deployment(object) => ready::await_deployment(client, object, patience).await,
-            Self::DaemonSet(object) => ready::await_daemon_set(client, object, patience).await,
-            Self::StatefulSet(object) => ready::await_stateful_set(client, object, patience).await,
-            Self::HorizontalPodAutoscaler(object) => ready::await_autoscaler(client, object, patience).await,
-            Self::APIService(object) => ready::await_api_service(client, object, patience).await,
+            Self::Deployment(object) => ready::await_deployment(client, object, timeout).await,
+            Self::DaemonSet(object) => ready::await_daemon_set(client, object, timeout).await,
+            Self::StatefulSet(object) => ready::await_stateful_set(client, object, timeout).await,
+            Self::HorizontalPodAutoscaler(object) => ready::await_autoscaler(client, object, timeout).await,
+            Self::APIService(object) => ready::await_api_service(client, object, timeout).await,
             _ => Ok(()),
         }
     }

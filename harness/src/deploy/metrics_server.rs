@@ -1,4 +1,4 @@
-//! metrics-server, which an HPA on CPU reads: added, and taken away again where it was added to somebody's cluster.
+//! metrics-server, which an HPA on CPU reads: added, and removed again where it was added to the user's cluster.
 
 use super::control_plane::{anywhere, has_control_plane};
 use super::manifest::{self, Manifest};
@@ -25,9 +25,9 @@ pub async fn apply_metrics_server(
     client: &Client,
     manifests: &Path,
     images: &Images,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), DeployError> {
-    apply(client, &read(client, manifests, images).await?, patience).await
+    apply(client, &read(client, manifests, images).await?, timeout).await
 }
 
 /// Adds metrics-server to somebody's cluster, unless there is something that answers for metrics. Whether it was added:
@@ -36,7 +36,7 @@ pub async fn lend_metrics_server(
     client: &Client,
     manifests: &Path,
     images: &Images,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<bool, DeployError> {
     let apis: Api<APIService> = Api::all(client.clone());
     let there = apis.get_opt(METRICS_API).await.map_err(error("read", METRICS_API))?;
@@ -55,13 +55,13 @@ pub async fn lend_metrics_server(
             return Err(DeployError::Foreign { object: object.called() });
         }
     }
-    apply(client, &objects, patience).await?;
+    apply(client, &objects, timeout).await?;
     Ok(true)
 }
 
 /// Removes the metrics-server that was added to somebody's cluster, if there is one. By its label: whatever a run that
 /// died had come to.
-pub async fn remove_metrics_server(client: &Client, patience: Duration) -> Result<(), DeployError> {
+pub async fn remove_metrics_server(client: &Client, timeout: Duration) -> Result<(), DeployError> {
     // First what would lead others to it, then itself.
     remove_all::<APIService>(Api::all(client.clone())).await?;
     remove_all::<Service>(Api::namespaced(client.clone(), NAMESPACE)).await?;
@@ -76,7 +76,7 @@ pub async fn remove_metrics_server(client: &Client, patience: Duration) -> Resul
     }
     let now = DeleteParams::default().grace_period(0);
     pods.delete_collection(&now, &labelled()).await.map_err(error("delete", "metrics-server's pods"))?;
-    ready::await_no_pods(client, NAMESPACE, &labelled(), patience).await
+    ready::await_no_pods(client, NAMESPACE, &labelled(), timeout).await
 }
 
 async fn read(client: &Client, manifests: &Path, images: &Images) -> Result<Vec<Manifest>, DeployError> {
@@ -91,12 +91,12 @@ async fn read(client: &Client, manifests: &Path, images: &Images) -> Result<Vec<
     Ok(objects)
 }
 
-async fn apply(client: &Client, objects: &[Manifest], patience: Duration) -> Result<(), DeployError> {
+async fn apply(client: &Client, objects: &[Manifest], timeout: Duration) -> Result<(), DeployError> {
     for object in objects {
         object.apply(client).await?;
     }
     for object in objects {
-        object.await_ready(client, patience).await?;
+        object.await_ready(client, timeout).await?;
     }
     Ok(())
 }

@@ -9,13 +9,13 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What a kustomization may be called.
+/// The file names of a kustomization.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-/// What the harness looks for by its name.
+/// The objects that the harness finds by name.
 const NEEDED: [&str; 4] = ["Deployment/gateway", "DaemonSet/agent", "ConfigMap/agent", "Service/agent"];
 /// The Collector's container, in gateways and agents.
 const CONTAINER: &str = "collector";
-/// What the harness puts a Collector of the scenario's version in place of.
+/// The image that stands for the Collector of the scenario's version.
 const IMAGE: &str = "otel/opentelemetry-collector-contrib";
 /// The label by which pods are found.
 const LABEL: &str = "app.kubernetes.io/name";
@@ -63,7 +63,7 @@ fn add(
         let said = e.without_snippet();
         error(
             &file,
-            format!("only `resources` is read here ({said}): run `kustomize build` and name the file"),
+            format!("only `resources` is supported ({said}): run `kustomize build` and name the file"),
         )
     })?;
     read.resources.iter().try_for_each(|resource| add(&path.join(resource), deep - 1, tree, found))
@@ -96,7 +96,10 @@ pub(super) fn fitted(
     let probes = read_ours(&manifests.join("probe"))?;
     for (object, file) in objects.iter_mut().zip(files) {
         if probes.iter().any(|probe| probe.called() == object.called()) {
-            return Err(error(file, format!("{} is the harness's own: it brings it along", object.called())));
+            return Err(error(
+                file,
+                format!("{} is one of the harness's own objects: leave it out", object.called()),
+            ));
         }
         fit(object)
             .and_then(|()| valid::refusal(object).map_or(Ok(()), Err))
@@ -119,7 +122,7 @@ pub(super) fn fitted(
     Ok(objects)
 }
 
-/// What is asked of one object, and changed in it.
+/// Checks one object, and adapts it.
 fn fit(object: &mut Manifest) -> Result<(), String> {
     match object {
         Manifest::Deployment(it) if it.metadata.name.as_deref() == Some("gateway") => it
@@ -154,8 +157,8 @@ fn fit_pods(template: &mut PodTemplateSpec, app: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whatever namespace they are written for, they are written for the one that the harness replaces. What belongs to none,
-/// and would be the whole cluster's, gets a name of its own.
+/// Moves all objects into the one namespace that the harness replaces, whatever namespace they are written for.
+/// Cluster-wide objects get a name of the run's own.
 fn in_one_namespace(path: &Path, objects: &mut [Manifest]) -> Result<(), ManifestError> {
     let roles = objects.iter().filter(|it| matches!(it, Manifest::ClusterRole(_)));
     let roles: BTreeSet<String> = roles.filter_map(|it| it.metadata().name.clone()).collect();

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) async fn await_deployment(
     client: &Client,
     object: &Deployment,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), DeployError> {
     let complete = |found: Option<&Deployment>| {
         found.is_some_and(|found| {
@@ -31,14 +31,14 @@ pub(super) async fn await_deployment(
     let (namespace, name) = names(&object.metadata);
     let objects: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("Deployment {name} to have all its replicas available");
-    within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
+    within(client, namespace, name, awaited, timeout, await_condition(objects, name, complete)).await
 }
 
-/// Until the HPA has brought its Deployment to the minimum: before that it is one replica.
+/// Waits until the HPA has brought its Deployment to the minimum: before that it is one replica.
 pub(super) async fn await_autoscaler(
     client: &Client,
     object: &HorizontalPodAutoscaler,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), DeployError> {
     let minimum = object.spec.as_ref().and_then(|spec| spec.min_replicas).unwrap_or(1);
     let target = object.spec.as_ref().map_or("", |spec| spec.scale_target_ref.name.as_str());
@@ -49,13 +49,13 @@ pub(super) async fn await_autoscaler(
     let (namespace, _) = names(&object.metadata);
     let objects: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("the HPA to bring Deployment {target} to {minimum} replicas");
-    within(client, namespace, target, awaited, patience, await_condition(objects, target, enough)).await
+    within(client, namespace, target, awaited, timeout, await_condition(objects, target, enough)).await
 }
 
 pub(crate) async fn await_daemon_set(
     client: &Client,
     object: &DaemonSet,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), DeployError> {
     let complete = |found: Option<&DaemonSet>| {
         found.is_some_and(|found| {
@@ -70,13 +70,13 @@ pub(crate) async fn await_daemon_set(
     let (namespace, name) = names(&object.metadata);
     let objects: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("DaemonSet {name} to be ready on every node");
-    within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
+    within(client, namespace, name, awaited, timeout, await_condition(objects, name, complete)).await
 }
 
 pub(super) async fn await_stateful_set(
     client: &Client,
     object: &StatefulSet,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), DeployError> {
     let complete = |found: Option<&StatefulSet>| {
         found.is_some_and(|found| {
@@ -92,13 +92,13 @@ pub(super) async fn await_stateful_set(
     let (namespace, name) = names(&object.metadata);
     let objects: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
     let awaited = format!("StatefulSet {name} to have all its replicas ready");
-    within(client, namespace, name, awaited, patience, await_condition(objects, name, complete)).await
+    within(client, namespace, name, awaited, timeout, await_condition(objects, name, complete)).await
 }
 
 pub(super) async fn await_api_service(
     client: &Client,
     object: &APIService,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), DeployError> {
     let available = |found: Option<&APIService>| {
         let conditions = found.and_then(|found| found.status.as_ref()?.conditions.as_ref());
@@ -112,24 +112,24 @@ pub(super) async fn await_api_service(
         "kube-system",
         "metrics-server",
         awaited,
-        patience,
+        timeout,
         await_condition(objects, name, available),
     )
     .await
 }
 
 /// Waits until an object is gone, whatever its UID.
-pub(super) async fn await_gone<K>(objects: Api<K>, name: &str, patience: Duration) -> Result<(), DeployError>
+pub(super) async fn await_gone<K>(objects: Api<K>, name: &str, timeout: Duration) -> Result<(), DeployError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let gone = |found: Option<&K>| found.is_none();
     let awaited = format!("{} {name} to be gone", K::kind(&()));
-    match tokio::time::timeout(patience, await_condition(objects, name, gone)).await {
+    match tokio::time::timeout(timeout, await_condition(objects, name, gone)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(DeployError::NotReady { awaited, waited: patience, state: error.to_string() }),
+        Ok(Err(error)) => Err(DeployError::NotReady { awaited, waited: timeout, state: error.to_string() }),
         Err(_) => {
-            Err(DeployError::NotReady { awaited, waited: patience, state: "it is still there".to_owned() })
+            Err(DeployError::NotReady { awaited, waited: timeout, state: "it is still there".to_owned() })
         }
     }
 }
@@ -139,13 +139,13 @@ pub(super) async fn await_no_pods(
     client: &Client,
     namespace: &str,
     labels: &ListParams,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), DeployError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let api_error =
         |source| DeployError::Api { action: "list", object: "pods".to_owned(), source: Box::new(source) };
     for pod in pods.list(labels).await.map_err(api_error)? {
-        await_gone(pods.clone(), pod.metadata.name.as_deref().unwrap_or_default(), patience).await?;
+        await_gone(pods.clone(), pod.metadata.name.as_deref().unwrap_or_default(), timeout).await?;
     }
     Ok(())
 }
@@ -159,20 +159,20 @@ async fn within<K>(
     namespace: &str,
     app: &str,
     awaited: String,
-    patience: Duration,
+    timeout: Duration,
     condition: impl Future<Output = Result<Option<K>, kube::runtime::wait::Error>>,
 ) -> Result<(), DeployError> {
-    match tokio::time::timeout(patience, condition).await {
+    match tokio::time::timeout(timeout, condition).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(DeployError::NotReady { awaited, waited: patience, state: error.to_string() }),
+        Ok(Err(error)) => Err(DeployError::NotReady { awaited, waited: timeout, state: error.to_string() }),
         Err(_) => {
             let state = pods_state(client, namespace, app).await;
-            Err(DeployError::NotReady { awaited, waited: patience, state })
+            Err(DeployError::NotReady { awaited, waited: timeout, state })
         }
     }
 }
 
-/// What an application's pods are waiting for, for a message.
+/// Describes what an application's pods wait for, for a message.
 async fn pods_state(client: &Client, namespace: &str, app: &str) -> String {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let listed = pods.list(&ListParams::default()).await;
@@ -181,7 +181,7 @@ async fn pods_state(client: &Client, namespace: &str, app: &str) -> String {
         name.starts_with(app).then(|| format!("{name}: {}", pod_state(pod.status.unwrap_or_default())))
     });
     let states: Vec<_> = states.collect();
-    if states.is_empty() { format!("no pod of {app} is there") } else { states.join("; ") }
+    if states.is_empty() { format!("there is no pod of {app}") } else { states.join("; ") }
 }
 
 fn pod_state(status: k8s_openapi::api::core::v1::PodStatus) -> String {

@@ -1,4 +1,4 @@
-//! Taking away what was deployed: queues and ledgers from the nodes' disks, then everything else.
+//! Removing a deployment: queues and ledgers from the nodes' disks, then everything else.
 
 use super::{DeployError, Deployment, Manifest, manifest, ready};
 use crate::images::Images;
@@ -14,30 +14,30 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// How long a look at a namespace that stays may take.
+/// The longest time for reading a namespace that stays.
 const LOOK: Duration = Duration::from_secs(10);
 
 impl Deployment {
     /// Takes the run's queues and ledgers off the nodes' disks, and removes everything that it made, however much of
     /// that is there.
-    pub async fn remove(&self, images: &Images, patience: Duration) -> Result<(), DeployError> {
+    pub async fn remove(&self, images: &Images, timeout: Duration) -> Result<(), DeployError> {
         self.remove_roles().await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let found = namespaces.get_opt(&self.namespace).await.map_err(api("get", "the run's namespace"))?;
         if found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()) {
-            self.stop_writing(patience).await?;
-            self.sweep(&self.namespace, images, patience).await?;
-            remove_namespace(&self.client, &self.namespace, patience).await?;
+            self.stop_writing(timeout).await?;
+            self.sweep(&self.namespace, images, timeout).await?;
+            remove_namespace(&self.client, &self.namespace, timeout).await?;
             // Should an earlier try have left it.
-            return remove_namespace(&self.client, &sweep_namespace_of(&self.run), patience).await;
+            return remove_namespace(&self.client, &sweep_namespace_of(&self.run), timeout).await;
         }
         // When it is gone, nothing in it writes any more.
-        await_gone(namespaces, &self.namespace, patience).await?;
+        await_gone(namespaces, &self.namespace, timeout).await?;
         let sweep = sweep_namespace_of(&self.run);
-        remove_namespace(&self.client, &sweep, patience).await?;
+        remove_namespace(&self.client, &sweep, timeout).await?;
         self.make_namespace(&sweep).await?;
-        self.sweep(&sweep, images, patience).await?;
-        remove_namespace(&self.client, &sweep, patience).await
+        self.sweep(&sweep, images, timeout).await?;
+        remove_namespace(&self.client, &sweep, timeout).await
     }
 
     /// Takes away what a tier of the user's own has in the whole cluster.
@@ -61,8 +61,8 @@ impl Deployment {
         }
     }
 
-    /// Nothing may write any more while the directories are swept; and nothing is worth a grace period.
-    async fn stop_writing(&self, patience: Duration) -> Result<(), DeployError> {
+    /// Deletes everything that writes, without a grace period, before the directories are swept.
+    async fn stop_writing(&self, timeout: Duration) -> Result<(), DeployError> {
         let now = DeleteParams::default().grace_period(0);
         for name in ["emit", "agent"] {
             delete::<v1::DaemonSet>(&self.client, &self.namespace, name, &now).await?;
@@ -72,11 +72,11 @@ impl Deployment {
         let labels = ListParams::default().labels("app.kubernetes.io/name in (emit, agent, sink, gateway)");
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         pods.delete_collection(&now, &labels).await.map_err(api("delete", "the run's pods"))?;
-        ready::await_no_pods(&self.client, &self.namespace, &labels, patience).await
+        ready::await_no_pods(&self.client, &self.namespace, &labels, timeout).await
     }
 
     /// Takes the run's directories off every node, by pods in this namespace.
-    async fn sweep(&self, from: &str, images: &Images, patience: Duration) -> Result<(), DeployError> {
+    async fn sweep(&self, from: &str, images: &Images, timeout: Duration) -> Result<(), DeployError> {
         let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
         for object in &mut sweep {
             self.patch(object, &Tier::default(), images)?;
@@ -88,7 +88,7 @@ impl Deployment {
             object.apply(&self.client).await?;
         }
         for object in &sweep {
-            object.await_ready(&self.client, patience).await?;
+            object.await_ready(&self.client, timeout).await?;
         }
         Ok(())
     }
@@ -107,20 +107,20 @@ impl Deployment {
 }
 
 /// Removes a namespace, and waits until it is gone.
-async fn remove_namespace(client: &Client, name: &str, patience: Duration) -> Result<(), DeployError> {
+async fn remove_namespace(client: &Client, name: &str, timeout: Duration) -> Result<(), DeployError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     match namespaces.delete(name, &DeleteParams::default()).await {
-        Ok(_) => await_gone(namespaces, name, patience).await,
+        Ok(_) => await_gone(namespaces, name, timeout).await,
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         // It is on its way out already.
-        Err(kube::Error::Api(status)) if status.is_conflict() => await_gone(namespaces, name, patience).await,
+        Err(kube::Error::Api(status)) if status.is_conflict() => await_gone(namespaces, name, timeout).await,
         Err(source) => Err(api("delete", format!("namespace {name}"))(source)),
     }
 }
 
 /// Waits until a namespace is gone; if it stays, with what Kubernetes says is in its way.
-async fn await_gone(namespaces: Api<Namespace>, name: &str, patience: Duration) -> Result<(), DeployError> {
-    match ready::await_gone(namespaces.clone(), name, patience).await {
+async fn await_gone(namespaces: Api<Namespace>, name: &str, timeout: Duration) -> Result<(), DeployError> {
+    match ready::await_gone(namespaces.clone(), name, timeout).await {
         Err(DeployError::NotReady { awaited, waited, state }) => {
             let found = tokio::time::timeout(LOOK, namespaces.get_opt(name)).await;
             let said = found.ok().and_then(Result::ok).flatten().and_then(|found| in_its_way(&found));
@@ -131,7 +131,7 @@ async fn await_gone(namespaces: Api<Namespace>, name: &str, patience: Duration) 
     }
 }
 
-/// What is in the way of a namespace that is to go, as its status has it.
+/// Describes what keeps a namespace from being deleted, from its status; none if nothing does.
 fn in_its_way(namespace: &Namespace) -> Option<String> {
     let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let true_ones = conditions.filter(|condition| condition.status == "True").map(|condition| {

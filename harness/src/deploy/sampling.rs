@@ -1,15 +1,15 @@
-//! Which processors of a tier's pipelines sample, and what they keep, by the Collectors' configurations.
+//! The sampling processors of a tier's pipelines, and what they keep, from the Collectors' configurations.
 
 use super::{DeployError, Manifest};
-use crate::sampling::{Draw, Keeps, Sampling};
+use crate::sampling::{Draw, Policy, Sampling};
 use crate::scenario::{Samples, Share, Span, Tier};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// `decision_wait` where none is written.
+/// The default of `decision_wait`.
 const DECISION_WAIT: Duration = Duration::from_secs(30);
-/// Policies that may keep a trace, and never keep another one from being kept.
+/// The policies that may keep a trace, and never prevent another one from being kept.
 const ONLY_KEEP: [&str; 8] = [
     "latency",
     "status_code",
@@ -26,12 +26,12 @@ const ONLY_KEEP: [&str; 8] = [
 struct Sampler {
     /// Its name, and where it is configured.
     name: String,
-    /// What it keeps; or why that is not known.
-    keeps: Result<Keeps, String>,
+    /// The traces that it keeps; or why that is unknown.
+    keeps: Result<Policy, String>,
     decision_wait: Duration,
 }
 
-/// How a tier samples; none if it keeps everything at once.
+/// Returns how a tier samples; none if it keeps everything at once.
 pub(super) fn sampling(objects: &[Manifest], tier: &Tier) -> Result<Option<Sampling>, DeployError> {
     let maps = objects.iter().filter_map(|object| match object {
         Manifest::ConfigMap(map) => Some((object.called(), map.data.as_ref()?)),
@@ -64,7 +64,7 @@ fn samplers(called: &str, configuration: &Value) -> Vec<Sampler> {
                 // Nothing is kept by default.
                 let percentage = percentage(&settings["sampling_percentage"]);
                 (
-                    percentage.map(|share| if share >= 1.0 { Keeps::All } else { Keeps::Share(share) }),
+                    percentage.map(|share| if share >= 1.0 { Policy::All } else { Policy::Share(share) }),
                     Duration::ZERO,
                 )
             }
@@ -75,7 +75,7 @@ fn samplers(called: &str, configuration: &Value) -> Vec<Sampler> {
     names.into_iter().filter_map(sampler).collect()
 }
 
-/// What a component is, without the name behind it: `tail_sampling` of `tail_sampling/slow`.
+/// Returns a component's type: `tail_sampling` of `tail_sampling/slow`.
 fn kind(name: &str) -> &str {
     name.split('/').next().unwrap_or(name)
 }
@@ -94,8 +94,8 @@ fn percentage(value: &Value) -> Result<f64, String> {
     }
 }
 
-/// What the policies of a `tail_sampling` keep together: a trace that one of them keeps is kept.
-fn policies(policies: &Value) -> Result<Keeps, String> {
+/// Returns what the policies of a `tail_sampling` keep together: a trace that one of them keeps is kept.
+fn policies(policies: &Value) -> Result<Policy, String> {
     let mut draws = Vec::new();
     let (mut all, mut unknown) = (false, None);
     for policy in policies.as_array().into_iter().flatten() {
@@ -112,24 +112,25 @@ fn policies(policies: &Value) -> Result<Keeps, String> {
         }
     }
     match unknown {
-        _ if all => Ok(Keeps::All),
+        _ if all => Ok(Policy::All),
         Some(kind) => Err(format!("it has a policy {kind:?}")),
         None if draws.is_empty() => Err("it has no policy".to_owned()),
-        None if draws.iter().any(|draw| draw.share >= 1.0) => Ok(Keeps::All),
-        None => Ok(Keeps::Drawn(draws)),
+        None if draws.iter().any(|draw| draw.share >= 1.0) => Ok(Policy::All),
+        None => Ok(Policy::Drawn(draws)),
     }
 }
 
-/// What a scenario says of a tier's samplers, and what their configurations say; or what does not go together.
+/// Combines a scenario's `samples` with what the samplers' configurations say. An error if they contradict each
+/// other.
 fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>, String> {
     let names = || found.iter().map(|sampler| sampler.name.as_str()).collect::<Vec<_>>().join(" and ");
     let configured = configured(found);
     let decision_wait: Duration = found.iter().map(|sampler| sampler.decision_wait).sum();
     let Some(said) = said else {
         return match configured {
-            Some(Ok(Keeps::All)) => Ok(Some(sampling_of(names(), Keeps::All, decision_wait))),
+            Some(Ok(Policy::All)) => Ok(Some(sampling_of(names(), Policy::All, decision_wait))),
             Some(_) => Err(format!(
-                "the tier samples ({}), and the scenario does not say so: say `tier: {{samples: {{}}}}` if that is meant",
+                "the tier samples ({}), and the scenario does not say so: add `tier: {{samples: {{}}}}` if that is intended",
                 names()
             )),
             None => Ok(None),
@@ -138,12 +139,12 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
     let keeps = match (said.share, configured) {
         (None, None) => {
             return Err("nothing in the tier samples: no pipeline of traces has `tail_sampling` or \
-                        `probabilistic_sampler`; if something else does, say what `share` it keeps"
+                        `probabilistic_sampler`; if something else does, set the `share` that it keeps"
                 .to_owned());
         }
         (None, Some(Err(why))) => {
             return Err(format!(
-                "what {} keeps does not follow from its configuration ({why}): say the `share`",
+                "what {} keeps does not follow from its configuration ({why}): set the `share`",
                 names()
             ));
         }
@@ -156,8 +157,8 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
             }
             keeps
         }
-        (Some(share), None | Some(Err(_))) if share.fraction() >= 1.0 => Keeps::All,
-        (Some(share), None | Some(Err(_))) => Keeps::Share(share.fraction()),
+        (Some(share), None | Some(Err(_))) if share.fraction() >= 1.0 => Policy::All,
+        (Some(share), None | Some(Err(_))) => Policy::Share(share.fraction()),
     };
     let wait = said.decision_wait.map_or(decision_wait, Span::duration);
     if wait < decision_wait {
@@ -169,19 +170,19 @@ fn resolve(said: Option<&Samples>, found: &[Sampler]) -> Result<Option<Sampling>
     Ok(Some(sampling_of(by, keeps, wait)))
 }
 
-/// What all of them keep together; none if there are none.
-fn configured(found: &[Sampler]) -> Option<Result<Keeps, String>> {
+/// Returns what all samplers keep together; none if there are none.
+fn configured(found: &[Sampler]) -> Option<Result<Policy, String>> {
     // One that keeps everything changes nothing.
-    let mut some = found.iter().filter(|sampler| sampler.keeps != Ok(Keeps::All));
+    let mut some = found.iter().filter(|sampler| sampler.keeps != Ok(Policy::All));
     match (found.is_empty(), some.next(), some.next()) {
         (true, ..) => None,
-        (false, None, _) => Some(Ok(Keeps::All)),
+        (false, None, _) => Some(Ok(Policy::All)),
         (false, Some(one), None) => Some(one.keeps.clone()),
         (false, Some(_), Some(_)) => Some(Err("there are several".to_owned())),
     }
 }
 
-fn sampling_of(by: String, keeps: Keeps, decision_wait: Duration) -> Sampling {
+fn sampling_of(by: String, keeps: Policy, decision_wait: Duration) -> Sampling {
     Sampling { by, keeps, decision_wait_s: decision_wait.as_secs_f64() }
 }
 
@@ -209,13 +210,13 @@ mod tests {
     fn what_is_kept_follows_from_the_configuration() {
         let always = json!([{"name": "a", "type": "always_sample"}, {"name": "b", "type": "latency"}]);
         let found = told(None, &always).unwrap().unwrap();
-        assert_eq!((found.keeps, found.decision_wait_s), (Keeps::All, 10.0));
+        assert_eq!((found.keeps, found.decision_wait_s), (Policy::All, 10.0));
         assert_eq!(found.by, "tail_sampling in ConfigMap/gateway");
         let quarter =
             json!([{"name": "a", "type": "probabilistic", "probabilistic": {"sampling_percentage": 25}}]);
         let found = told(by_configuration(), &quarter).unwrap().unwrap();
         let draw = Draw { salt: "default-hash-seed".to_owned(), share: 0.25 };
-        assert_eq!(found.keeps, Keeps::Drawn(vec![draw]));
+        assert_eq!(found.keeps, Policy::Drawn(vec![draw]));
         // A share that is left out unsaid is no pass.
         let refused = told(None, &quarter).unwrap_err();
         assert!(
@@ -239,11 +240,11 @@ mod tests {
             json!([]),
         ] {
             let refused = told(by_configuration(), &policy).unwrap_err();
-            assert!(refused.contains("say the `share`"), "{refused}");
+            assert!(refused.contains("set the `share`"), "{refused}");
             let said = |percent| Some(Samples { share: Some(Share::percent(percent)), ..Samples::default() });
             let keeps = told(said(40.0), &policy).unwrap().unwrap().keeps;
-            assert_eq!(keeps, Keeps::Share(0.4));
-            assert_eq!(told(said(100.0), &policy).unwrap().unwrap().keeps, Keeps::All);
+            assert_eq!(keeps, Policy::Share(0.4));
+            assert_eq!(told(said(100.0), &policy).unwrap().unwrap().keeps, Policy::All);
         }
         assert!(
             resolve(by_configuration().as_ref(), &[]).unwrap_err().contains("nothing in the tier samples")
@@ -262,8 +263,8 @@ mod tests {
                 .unwrap()
                 .unwrap()
         };
-        assert_eq!((head(json!(15)).keeps, head(json!(15)).decision_wait_s), (Keeps::Share(0.15), 0.0));
-        assert_eq!(head(Value::Null).keeps, Keeps::Share(0.0));
-        assert_eq!(head(json!(100)).keeps, Keeps::All);
+        assert_eq!((head(json!(15)).keeps, head(json!(15)).decision_wait_s), (Policy::Share(0.15), 0.0));
+        assert_eq!(head(Value::Null).keeps, Policy::Share(0.0));
+        assert_eq!(head(json!(100)).keeps, Policy::All);
     }
 }

@@ -1,5 +1,5 @@
-//! What an API server would refuse of an object, as far as that is told by the object alone: a typo in a patch is to be
-//! found before a cluster is made for it.
+//! Validation of an object by itself, as an API server does it: a typo in a patch is found before a cluster is made
+//! for it.
 
 use super::Manifest;
 use crate::kubernetes::quantity_value;
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// Why no API server would take an object; none if nothing is known against it.
+/// Returns the reason why an API server would refuse an object; none if no reason is known.
 pub(super) fn refusal(object: &Manifest) -> Option<String> {
     match object {
         Manifest::PodDisruptionBudget(it) => budget(it.spec.as_ref()?),
@@ -65,7 +65,7 @@ fn pods(spec: Option<&PodSpec>) -> Option<String> {
         let wrong = asked.into_iter().find(|(_, quantity)| quantity_value(&quantity.0).is_none());
         wrong.map(|(resource, quantity)| {
             let (name, quantity) = (&container.name, &quantity.0);
-            format!("{quantity:?} is no quantity of {resource}, in the container `{name}`: write it like 250m or 256Mi")
+            format!("{quantity:?} is not a quantity of {resource}, in the container `{name}`: write it like 250m or 256Mi")
         })
     })
 }
@@ -104,7 +104,7 @@ mod tests {
         let typo = patched(gateway, container(&json!({"name": "colector", "resources": {}})));
         assert!(typo.contains("`colector` has no image") && typo.contains("collector"), "{typo}");
         let cpu = container(&json!({"name": "collector", "resources": {"requests": {"cpu": "25x"}}}));
-        assert!(patched(gateway, cpu).contains("\"25x\" is no quantity of cpu"));
+        assert!(patched(gateway, cpu).contains("\"25x\" is not a quantity of cpu"));
         let none = json!({"spec": {"template": {"spec": {"containers": []}}}});
         assert!(patched(gateway, none).contains("no container"));
         assert!(patched(gateway, json!({"metadata": {"name": "foo"}})).contains("keeps its name"));

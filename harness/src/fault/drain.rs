@@ -9,7 +9,7 @@ use crate::progress;
 use crate::record::Event;
 use crate::rights::{Purpose, RequiredRights, Within};
 use crate::scenario::{Action, Drain, FaultName};
-use crate::undo::{Cordon, Did, Undo};
+use crate::undo::{Cordon, Undo, UndoOutcome};
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};
@@ -318,7 +318,7 @@ async fn undo(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
 
 async fn uncordon_ours(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
     let lifted = Cordon::new(node, &stage.shared.access.run).lift(&stage.shared.access.client).await;
-    if lifted.map_err(FaultError::api("uncordon", node))? == Did::Undid {
+    if lifted.map_err(FaultError::api("uncordon", node))? == UndoOutcome::Undone {
         stage.shared.recorder.event(Event::Cordon { node: node.to_owned(), cordoned: false })?;
     }
     let cordon = Undo::cordon(node, &stage.shared.access.run);

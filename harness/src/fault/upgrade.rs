@@ -6,7 +6,7 @@ use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTar
 use crate::extent::DurationRange;
 use crate::rights::{Purpose, RequiredRights, Within};
 use crate::scenario::{Action, FaultName, Part, Upgrade};
-use crate::undo::{self, Image, Undo};
+use crate::undo::{self, ImageChange, Undo};
 use crate::world::{Kind, World};
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -150,11 +150,11 @@ const fn kind(part: Part) -> Kind {
 
 /// Journals the undo of a roll-out. As that is meant to last, the entry is closed when the tier is removed.
 async fn open_undo(stage: &Stage<'_>, part: Part, image: &str) -> Result<(), FaultError> {
-    let undo = Image {
+    let undo = ImageChange {
         namespace: stage.shared.access.namespace.clone(),
         workload: match part {
-            Part::Gateways => undo::Kind::Deployment,
-            Part::Agents => undo::Kind::DaemonSet,
+            Part::Gateways => undo::ObjectKind::Deployment,
+            Part::Agents => undo::ObjectKind::DaemonSet,
         },
         name: part.app().to_owned(),
         container: CONTAINER.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Where everything that is kept between runs is.
+/// Returns the folder of everything that is kept between runs.
 pub fn cache_dir() -> PathBuf {
     let of = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     of("SPANPROOF_CACHE").unwrap_or_else(|| {

@@ -1,10 +1,10 @@
-//! Calling a program, and saying in its own words what went wrong.
+//! Running a program. Its error is reported in its own words.
 
 use std::ffi::OsStr;
 use std::process::{Output, Stdio};
 use tokio::process::Command;
 
-/// Why a program did not do what it was called for.
+/// An error in running a program.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum CommandError {
     /// It could not be started.
@@ -12,15 +12,15 @@ pub enum CommandError {
     Start {
         /// The program.
         program: String,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It said no.
+    /// It failed.
     #[error("`{line}` ended with {status}:\n{words}")]
     Failed {
         /// The command line.
         line: String,
-        /// How it ended.
+        /// The exit status.
         status: std::process::ExitStatus,
         /// The end of what it wrote.
         words: String,

@@ -1,4 +1,4 @@
-//! What a journal's lines say, and what they come to: pure.
+//! The format of a journal: its lines, and the entries that they leave open. No I/O.
 
 use crate::host::Process;
 use crate::location::Location;
@@ -21,20 +21,20 @@ pub struct Header {
     pub run: String,
     /// The run folder.
     pub folder: PathBuf,
-    /// Where the cluster is.
+    /// The cluster's location.
     pub cluster: Location,
     /// The process that writes it.
     pub process: Process,
 }
 
 impl Header {
-    /// This process's, for a run.
+    /// Returns the header of this process, for a run.
     pub(super) fn new(run: &str, folder: PathBuf, cluster: Location) -> Self {
         let spanproof = env!("CARGO_PKG_VERSION").to_owned();
-        Self { journal: FORMAT, spanproof, run: run.to_owned(), folder, cluster, process: Process::this() }
+        Self { journal: FORMAT, spanproof, run: run.to_owned(), folder, cluster, process: Process::current() }
     }
 
-    /// Whether this program can read what follows it.
+    /// Checks that this program can read what follows the header.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.journal == FORMAT {
             return Ok(());
@@ -46,35 +46,35 @@ impl Header {
 
 /// A line behind the first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Line {
-    /// Which, from 0 without a gap.
+pub(super) struct Entry {
+    /// Its number, from 0 without a gap.
     pub(super) n: u64,
     pub(super) unix_ms: u64,
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) what: Change,
 }
 
-/// What a line says.
+/// The change that a line records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum What {
-    /// From now on there may be something to undo. Not read as a type yet: a later version knows more of them.
+pub(super) enum Change {
+    /// An entry is opened. It is not typed yet: a later version knows more kinds.
     Opens { undo: Value },
-    /// What the line of that number opened has been seen to be undone.
+    /// The entry of that number has been seen to be undone.
     Closes { closes: u64, how: String },
 }
 
-/// Something that is still to be undone.
+/// An open entry: something that is still to be undone.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Open {
+pub struct OpenEntry {
     /// The number of its line.
     pub n: u64,
-    /// What undoes it; or why this program does not know.
+    /// The undo; or why this program does not know it.
     pub undo: Result<Undo, String>,
 }
 
-impl Open {
-    /// What it is, for people.
+impl OpenEntry {
+    /// Describes it, for people.
     pub fn describe(&self) -> String {
         match &self.undo {
             Ok(undo) => undo.describe(),
@@ -83,20 +83,20 @@ impl Open {
     }
 }
 
-/// What a journal's bytes come to.
+/// The content of a journal's bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Content {
-    /// None if not even the first line was written.
+    /// The header; none if not even the first line was written.
     pub(super) header: Option<Header>,
-    /// What is still to be undone, in the order in which it was done.
-    pub(super) open: Vec<Open>,
+    /// The open entries, the oldest first.
+    pub(super) open: Vec<OpenEntry>,
     /// The number that the next line has.
     pub(super) next: u64,
-    /// How many of the bytes are whole lines.
+    /// The number of bytes in whole lines.
     pub(super) whole: u64,
 }
 
-/// Where a journal is damaged.
+/// Damage in a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) line: usize,
@@ -115,14 +115,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
             header.check().map_err(damage)?;
             content.header = Some(header);
         } else {
-            let read: Line = serde_json::from_slice(text).map_err(|error| damage(error.to_string()))?;
+            let read: Entry = serde_json::from_slice(text).map_err(|error| damage(error.to_string()))?;
             if read.n != content.next {
                 return Err(damage(format!("it is numbered {}, not {}", read.n, content.next)));
             }
             content.next += 1;
             match read.what {
-                What::Opens { undo } => content.open.push(Open { n: read.n, undo: typed(undo) }),
-                What::Closes { closes, .. } => content.open.retain(|open| open.n != closes),
+                Change::Opens { undo } => content.open.push(OpenEntry { n: read.n, undo: typed(undo) }),
+                Change::Closes { closes, .. } => content.open.retain(|open| open.n != closes),
             }
         }
         content.whole += text.len() as u64;
@@ -133,7 +133,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
 fn typed(undo: Value) -> Result<Undo, String> {
     let kind = undo["kind"].as_str().unwrap_or_default().to_owned();
     serde_json::from_value(undo).map_err(|error| {
-        format!("this version does not know how to undo {kind:?} ({error}): the one that made the run does")
+        format!(
+            "this version does not know how to undo {kind:?} ({error}): use the version that made the run"
+        )
     })
 }
 

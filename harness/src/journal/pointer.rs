@@ -10,7 +10,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))
 }
 
-/// Where a run's pointer is.
+/// Returns the path of a run's pointer.
 pub(super) fn path(pointers: &Path, run: &str) -> PathBuf {
     pointers.join(run).with_extension("json")
 }
@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path) -> Result<Header, JournalError> {
     Ok(header)
 }
 
-/// All that there are, by name.
+/// Returns the paths of all pointers, by name.
 pub(super) fn all(pointers: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let entries = match std::fs::read_dir(pointers) {
         Ok(entries) => entries,

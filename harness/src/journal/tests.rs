@@ -1,6 +1,6 @@
-//! What a journal's lines come to, however they end.
+//! Tests of a journal's content, wherever its bytes end.
 
-use super::format::{self, Line, What};
+use super::format::{self, Change, Entry};
 use super::*;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ fn cordon(number: u64) -> Undo {
     Undo::cordon(&format!("node-{number}"), "abc")
 }
 
-fn numbers(open: &[Open]) -> Vec<u64> {
+fn numbers(open: &[OpenEntry]) -> Vec<u64> {
     open.iter().map(|open| open.n).collect()
 }
 
@@ -88,13 +88,13 @@ fn every_kind_is_read_as_it_was_written() {
     assert!(read.iter().eq(undos.iter().rev()), "{read:#?}");
 }
 
-/// What a later version writes is said, stays open, and does not keep the rest from being undone.
+/// An entry of a later version is reported, stays open, and does not keep the rest from being undone.
 #[test]
 fn an_unknown_kind_is_named() {
     let trial = Trial::new();
     trial.journal.open(cordon(0)).unwrap();
     let undo = serde_json::json!({"kind": "firewall", "node": "node-1"});
-    let line = format::line(&Line { n: 1, unix_ms: 0, what: What::Opens { undo } }).unwrap();
+    let line = format::line(&Entry { n: 1, unix_ms: 0, what: Change::Opens { undo } }).unwrap();
     let mut file = OpenOptions::new().append(true).open(trial.file()).unwrap();
     file.write_all(&line).unwrap();
     let open = trial.again().to_undo();
@@ -130,7 +130,7 @@ fn doings() -> impl Strategy<Value = Vec<Option<prop::sample::Index>>> {
 }
 
 proptest! {
-    /// Torn at any byte, it is what its whole lines say; and it can be gone on with.
+    /// A journal torn at any byte has the entries of its whole lines, and can be continued.
     #[test]
     fn a_torn_tail_is_left_out(doings in doings(), cut in any::<prop::sample::Index>()) {
         let trial = Trial::new();

@@ -1,6 +1,7 @@
 //! A probe's control service, reached through the API server: a fresh stream for each connection.
 
 use super::{PlanError, Streams};
+use backon::{ConstantBuilder, Retryable};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -16,15 +17,17 @@ use std::time::Duration;
 use tokio::io::DuplexStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// How long a probe may take to answer, beyond what it is asked to wait.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How often a question is put again when the way to the probe broke. Each can be asked twice without
-/// harm: the plan is the same, the ledger is read from its beginning.
-const TRIES: u32 = 4;
-/// How long a probe may take to renew its lease.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest wait for a probe's answer, beyond the time that it is asked to take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The number of attempts while the connection to the probe breaks. Each request can be repeated without harm: the
+/// plan is the same, the ledger is read from its beginning.
+const TRIES: usize = 4;
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The longest wait for the renewal of a probe's lease.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a probe cannot be talked to.
+/// An error in talking to a probe.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// Its pod cannot be found.
@@ -32,20 +35,20 @@ pub enum LinkError {
     Find {
         /// The probe.
         probe: String,
-        /// Why not.
+        /// The cause.
         source: Box<kube::Error>,
     },
-    /// It said no, or nothing.
+    /// The request failed, or had no answer.
     #[error("{probe}: {action}: {status}")]
     Call {
         /// The probe.
         probe: String,
-        /// What it was asked.
+        /// The request.
         action: &'static str,
-        /// What it said.
+        /// The probe's answer.
         status: Box<tonic::Status>,
     },
-    /// There is nothing that an emitter could be told.
+    /// The emitters cannot be given a plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// It did not seal its ledger.
@@ -53,25 +56,25 @@ pub enum LinkError {
     NotSealed {
         /// The probe.
         probe: String,
-        /// How it stands.
+        /// Its state.
         state: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// What it sent is no ledger.
+    /// Its ledger cannot be decoded.
     #[error("{probe}: its ledger cannot be read: {message}")]
     Ledger {
         /// The probe.
         probe: String,
-        /// What is wrong with it.
+        /// The problem.
         message: String,
     },
-    /// Its sources are others than this program's.
+    /// It was built from other sources than this program.
     #[error("{probe} was built from other sources ({found}) than this program: run `ci/setup`")]
     OtherSources {
         /// The probe.
         probe: String,
-        /// Its fingerprint.
+        /// The fingerprint of its sources.
         found: String,
     },
 }
@@ -86,14 +89,14 @@ impl LinkError {
 #[derive(Debug, Clone)]
 pub struct Link {
     name: String,
-    /// What its files are called.
+    /// The base name of its files.
     file: String,
     node: String,
     client: ProbeClient<Channel>,
 }
 
 impl Link {
-    /// To the probe of an application on a node.
+    /// Returns a link to the probe of an application on a node.
     pub(super) fn on_node(client: &Client, namespace: &str, app: &str, node: &str) -> Self {
         let wanted = ListParams::default()
             .labels(&format!("app.kubernetes.io/name={app}"))
@@ -106,24 +109,24 @@ impl Link {
         }
     }
 
-    /// To the probe in the pod of a name, wherever it is.
+    /// Returns a link to the probe in a pod, on whatever node.
     pub(super) fn to_pod(client: &Client, namespace: &str, pod: &str) -> Self {
         let wanted = ListParams::default().fields(&format!("metadata.name={pod}"));
         let client = connect(client, namespace, wanted);
         Self { name: pod.to_owned(), file: pod.to_owned(), node: String::new(), client }
     }
 
-    /// Its node; empty if it may be anywhere.
+    /// Returns its node; empty if it may be anywhere.
     pub fn node(&self) -> &str {
         &self.node
     }
 
-    /// What it is called in messages.
+    /// Returns its name, for messages.
     pub fn name(&self) -> String {
         self.name.clone()
     }
 
-    /// What its files are called, without an ending.
+    /// Returns the base name of its files, without an extension.
     pub(super) fn file(&self) -> &str {
         &self.file
     }
@@ -131,35 +134,30 @@ impl Link {
     async fn call<T, F>(
         &self,
         action: &'static str,
-        patience: Duration,
+        timeout: Duration,
         ask: impl Fn(ProbeClient<Channel>) -> F,
     ) -> Result<T, LinkError>
     where
         F: Future<Output = Result<T, tonic::Status>> + Send,
     {
-        for attempt in 1.. {
-            let asked = tokio::time::timeout(patience, ask(self.client.clone())).await;
-            let status = match asked {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(status)) => status,
-                Err(_) => {
-                    tonic::Status::deadline_exceeded(format!("no answer within {}s", patience.as_secs()))
-                }
-            };
-            // What the probe itself refuses stays refused; a broken way is tried again.
-            let on_the_way = std::error::Error::source(&status).is_some()
-                || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded);
-            if attempt == TRIES || !on_the_way {
-                return Err(LinkError::Call { probe: self.name(), action, status: Box::new(status) });
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        unreachable!("the loop ends with an answer or an error")
+        let late = || tonic::Status::deadline_exceeded(format!("no answer within {}s", timeout.as_secs()));
+        let asked = || async {
+            let answer = tokio::time::timeout(timeout, ask(self.client.clone())).await;
+            answer.unwrap_or_else(|_| Err(late()))
+        };
+        // What the probe itself refuses stays refused; a broken connection is tried again.
+        let on_the_way = |status: &tonic::Status| {
+            std::error::Error::source(status).is_some()
+                || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+        };
+        let pauses = ConstantBuilder::new().with_delay(PAUSE).with_max_times(TRIES - 1);
+        let answered = asked.retry(pauses).when(on_the_way).await;
+        answered.map_err(|status| LinkError::Call { probe: self.name(), action, status: Box::new(status) })
     }
 
     pub(super) async fn describe(&self) -> Result<Description, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move { client.describe(DescribeRequest {}).await };
-        let description = self.call("who are you", PATIENCE, ask).await?.into_inner();
+        let description = self.call("asking what it is", TIMEOUT, ask).await?.into_inner();
         if description.sources == spanproof_probe::SOURCES {
             return Ok(description);
         }
@@ -171,13 +169,14 @@ impl Link {
             let plan = plan.clone();
             async move { client.start(plan).await }
         };
-        self.call("starting", PATIENCE, ask).await.map(|_| ())
+        self.call("starting", TIMEOUT, ask).await.map(|_| ())
     }
 
-    /// One short try: the next comes in a second, and a probe that hangs must not keep the others' leases.
+    /// Renews the lease, in one short attempt: the next one comes in a second, and a probe that hangs must not delay
+    /// the others' leases.
     pub(super) async fn renew_once(&self, lease: Lease) -> Option<Status> {
         let mut client = self.client.clone();
-        let asked = tokio::time::timeout(RENEWAL_PATIENCE, client.renew(lease)).await;
+        let asked = tokio::time::timeout(RENEWAL_TIMEOUT, client.renew(lease)).await;
         Some(asked.ok()?.ok()?.into_inner())
     }
 
@@ -187,23 +186,23 @@ impl Link {
             let change = change.clone();
             async move { client.change(change).await }
         };
-        Ok(self.call("changing what it does", PATIENCE, ask).await?.into_inner())
+        Ok(self.call("changing what it does", TIMEOUT, ask).await?.into_inner())
     }
 
     pub(super) async fn stop(&self, drain: Duration) -> Result<Status, LinkError> {
         let stop = StopRequest { drain_ms: super::millis(drain) };
         let ask = |mut client: ProbeClient<Channel>| async move { client.stop(stop).await };
-        Ok(self.call("stopping", PATIENCE + drain, ask).await?.into_inner())
+        Ok(self.call("stopping", TIMEOUT + drain, ask).await?.into_inner())
     }
 
     pub(super) async fn progress(&self) -> Result<Streams, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move { client.progress(ProgressRequest {}).await };
-        let reply = self.call("asking for its progress", PATIENCE, ask).await?.into_inner();
+        let reply = self.call("asking for its progress", TIMEOUT, ask).await?.into_inner();
         let sets = reply.streams.into_iter();
         Ok(sets.filter_map(|ranges| Some((u16::try_from(ranges.stream).ok()?, ranges.set()))).collect())
     }
 
-    /// Its ledger, or what it read of the Collectors' metrics.
+    /// Returns its ledger, or the metrics that it scraped from the Collectors.
     pub(super) async fn ledger(&self, metrics: bool) -> Result<Vec<u8>, LinkError> {
         let ask = |mut client: ProbeClient<Channel>| async move {
             let mut chunks = client.read_ledger(ReadLedgerRequest { metrics }).await?.into_inner();
@@ -213,10 +212,10 @@ impl Link {
             }
             Ok(bytes)
         };
-        self.call("reading its ledger", PATIENCE * 4, ask).await
+        self.call("reading its ledger", TIMEOUT * 4, ask).await
     }
 
-    /// What a sink's ledger says so far.
+    /// Returns a sink's ledger so far.
     pub(super) async fn sink_ledger(&self) -> Result<SinkLedger, LinkError> {
         let bytes = self.ledger(false).await?;
         let unread = |message: String| LinkError::Ledger { probe: self.name.clone(), message };
@@ -234,7 +233,7 @@ fn connect(client: &Client, namespace: &str, wanted: ListParams) -> ProbeClient<
     });
     // The name is never looked up: the connector knows the way.
     let channel = Endpoint::from_static("http://probe.invalid")
-        .connect_timeout(PATIENCE)
+        .connect_timeout(TIMEOUT)
         .connect_with_connector_lazy(connector);
     // A snapshot of a million gaps is 16 MB.
     ProbeClient::new(channel).max_decoding_message_size(64 << 20)

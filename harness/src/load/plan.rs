@@ -1,4 +1,4 @@
-//! What the probes are told, from what a scenario says. Of its files certificates are read, nothing else.
+//! The probes' plans, from a scenario. Of its files, only certificates are read.
 
 use crate::given::{self, Unreadable};
 use crate::scenario::profile::{Stretch, afterwards};
@@ -11,13 +11,13 @@ use spanproof_probe::control::{
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long the emitters go on when nobody asks after them.
+/// The time for which emitters carry on without hearing from the harness.
 const LEASE: Duration = Duration::from_secs(60);
 /// The agents' port of OTLP/HTTP.
 const OTLP_HTTP_PORT: u16 = 4318;
 /// The Collectors' port of metrics.
 const METRICS_PORT: u32 = 8888;
-/// What is read of the Collectors' own metrics; each also goes by its name with `_total`.
+/// The Collectors' own metrics that are scraped; each also by its name with `_total`.
 const METRICS: [&str; 17] = [
     "otelcol_exporter_queue_size",
     "otelcol_exporter_queue_capacity",
@@ -61,7 +61,7 @@ fn plan(load: &Load, run: Run, role: Role) -> Plan {
     }
 }
 
-/// Why a load cannot be offered. The user's to mend.
+/// An error in a load that cannot be offered. The user's to correct.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A file cannot be read.
@@ -71,7 +71,7 @@ pub enum PlanError {
         field: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: Unreadable,
     },
     /// A file has nothing in it: without it there would be no TLS, or another one than was asked for.
@@ -87,7 +87,7 @@ pub enum PlanError {
     Refused(#[from] ProbeError),
 }
 
-/// Whether the emitters would do what a scenario asks of them.
+/// Checks that the emitters would accept a scenario's load.
 pub fn check(scenario: &Scenario) -> Result<(), PlanError> {
     let tls = tls(&scenario.load)?;
     Ok(spanproof_probe::emit::check(&emit(scenario, Run { tag: 0, seed: 0 }, 1, 1, tls))?)
@@ -145,12 +145,12 @@ pub(super) fn emit(
         jitter: load.jitter.map_or(0.0, Share::fraction),
         seed: run.seed,
         held_requests: load.held_requests,
-        told: None,
+        changed_rate: None,
     };
     plan(load, run, Role::Emit(emit))
 }
 
-/// Of so many traces one is followed at the sinks: which gateways delivered it.
+/// The sinks follow one trace in this many: which gateways delivered it.
 const TRACE_ONE_IN: u64 = 100;
 
 /// A sink's. The first of them reads the Collectors' metrics.
@@ -169,7 +169,7 @@ pub(super) fn sink(scenario: &Scenario, run: Run, first: bool) -> Plan {
     plan(&scenario.load, run, Role::Sink(sink))
 }
 
-/// This part of a load, for its whole time.
+/// Returns this part of a load, for its whole time.
 fn segments(load: &Load, part: f64) -> Vec<Segment> {
     let of = |rate: Rate| rate.in_a_second() * part;
     let constant = |rate: f64| Segment { duration_ms: 0, shape: Some(Shape::Constant(rate)) };
@@ -200,7 +200,7 @@ fn segments(load: &Load, part: f64) -> Vec<Segment> {
     load.profile.iter().map(segment).chain(rest).collect()
 }
 
-/// How a backend behaves, as a step says.
+/// Returns the behaviours of a backend, as a step describes it.
 pub(super) fn behaviours(backend: &Backend) -> Behaviours {
     let Some(kind) = kind(backend) else { return Behaviours::default() };
     let behaviour = Behaviour {
@@ -211,7 +211,7 @@ pub(super) fn behaviours(backend: &Backend) -> Behaviours {
     Behaviours { behaviours: vec![behaviour] }
 }
 
-/// None if it takes everything.
+/// Returns the kind of behaviour; none if the backend accepts everything.
 fn kind(backend: &Backend) -> Option<Kind> {
     if let Some(code) = backend.answers.code() {
         let retry_after_ms = backend.retry_after.map(span_ms);
@@ -235,12 +235,12 @@ fn kind(backend: &Backend) -> Option<Kind> {
     })
 }
 
-/// Done to every request, until it is told otherwise.
+/// Returns a behaviour for every request, until the next change.
 fn always(kind: Kind) -> Behaviour {
     Behaviour { kind: Some(kind), ..Behaviour::default() }
 }
 
-/// At least one: 0 stands for all of them.
+/// Returns a share in millionths, at least one: 0 stands for all of them.
 fn per_million(share: Share) -> u32 {
     // A share is at most 1.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]

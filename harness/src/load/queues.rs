@@ -1,4 +1,4 @@
-//! What the Collectors hold, by what they last said and which of them there are. No I/O.
+//! The content of the Collectors' queues, from their last answers and the pods that exist. No I/O.
 
 use crate::record::Hop;
 use crate::world::World;
@@ -8,20 +8,20 @@ use std::collections::BTreeMap;
 /// An answer of a Collector that is older says nothing about how it stands now.
 const FRESH_MS: u64 = 3_500;
 
-/// What one Collector said a moment ago.
+/// One Collector's answer of a moment ago.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
-    /// What it is to the tier: `agent`, `gateway`.
+pub struct QueueReading {
+    /// Its role in the tier: `agent`, `gateway`.
     pub role: String,
     /// Its pod's address.
     pub address: String,
-    /// What its queues of traces hold, in their own unit; none if it did not say.
+    /// The content of its queues of traces, in their own unit; none if it did not say.
     pub queue: Option<f64>,
-    /// Requests that exporters without a queue have not been answered; none if it did not say.
+    /// The number of requests in flight of exporters without a queue; none if it did not say.
     pub in_flight: Option<f64>,
 }
 
-impl Reading {
+impl QueueReading {
     /// The fresh answers that a sink's status holds.
     pub(super) fn fresh(status: &Status) -> Vec<Self> {
         let targets = status.sink.iter().flat_map(|sink| &sink.targets);
@@ -38,7 +38,7 @@ impl Reading {
             .collect()
     }
 
-    /// All that it holds; none if it said nothing of that.
+    /// Returns everything that it holds; none if it said nothing about that.
     fn holds(&self) -> Option<f64> {
         match (self.queue, self.in_flight) {
             (None, None) => None,
@@ -51,7 +51,7 @@ impl Reading {
 pub fn by_node<'a>(
     nodes: impl IntoIterator<Item = &'a str>,
     world: &World,
-    readings: &[Reading],
+    readings: &[QueueReading],
 ) -> BTreeMap<String, f64> {
     let queue = |node: &str| {
         let mut pods = world.pods("agent").filter(|(_, pod)| pod.node == node && !pod.ip.is_empty());
@@ -60,13 +60,14 @@ pub fn by_node<'a>(
     nodes.into_iter().filter_map(|node| Some((node.to_owned(), queue(node)?))).collect()
 }
 
-/// What all Collectors hold that keep what they have acknowledged, of every hop; or whose part of it is not known. Each
-/// that is there counts, by its own answer; so does each that answers. Each node with an emitter has one of the entry's.
+/// Returns the content of all Collectors that keep what they have acknowledged, of every hop; or whose part is
+/// unknown. Each pod counts by its own answer, and so does each Collector that answers. Each node with an emitter has
+/// one of the entry's.
 pub fn held<'a>(
     hops: &[Hop],
     nodes: impl IntoIterator<Item = &'a str>,
     world: &World,
-    readings: &[Reading],
+    readings: &[QueueReading],
 ) -> Result<f64, String> {
     let mut sum = 0.0;
     let nodes: Vec<&str> = nodes.into_iter().collect();
@@ -87,11 +88,11 @@ pub fn held<'a>(
         }
         let ours = || readings.iter().filter(|reading| reading.role == *role);
         for (name, pod) in begun() {
-            let holds = ours().find(|reading| reading.address == pod.ip).and_then(Reading::holds);
-            sum += holds.ok_or_else(|| format!("what {name} on {} holds cannot be read", pod.node))?;
+            let holds = ours().find(|reading| reading.address == pod.ip).and_then(QueueReading::holds);
+            sum += holds.ok_or_else(|| format!("the queue of {name} on {} cannot be read", pod.node))?;
         }
         for reading in ours().filter(|reading| !begun().any(|(_, pod)| pod.ip == reading.address)) {
-            let unknown = || format!("what the {role} at {} holds cannot be read", reading.address);
+            let unknown = || format!("the queue of the {role} at {} cannot be read", reading.address);
             sum += reading.holds().ok_or_else(unknown)?;
         }
     }
@@ -128,11 +129,16 @@ mod tests {
         world
     }
 
-    fn reading(role: &str, address: &str, queue: f64) -> Reading {
-        Reading { role: role.to_owned(), address: address.to_owned(), queue: Some(queue), in_flight: None }
+    fn reading(role: &str, address: &str, queue: f64) -> QueueReading {
+        QueueReading {
+            role: role.to_owned(),
+            address: address.to_owned(),
+            queue: Some(queue),
+            in_flight: None,
+        }
     }
 
-    fn tier() -> (World, Vec<Reading>) {
+    fn tier() -> (World, Vec<QueueReading>) {
         let world = world(&[
             ("agent", "worker", "1"),
             ("agent", "worker2", "2"),
@@ -151,7 +157,7 @@ mod tests {
         // A process that answers, though no pod is known to be it.
         readings.push(reading("gateway", "9", 2.0));
         assert_eq!(held(&hops(Keeps::Memory), NODES, &world, &readings), Ok(9.0));
-        readings[0] = Reading { queue: None, in_flight: Some(3.0), ..readings[0].clone() };
+        readings[0] = QueueReading { queue: None, in_flight: Some(3.0), ..readings[0].clone() };
         assert_eq!(
             held(&hops(Keeps::Nothing), NODES, &world, &readings),
             Ok(3.0),
@@ -162,10 +168,11 @@ mod tests {
     #[test]
     fn whose_queue_is_not_known_is_named() {
         let (there, readings) = tier();
-        let without = |address: &str| -> Vec<Reading> {
+        let without = |address: &str| -> Vec<QueueReading> {
             readings.iter().filter(|reading| reading.address != address).cloned().collect()
         };
-        let unknown = |readings: &[Reading]| held(&hops(Keeps::Memory), NODES, &there, readings).unwrap_err();
+        let unknown =
+            |readings: &[QueueReading]| held(&hops(Keeps::Memory), NODES, &there, readings).unwrap_err();
         assert!(
             unknown(&without("2")).contains("agent-worker2 on worker2"),
             "the control plane's is no stand-in"
@@ -193,7 +200,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is said to be held only if each Collector that is there said so itself.
+        /// Queues count as empty only if each existing Collector said so itself.
         #[test]
         fn empty_is_never_said_of_what_was_not_heard(said in prop::collection::vec(
             prop::option::of(prop_oneof![Just(0.0), Just(1.0)]), 4)) {

@@ -1,40 +1,40 @@
-//! Whether a watch has told all that happened up to a moment. No I/O.
+//! A check that a watch has delivered everything that happened up to a moment. No I/O.
 //!
-//! A watch that is idle and one that is dead say the same: nothing. What happened meanwhile is told late, when the dead one
-//! is resumed, since a watch goes on from the last version that it told; and if that is behind the load's end, nobody counts
-//! it. So now and then, and always before the load ends, the objects are listed: the API server answers with what is there
-//! at that moment, and each object's version. Versions change with every change. When the watch has told each of these
-//! versions, or a later one, and that what is not listed is gone, it has told every change of them up to the list; one that
-//! was unready for a moment has another version than before. If it has not told them soon, it is taken for dead: from the
-//! last list that it had told all of, nothing is known.
+//! An idle watch and a dead one look alike: both are silent. Events during a dead watch are delivered late, when it is
+//! resumed, since a watch goes on from the last version that it delivered; if that is after the load's end, they do not
+//! count any more. So at an interval, and always before the load ends, the objects are listed: the API server answers with
+//! the objects at that moment, and their versions. Every change makes a new version. When the watch has delivered each of
+//! these versions or a later one, and the deletion of every object that is not listed, it has delivered every change up to
+//! the list: an object that was unready for a moment has another version than before. If the watch does not catch up soon,
+//! it is taken for dead: nothing is known since the last list with which it had caught up.
 //!
-//! What was made and is gone again between two lists is in neither; nothing is concluded from an object that never was
-//! there for long enough to be seen.
+//! An object that was created and deleted between two lists is in neither; nothing is concluded from an object that was
+//! never there for long enough to be seen.
 
 use std::collections::BTreeMap;
 
 /// The versions of objects, by their names.
 pub(super) type Versions = BTreeMap<String, String>;
 
-/// What a list said, and the watch has not told yet.
+/// The versions of a list that the watch has still to deliver.
 #[derive(Debug)]
-pub(super) struct Due {
-    /// When the list was asked for.
+pub(super) struct Pending {
+    /// The moment when the list was requested.
     pub(super) asked: f64,
-    /// Each with the version that it must have told at the least.
+    /// The objects that exist, with the lowest version that must be delivered.
     there: Versions,
-    /// Each with the version that it had before it went.
+    /// The deleted objects, with their last delivered version.
     gone: Versions,
 }
 
-impl Due {
-    /// Compares a list with what the watch has told.
+impl Pending {
+    /// Compares a list with what the watch has delivered.
     pub(super) fn of(asked: f64, listed: Versions, told: &Versions) -> Self {
         let gone = told.iter().filter(|(name, _)| !listed.contains_key(*name));
         let gone = gone.map(|(name, version)| (name.clone(), version.clone())).collect();
-        let mut due = Self { asked, there: listed, gone };
-        due.tell(told);
-        due
+        let mut pending = Self { asked, there: listed, gone };
+        pending.tell(told);
+        pending
     }
 
     /// Takes in what the watch has told by now; whether it is all.
@@ -45,13 +45,13 @@ impl Due {
         self.there.is_empty() && self.gone.is_empty()
     }
 
-    /// It has told an object's end: whatever of it was due is behind that.
+    /// Takes in the deletion of an object, which settles whatever of it was pending.
     pub(super) fn ended(&mut self, name: &str) {
         self.there.remove(name);
         self.gone.remove(name);
     }
 
-    /// What it has not told, for a message.
+    /// Describes what the watch has not delivered, for a message.
     pub(super) fn missing(&self) -> String {
         let names: Vec<&str> = self.there.keys().chain(self.gone.keys()).map(String::as_str).collect();
         match names[..] {
@@ -62,7 +62,7 @@ impl Due {
     }
 }
 
-/// Whether a version is the wanted one, or a later one. They are numbers, though they need not be.
+/// Returns true for the wanted version or a later one. Versions are numbers, though they need not be.
 fn reached(told: &str, wanted: &str) -> bool {
     let number = |version: &str| version.parse::<u64>().ok();
     told == wanted || number(told).zip(number(wanted)).is_some_and(|(told, wanted)| told >= wanted)
@@ -80,31 +80,31 @@ mod tests {
     fn all_is_told_when_each_version_is_or_a_later_one() {
         let mut told = versions(&[("a", "9"), ("b", "4")]);
         let listed = || versions(&[("a", "9"), ("b", "4")]);
-        assert!(Due::of(1.0, listed(), &told).tell(&told), "nothing happened");
+        assert!(Pending::of(1.0, listed(), &told).tell(&told), "nothing happened");
 
-        let mut due = Due::of(1.0, versions(&[("a", "9"), ("b", "12")]), &told);
-        assert!(!due.tell(&told), "b was unready for a moment, perhaps");
-        assert_eq!(due.missing(), "b");
+        let mut pending = Pending::of(1.0, versions(&[("a", "9"), ("b", "12")]), &told);
+        assert!(!pending.tell(&told), "b was unready for a moment, perhaps");
+        assert_eq!(pending.missing(), "b");
         told.insert("b".to_owned(), "11".to_owned());
-        assert!(!due.tell(&told), "what is between the two may be the moment");
+        assert!(!pending.tell(&told), "what is between the two may be the moment");
         told.insert("b".to_owned(), "13".to_owned());
-        assert!(due.tell(&told), "in order, so 12 is behind it");
+        assert!(pending.tell(&told), "in order, so 12 is behind it");
     }
 
     #[test]
     fn what_went_or_came_must_be_told() {
         let mut told = versions(&[("a", "9")]);
-        let mut due = Due::of(1.0, versions(&[("b", "12")]), &told);
-        assert_eq!(due.missing(), "b and 1 more");
+        let mut pending = Pending::of(1.0, versions(&[("b", "12")]), &told);
+        assert_eq!(pending.missing(), "b and 1 more");
         told.insert("b".to_owned(), "12".to_owned());
-        assert!(!due.tell(&told), "a is gone, and the watch does not know");
+        assert!(!pending.tell(&told), "a is gone, and the watch does not know");
         told.remove("a");
-        assert!(due.tell(&told));
+        assert!(pending.tell(&told));
 
-        let mut due = Due::of(1.0, versions(&[("b", "14")]), &told);
+        let mut pending = Pending::of(1.0, versions(&[("b", "14")]), &told);
         told.remove("b");
-        due.ended("b");
-        assert!(due.tell(&told), "it went before its 14th version was told");
+        pending.ended("b");
+        assert!(pending.tell(&told), "it went before its 14th version was told");
         assert!(!reached("x", "y") && reached("x", "x"), "versions need not be numbers");
     }
 }

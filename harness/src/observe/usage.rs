@@ -1,6 +1,6 @@
-//! What containers use, from the kubelets' cAdvisor, every so often; and what this process uses.
+//! The resources that containers use, from the kubelets' cAdvisor, at an interval; and those of this process.
 //!
-//! Nothing is judged by it. Where it is not permitted, or not there, that is said once.
+//! Nothing is judged by them. Where they cannot be read, a note says so once.
 
 use crate::record::{Event, Recorder};
 use futures::future::join_all;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What one container has used since it began.
+/// The resources that one container has used since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Used {
     cpu_s: f64,
@@ -52,7 +52,8 @@ pub async fn watch_usage(client: Client, namespace: String, recorder: Recorder, 
             }
             Err(error) if !said => {
                 said = true;
-                let message = format!("what containers use cannot be read, so it is not on record: {error}");
+                let message =
+                    format!("the containers' resource usage cannot be read, so it is not recorded: {error}");
                 let _ = recorder.event(Event::Note { message });
             }
             Err(_) => {}
@@ -66,7 +67,7 @@ async fn ask_all(client: &Client, namespace: &str) -> Result<BTreeMap<(String, S
     let asked = nodes.iter().map(|node| async {
         let path = format!("/api/v1/nodes/{}/proxy/metrics/cadvisor", node.name_any());
         let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
-        match tokio::time::timeout(PATIENCE, client.request_text(request)).await {
+        match tokio::time::timeout(TIMEOUT, client.request_text(request)).await {
             Ok(text) => Ok(read(&text?, namespace)),
             Err(_) => Ok(BTreeMap::new()), // a node that is down uses nothing
         }
@@ -108,13 +109,10 @@ fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     rest.split_once('"').map(|(value, _)| value)
 }
 
-/// Processor seconds of this process, from `/proc` (clock ticks of 10 ms).
+/// The processor seconds that this process has used, from `/proc`; none where there is none.
 fn own_cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Behind the name, which may hold anything but ends with the last bracket: state is the 3rd field.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
-    Some(f64::from(ticks(11)? + ticks(12)?) / 100.0)
+    let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
+    Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
 }
 
 #[cfg(test)]

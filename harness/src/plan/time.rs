@@ -43,7 +43,7 @@ fn take_down(scenario: &Scenario, made: &Made) -> DurationRange {
 pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be_made: bool) -> Vec<Phase> {
     let mut phases = Vec::new();
     let mut phase = |name: &str, takes: DurationRange, how: String| {
-        phases.push(Phase { name: name.to_owned(), takes, how })
+        phases.push(Phase { name: name.to_owned(), takes, how });
     };
     if to_be_made {
         phase("make the cluster", CLUSTER, "estimated: 40 s on two cores".to_owned());

@@ -2,7 +2,7 @@
 
 use super::found::found;
 use super::replay::replay;
-use super::{Became, Line, RestoreError, Restored};
+use super::{RestoreError, RestoreOutcome, RestoreReport, RestoredItem};
 use crate::cluster;
 use crate::journal::{self, Header, Journal, JournalError};
 use crate::location::Location;
@@ -14,9 +14,9 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct DeadRun {
     header: Header,
-    /// None if its folder is gone, or what is there cannot be read.
+    /// The journal; none if its folder is gone, or it cannot be read.
     journal: Option<Journal>,
-    /// Why it cannot be read.
+    /// The error in reading the journal.
     unreadable: Option<JournalError>,
 }
 
@@ -44,9 +44,9 @@ pub fn find(run: Option<&str>) -> Result<Vec<Result<DeadRun, JournalError>>, Res
     all.retain(|dead| name(dead) == run);
     if all.is_empty() {
         let known = if known.is_empty() {
-            "no run did".to_owned()
+            "no run left anything open".to_owned()
         } else {
-            format!("these did: {}", known.join(", "))
+            format!("runs that left something open: {}", known.join(", "))
         };
         return Err(RestoreError::Unknown { run: run.to_owned(), known });
     }
@@ -71,27 +71,27 @@ impl DeadRun {
         &self.header.run
     }
 
-    /// Where it was.
-    pub const fn place(&self) -> &Location {
+    /// Returns its cluster's location.
+    pub const fn location(&self) -> &Location {
         &self.header.cluster
     }
 
-    fn nothing(&self) -> Restored {
-        Restored { run: self.header.run.clone(), lines: Vec::new(), problem: None }
+    fn nothing(&self) -> RestoreReport {
+        RestoreReport { run: self.header.run.clone(), items: Vec::new(), problem: None }
     }
 
     /// Undoes what it left, under its cluster's lock.
-    pub async fn restore(&self, manifests: &Path) -> Result<Restored, RestoreError> {
+    pub async fn restore(&self, manifests: &Path) -> Result<RestoreReport, RestoreError> {
         if self.journal.as_ref().is_some_and(|journal| journal.to_undo().is_empty()) {
             return Ok(self.nothing());
         }
         let (process, run) = (&self.header.process, self.header.run.clone());
-        if process.lives() == Some(true) {
+        if process.is_alive() == Some(true) {
             return Err(RestoreError::StillGoing { run, pid: process.pid });
         }
-        let reached = cluster::reach(self.place()).await.map_err(Box::new)?;
+        let reached = cluster::reach(self.location()).await.map_err(Box::new)?;
         let Some(reached) = reached else {
-            tracing::info!(target: progress::TARGET, "{} is gone, with all that was in it", self.place());
+            tracing::info!(target: progress::TARGET, "{} is gone, with everything in it", self.location());
             return Ok(self.gone()?);
         };
         let context = UndoContext { client: reached.client(), manifests, images: reached.images() };
@@ -102,19 +102,21 @@ impl DeadRun {
         Ok(restored)
     }
 
-    /// Its cluster is gone: nothing is left in it.
-    pub(super) fn gone(&self) -> Result<Restored, JournalError> {
+    /// Closes everything: its cluster is gone, with all that was left in it.
+    pub(super) fn gone(&self) -> Result<RestoreReport, JournalError> {
         let open = self.journal.iter().flat_map(Journal::to_undo);
-        let lines = open.map(|open| Line { what: open.describe(), became: Became::WasUndone }).collect();
+        let items = open
+            .map(|open| RestoredItem { what: open.describe(), outcome: RestoreOutcome::AlreadyUndone })
+            .collect();
         match &self.journal {
             Some(journal) => journal.close_with_cluster()?,
             None => journal::forget(&self.header.run)?,
         }
-        Ok(Restored { lines, ..self.nothing() })
+        Ok(RestoreReport { items, ..self.nothing() })
     }
 
     /// Undoes what its journal has open, then whatever carries its label or annotation.
-    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> Restored {
+    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> RestoreReport {
         let mut restored = self.nothing();
         restored.problem = self.unreadable.as_ref().map(ToString::to_string);
         let open = self.journal.as_ref().map(Journal::to_undo).unwrap_or_default();
@@ -123,15 +125,17 @@ impl DeadRun {
         for open in &open {
             let line = match &open.undo {
                 Ok(_) => lines.next(),
-                Err(why) => Some(Line { what: open.describe(), became: Became::Left(why.clone()) }),
+                Err(why) => {
+                    Some(RestoredItem { what: open.describe(), outcome: RestoreOutcome::Left(why.clone()) })
+                }
             };
             let Some(line) = line else { continue };
             if let (false, Some(journal)) = (line.is_left(), &self.journal)
-                && let Err(error) = journal.close(open.n, &line.became.to_string())
+                && let Err(error) = journal.close(open.n, &line.outcome.to_string())
             {
                 restored.problem = Some(error.to_string());
             }
-            restored.lines.push(line);
+            restored.items.push(line);
         }
         self.sweep(&mut tried, &mut restored, context).await;
         if self.journal.is_none()
@@ -143,12 +147,12 @@ impl DeadRun {
         restored
     }
 
-    async fn sweep(&self, tried: &mut Vec<Undo>, restored: &mut Restored, context: &UndoContext<'_>) {
+    async fn sweep(&self, tried: &mut Vec<Undo>, restored: &mut RestoreReport, context: &UndoContext<'_>) {
         let mut rest = match found(context.client, Some(&self.header.run)).await {
             Ok(rest) => rest,
             Err(error) => {
                 restored.problem =
-                    Some(format!("what carries the run's label could not be looked for: {error}"));
+                    Some(format!("the search for objects with the run's label failed: {error}"));
                 Vec::new()
             }
         };
@@ -163,6 +167,6 @@ impl DeadRun {
             }
             new
         });
-        restored.lines.extend(replay(&rest, context).await);
+        restored.items.extend(replay(&rest, context).await);
     }
 }

@@ -1,4 +1,4 @@
-//! What carries a run's label or annotation, whatever its journal says.
+//! Everything that carries a run's label or annotation, whatever its journal says.
 
 use crate::labels::{self, CORDONED_BY, RUN_LABEL};
 use crate::undo::{Undo, UndoError, labelled};
@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use std::collections::BTreeSet;
 
-/// What a run, or any run, left in a cluster: nodes, namespaces, then everything else.
+/// Returns the undos of what a run, or any run, left in a cluster: nodes, namespaces, then everything else.
 pub(super) async fn found(client: &Client, run: Option<&str>) -> Result<Vec<Undo>, UndoError> {
     let is_asked = |name: &String| run.is_none_or(|run| run == name);
     let nodes: Api<Node> = Api::all(client.clone());

@@ -1,22 +1,23 @@
-//! Undoing one thing after the other, and looking at each afterwards: one that fails does not stop the others.
+//! Undoing one item after the other, and looking at each afterwards. A failure does not stop the others.
 
-use super::{Became, Line};
+use super::{RestoreOutcome, RestoredItem};
 use crate::progress;
-use crate::undo::{Did, Undo, UndoContext, UndoError};
+use crate::undo::{Undo, UndoContext, UndoError, UndoOutcome};
+use backon::{ConstantBuilder, Retryable};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often an undoing is tried.
-const TRIES: u32 = 3;
-/// How long it is between two tries.
+/// The number of attempts to undo something.
+const TRIES: usize = 3;
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long it may take until what was undone is seen to be.
+/// The longest time until an undo is seen to have worked.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
-/// How long it is between two looks.
+/// The pause between two looks.
 const LOOKS: Duration = Duration::from_millis(250);
 
 /// Undoes each in this order, then looks at each.
-pub(super) async fn replay(undos: &[Undo], context: &UndoContext<'_>) -> Vec<Line> {
+pub(super) async fn replay(undos: &[Undo], context: &UndoContext<'_>) -> Vec<RestoredItem> {
     let (mut tried, mut lines) = (Vec::new(), Vec::new());
     for undo in undos {
         tracing::info!(target: progress::TARGET, "undoing {}", undo.describe());
@@ -24,27 +25,23 @@ pub(super) async fn replay(undos: &[Undo], context: &UndoContext<'_>) -> Vec<Lin
     }
     for (undo, tried) in undos.iter().zip(tried) {
         let left = look(undo, context, tried.is_ok()).await;
-        lines.push(Line { what: undo.describe(), became: became(tried, left) });
+        lines.push(RestoredItem { what: undo.describe(), outcome: outcome(tried, left) });
     }
     lines
 }
 
-async fn attempt(undo: &Undo, context: &UndoContext<'_>) -> Result<Did, UndoError> {
-    let until = Instant::now() + undo.patience();
-    let mut attempt = 1;
-    loop {
+async fn attempt(undo: &Undo, context: &UndoContext<'_>) -> Result<UndoOutcome, UndoError> {
+    let until = Instant::now() + undo.timeout();
+    let tried = || async {
         let tried = tokio::time::timeout_at(until, undo.undo(context)).await;
-        let tried = tried.unwrap_or_else(|_| Err(UndoError::Deadline(undo.patience())));
-        let waited = tried.as_ref().is_err_and(UndoError::has_waited);
-        if tried.is_ok() || waited || attempt == TRIES || Instant::now() + PAUSE > until {
-            return tried;
-        }
-        attempt += 1;
-        tokio::time::sleep(PAUSE).await;
-    }
+        tried.unwrap_or_else(|_| Err(UndoError::Deadline(undo.timeout())))
+    };
+    let pauses = ConstantBuilder::new().with_delay(PAUSE).with_max_times(TRIES - 1);
+    let again = |error: &UndoError| !error.has_waited() && Instant::now() + PAUSE <= until;
+    tried.retry(pauses).when(again).await
 }
 
-/// What is left of it; when it went well, it is waited for a while until nothing is.
+/// Returns what is left. After a successful undo it waits, for a limited time, until nothing is.
 async fn look(undo: &Undo, context: &UndoContext<'_>, undone: bool) -> Result<Option<String>, UndoError> {
     let until = Instant::now() + SEEN_WITHIN;
     loop {
@@ -57,13 +54,14 @@ async fn look(undo: &Undo, context: &UndoContext<'_>, undone: bool) -> Result<Op
     }
 }
 
-/// What the undoing and the look afterwards come to. What nothing is left of is undone, however that came about.
-fn became(tried: Result<Did, UndoError>, left: Result<Option<String>, UndoError>) -> Became {
+/// Combines the result of undoing with the look afterwards. Something of which nothing is left counts as undone,
+/// whatever the cause.
+fn outcome(tried: Result<UndoOutcome, UndoError>, left: Result<Option<String>, UndoError>) -> RestoreOutcome {
     match (tried, left) {
-        (Ok(Did::Nothing), Ok(None)) => Became::WasUndone,
-        (_, Ok(None)) => Became::Undone,
-        (Err(error), _) | (_, Err(error)) => Became::Left(error.to_string()),
-        (Ok(_), Ok(Some(left))) => Became::Left(left),
+        (Ok(UndoOutcome::NothingToDo), Ok(None)) => RestoreOutcome::AlreadyUndone,
+        (_, Ok(None)) => RestoreOutcome::Undone,
+        (Err(error), _) | (_, Err(error)) => RestoreOutcome::Left(error.to_string()),
+        (Ok(_), Ok(Some(left))) => RestoreOutcome::Left(left),
     }
 }
 
@@ -75,12 +73,15 @@ mod tests {
     fn what_is_seen_decides() {
         let failed = || UndoError::Deadline(Duration::from_secs(1));
         let still = || Ok(Some("it is still there".to_owned()));
-        assert_eq!(became(Ok(Did::Undid), Ok(None)), Became::Undone);
-        assert_eq!(became(Ok(Did::Nothing), Ok(None)), Became::WasUndone);
-        assert_eq!(became(Err(failed()), Ok(None)), Became::Undone, "it went with something else");
-        assert_eq!(became(Ok(Did::Undid), still()), Became::Left("it is still there".to_owned()));
-        let why = Became::Left(failed().to_string());
-        assert_eq!(became(Err(failed()), still()), why, "the error says more");
-        assert_eq!(became(Ok(Did::Undid), Err(failed())), why, "not seen is not undone");
+        assert_eq!(outcome(Ok(UndoOutcome::Undone), Ok(None)), RestoreOutcome::Undone);
+        assert_eq!(outcome(Ok(UndoOutcome::NothingToDo), Ok(None)), RestoreOutcome::AlreadyUndone);
+        assert_eq!(outcome(Err(failed()), Ok(None)), RestoreOutcome::Undone, "it went with something else");
+        assert_eq!(
+            outcome(Ok(UndoOutcome::Undone), still()),
+            RestoreOutcome::Left("it is still there".to_owned())
+        );
+        let why = RestoreOutcome::Left(failed().to_string());
+        assert_eq!(outcome(Err(failed()), still()), why, "the error says more");
+        assert_eq!(outcome(Ok(UndoOutcome::Undone), Err(failed())), why, "not seen is not undone");
     }
 }

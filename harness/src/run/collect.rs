@@ -1,4 +1,4 @@
-//! What goes into a run folder besides timeline and ledgers.
+//! The contents of a run folder besides timeline and ledgers.
 
 use super::{Run, RunError};
 use crate::deploy::TierFacts;
@@ -9,7 +9,7 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 use std::time::Duration;
 
-/// Where this run happens.
+/// Describes where this run takes place.
 pub(super) async fn environment(
     run: &Run<'_>,
     probes: &Probes,
@@ -55,7 +55,7 @@ pub(super) async fn environment(
     })
 }
 
-/// How often the ledgers are fetched while a run goes on.
+/// The interval between fetching the ledgers during a run.
 const SNAPSHOTS: Duration = Duration::from_secs(60);
 
 /// Fetches the ledgers every so often: a harness that dies leaves what was known by then. Those that are sealed
@@ -72,8 +72,7 @@ pub(super) async fn snapshots(probes: Probes, recorder: Recorder) {
     }
 }
 
-/// Logs of all pods of the namespace. What cannot be had is left out: this is help for
-/// people, and never decides anything.
+/// Collects the logs of all pods of the namespace. Missing logs are left out: they help people, and decide nothing.
 pub(super) async fn diagnostics(client: &Client, namespace: &str, recorder: &Recorder) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods.list(&ListParams::default()).await.into_iter().flatten() {

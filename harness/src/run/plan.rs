@@ -1,4 +1,4 @@
-//! What a run will do, on record before anything is done.
+//! The plan of a run, recorded before anything is done.
 
 use super::{Run, RunError};
 use crate::deploy::Made;

@@ -1,27 +1,28 @@
-//! Waiting for the rest; and where waiting leaves a doubt, the end of the tier, which leaves none.
+//! Waiting until everything acknowledged is delivered; and where that leaves a doubt, taking the tier down, which
+//! ends the doubt.
 
 use super::{Run, RunError};
 use crate::deploy::TierFacts;
 use crate::load::{LoadStatus, Probes, Streams};
 use crate::progress;
 use crate::record::{Event, SettleEnd};
-use crate::settle::{Settling, Sight};
+use crate::settle::{Observation, Settling};
 use crate::world::World;
 use spanproof_ledger::RangeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How often it is looked whether something moved.
+/// The interval between two looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How waiting ended.
-struct Waited {
+/// The result of waiting.
+struct WaitResult {
     end: SettleEnd,
-    /// Acknowledged spans that had not arrived; none if the sinks did not say.
+    /// The acknowledged spans that had not arrived; none if the sinks did not answer.
     outstanding: Option<u64>,
     arrived: u64,
     still: Duration,
-    /// Whose queue was not known, or how much was in them.
+    /// The queue that could not be read, or how much the queues hold.
     queues: String,
 }
 
@@ -48,13 +49,13 @@ impl Run<'_> {
             _ => return Ok(()),
         };
         let why = format!(
-            "{left} acknowledged spans have not arrived, nothing has for {:.0}s, and {}",
+            "{left} acknowledged spans have not arrived, nothing has arrived for {:.0}s, and {}",
             waited.still.as_secs_f64(),
             waited.queues
         );
         tracing::info!(
             target: progress::TARGET,
-            "{why}: the tier is taken down, hop by hop, which ends the doubt"
+            "{why}: the tier is taken down, hop by hop, to settle that"
         );
         self.recorder.event(Event::TakeDown { why })?;
         if !self.take_down(probes, facts, waited.arrived).await? {
@@ -65,7 +66,7 @@ impl Run<'_> {
         let (left, arrived) = (self.demand().outstanding(&acknowledged, &delivered), count(&delivered));
         tracing::info!(
             target: progress::TARGET,
-            "the tier is gone: {} spans arrived while it went, {left} did not",
+            "the tier is gone: {} spans arrived meanwhile, {left} did not",
             arrived.saturating_sub(waited.arrived)
         );
         self.recorder.event(settled(SettleEnd::TakenDown, Some(left), None))?;
@@ -78,7 +79,7 @@ impl Run<'_> {
         facts: &TierFacts,
         world: &watch::Receiver<World>,
         acknowledged: &Streams,
-    ) -> Waited {
+    ) -> WaitResult {
         let wanted = self.scenario.settle;
         let pause = facts.worst_retry_pause();
         let mut settling = Settling::new(wanted.tail.duration(), pause, wanted.deadline.duration());
@@ -96,12 +97,13 @@ impl Run<'_> {
                 |load: &LoadStatus| load.held.clone(),
             );
             let copies = load.map_or(0, |load| load.duplicated);
-            let sight = Sight { outstanding, queued: held.as_ref().ok().copied(), arrived: there + copies };
+            let observation =
+                Observation { outstanding, queued: held.as_ref().ok().copied(), arrived: there + copies };
             let now = began.elapsed();
             let end = if self.cancel.is_cancelled() {
                 Some(SettleEnd::Interrupted)
             } else {
-                settling.see(now, sight)
+                settling.observe(now, observation)
             };
             if let Some(end) = end {
                 let queues = held.map_or_else(
@@ -112,7 +114,7 @@ impl Run<'_> {
                     },
                 );
                 let still = settling.still_for(now);
-                return Waited { end, outstanding, arrived: there, still, queues };
+                return WaitResult { end, outstanding, arrived: there, still, queues };
             }
             let left = outstanding.unwrap_or_default();
             if left > 0 && held.is_ok_and(|held| held < 0.5) && !said {

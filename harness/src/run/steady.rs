@@ -10,10 +10,10 @@ use crate::world::World;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What is usual when all is well.
+/// The normal values of a steady tier.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Steady {
-    /// What an agent's queue held at most, in its own unit.
+    /// The largest content of an agent's queue, in its own unit.
     pub(super) usual_queue: f64,
 }
 
@@ -93,7 +93,7 @@ impl Run<'_> {
         if !self.scenario.tier.has(Measure::Hpa) {
             return Ok(());
         }
-        tracing::info!(target: progress::TARGET, "waiting until the HPA reads its metric, and is at rest");
+        tracing::info!(target: progress::TARGET, "waiting until the HPA reads its metric and is stable");
         let mut seen = world.clone();
         let at_rest = |world: &World| {
             let ready = world.ready("gateway");
@@ -108,7 +108,7 @@ impl Run<'_> {
             None => "there is no HPA".to_owned(),
             Some(hpa) if !hpa.reads() => format!("the HPA reads no metric: {}", hpa.why),
             Some(hpa) => {
-                format!("the HPA is not at rest: it wants {} gateways of {}", hpa.desired, hpa.current)
+                format!("the HPA is not stable: it wants {} gateways and has {}", hpa.desired, hpa.current)
             }
         })
     }
@@ -119,12 +119,12 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// How long what is acknowledged may be on its way when all is well.
+    /// Returns the longest time that acknowledged spans may be in transit in normal operation.
     fn transit(&self) -> Duration {
         timeouts::TRANSIT.saturating_add(self.demand().decision_wait())
     }
 
-    /// How many of the spans that are acknowledged by now, and have to arrive, have not in good time.
+    /// Returns the number of spans acknowledged by now that have to arrive, and did not within the transit time.
     async fn all_arrives(&self, probes: &Probes) -> Result<u64, RunError> {
         let acknowledged = probes.acknowledged().await?;
         let (demand, until) = (self.demand(), Instant::now() + self.transit());

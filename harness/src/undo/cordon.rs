@@ -1,16 +1,18 @@
 //! A cordon: whose it is, its annotation says. One of somebody else's is left as it is.
 
-use super::{Did, UndoError};
+use super::{UndoError, UndoOutcome};
 use crate::labels::CORDONED_BY;
+use backon::{ConstantBuilder, Retryable};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::time::Duration;
 
-/// How often a node that changes under one's context is looked at again.
-const TRIES: u32 = 5;
-/// What the control plane adds to a node that is unschedulable, and takes away again.
+/// The number of attempts to patch a node that changes meanwhile.
+const TRIES: usize = 5;
+/// The taint that the control plane adds to an unschedulable node, and removes again.
 const TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// A node's cordon.
@@ -32,7 +34,7 @@ impl Cordon {
         format!("the cordon of node {}", self.node)
     }
 
-    /// Marks the node unschedulable, and whose doing that is; false if somebody else has done it.
+    /// Marks the node unschedulable, with the run's annotation. Returns false if somebody else has cordoned it.
     pub(crate) async fn set(&self, client: &Client) -> Result<bool, kube::Error> {
         let mark =
             json!({"metadata": {"annotations": {CORDONED_BY: self.run}}, "spec": {"unschedulable": true}});
@@ -41,11 +43,15 @@ impl Cordon {
     }
 
     /// Makes the node schedulable again, if the cordon is still the run's.
-    pub(crate) async fn lift(&self, client: &Client) -> Result<Did, kube::Error> {
+    pub(crate) async fn lift(&self, client: &Client) -> Result<UndoOutcome, kube::Error> {
         let mark = json!({"metadata": {"annotations": {CORDONED_BY: null}}, "spec": {"unschedulable": null}});
         let before = self.change(client, &mark, |node| self.marks(node)).await?;
         // Somebody may have uncordoned it by hand: then only the annotation was left.
-        Ok(if before.as_ref().is_some_and(unschedulable) { Did::Undid } else { Did::Nothing })
+        Ok(if before.as_ref().is_some_and(unschedulable) {
+            UndoOutcome::Undone
+        } else {
+            UndoOutcome::NothingToDo
+        })
     }
 
     /// Patches the node if that is called for, as it is then: who changes it meanwhile is not overruled. The node as it
@@ -57,22 +63,22 @@ impl Cordon {
         called_for: impl Fn(&Node) -> bool,
     ) -> Result<Option<Node>, kube::Error> {
         let nodes: Api<Node> = Api::all(client.clone());
-        for attempt in 1.. {
+        let change = || async {
             let Some(found) = nodes.get_opt(&self.node).await?.filter(&called_for) else {
                 return Ok(None);
             };
             let mut patch = patch.clone();
             patch["metadata"]["resourceVersion"] = json!(found.resource_version());
-            match nodes.patch(&self.node, &PatchParams::default(), &Patch::Merge(patch)).await {
-                Ok(_) => return Ok(Some(found)),
-                Err(kube::Error::Api(status)) if status.is_conflict() && attempt < TRIES => {}
-                Err(error) => return Err(error),
-            }
-        }
-        unreachable!("the loop ends with an answer or an error")
+            nodes.patch(&self.node, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            Ok(Some(found))
+        };
+        let at_once = ConstantBuilder::new().with_delay(Duration::ZERO).with_max_times(TRIES - 1);
+        let is_conflict =
+            |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.is_conflict());
+        change.retry(at_once).when(is_conflict).await
     }
 
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         self.lift(client).await.map_err(UndoError::api("uncordon", &self.node))
     }
 

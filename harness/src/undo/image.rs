@@ -1,7 +1,7 @@
 //! The image of a workload that is rolled to another one.
 
-use super::objects::{Kind, Object};
-use super::{Did, UndoError};
+use super::objects::{ObjectKind, ObjectRef};
+use super::{UndoError, UndoOutcome};
 use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,11 @@ use serde_json::json;
 
 /// A container's image, as it was and as the run sets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image {
-    /// Where the workload is.
+pub struct ImageChange {
+    /// The workload's namespace.
     pub namespace: String,
-    /// What it is: of a kind that has a pod template.
-    pub workload: Kind,
+    /// The workload's kind, which has a pod template.
+    pub workload: ObjectKind,
     /// Its name.
     pub name: String,
     /// The container in its pods.
@@ -24,8 +24,8 @@ pub struct Image {
     pub set: String,
 }
 
-impl Image {
-    /// Of a workload that is about to be rolled: the image that it has now is the one to go back to.
+impl ImageChange {
+    /// Completes the change with the present image of the workload, the one to go back to.
     pub(crate) async fn before(mut self, client: &Client) -> Result<Self, kube::Error> {
         let found = self.object().get(client).await?;
         self.image = found.and_then(|found| self.seen(&found)).unwrap_or_default();
@@ -37,8 +37,8 @@ impl Image {
         format!("the roll-out of {} in {namespace} from {image} to {set}", self.object())
     }
 
-    fn object(&self) -> Object {
-        Object { kind: self.workload, namespace: Some(self.namespace.clone()), name: self.name.clone() }
+    fn object(&self) -> ObjectRef {
+        ObjectRef { kind: self.workload, namespace: Some(self.namespace.clone()), name: self.name.clone() }
     }
 
     /// The image in an object's template.
@@ -48,13 +48,13 @@ impl Image {
         container["image"].as_str().map(str::to_owned)
     }
 
-    /// Rolls it back, if it still has the image that the run set.
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+    /// Rolls the workload back, if it still has the image that the run set.
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         let object = self.object();
         let error = |action| UndoError::api(action, &object);
         let found = object.get(client).await.map_err(error("get"))?;
         let Some(found) = found.filter(|found| self.is_left(found)) else {
-            return Ok(Did::Nothing);
+            return Ok(UndoOutcome::NothingToDo);
         };
         let containers = json!([{"name": self.container, "image": self.image}]);
         // With the version that was seen: who sets another image meanwhile is not overruled.
@@ -65,7 +65,7 @@ impl Image {
         let (api, params) = (object.api(client), PatchParams::default());
         let patched = api.patch(&self.name, &params, &Patch::Strategic(patch)).await;
         patched.map_err(error("roll back"))?;
-        Ok(Did::Undid)
+        Ok(UndoOutcome::Undone)
     }
 
     pub(super) async fn left(&self, client: &Client) -> Result<Option<String>, UndoError> {
@@ -87,15 +87,15 @@ mod tests {
 
     #[test]
     fn only_the_image_that_the_run_set_is_taken_back() {
-        let rolled = Image {
+        let rolled = ImageChange {
             namespace: "tier".to_owned(),
-            workload: Kind::Deployment,
+            workload: ObjectKind::Deployment,
             name: "gateway".to_owned(),
             container: "collector".to_owned(),
             image: "collector:1".to_owned(),
             set: "collector:2".to_owned(),
         };
-        let left = |rolled: &Image, containers: Value| {
+        let left = |rolled: &ImageChange, containers: Value| {
             let object = json!({"metadata": {}, "spec": {"template": {"spec": {"containers": containers}}}});
             rolled.is_left(&serde_json::from_value(object).unwrap())
         };
@@ -104,7 +104,7 @@ mod tests {
         assert!(!left(&rolled, with("collector:1")), "as before");
         assert!(!left(&rolled, with("collector:3")), "somebody else's");
         assert!(!left(&rolled, json!([])));
-        let same = Image { set: "collector:1".to_owned(), ..rolled };
+        let same = ImageChange { set: "collector:1".to_owned(), ..rolled };
         assert!(!left(&same, with("collector:1")), "nothing was changed");
     }
 }

@@ -1,6 +1,6 @@
 //! The run's namespace, with its queues and ledgers on the nodes' disks.
 
-use super::{Did, UndoContext, UndoError};
+use super::{UndoContext, UndoError, UndoOutcome};
 use crate::deploy::Deployment;
 use crate::labels;
 use k8s_openapi::api::core::v1::Namespace;
@@ -8,10 +8,10 @@ use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How long each part of the removal may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The timeout of each part of the removal.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// All that a run deploys.
+/// The namespace that a run deploys into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunNamespace {
     /// The run.
@@ -29,16 +29,16 @@ impl RunNamespace {
         format!("namespace {}, with its queues and ledgers on the nodes' disks", self.namespace)
     }
 
-    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, context: &UndoContext<'_>) -> Result<UndoOutcome, UndoError> {
         let gone = is_gone(context.client, &self.namespace).await?;
         // Also without a namespace: nobody knows whether the nodes were swept.
         Deployment::new(context.client.clone(), context.manifests, &self.run)
-            .remove(context.images, PATIENCE)
+            .remove(context.images, TIMEOUT)
             .await?;
-        Ok(if gone { Did::Nothing } else { Did::Undid })
+        Ok(if gone { UndoOutcome::NothingToDo } else { UndoOutcome::Undone })
     }
 
-    /// That the nodes were swept is seen while they are.
+    /// Returns what is left. Whether the nodes were swept is only known from the sweep itself.
     pub(super) async fn left(&self, client: &Client, swept: bool) -> Result<Option<String>, UndoError> {
         if !swept {
             return Ok(Some("the nodes were not swept".to_owned()));
@@ -52,7 +52,7 @@ impl RunNamespace {
     }
 }
 
-/// Whether a namespace is not there.
+/// Returns true if a namespace does not exist.
 pub(super) async fn is_gone(client: &Client, name: &str) -> Result<bool, UndoError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let found = namespaces.get_metadata_opt(name).await;

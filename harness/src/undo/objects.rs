@@ -1,6 +1,6 @@
-//! Objects outside of the run's namespace, told to be the run's by its label.
+//! Objects outside of the run's namespace, recognised by the run's label.
 
-use super::{Did, UndoError};
+use super::{UndoError, UndoOutcome};
 use crate::labels::RUN_LABEL;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -18,11 +18,11 @@ macro_rules! kinds {
         /// The kinds of objects that a run may make or change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[allow(missing_docs, reason = "the names are Kubernetes' own")]
-        pub enum Kind {
+        pub enum ObjectKind {
             $($kind),*
         }
 
-        impl Kind {
+        impl ObjectKind {
             const ALL: &[Self] = &[$(Self::$kind),*];
 
             fn resource(self) -> ApiResource {
@@ -48,9 +48,9 @@ kinds!(
 
 /// An object of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Object {
+pub struct ObjectRef {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// Its namespace; none if its kind has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -58,13 +58,13 @@ pub struct Object {
     pub name: String,
 }
 
-impl fmt::Display for Object {
+impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {}", self.kind, self.name)
     }
 }
 
-impl Object {
+impl ObjectRef {
     pub(super) fn api(&self, client: &Client) -> Api<DynamicObject> {
         let resource = self.kind.resource();
         match &self.namespace {
@@ -78,32 +78,32 @@ impl Object {
     }
 }
 
-/// Objects that a run made.
+/// The objects that a run made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Objects {
+pub struct RunObjects {
     /// The run, as in their label: what has another one, or none, is not the run's.
     pub run: String,
-    /// Which.
-    pub objects: Vec<Object>,
+    /// The objects.
+    pub objects: Vec<ObjectRef>,
 }
 
-impl Objects {
+impl RunObjects {
     pub(super) fn describe(&self) -> String {
-        let named = |object: &Object| {
+        let named = |object: &ObjectRef| {
             object.namespace.as_ref().map_or_else(|| object.to_string(), |it| format!("{object} in {it}"))
         };
         self.objects.iter().map(named).collect::<Vec<_>>().join(", ")
     }
 
     /// The object, if it is there and the run's.
-    async fn ours(&self, client: &Client, object: &Object) -> Result<Option<DynamicObject>, UndoError> {
+    async fn ours(&self, client: &Client, object: &ObjectRef) -> Result<Option<DynamicObject>, UndoError> {
         let found = object.get(client).await.map_err(UndoError::api("get", object))?;
         Ok(found.filter(|found| found.labels().get(RUN_LABEL) == Some(&self.run)))
     }
 
     /// Deletes those that are still the run's: the same object that was looked at, and no other of its name.
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
-        let mut did = Did::Nothing;
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
+        let mut did = UndoOutcome::NothingToDo;
         for object in &self.objects {
             let Some(found) = self.ours(client, object).await? else {
                 continue;
@@ -114,7 +114,7 @@ impl Objects {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 deleted => drop(deleted.map_err(UndoError::api("delete", object))?),
             }
-            did = Did::Undid;
+            did = UndoOutcome::Undone;
         }
         Ok(did)
     }
@@ -129,11 +129,14 @@ impl Objects {
     }
 }
 
-/// What carries a run's label, or any run's, with the run that it names.
-pub(crate) async fn labelled(client: &Client, run: Option<&str>) -> Result<Vec<(String, Object)>, UndoError> {
+/// Returns everything that carries a run's label, or any run's, with the run that it names.
+pub(crate) async fn labelled(
+    client: &Client,
+    run: Option<&str>,
+) -> Result<Vec<(String, ObjectRef)>, UndoError> {
     let labels = ListParams::default().labels(&crate::labels::selector(run));
     let mut found = Vec::new();
-    for kind in Kind::ALL {
+    for kind in ObjectKind::ALL {
         let objects: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
         let action = format!("{kind:?} objects of the run");
         let listed = match objects.list_metadata(&labels).await {
@@ -143,7 +146,7 @@ pub(crate) async fn labelled(client: &Client, run: Option<&str>) -> Result<Vec<(
         };
         found.extend(listed.into_iter().filter_map(|object| {
             let run = object.labels().get(RUN_LABEL)?.clone();
-            Some((run, Object { kind: *kind, namespace: object.namespace(), name: object.name_any() }))
+            Some((run, ObjectRef { kind: *kind, namespace: object.namespace(), name: object.name_any() }))
         }));
     }
     Ok(found)

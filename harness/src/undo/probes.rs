@@ -1,7 +1,6 @@
-//! What the probes were told, and are told again. They do not say what they were told last: an answer that they have
-//! heard is what is seen of it.
+//! Instructions to the probes, given again. Probes do not tell their last instruction: an answered call is the proof.
 
-use super::{Did, UndoError, namespace};
+use super::{UndoError, UndoOutcome, namespace};
 use crate::load::Probes;
 use crate::scenario;
 use kube::Client;
@@ -10,33 +9,33 @@ use serde::{Deserialize, Serialize};
 /// The rate of a load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadRate {
-    /// Where the emitters are.
+    /// The emitters' namespace.
     pub namespace: String,
-    /// What all of them together offered.
+    /// The rate that all emitters offered together.
     pub rate: scenario::Rate,
 }
 
-/// How a backend answers.
+/// The behaviour of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backend {
-    /// Where the sinks are.
+pub struct BackendBehaviour {
+    /// The sinks' namespace.
     pub namespace: String,
-    /// How many there are.
+    /// The number of sinks.
     pub sinks: u16,
 }
 
 impl LoadRate {
     pub(super) fn describe(&self) -> String {
-        format!("the load in {}: {} again", self.namespace, self.rate)
+        format!("the load in {}, back to {}", self.namespace, self.rate)
     }
 
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         if namespace::is_gone(client, &self.namespace).await? {
-            return Ok(Did::Nothing);
+            return Ok(UndoOutcome::NothingToDo);
         }
         let emitters = Probes::connect(client, &self.namespace, 0).await?;
         emitters.change_rate(self.rate).await?;
-        Ok(Did::Undid)
+        Ok(UndoOutcome::Undone)
     }
 
     pub(super) async fn left(&self, client: &Client, told: bool) -> Result<Option<String>, UndoError> {
@@ -44,18 +43,18 @@ impl LoadRate {
     }
 }
 
-impl Backend {
+impl BackendBehaviour {
     pub(super) fn describe(&self) -> String {
-        format!("the backend in {} that misbehaves", self.namespace)
+        format!("the misbehaving backend in {}", self.namespace)
     }
 
-    pub(super) async fn undo(&self, client: &Client) -> Result<Did, UndoError> {
+    pub(super) async fn undo(&self, client: &Client) -> Result<UndoOutcome, UndoError> {
         if namespace::is_gone(client, &self.namespace).await? {
-            return Ok(Did::Nothing);
+            return Ok(UndoOutcome::NothingToDo);
         }
         let probes = Probes::connect(client, &self.namespace, self.sinks).await?;
         probes.change_backend(&scenario::Backend::well()).await?;
-        Ok(Did::Undid)
+        Ok(UndoOutcome::Undone)
     }
 
     pub(super) async fn left(&self, client: &Client, told: bool) -> Result<Option<String>, UndoError> {
@@ -63,7 +62,7 @@ impl Backend {
     }
 }
 
-/// Nothing is left in a namespace that is gone.
+/// Returns what is left: nothing in a namespace that is gone.
 async fn left(client: &Client, name: &str, told: bool, otherwise: &str) -> Result<Option<String>, UndoError> {
     let moot = told || namespace::is_gone(client, name).await?;
     Ok((!moot).then(|| otherwise.to_owned()))

@@ -1,4 +1,4 @@
-//! What the manifests ship: the Collectors' configurations, and how their pods are set up.
+//! The shipped manifests: the Collectors' configurations, and the specifications of their containers.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Container};
@@ -23,13 +23,13 @@ impl Part {
         serde_saphyr::from_str(&text).unwrap()
     }
 
-    /// Its configuration, as it is shipped.
+    /// Returns its shipped configuration.
     pub(crate) fn configuration(self) -> Value {
         let map: ConfigMap = self.manifest("config.yaml");
         serde_saphyr::from_str(&map.data.unwrap()["config.yaml"]).unwrap()
     }
 
-    /// Its container: arguments, environment, limits.
+    /// Returns its container: arguments, environment, limits.
     pub(crate) fn container(self) -> Container {
         let template = match self {
             Self::Agent => self.manifest::<DaemonSet>("daemonset.yaml").spec.unwrap().template,
@@ -39,15 +39,15 @@ impl Part {
     }
 }
 
-/// A container's limit of memory, in bytes.
+/// Returns the memory limit of a container, in bytes.
 pub(crate) fn memory_limit(container: &Container) -> i64 {
     let limits = container.resources.as_ref().unwrap().limits.as_ref().unwrap();
     let mebibytes: i64 = limits["memory"].0.strip_suffix("Mi").unwrap().parse().unwrap();
     mebibytes << 20
 }
 
-/// Changes a configuration as a JSON merge patch does: what is null goes, objects are merged, the rest is put
-/// in place of what was there.
+/// Applies a JSON merge patch to a configuration: `null` removes a field, objects are merged, anything else replaces the
+/// old value.
 pub(crate) fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(changes) = patch else {
         *into = patch.clone();

@@ -1,7 +1,7 @@
-//! The container engine: what the tests ask of it, and that nothing of them is left in it.
+//! The container engine, and the removal of everything that the tests create in it.
 //!
-//! Everything that a test makes carries this process's label. A tier removes its own when it is dropped; a
-//! small process that outlives this one removes what is left, however this one ended.
+//! Everything that a test creates has the label of this process. A tier removes its own things when it is dropped; a
+//! small process that outlives this one removes the rest, however this one ends.
 
 use std::io::PipeWriter;
 use std::os::unix::process::CommandExt;
@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The label's key. Its value is the run's: one for each process of these tests.
+/// The key of the label. Its value is different for each process of these tests.
 pub(crate) const LABEL: &str = "spanproof.docker-test";
-/// Gives the run its name, so that a test that starts another process of these tests can find what that one made.
+/// The variable with the label's value, by which a test that starts another such process finds what that one creates.
 pub(crate) const RUN: &str = "SPANPROOF_DOCKER_TEST";
 
 // The program that was killed may have asked the engine for something that is still to come: look until there
@@ -32,7 +32,7 @@ while [ $still -lt 5 ]; do
 done
 "#;
 
-/// The label of everything that this process makes: key and value. The first call arms the reaper.
+/// Returns key and value of the label of everything that this process creates. The first call starts the reaper.
 #[expect(clippy::zombie_processes, reason = "it outlives this process")]
 pub(crate) fn run_label() -> (&'static str, &'static str) {
     static RUN_NAME: OnceLock<(String, PipeWriter)> = OnceLock::new();
@@ -51,20 +51,20 @@ pub(crate) fn run_label() -> (&'static str, &'static str) {
     (LABEL, name)
 }
 
-/// Runs `docker`, and gives what it says.
+/// Runs `docker` and returns its output.
 #[track_caller]
 pub(crate) fn docker(arguments: &[&str]) -> String {
     try_docker(arguments).unwrap_or_else(|error| panic!("docker {}: {error}", arguments.join(" ")))
 }
 
-/// Runs `docker`, and gives what it says, or what it complains of.
+/// Runs `docker` and returns its output or its error.
 pub(crate) fn try_docker(arguments: &[&str]) -> Result<String, String> {
     let done = Command::new("docker").args(arguments).output().map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
 }
 
-/// What can have a label: how it is listed, and how it is removed.
+/// The kinds of things that can have a label: the commands that list and remove them.
 const KINDS: [(&[&str], &[&str]); 3] = [
     (&["ps", "--all"], &["rm", "--force", "--volumes"]),
     (&["network", "ls"], &["network", "rm"]),
@@ -77,7 +77,7 @@ fn listed(list: &[&str], label: &str) -> Result<Vec<String>, String> {
     Ok(listed.lines().map(str::to_owned).collect())
 }
 
-/// Everything with a label (`key=value`): containers, networks, volumes.
+/// Returns everything with a label (`key=value`): containers, networks, volumes.
 pub(crate) fn with_label(label: &str) -> Vec<String> {
     KINDS.iter().flat_map(|(list, _)| listed(list, label).unwrap()).collect()
 }

@@ -1,4 +1,4 @@
-//! What is shipped keeps every span, whatever is done to its parts.
+//! The shipped tier keeps every span, whatever happens to its parts.
 
 use crate::tier::{GATEWAYS, Setup, Tier, UNAVAILABLE, VERSION, VERSION_BEFORE};
 use rstest::rstest;
@@ -19,10 +19,10 @@ async fn gateways_are_killed_in_turn() {
     tier.finish().await.nothing_is_lost(KILLED_IN_TURN);
 }
 
-/// Acknowledged at the least by the end of [`kill_gateways_in_turn`].
+/// The number of spans that are acknowledged, at least, by the end of [`kill_gateways_in_turn`].
 pub(crate) const KILLED_IN_TURN: u64 = 31_000;
 
-/// One after the other is killed and comes back, three times in all.
+/// Kills one gateway after the other and starts it again, three times in all.
 pub(crate) async fn kill_gateways_in_turn(tier: &Tier) {
     for turn in 0..3 {
         tier.acknowledges(8_000).await;
@@ -46,7 +46,7 @@ async fn the_backend_is_unavailable_for_twenty_seconds() {
     outcome.some_were_refused(14);
 }
 
-/// How an agent ends.
+/// The way in which an agent is stopped.
 #[derive(Debug, Clone, Copy)]
 enum End {
     Sigterm,
@@ -73,8 +73,8 @@ async fn an_agent_ends_in_an_outage(#[case] end: End) {
     tier.finish().await.nothing_is_lost(25_000);
 }
 
-/// The version that is shipped, and the one before it, read each other's queues. (0.149.0 and 0.161.0 did, too,
-/// when it was measured by hand; it is not among the images that the set-up makes.)
+/// The shipped version and the one before it read each other's queues. (So did 0.149.0 and 0.161.0 when tried by hand;
+/// 0.149.0 is not among the images that the set-up prepares.)
 #[rstest]
 #[case::upgraded(VERSION_BEFORE, VERSION)]
 #[case::rolled_back(VERSION, VERSION_BEFORE)]

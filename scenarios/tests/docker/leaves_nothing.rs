@@ -1,4 +1,4 @@
-//! Nothing stays in the engine, however a test ends.
+//! Nothing remains in the engine, however a test ends.
 
 use crate::engine;
 use crate::tier::{Setup, Tier};
@@ -19,7 +19,7 @@ async fn a_test_that_fails_leaves_nothing() {
     assert_eq!(engine::with_label(&label), Vec::<String>::new());
 }
 
-/// A test's process that is killed while a tier is under load.
+/// A process of these tests that is killed while a tier is under load.
 #[test]
 fn a_test_that_is_killed_leaves_nothing() {
     let run = format!("killed-{}", std::process::id());

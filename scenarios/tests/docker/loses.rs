@@ -1,5 +1,5 @@
-//! The controls: every known way in which a tier that is set up another way loses spans, and is seen to. Where
-//! a control shows nothing as long as the backend is fast, that is shown, too.
+//! The controls: every known configuration of a tier that loses spans, and that the loss is seen. Where a control
+//! shows nothing as long as the backend is fast, that is shown, too.
 
 use crate::config::Part;
 use crate::keeps::{KILLED_IN_TURN, kill_gateways_in_turn};
@@ -16,7 +16,7 @@ fn exporter(changes: &Value) -> Value {
     json!({"exporters": {"otlp_grpc": changes}})
 }
 
-/// Gateways as the exporter is by default: a queue in memory, acknowledged before it is exported.
+/// Gateways with the exporter's defaults: a queue in memory, acknowledged before it is exported.
 fn gateways_with_a_queue() -> Setup {
     Setup { gateway: exporter(&json!({"sending_queue": null, "retry_on_failure": null})), ..Setup::default() }
 }
@@ -39,9 +39,9 @@ async fn a_gateways_memory_is_lost_with_it() {
     outcome.spans_vanish(KILLED_IN_TURN);
 }
 
-/// With a fast backend a gateway's memory is empty but for the moment after a request: killed between two of
-/// them it loses nothing, and such a control shows nothing. (With requests as often as they are shipped it is
-/// chance: with the batch processor two of three kills found a batch, 850 spans.)
+/// With a fast backend a gateway's memory is empty except just after a request: killed between two requests it
+/// loses nothing, and such a control shows nothing. (With requests at their usual rate it is chance: with the batch
+/// processor two of three kills found a batch, 850 spans.)
 #[rstest]
 #[case::a_queue(gateways_with_a_queue())]
 #[case::the_batch_processor(gateways_with_batch())]
@@ -62,14 +62,14 @@ async fn a_gateways_memory_is_empty_between_two_requests(#[case] gateways: Setup
     tier.finish().await.nothing_is_lost(KILLED_IN_TURN);
 }
 
-/// The batch processor has acknowledged what the exporter behind it, without a queue, cannot get rid of.
+/// The batch processor has acknowledged what the exporter after it, without a queue, cannot deliver.
 #[tokio::test]
 #[ignore = "nightly"]
 async fn a_gateways_batch_is_dropped_in_an_outage() {
     loses_an_outage(gateways_with_batch()).await;
 }
 
-/// What is sent while the backend is unavailable is lost, if only for five seconds.
+/// Spans that are sent while the backend is unavailable are lost, even in only five seconds.
 async fn loses_an_outage(setup: Setup) {
     let tier = Tier::start(setup).await;
     tier.delivers(5_000).await;
@@ -92,20 +92,21 @@ async fn an_agent_that_gives_up_loses_an_outages_oldest() {
     tier.finish().await.spans_are_refused(45_000, 14);
 }
 
-/// An agent that does not try again.
+/// An agent that does not retry.
 fn without_retry() -> Setup {
     Setup { agent: exporter(&json!({"retry_on_failure": {"enabled": false}})), ..Setup::default() }
 }
 
-/// A backend that refuses loses them at once, restart or not.
+/// With a backend that refuses they are lost at once, with or without a restart.
 #[tokio::test]
 #[ignore = "nightly"]
 async fn an_agent_without_retry_loses_an_outage() {
     loses_an_outage(without_retry()).await;
 }
 
-/// Without retry, an agent that ends deletes from its queue on disk what is on its way (opentelemetry-collector
-/// issue 15677). For that to show the backend must hang: then all that is lost was on its way at the end.
+/// Without retries, an agent that stops deletes the requests in flight from its queue on disk
+/// (opentelemetry-collector issue 15677). To see that, the backend must hang: then everything lost was in flight at
+/// the end.
 #[tokio::test]
 #[ignore = "nightly"]
 async fn an_agent_without_retry_deletes_what_is_on_its_way_when_it_ends() {
@@ -121,7 +122,7 @@ async fn an_agent_without_retry_deletes_what_is_on_its_way_when_it_ends() {
     tier.finish().await.spans_are_refused(9_000, spanproof_ledger::UNANSWERED);
 }
 
-/// The same with retry: what is on its way stays in the queue.
+/// The same with retries: the requests in flight stay in the queue.
 #[tokio::test]
 #[ignore = "nightly"]
 async fn an_agent_with_retry_keeps_what_is_on_its_way_when_it_ends() {
@@ -136,7 +137,7 @@ async fn an_agent_with_retry_keeps_what_is_on_its_way_when_it_ends() {
     tier.finish().await.nothing_is_lost(10_000);
 }
 
-/// The queue's file goes by its exporter's name: the backlog stays in the old one.
+/// The file of the queue is named after the exporter: the backlog stays in the old file.
 #[tokio::test]
 #[ignore = "nightly"]
 async fn a_renamed_exporter_leaves_its_backlog_behind() {

@@ -1,4 +1,4 @@
-//! A backend that misbehaves: what a tier as it is shipped gets over, and what it cannot.
+//! A backend that misbehaves: what the shipped tier survives, and what it cannot.
 
 use crate::probe::{RUN_TAG, SPANS_PER_TRACE, STREAM};
 use crate::tier::{SEED, Setup, Tier};
@@ -18,7 +18,8 @@ const fn slow(min_ms: u64, max_ms: u64, mean_ms: f64) -> Kind {
     Kind::Slow(Slow { min_ms, max_ms, mean_ms, take_first: false })
 }
 
-/// What is refused for now is sent again, to whatever share of the requests (in a million; 0: all) it is done.
+/// Spans that are refused with a temporary error are sent again, whatever share of the requests is refused (in
+/// millionths; 0: all).
 #[rstest]
 #[ignore = "nightly"]
 #[case::unavailable(300_000, refuse(14))]
@@ -45,7 +46,7 @@ async fn what_is_sent_again_arrives(#[case] per_million: u32, #[case] kind: Kind
     tier.finish().await.nothing_is_lost(25_000);
 }
 
-/// What the Collector takes for a refusal for good it drops, and so it is lost; with which code is on the books.
+/// After a permanent error the Collector drops the spans: they are lost, and the code is recorded.
 #[rstest]
 #[case::reset_streams(Kind::ResetStreams(Empty {}), 13)]
 #[ignore = "nightly"]
@@ -75,7 +76,7 @@ async fn what_is_refused_for_good_is_lost(#[case] kind: Kind, #[case] code: u8) 
     tier.finish().await.spans_are_refused(15_000, code);
 }
 
-/// A backend that says OK and forgets: the lost set is the forgotten set, and nobody refused anything.
+/// A backend that answers OK and forgets: the lost spans are the forgotten ones, and nothing was refused.
 #[tokio::test]
 async fn what_the_backend_forgets_is_lost() {
     const ONE_IN: u64 = 100;

@@ -1,4 +1,4 @@
-//! What became of every span, and what a case may say of it.
+//! The fate of every span, and the assertions about it.
 
 use crate::probe::STREAM;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use spanproof::record::SettleEnd;
 use spanproof_ledger::{Account, Counts, EmitterLedger, RangeSet, SinkLedger, StreamAccount, UNANSWERED};
 use std::time::Duration;
 
-/// A tier's end.
+/// The outcome of a case.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) emitter: EmitterLedger,
@@ -14,7 +14,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Ledgers that are whole, and a tier that has come to rest: nothing else shows anything.
+    /// Checks that the ledgers are complete and the tier has come to rest: otherwise the outcome shows nothing.
     #[track_caller]
     pub(crate) fn of(emitter: EmitterLedger, sink: &SinkLedger, settled: SettleEnd, took: Duration) -> Self {
         assert!(emitter.seal().is_some() && sink.seal().is_some(), "a ledger is not sealed");
@@ -36,12 +36,12 @@ impl Outcome {
         Self { emitter, account }
     }
 
-    /// How many there are of each kind.
+    /// Returns the number of spans of each kind.
     pub(crate) const fn counts(&self) -> Counts {
         self.account.counts
     }
 
-    /// The acknowledged spans that never arrived.
+    /// Returns the acknowledged spans that never arrived.
     pub(crate) fn lost(&self) -> &RangeSet {
         &self.stream().lost
     }
@@ -50,7 +50,7 @@ impl Outcome {
         &self.account.streams[&STREAM]
     }
 
-    /// Every acknowledged span arrived, of at least so many.
+    /// Asserts that every acknowledged span arrived, and that there were at least this many.
     #[track_caller]
     pub(crate) fn nothing_is_lost(&self, of_at_least: u64) {
         let counts = self.counts();
@@ -58,8 +58,8 @@ impl Outcome {
         assert_eq!(counts.lost, 0, "{:?}: {counts:?}", self.lost());
     }
 
-    /// Spans are lost that the backend never refused. What it was still about to take when its client went away
-    /// is on its books as unanswered.
+    /// Asserts that spans are lost that the backend never refused. Requests that it was still processing when the client
+    /// went away are recorded as unanswered.
     #[track_caller]
     pub(crate) fn spans_vanish(&self, of_at_least: u64) {
         let counts = self.counts();
@@ -70,20 +70,20 @@ impl Outcome {
         }
     }
 
-    /// Of a backlog at least so many spans are lost.
+    /// Asserts that at least this many spans of a backlog are lost.
     #[track_caller]
     pub(crate) fn loses_at_least(&self, spans: u64) {
         let counts = self.counts();
         assert!(counts.lost >= spans, "{counts:?}");
     }
 
-    /// The backend refused some with this code, whatever became of them later.
+    /// Asserts that the backend refused some spans with this code, whatever became of them later.
     #[track_caller]
     pub(crate) fn some_were_refused(&self, code: u8) {
         assert!(self.stream().refused.contains_key(&code), "{:?}", self.stream().refused);
     }
 
-    /// Spans are lost, and each of them was refused by the backend with this code.
+    /// Asserts that spans are lost, and that the backend refused each of them with this code.
     #[track_caller]
     pub(crate) fn spans_are_refused(&self, of_at_least: u64, code: u8) {
         let counts = self.counts();
@@ -95,8 +95,8 @@ impl Outcome {
     }
 }
 
-/// The longest pause that the agent may make between two tries of the same spans: its timeout, 1.5 times its
-/// longest interval (it is randomised), and as long as its client may take to connect again.
+/// The longest pause of the agent between two attempts with the same spans: its timeout, 1.5 times its longest interval
+/// (which is randomised), and the time that its client may take to reconnect.
 pub(crate) fn worst_retry_pause(configuration: &Value) -> Duration {
     let exporters = configuration["exporters"].as_object().unwrap();
     let exporter = exporters.values().next().unwrap();

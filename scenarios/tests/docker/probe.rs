@@ -1,4 +1,4 @@
-//! The way to a probe's control port.
+//! The connection to a probe's control port.
 
 use spanproof_ledger::{RangeSet, log};
 use spanproof_probe::control::probe_client::ProbeClient;
@@ -10,11 +10,11 @@ use spanproof_probe::{CONTROL_PORT, SOURCES};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
-/// The run's tag, the stream, and how many spans a trace has. Every tier is alone with its probes.
+/// The run's tag, the stream, and the number of spans in a trace. They can be constants: each tier has its own probes.
 pub(crate) const RUN_TAG: u64 = 0x0012_3456_789a;
 pub(crate) const STREAM: u16 = 3;
 pub(crate) const SPANS_PER_TRACE: u32 = 10;
-/// Longer than any test: a probe whose test is gone is removed with its container.
+/// The lease, longer than any test: a probe whose test has ended is removed with its container.
 const LEASE: Lease = Lease { milliseconds: 1_800_000 };
 
 /// A probe.
@@ -22,7 +22,7 @@ const LEASE: Lease = Lease { milliseconds: 1_800_000 };
 pub(crate) struct Probe(ProbeClient<Channel>);
 
 impl Probe {
-    /// To the probe at an address, which is waited for.
+    /// Connects to the probe at an address, and waits until it answers.
     pub(crate) async fn at(address: &str) -> Self {
         let uri = format!("http://{address}:{CONTROL_PORT}");
         let endpoint = Endpoint::from_shared(uri).unwrap().connect_timeout(Duration::from_secs(2));
@@ -63,7 +63,7 @@ impl Probe {
         status
     }
 
-    /// The numbers that were acknowledged, or delivered.
+    /// Returns the sequence numbers that were acknowledged, or delivered.
     pub(crate) async fn numbers(&self) -> RangeSet {
         let streams = self.0.clone().progress(ProgressRequest {}).await.unwrap().into_inner().streams;
         streams
@@ -77,7 +77,7 @@ impl Probe {
         self.0.clone().stop(StopRequest { drain_ms }).await.unwrap().into_inner()
     }
 
-    /// What is in its ledger.
+    /// Returns the content of its ledger.
     pub(crate) async fn records<T: log::Record>(&self) -> Vec<T> {
         let request = ReadLedgerRequest { metrics: false };
         let mut chunks = self.0.clone().read_ledger(request).await.unwrap().into_inner();

@@ -8,7 +8,7 @@ use crate::outcome::{self, Outcome};
 use crate::probe::{Probe, STREAM};
 use containers::images;
 use serde_json::{Value, json};
-use spanproof::settle::{Settling, Sight};
+use spanproof::settle::{Observation, Settling};
 use spanproof_ledger::{EmitterLedger, RangeSet, SinkLedger};
 use spanproof_probe::control::{
     Behaviour, Behaviours, EmitPlan, Refuse, Scrape, Segment, SinkPlan, State, behaviour::Kind, plan::Role,
@@ -22,9 +22,9 @@ use testcontainers::{ContainerAsync, GenericImage};
 /// The load of every case: 2,000 spans a second in requests of 50.
 const SPANS_PER_SECOND: f64 = 2_000.0;
 const SPANS_PER_REQUEST: u32 = 50;
-/// What is awaited comes within this, on a machine that is busy with other tests, too.
+/// The timeout of every wait, long enough for a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The seed of what the sink does to a share.
+/// The seed by which the sink selects a share.
 pub(crate) const SEED: u64 = 11;
 const OTLP_PORT: u16 = spanproof_probe::OTLP_PORT;
 const METRICS_PORT: u32 = 8888;
@@ -35,10 +35,10 @@ pub(crate) const GATEWAYS: [&str; 2] = ["gateway-0", "gateway-1"];
 pub(crate) const VERSION: &str = "0.161.0";
 pub(crate) const VERSION_BEFORE: &str = "0.160.0";
 
-/// What a backend in an outage says.
+/// The answer of a backend in an outage.
 pub(crate) const UNAVAILABLE: Kind = Kind::Refuse(Refuse { code: 14, retry_after_ms: None });
 
-/// How a tier differs from what is shipped.
+/// The differences of a tier from the shipped one.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     /// Merged into the agent's configuration.
@@ -47,9 +47,9 @@ pub(crate) struct Setup {
     pub(crate) gateway: Value,
     /// The agent's version.
     pub(crate) agent_version: &'static str,
-    /// How the emitter sends; load and stream are the same in all cases.
+    /// The emitter's plan. Load and stream are the same in all cases.
     pub(crate) emit: EmitPlan,
-    /// Files beside the agent's configuration.
+    /// Files next to the agent's configuration.
     pub(crate) agent_files: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Tier {
     setup: Setup,
     label: String,
     name: String,
-    /// By container, as the engine gave them.
+    /// The addresses of the containers, as the engine assigned them.
     addresses: BTreeMap<&'static str, String>,
     containers: BTreeMap<&'static str, ContainerAsync<GenericImage>>,
     emit: Option<Probe>,
@@ -78,19 +78,19 @@ pub(crate) struct Tier {
     began: Instant,
 }
 
-/// How a tier stands.
+/// The progress of a tier.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing {
     pub(crate) acknowledged: u64,
     pub(crate) delivered: u64,
-    /// Attempts of the emitter that failed.
+    /// Failed attempts of the emitter.
     pub(crate) failed_requests: u64,
-    /// Requests and connections that the sink did something to.
+    /// Requests and connections that the sink's behaviour affected.
     pub(crate) misbehaved: u64,
 }
 
 impl Tier {
-    /// Starts a tier as it is shipped, but for what `setup` says, and the load on it.
+    /// Starts the shipped tier with the differences in `setup`, and the load on it.
     pub(crate) async fn start(setup: Setup) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (key, run) = engine::run_label();
@@ -156,7 +156,7 @@ impl Tier {
         tier
     }
 
-    /// What everything of it is labelled with: `key=value`.
+    /// Returns the label of everything in it: `key=value`.
     pub(crate) fn label(&self) -> &str {
         &self.label
     }
@@ -171,24 +171,24 @@ impl Tier {
 
     // What is done to it.
 
-    /// SIGKILL.
+    /// Kills a container with SIGKILL.
     pub(crate) fn kill(&self, name: &str) {
         docker(&["kill", "--signal=KILL", self.id(name)]);
     }
 
-    /// SIGTERM, and the grace period of the manifests' agents.
+    /// Stops a container with SIGTERM and the grace period of the agents' manifests.
     pub(crate) fn terminate(&self, name: &str) {
         docker(&["stop", "--time=30", self.id(name)]);
     }
 
-    /// The same container again: its files, and its address.
+    /// Starts the same container again, with its files and its address.
     pub(crate) async fn start_again(&self, name: &str) {
         docker(&["start", self.id(name)]);
         assert_eq!(self.asked_address(name), self.addresses[name], "{name} is not where it was");
         self.listening(name, OTLP_PORT).await;
     }
 
-    /// Ends the agent, and puts another one in its place, with the same queue and address.
+    /// Stops the agent and replaces it by another one with the same queue and address.
     pub(crate) async fn replace_agent(&mut self, version: &str, agent: Value) {
         self.terminate("agent");
         self.containers.remove("agent").unwrap().rm().await.unwrap();
@@ -196,18 +196,18 @@ impl Tier {
         self.start_collector(Part::Agent, "agent", version).await;
     }
 
-    /// From now on the backend does this to every request.
+    /// Makes the backend behave like this towards every request.
     pub(crate) async fn backend(&self, kind: Kind) {
         self.backend_for_a_share(0, kind).await;
     }
 
-    /// From now on the backend does this to so many requests (or connections) of a million; 0: to all.
+    /// Makes the backend behave like this towards this many requests (or connections) of a million; 0: towards all.
     pub(crate) async fn backend_for_a_share(&self, per_million: u32, kind: Kind) {
         let behaviour = Behaviour { per_million, kind: Some(kind), ..Behaviour::default() };
         self.sink().behave(Behaviours { behaviours: vec![behaviour] }).await;
     }
 
-    /// The backend takes everything again.
+    /// Makes the backend take everything again.
     pub(crate) async fn backend_heals(&self) {
         self.sink().behave(Behaviours::default()).await;
     }
@@ -226,7 +226,7 @@ impl Tier {
         }
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     pub(crate) async fn until(&self, awaited: &str, condition: impl Fn(&Standing) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -239,24 +239,24 @@ impl Tier {
         }
     }
 
-    /// Waits until so many more spans are acknowledged.
+    /// Waits until this many more spans are acknowledged.
     pub(crate) async fn acknowledges(&self, more: u64) {
         let goal = self.standing().await.acknowledged + more;
         self.until("acknowledged spans", |now| now.acknowledged >= goal).await;
     }
 
-    /// Waits until so many more spans are delivered.
+    /// Waits until this many more spans are delivered.
     pub(crate) async fn delivers(&self, more: u64) {
         let goal = self.standing().await.delivered + more;
         self.until("delivered spans", |now| now.delivered >= goal).await;
     }
 
-    /// Waits until so many acknowledged spans are not delivered.
+    /// Waits until this many acknowledged spans are not delivered.
     pub(crate) async fn backlog(&self, spans: u64) {
         self.until("a backlog", |now| now.acknowledged.saturating_sub(now.delivered) >= spans).await;
     }
 
-    /// Ends the load, waits for the rest, and says what became of every span.
+    /// Stops the load, waits for the rest, and returns the fate of every span.
     pub(crate) async fn finish(self) -> Outcome {
         let emitted = self.emit().stop(Duration::from_secs(30)).await;
         assert_eq!(emitted.state(), State::Sealed, "{emitted:?}");
@@ -277,19 +277,19 @@ impl Tier {
         let began = Instant::now();
         loop {
             let delivered = self.sink().numbers().await;
-            let sight = Sight {
+            let observation = Observation {
                 outstanding: Some(acknowledged.difference(&delivered).count()),
                 queued: self.queued().await,
                 arrived: arrived(&delivered, self.sink()).await,
             };
-            if let Some(end) = settling.see(began.elapsed(), sight) {
+            if let Some(end) = settling.observe(began.elapsed(), observation) {
                 return end;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 
-    /// What the queues hold: the agent's, and the gateways' where they have one. None if one could not be read.
+    /// Returns the size of the agent's queue and, where there are any, the gateways' queues. None if one could not be read.
     async fn queued(&self) -> Option<f64> {
         const FRESH_MS: u64 = 3_500;
         let status = self.sink().status().await;

@@ -1,4 +1,4 @@
-//! How the application speaks to the agent.
+//! The protocol between the application and the agent.
 
 use crate::tier::{Setup, Tier};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -44,7 +44,7 @@ async fn what_an_application_sends_over_mutual_tls_with_gzip_arrives() {
     arrives(setup).await;
 }
 
-/// The control: an agent that asks for a certificate takes nothing from a client without one.
+/// The control: an agent that requires a client certificate takes nothing from a client without one.
 #[tokio::test]
 #[ignore = "nightly"]
 async fn an_application_without_a_certificate_is_not_listened_to() {
@@ -56,7 +56,7 @@ async fn an_application_without_a_certificate_is_not_listened_to() {
     assert_eq!(tier.standing().await.acknowledged, 0);
 }
 
-/// An agent with a certificate, and an emitter that trusts it; `mutual`: and shows one of its own.
+/// An agent with a certificate, and an emitter that trusts it and, with `mutual`, has a certificate of its own.
 fn with_tls(mutual: bool) -> Setup {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();

@@ -1,8 +1,7 @@
 //! The shipped scenarios on a real kind cluster: each passes, and each control fails by the check it names.
 //!
-//! Needs what `ci/setup` prepares. `ci/test` runs these but for those that are ignored, `ci/nightly` all of them.
-//! One cluster for all of them; it is removed when this process ends,
-//! however that happens.
+//! They need the preparations of `ci/setup`. `ci/test` runs all but the ignored ones, `ci/nightly` all of them, on one
+//! cluster, which is removed when this process ends, however that happens.
 #![cfg(feature = "kind")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -66,7 +65,7 @@ fn a_scenario_passes(#[case] name: &str) {
     );
 }
 
-/// Without a PDB both gateways may go at once, and they do. The agents' queues keep the spans.
+/// Without a PDB both gateways may be evicted at once, and they are. The agents' queues keep the spans.
 #[test]
 fn without_a_budget_the_gateways_are_gone_at_once() {
     let outcome = run("controls/no-pdb");
@@ -74,7 +73,7 @@ fn without_a_budget_the_gateways_are_gone_at_once() {
     assert_eq!(outcome.judgement.spans.lost, 0, "{:?}", outcome.judgement.spans);
 }
 
-/// What a scenario declares as a control is red, by the checks that it names, and by no other.
+/// The control of a scenario fails by the checks that it names, and by no others.
 #[rstest]
 #[ignore = "ci/nightly: the same as no-pdb by another way"]
 #[case::two_drains_without_a_budget("two-drains", "no-pdb")]
@@ -117,17 +116,17 @@ fn a_control_is_red(#[case] scenario: &str, #[case] control: &str) {
     }
 }
 
-/// A control whose precondition did not come about says nothing, and nothing is done to the tier.
+/// A control whose condition is not met is inconclusive, and no step is taken.
 #[test]
 fn a_control_without_its_precondition_is_inconclusive() {
     let outcome = run_control("tests/steps-in-steps", "unmet");
     assert_eq!(outcome.judgement.verdict, Inconclusive, "{:#?}", outcome.judgement.checks);
     assert_eq!(outcome.judgement.control.as_ref().unwrap().verdict, Inconclusive);
-    assert!(check(&outcome, "control").reason.contains("precondition did not come about"));
+    assert!(check(&outcome, "control").reason.contains("precondition did not hold"));
     assert!(outcome.judgement.faults.is_empty());
 }
 
-/// After INTERNAL no Collector tries again: what the backend refused so is lost, and named so.
+/// After INTERNAL no Collector tries again: what the backend refused is lost, and reported with that code.
 #[test]
 #[ignore = "ci/nightly: tests/docker has the same backends"]
 fn what_a_reset_stream_held_is_lost() {
@@ -142,8 +141,8 @@ fn what_a_reset_stream_held_is_lost() {
     assert!(sent.into_iter().all(|sent| (resets.start - 2.0..resets.end).contains(&sent)), "{ranges:#?}");
 }
 
-/// A loss that is well known upstream: what the queues for a gateway held goes with it, and no metric tells how much
-/// that was. The end of the tier leaves no doubt.
+/// A loss that is well known upstream: the content of the queues for a gateway is lost with it, and no metric tells how
+/// much that was. The shutdown of the tier leaves no doubt.
 #[test]
 #[ignore = "ci/nightly: three minutes"]
 fn what_a_load_balancing_exporter_throws_away_is_lost() {
@@ -157,7 +156,7 @@ fn what_a_load_balancing_exporter_throws_away_is_lost() {
     assert_eq!(loss.evidence["settled"], "taken-down");
 }
 
-/// Gateways that queue by themselves: what they hold is waited for, and what went with them is lost, and named so.
+/// Gateways that queue by themselves: the content of their queues is awaited; what was lost with them is reported so.
 #[test]
 #[ignore = "ci/nightly: four minutes"]
 fn what_a_rolled_gateway_had_queued_is_lost() {
@@ -173,7 +172,7 @@ fn what_a_rolled_gateway_had_queued_is_lost() {
     assert!(sent.into_iter().all(|sent| sent < rollout.end), "{ranges:#?}");
 }
 
-/// With half of the load nothing has been shown, and nothing is done to the tier.
+/// With half of the load nothing can be shown, and no step is taken.
 #[test]
 fn half_of_the_load_is_inconclusive() {
     let outcome = run("controls/half-load");
@@ -182,7 +181,7 @@ fn half_of_the_load_is_inconclusive() {
     assert!(outcome.judgement.faults.is_empty());
 }
 
-/// What the backend forgets is lost: that set, and no other span.
+/// The spans that the backend forgets are lost, and no others.
 #[test]
 fn what_the_sink_forgets_is_lost() {
     let outcome = run("controls/forgetful-sink");
@@ -209,26 +208,26 @@ fn what_the_sink_forgets_is_lost() {
     assert_eq!(outcome.judgement.spans.lost, any);
 }
 
-/// Both Collectors accept both configurations, as the manifests have them.
+/// Both versions of the Collector accept both configurations of the manifests.
 #[test]
 fn the_configurations_are_valid_for_both_versions() {
     support::validate_configurations();
 }
 
-/// The gateways meet Pod Security `restricted`, though the namespace, for the agents' sake, does not ask it.
+/// The gateways comply with Pod Security `restricted`, although the namespace, because of the agents, does not enforce it.
 #[test]
 fn the_gateways_are_restricted() {
     let alone = Shared::alone();
     alone.block_on(support::admit_restricted_gateway(alone.cluster().client().clone()));
 }
 
-/// Every node refuses, by itself, whatever would leave the cluster.
+/// Every node refuses, by itself, all traffic that would leave the cluster.
 #[test]
 fn the_nodes_reach_nothing_but_each_other() {
     support::nodes_are_isolated();
 }
 
-/// A harness that is killed leaves no container behind, even while it makes its cluster.
+/// A harness that is killed leaves no container, even while it creates its cluster.
 #[test]
 fn a_killed_harness_leaves_nothing() {
     support::kill_while_making_a_cluster();

@@ -1,4 +1,4 @@
-//! Where a run may work: a cluster that is in use, or that looks like production, is refused and left as it is.
+//! The clusters that a run may use: one in use, or one that looks like production, is refused and left unchanged.
 
 use crate::support::{Alone, CLUSTER, Shared, program, scenario_file};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -11,7 +11,7 @@ use std::process::Command;
 /// The context that kind gives its cluster.
 const CONTEXT: &str = "kind-spanproof-test";
 
-/// What a second process would change of the cluster: its namespaces and nodes, and whose it is.
+/// Returns what a second process would change of the cluster: namespaces, nodes, and its owner.
 async fn looked_at(client: &Client) -> Vec<String> {
     let mut seen = Vec::new();
     for namespace in Api::<Namespace>::all(client.clone()).list(&ListParams::default()).await.unwrap() {
@@ -26,7 +26,7 @@ async fn looked_at(client: &Client) -> Vec<String> {
     seen
 }
 
-/// How a second process ends that is to run a scenario there, and what it says.
+/// Returns the exit code and the messages of a second process that is to run a scenario there.
 fn second(alone: &Alone, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(program())
         .arg("run")

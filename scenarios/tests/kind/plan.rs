@@ -1,5 +1,5 @@
-//! The plan on the shared cluster: it names who else is there and what guards them, says what is not allowed, and
-//! changes nothing. What it did not name, a run does not touch.
+//! The plan on the shared cluster: it names other workloads and their PDBs, says what is not permitted, and changes
+//! nothing. A run does not touch what the plan did not name.
 
 use crate::support::{self, Alone, Shared, check};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-/// Whoever is there besides the tier.
+/// The namespace of other workloads.
 const BYSTANDER: &str = "spanproof-bystander";
-/// Somebody who may do everything but evict.
+/// A user who may do everything but evict.
 const NO_EVICTIONS: &str = "spanproof-no-evictions";
 
-/// A Deployment of two on one worker, and its budget, which grants one.
+/// A Deployment of two pods on one worker, with a PDB that permits one eviction.
 #[test]
 fn a_plan_names_the_bystanders_and_changes_nothing() {
     let alone = Shared::alone();
@@ -72,7 +72,7 @@ fn a_right_that_is_missing_is_named() {
     );
 }
 
-/// Somebody whose pods come to the workers when the run has begun: no node is cordoned for them.
+/// Other pods that come to the workers after the run has begun: no node with them is cordoned.
 #[test]
 #[ignore = "ci/nightly: a run of its own"]
 fn what_the_plan_did_not_name_is_not_touched() {
@@ -103,7 +103,7 @@ fn what_the_plan_did_not_name_is_not_touched() {
     assert!(!timeline.contains("\"event\":\"cordon\""), "a node was cordoned");
 }
 
-/// What `spanproof plan` says of node-drain.
+/// Returns the output of `spanproof plan` for node-drain.
 fn plan(arguments: &[&str], kubeconfig: Option<&Path>) -> Output {
     let mut command = Command::new(support::program());
     command.arg("plan").arg(support::scenario_file("node-drain")).args(arguments);
@@ -124,7 +124,7 @@ async fn workers(client: &Client) -> Vec<String> {
     nodes.list(&workers).await.unwrap().iter().map(ResourceExt::name_any).collect()
 }
 
-/// Two pods on a worker, of the image that every node of kind has, and a budget that grants one.
+/// Creates two pods on a worker, of an image that every kind node has, and a PDB that permits one eviction.
 async fn deploy_bystander(client: &Client, name: &str, worker: &str) {
     let nodes: Api<Node> = Api::all(client.clone());
     let images = nodes.get(worker).await.unwrap().status.unwrap().images.unwrap_or_default();
@@ -174,7 +174,7 @@ async fn remove_namespace(client: &Client, name: &str) {
     tokio::time::timeout(Duration::from_secs(90), gone).await.unwrap().unwrap();
 }
 
-/// The version of every object, but for those that change by themselves.
+/// Returns the version of every object, except for those that change by themselves.
 async fn versions(client: &Client) -> BTreeMap<String, Option<String>> {
     let discovery = Discovery::new(client.clone()).exclude(&["metrics.k8s.io"]).run().await.unwrap();
     let mut found = BTreeMap::new();
@@ -195,7 +195,7 @@ async fn versions(client: &Client) -> BTreeMap<String, Option<String>> {
     found
 }
 
-/// May do all that a run does, but not evict.
+/// Grants all permissions of a run but that to evict.
 async fn make_user(client: &Client) {
     let pods = json!([
         "pods",
@@ -233,7 +233,7 @@ async fn forget_user(client: &Client) {
     let _ = roles.delete(NO_EVICTIONS, &DeleteParams::default()).await;
 }
 
-/// A kubeconfig whose user speaks as somebody else; and its context.
+/// Writes a kubeconfig whose user impersonates another one, and returns it with its context.
 fn kubeconfig_of(alone: &Alone, user: &str) -> (String, PathBuf) {
     let mut read = Kubeconfig::read_from(alone.kubeconfig()).unwrap();
     for named in &mut read.auth_infos {

@@ -1,5 +1,5 @@
-//! A harness that is killed at any moment leaves nothing that `spanproof restore` does not undo: afterwards the cluster
-//! is as it was. A new fault gets a step in `every-fault.yaml`, and a case here.
+//! A harness can be killed at any moment, and `spanproof restore` undoes what it leaves: afterwards the cluster is as it
+//! was. A new fault gets a step in `every-fault.yaml`, and a case here.
 
 mod going;
 
@@ -19,7 +19,7 @@ use spanproof::labels::RUN_LABEL;
 use spanproof::record::Event;
 use spanproof::scenario::StepPath;
 
-/// `spanproof restore` ends well, says of each thing that it is undone, and finds nothing when it is called again.
+/// Asserts that `spanproof restore` succeeds, reports each thing as undone, and finds nothing when called again.
 #[track_caller]
 fn restore(lent: &Lent, going: &Going) {
     let restored = lent.restore().arg(going.folder().unwrap()).output().unwrap();
@@ -35,7 +35,7 @@ fn restore(lent: &Lent, going: &Going) {
     assert!(again.status.success() && said.contains("nothing to undo"), "{said}");
 }
 
-/// When a run is killed.
+/// The moment at which a run is killed.
 #[derive(Debug, Clone, Copy)]
 enum When {
     /// Its agents are being deployed.
@@ -52,7 +52,7 @@ enum When {
     Settling,
     /// The nodes are being swept.
     Sweeping,
-    /// Its namespace is on its way out.
+    /// Its namespace is being deleted.
     Terminating,
 }
 
@@ -95,7 +95,7 @@ fn terminates(lent: &Lent, going: &Going) -> bool {
     found.is_some_and(|found| found.metadata.deletion_timestamp.is_some())
 }
 
-/// Without steps, to be sooner at the end.
+/// No steps, so that the end comes sooner.
 const NO_STEPS: [&str; 2] = ["--set", "steps=[]"];
 
 #[rstest]
@@ -142,7 +142,7 @@ fn a_killed_run_is_undone(#[case] when: When, #[case] arguments: &[&str]) {
     before.expect_again(&lent);
 }
 
-/// A node's own cordon, as a person sets it, with a mark that is none of the harness's business.
+/// A cordon as a person sets it, with an annotation that the harness must not touch.
 fn cordon(lent: &Lent, node: &str, cordoned: bool) {
     let nodes: Api<Node> = Api::all(lent.client.clone());
     let (mark, unschedulable) =
@@ -160,7 +160,7 @@ fn workers(lent: &Lent) -> Vec<String> {
     lent.block_on(nodes.list(&workers)).unwrap().iter().map(ResourceExt::name_any).collect()
 }
 
-/// A node that somebody else cordoned before stays so, and so does one that somebody takes over.
+/// A node that was cordoned before by somebody else stays cordoned, and so does one that somebody takes over.
 #[test]
 #[ignore = "ci/nightly: a minute"]
 fn a_cordon_of_somebody_elses_stays() {
@@ -196,8 +196,8 @@ fn a_cordon_of_somebody_elses_stays() {
     at_rest.expect_again(&lent);
 }
 
-/// A namespace that is on its way out admits nothing that could sweep: the nodes are swept from another one. And who
-/// restores may be killed, too.
+/// A namespace that is being deleted admits no pods that could sweep: the nodes are swept from another one. `restore` may
+/// be killed, too.
 #[rstest]
 #[ignore = "ci/nightly: a minute each"]
 #[case::at_once(false)]
@@ -232,7 +232,8 @@ fn label_object(lent: &Lent, name: &str, run: &str) {
     lent.block_on(maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap())).unwrap();
 }
 
-/// Its folder lost, a run is known by its pointer, and what it did by its label. What has another run's label stays.
+/// If the folder of a run is lost, the run is found by its pointer, and its objects by their label. Objects with another
+/// run's label stay.
 #[test]
 #[ignore = "ci/nightly: a minute"]
 fn a_run_without_a_folder_is_undone() {
@@ -257,7 +258,7 @@ fn a_run_without_a_folder_is_undone() {
     at_rest.expect_again(&lent);
 }
 
-/// Interrupted once, a run undoes all by itself; twice, it says what is left to undo.
+/// Interrupted once, a run undoes everything by itself; interrupted twice, it reports what is left to undo.
 #[rstest]
 #[ignore = "ci/nightly: two minutes each"]
 #[case::once(1)]

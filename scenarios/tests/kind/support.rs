@@ -1,4 +1,4 @@
-//! The cluster that the tests share, and what a test does with it.
+//! The cluster that the tests share, and the operations of tests on it.
 
 pub(crate) mod lent;
 pub(crate) mod snapshot;
@@ -8,12 +8,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use lent::Keeper;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
-use spanproof::cluster::{Cluster, Place, Request};
+use spanproof::cluster::{Cluster, ClusterChoice, Request};
 use spanproof::deploy::manifests_dir;
 use spanproof::host::cache_dir;
 use spanproof::images::Images;
-use spanproof::journal::Current;
+use spanproof::journal::CurrentJournal;
 use spanproof::judge::{Check, Verdict};
 use spanproof::progress;
 use spanproof::report::Progress;
@@ -22,7 +23,7 @@ use spanproof::run::{self, Options, Outcome};
 use spanproof::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use testcontainers::core::WaitFor;
 use testcontainers::runners::SyncRunner;
@@ -32,28 +33,28 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The cluster, made by the first test that needs it, and removed when this process ends.
+/// The cluster, created by the first test that needs it and removed when this process ends.
 pub(crate) struct Shared {
     runtime: Runtime,
-    /// Runs measure a whole cluster: one at a time.
+    /// One run at a time: it measures the whole cluster.
     held: Mutex<Held>,
 }
 
-/// What this process has of the cluster. It is never dropped: reaper and keeper see the process end.
+/// The cluster as this process holds it. It is never dropped: reaper and keeper see the process end.
 #[derive(Default)]
 struct Held {
-    /// None if it is still to be made, or lent.
+    /// None if it is not created yet, or lent.
     cluster: Option<Cluster>,
-    /// Removes it, once it was lent: then it has no reaper any more.
+    /// Removes it after it was lent, when it has no reaper any more.
     keeper: Option<Keeper>,
 }
 
-/// Its name; `ci/test` waits until it is gone.
+/// The name of the cluster. `ci/test` waits until it is gone.
 pub(crate) const CLUSTER: &str = "spanproof-test";
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
-/// The cluster, nobody else's as long as this is there.
+/// Exclusive use of the cluster.
 pub(crate) struct Alone(MutexGuard<'static, Held>);
 
 impl Shared {
@@ -67,7 +68,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Waits until no other test uses the cluster.
@@ -80,7 +81,7 @@ impl Shared {
 
     fn acquire(&self) -> Cluster {
         let request = Request {
-            place: Place::Kind { name: CLUSTER.to_owned(), keep: true },
+            cluster: ClusterChoice::Kind { name: CLUSTER.to_owned(), keep: true },
             wait: Duration::ZERO,
             collectors: vec!["0.160.0".to_owned(), "0.161.0".to_owned()],
             metrics: true,
@@ -112,7 +113,7 @@ impl Alone {
             seed: 20_260_101,
             manifests: manifests_dir(None).unwrap(),
             leave: false,
-            journal: Current::default(),
+            journal: CurrentJournal::default(),
         };
         let cancel = CancellationToken::new();
         run::run(self.cluster(), scenario, &options, &cancel).await.unwrap()
@@ -147,7 +148,7 @@ fn run_scenario(scenario: &Scenario) -> Outcome {
     outcome
 }
 
-/// The verdict is this, and it is so by these checks and no other.
+/// Asserts the verdict, and that these checks and no others cause it.
 #[track_caller]
 pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
     let judgement = &outcome.judgement;
@@ -156,32 +157,32 @@ pub(crate) fn expect(outcome: &Outcome, verdict: Verdict, by: &[&str]) {
     assert_eq!((judgement.verdict, &names[..]), (verdict, by), "{:#?}", judgement.checks);
 }
 
-/// A check of a run.
+/// Returns a check of a run.
 #[track_caller]
 pub(crate) fn check<'a>(outcome: &'a Outcome, name: &str) -> &'a Check {
     let found = outcome.judgement.checks.iter().find(|check| check.name.as_str() == name);
     found.unwrap_or_else(|| panic!("there is no check {name}: {:#?}", outcome.judgement.checks))
 }
 
-/// What a check came to.
+/// Returns the verdict of a check.
 #[track_caller]
 pub(crate) fn verdict_of(outcome: &Outcome, name: &str) -> Verdict {
     check(outcome, name).verdict
 }
 
-/// What `spanproof analyze --json` prints of a run folder.
+/// Returns the output of `spanproof analyze --json` for a run folder.
 pub(crate) fn analyzed(folder: &Path) -> Vec<u8> {
     Command::new(program()).args(["analyze", "--json"]).arg(folder).output().unwrap().stdout
 }
 
-/// The command line. Beside this test's own program: `cargo test --workspace` builds both.
+/// Returns the program, which is next to this test's own: `cargo test --workspace` builds both.
 pub(crate) fn program() -> PathBuf {
     let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("spanproof");
     assert!(program.exists(), "{} is not built: run `cargo test --workspace`", program.display());
     program
 }
 
-/// Asks each Collector whether it takes the manifests' configurations.
+/// Checks that each version of the Collector accepts the manifests' configurations.
 pub(crate) fn validate_configurations() {
     let _alone = Shared::alone();
     let images = Images::read(&cache_dir()).unwrap();
@@ -215,7 +216,7 @@ fn from_yaml<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     serde_saphyr::from_str(&text).unwrap()
 }
 
-/// The API server admits the gateway's pod into a namespace that enforces `restricted`; nothing is run.
+/// Checks that the API server admits the gateway's pod into a namespace that enforces `restricted`, in a dry run.
 pub(crate) async fn admit_restricted_gateway(client: Client) {
     let name = "restricted-check";
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
@@ -240,7 +241,7 @@ pub(crate) async fn admit_restricted_gateway(client: Client) {
     assert!(refused.unwrap_err().to_string().contains("restricted"));
 }
 
-/// Kills the program while kind makes a cluster, and waits until nothing of that is left.
+/// Kills the program while kind creates a cluster, and waits until nothing of that is left.
 pub(crate) fn kill_while_making_a_cluster() {
     const NAME: &str = "spanproof-killed";
     let _alone = Shared::alone();
@@ -258,7 +259,7 @@ pub(crate) fn kill_while_making_a_cluster() {
     await_until("the cluster's containers and state to be gone", || containers() == 0 && !state.exists());
 }
 
-/// The containers of a cluster, running or not, each as docker's format says.
+/// Returns the containers of a cluster, running or not, in a format of docker.
 fn containers_of(cluster: &str, format: &str) -> Vec<String> {
     let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
     let listed =
@@ -266,7 +267,7 @@ fn containers_of(cluster: &str, format: &str) -> Vec<String> {
     String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// The rules are there, on every node, for what it sends and for what it forwards.
+/// Checks that every node has the rules, for what it sends and for what it forwards.
 pub(crate) fn nodes_are_isolated() {
     let _alone = Shared::alone();
     let nodes = containers_of(CLUSTER, "{{.Names}}");

@@ -1,21 +1,21 @@
-//! The Collectors' metrics: counters go on growing, what is a level stays as it was.
+//! The Collectors' metrics: counters continue to grow, gauges stay.
 
-use super::{LATER_MS, Plan, TIMES, WINDOW_S};
+use super::{Extension, LATER_MS, TIMES, WINDOW_S};
 use spanproof_ledger::MetricsRecord;
 use std::collections::BTreeMap;
 
-/// Whose names hold one of these is a level.
-const LEVELS: [&str; 4] = ["queue_size", "queue_capacity", "in_flight", "memory_rss"];
+/// Parts of the names of gauges.
+const GAUGES: [&str; 4] = ["queue_size", "queue_capacity", "in_flight", "memory_rss"];
 
-pub(super) fn draw_out(plan: &Plan, records: &[MetricsRecord]) -> Vec<MetricsRecord> {
-    let cut_ms = plan.cut_ms(&plan.environment["sink_node"]);
+pub(super) fn extend(extension: &Extension, records: &[MetricsRecord]) -> Vec<MetricsRecord> {
+    let cut_ms = extension.cut_ms(&extension.environment["sink_node"]);
     let window_ms = WINDOW_S * 1_000;
     let unix_ms = |record: &MetricsRecord| match record {
         MetricsRecord::Scraped { unix_ms, .. } | MetricsRecord::Silent { unix_ms, .. } => Some(*unix_ms),
         _ => None,
     };
     let cut = records.iter().position(|record| unix_ms(record).is_some_and(|at| at >= cut_ms));
-    let (before, behind) = records.split_at(cut.unwrap_or(records.len()));
+    let (before, after) = records.split_at(cut.unwrap_or(records.len()));
     let growth = growth(before, cut_ms - window_ms);
     let window: Vec<_> =
         before.iter().filter(|record| unix_ms(record).is_some_and(|at| at >= cut_ms - window_ms)).collect();
@@ -24,7 +24,7 @@ pub(super) fn draw_out(plan: &Plan, records: &[MetricsRecord]) -> Vec<MetricsRec
         (1..=TIMES)
             .flat_map(|time| window.iter().map(|record| later(record, time, &growth)).collect::<Vec<_>>()),
     );
-    for record in behind {
+    for record in after {
         match record {
             MetricsRecord::Sealed { .. } => all.push(MetricsRecord::Sealed { records: all.len() as u64 }),
             other => all.push(later(other, TIMES, &growth)),
@@ -33,17 +33,17 @@ pub(super) fn draw_out(plan: &Plan, records: &[MetricsRecord]) -> Vec<MetricsRec
     all
 }
 
-/// (process, metric) → by how much it grew between a moment and the end.
+/// (process, metric) → its increase from `since_ms` to the end.
 fn growth(records: &[MetricsRecord], since_ms: u64) -> BTreeMap<(u16, u16), f64> {
-    let mut levels = Vec::new();
+    let mut gauges = Vec::new();
     let (mut first, mut last) = (BTreeMap::new(), BTreeMap::new());
     for record in records {
         match record {
-            MetricsRecord::Metric { id, name } if LEVELS.iter().any(|level| name.contains(level)) => {
-                levels.push(*id);
+            MetricsRecord::Metric { id, name } if GAUGES.iter().any(|gauge| name.contains(gauge)) => {
+                gauges.push(*id);
             }
             MetricsRecord::Scraped { unix_ms, target, values } => {
-                for (metric, value) in values.iter().filter(|(metric, _)| !levels.contains(metric)) {
+                for (metric, value) in values.iter().filter(|(metric, _)| !gauges.contains(metric)) {
                     if *unix_ms < since_ms {
                         first.insert((*target, *metric), *value);
                     }
@@ -56,7 +56,7 @@ fn growth(records: &[MetricsRecord], since_ms: u64) -> BTreeMap<(u16, u16), f64>
     last.into_iter().map(|(of, value)| (of, value - first.get(&of).copied().unwrap_or(0.0))).collect()
 }
 
-/// A record so many windows later.
+/// A record, shifted by a number of windows.
 fn later(record: &MetricsRecord, windows: u64, growth: &BTreeMap<(u16, u16), f64>) -> MetricsRecord {
     debug_assert!(windows * WINDOW_S * 1_000 <= LATER_MS);
     let mut record = record.clone();

@@ -1,25 +1,25 @@
-//! The timeline, line by line, whatever stands in a line.
+//! The timeline, line by line.
 
-use super::{LATER_MS, Plan, RATE, TIMES, WINDOW_S, wrong};
+use super::{Extension, LATER_MS, RATE, TIMES, WINDOW_S, unusable};
 use crate::BenchError;
 use serde_json::Value;
 
-/// How much processor time something uses in a window, in seconds; nothing is judged by it.
+/// The processor time used in a window, in seconds; no check depends on it.
 const CPU_S: f64 = 0.1;
 
 pub(super) fn lines(bytes: &[u8]) -> Result<Vec<Value>, BenchError> {
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).map_err(|error| wrong(&error.to_string()))).collect()
+    lines.map(|line| serde_json::from_slice(line).map_err(|error| unusable(&error.to_string()))).collect()
 }
 
-pub(super) fn draw_out(plan: &Plan, lines: Vec<Value>) -> Vec<u8> {
+pub(super) fn extend(extension: &Extension, lines: Vec<Value>) -> Vec<u8> {
     let t = |line: &Value| line["t"].as_f64().unwrap_or_default();
-    let (before, behind): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| t(line) < plan.cut);
+    let (before, after): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| t(line) < extension.cut);
     let window =
-        before.iter().filter(|line| t(line) >= plan.cut - WINDOW_S as f64).cloned().collect::<Vec<_>>();
+        before.iter().filter(|line| t(line) >= extension.cut - WINDOW_S as f64).cloned().collect::<Vec<_>>();
     let repeated = (1..=TIMES).flat_map(|time| window.iter().map(move |line| later(line.clone(), time)));
-    let behind = behind.into_iter().map(|line| later(line, TIMES));
-    let all = before.iter().cloned().chain(repeated).chain(behind);
+    let after = after.into_iter().map(|line| later(line, TIMES));
+    let all = before.iter().cloned().chain(repeated).chain(after);
     let mut bytes = Vec::new();
     for (n, mut line) in all.enumerate() {
         line["n"] = n.into();
@@ -29,7 +29,7 @@ pub(super) fn draw_out(plan: &Plan, lines: Vec<Value>) -> Vec<u8> {
     bytes
 }
 
-/// A line so many windows later.
+/// A line, shifted by a number of windows.
 fn later(mut line: Value, windows: u64) -> Value {
     debug_assert!(windows * WINDOW_S * 1_000 <= LATER_MS);
     let mut add = |field: &str, more: f64| match line[field].as_f64() {

@@ -1,11 +1,11 @@
-//! Emitter to sink: how much goes through, what it costs, and how far that is from HTTP/2 with nothing in it.
+//! Emitter to sink: throughput and cost, compared with bare HTTP/2.
 
 use super::compare::{Window, window};
 use super::{Failure, ROUNDS};
-use crate::probe::{Load, Probe, account, pass};
+use crate::probe::{Load, Probe, account, sleep};
 use crate::process::{Cpu, Process, free_port};
 use crate::report::{Bound, Report, median};
-use crate::{BenchError, Tools};
+use crate::{BenchError, Programs};
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -14,21 +14,21 @@ use tokio::process::Command;
 const WINDOW: f64 = 4.0;
 const PER_REQUEST: u32 = 1_000;
 
-/// What two processes did with the same spans.
+/// Throughput, and the cost of sender and receiver for a million spans.
 struct Flow {
     spans_per_s: f64,
     sending: Cpu,
     receiving: Cpu,
 }
 
-pub(super) async fn full_speed<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
+pub(super) async fn full_speed<W: Write>(programs: &Programs, report: &mut Report<W>) -> Result<(), Failure> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let bytes = request_bytes(tools).await?;
+    let bytes = request_bytes(programs).await?;
     for _ in 0..ROUNDS {
-        ours.push(probes(tools).await?);
-        bare.push(bare_http2(tools, bytes).await?);
+        ours.push(probes(programs).await?);
+        bare.push(bare_http2(programs, bytes).await?);
     }
-    // Other work on the machine only ever takes from it: the best round is the least disturbed one.
+    // Other work on the machine only lowers the throughput: the best round is the least disturbed one.
     let best = ours.iter().map(|flow| flow.spans_per_s).fold(0.0, f64::max);
     report.bound("emitter_to_sink_spans_per_s", best, "spans/s", Bound::AtLeast(1e6))?;
     report.figure("span_bytes", bytes as f64 / f64::from(PER_REQUEST), "B")?;
@@ -44,44 +44,44 @@ pub(super) async fn full_speed<W: Write>(tools: &Tools, report: &mut Report<W>) 
     }
     let cost = |flow: &Flow| flow.sending.total() + flow.receiving.total();
     let ratios = ours.iter().zip(&bare).map(|(ours, bare)| cost(bare) / cost(ours)).collect();
-    // By processor time: 1 would be a span that costs nothing but its bytes' way.
+    // By processor time: 1 would be a span that costs only the transport of its bytes.
     Ok(report.figure("emitter_to_sink_vs_bare_http2", median(ratios), "x")?)
 }
 
-/// More than it can do: the schedule slips, and what is acknowledged is what goes through.
-async fn probes(tools: &Tools) -> Result<Flow, BenchError> {
-    let sink = Probe::sink(tools).await?;
+/// Runs at a rate above the limit: the schedule slips, and the acknowledged rate is the throughput.
+async fn probes(programs: &Programs) -> Result<Flow, BenchError> {
+    let sink = Probe::sink(programs).await?;
     let load = Load { rate: 1e7, per_request: PER_REQUEST };
-    let mut emitter = Probe::emitter(tools, load, sink.otlp).await?;
+    let mut emitter = Probe::emitter(programs, load, sink.otlp).await?;
     let Window { acknowledged, seconds, emitter: sending, receiver: receiving } =
         window(&mut emitter, &sink.process, WINDOW).await?;
     let counts = account(emitter, sink).await?;
     if counts.lost + counts.unexpected + counts.unknown + counts.duplicated > 0 {
-        return Err(BenchError::Void(format!("not all arrived once: {counts:?}")));
+        return Err(BenchError::Invalid(format!("not all arrived once: {counts:?}")));
     }
     let (sending, receiving) = (sending.per_million(acknowledged), receiving.per_million(acknowledged));
     Ok(Flow { spans_per_s: acknowledged as f64 / seconds, sending, receiving })
 }
 
-async fn bare_http2(tools: &Tools, bytes: usize) -> Result<Flow, BenchError> {
+async fn bare_http2(programs: &Programs, bytes: usize) -> Result<Flow, BenchError> {
     let dir =
         tempfile::tempdir().map_err(|source| BenchError::Start { name: "bare HTTP/2".to_owned(), source })?;
     let (port, count) = (free_port()?, dir.path().join("count"));
-    let mut command = Command::new(&tools.own);
+    let mut command = Command::new(&programs.own);
     command.args(["bare-serve", &port.to_string()]);
     let mut server = Process::start("bare-server", dir.path(), command)?;
-    server.listens(port).await?;
-    let mut command = Command::new(&tools.own);
+    server.wait_until_listening(port).await?;
+    let mut command = Command::new(&programs.own);
     command.args(["bare-send", &port.to_string(), &bytes.to_string()]).arg(&count);
     let client = Process::start("bare-client", dir.path(), command)?;
-    pass(1.0).await;
+    sleep(1.0).await;
     let (began, before) = (Instant::now(), answers(&count)?);
     let (sent, received) = (client.cpu()?, server.cpu()?);
-    pass(WINDOW).await;
+    sleep(WINDOW).await;
     let (lasted, after) = (began.elapsed(), answers(&count)?);
     let spans = (after - before) * u64::from(PER_REQUEST);
     if spans == 0 {
-        return Err(client.problem("nothing was answered"));
+        return Err(client.error("nothing was answered"));
     }
     Ok(Flow {
         spans_per_s: spans as f64 / lasted.as_secs_f64(),
@@ -92,28 +92,28 @@ async fn bare_http2(tools: &Tools, bytes: usize) -> Result<Flow, BenchError> {
 
 fn answers(count: &Path) -> Result<u64, BenchError> {
     let text = std::fs::read_to_string(count).map_err(|error| BenchError::Bare(error.to_string()))?;
-    text.parse().map_err(|_| BenchError::Bare(format!("{text:?} is no number of answers")))
+    text.parse().map_err(|_| BenchError::Bare(format!("{text:?} is not a number of answers")))
 }
 
-/// How large the emitter's requests are.
-async fn request_bytes(tools: &Tools) -> Result<usize, BenchError> {
+/// The size of the emitter's requests, in bytes.
+async fn request_bytes(programs: &Programs) -> Result<usize, BenchError> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
     let listener = listener.map_err(|error| BenchError::Bare(error.to_string()))?;
     let port = listener.local_addr().map_err(|error| BenchError::Bare(error.to_string()))?.port();
     let arriving = tokio::spawn(crate::bare::first_request(listener));
-    let _emitter = Probe::emitter(tools, Load { rate: 1e5, per_request: PER_REQUEST }, port).await?;
+    let _emitter = Probe::emitter(programs, Load { rate: 1e5, per_request: PER_REQUEST }, port).await?;
     arriving.await.map_err(|error| BenchError::Bare(error.to_string()))?
 }
 
-pub(super) async fn memory<W: Write>(tools: &Tools, report: &mut Report<W>) -> Result<(), Failure> {
+pub(super) async fn memory<W: Write>(programs: &Programs, report: &mut Report<W>) -> Result<(), Failure> {
     let load = Load { rate: 100_000.0, per_request: 100 };
-    let sink = Probe::sink(tools).await?;
-    let mut emitter = Probe::emitter(tools, load, sink.otlp).await?;
+    let sink = Probe::sink(programs).await?;
+    let mut emitter = Probe::emitter(programs, load, sink.otlp).await?;
     let seen = window(&mut emitter, &sink.process, 14.0).await?;
     let achieved = seen.acknowledged as f64 / seen.seconds;
     if achieved < 0.95 * load.rate {
         let problem = format!("{achieved:.0} spans/s instead of {:.0}", load.rate);
-        return Err(BenchError::Void(problem).into());
+        return Err(BenchError::Invalid(problem).into());
     }
     let most = Bound::AtMost(64.0);
     report.bound("emitter_memory_mib", emitter.process.peak_mib()?, "MiB", most)?;

@@ -1,8 +1,8 @@
-//! Were there always enough ready gateways, and did deliveries never stop for too long? Two series.
+//! The check `availability`: there were always enough ready gateways, and deliveries never paused for too long.
 
-use super::floor::{self, Held};
+use super::floor::{self, Readiness};
 use super::story::at;
-use super::{Context, Finding, Story, Verdict, rounded, sinks_untold};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_incomplete};
 use crate::record::Record;
 use crate::scenario::FaultName;
 use crate::world::Kind;
@@ -20,42 +20,42 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if let Some(gap) = story.gap(&[Kind::Pod], start, end) {
         return Some(Finding::inconclusive(gap));
     }
-    let held = match floor::held(record, story, start, end) {
-        Ok(held) => held,
+    let readiness = match floor::readiness(record, story, start, end) {
+        Ok(readiness) => readiness,
         Err(why) => return Some(Finding::inconclusive(why)),
     };
-    let Some(worst) = Held::worst(&held) else {
+    let Some(worst) = Readiness::worst(&readiness) else {
         return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
-    let (since, fewest, minimum, asked) = (worst.t, worst.ready, worst.floor.minimum, &worst.floor.asked);
-    // Where its clock is not the run's, what the sink calls a pause may be none.
-    let told = clocks.sink.is_none();
-    let gap = delivery_gap(record, story, |_| true).filter(|_| told);
-    // While a sink was away nothing could be delivered: that is no doing of the tier's.
-    let excused = gap.filter(|gap| restarts.reach_into(*gap));
-    let real = delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| told);
-    let longest = gap.map_or_else(
-        || "how long deliveries paused is not known".to_owned(),
-        |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
-    );
-    let longest = match excused {
-        Some((from, _)) => format!("{longest}, from {from:.1}s on, when a sink was away{}", restarts.said()),
-        None => format!("{longest}{}", restarts.said()),
+    let shared = shared_nodes(story);
+    // If the sink's clock does not agree with the run's, its pauses may be none.
+    let agrees = clocks.sink.is_none();
+    let gap = delivery_gap(record, story, |_| true).filter(|_| agrees);
+    // Spans that wait for a sampler's decision are on their way.
+    let sampling = record.environment.sampling.as_ref();
+    let waits = sampling.map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
+    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64() + waits);
+    let facts = Facts {
+        story,
+        worst,
+        shared: shared.iter().rfind(|shared| shared.at <= worst.t && worst.t <= shared.until),
+        limit,
+        unknown: clocks.sink.as_deref(),
+        gap,
+        // While a sink was away nothing could be delivered: that is not the tier's fault.
+        excused: gap.filter(|gap| restarts.reach_into(*gap)),
+        real: delivery_gap(record, story, |pause| !restarts.reach_into(pause)).filter(|_| agrees),
+        restarts: restarts.describe(),
     };
     let remembered = pauses(record).into_iter().filter(|(from, to)| from.is_finite() && to.is_finite());
-    // What waits for a sampler's decision is on its way.
-    let waits =
-        record.environment.sampling.as_ref().map_or(0.0, |sampling| sampling.decision_wait_s.max(0.0));
-    let limit = record.scenario.expect.delivery_gap.map(|limit| limit.duration().as_secs_f64() + waits);
-    let shared = shared_nodes(story);
     let mut evidence = json!({
-        "minimum": minimum,
-        "asked": asked,
-        "fewest": fewest,
-        "since": since,
-        "step": story.step_at(since),
-        "ready": held.iter().map(|held| (held.t, held.ready)).collect::<Vec<_>>(),
-        "minima": minima(&held),
+        "minimum": worst.floor.minimum,
+        "asked": worst.floor.asked,
+        "fewest": worst.ready,
+        "since": worst.t,
+        "step": story.step_at(worst.t),
+        "ready": readiness.iter().map(|readiness| (readiness.t, readiness.ready)).collect::<Vec<_>>(),
+        "minima": minima(&readiness),
         "shared_nodes": shared.iter().map(Shared::evidence).collect::<Vec<_>>(),
         "delivery_gap_s": gap.map(|(from, to)| rounded(to - from)),
         "delivery_gap": gap.map(|(from, to)| [rounded(from), rounded(to)]),
@@ -65,44 +65,89 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let ruling = if worst.missing() > 0 {
-        let during = story.during(since);
-        let why = shared.iter().rfind(|shared| shared.at <= since && since <= shared.until);
-        let why = why.map_or_else(String::new, |shared| format!("; {}", shared.said()));
-        (
-            Verdict::Fail,
-            format!(
-                "{fewest} ready gateways at {since:.1}s, {during}; the minimum is {minimum} ({asked}){why}"
-            ),
-        )
-    } else if let (Some(limit), None) = (limit, gap) {
-        let why = clocks.sink.as_deref().unwrap_or("no delivery is on record");
-        (Verdict::Inconclusive, format!("{why}, so it is not known whether one came every {limit}s"))
-    } else if let (Some(limit), Some((from, to))) = (limit, real)
-        && to - from > limit
-    {
-        let during = story.during(from);
-        (Verdict::Fail, format!("no delivery from {from:.1}s to {to:.1}s, {during}: longer than {limit}s"))
-    } else if let (Some(limit), Some((from, to))) = (limit, excused)
-        && to - from > limit
-    {
-        let away = restarts.said();
-        (
-            Verdict::Inconclusive,
-            format!(
-                "no delivery from {from:.1}s to {to:.1}s, longer than {limit}s, but a sink was away then{away}"
-            ),
-        )
-    } else {
-        let never = format!("never fewer than {fewest} ready gateways; the minimum is {minimum} ({asked})");
-        (Verdict::Pass, format!("{never}; {longest}"))
-    };
-    Some(Finding::new(ruling, evidence))
+    Some(Finding::new(facts.decide(), evidence))
 }
 
-/// What had to be ready, at each change.
-fn minima(held: &[Held]) -> Vec<(f64, u32)> {
-    let mut minima: Vec<(f64, u32)> = held.iter().map(|held| (held.t, held.floor.minimum)).collect();
+/// The facts that decide whether the tier was available.
+struct Facts<'a> {
+    story: &'a Story,
+    /// The moment at which most gateways were missing, or else fewest ready.
+    worst: &'a Readiness,
+    /// The node that was drained or lost at that moment while more than one gateway was on it.
+    shared: Option<&'a Shared>,
+    /// The longest pause between deliveries that is allowed, in seconds.
+    limit: Option<f64>,
+    /// The reason why the sink's clock says nothing, if so.
+    unknown: Option<&'a str>,
+    /// The longest pause; none if it is not known.
+    gap: Option<Stretch>,
+    /// The same, if a sink was away in it.
+    excused: Option<Stretch>,
+    /// The longest pause in which no sink was away.
+    real: Option<Stretch>,
+    /// The restarts of probes, as the end of a sentence.
+    restarts: String,
+}
+
+impl Facts<'_> {
+    fn decide(&self) -> Ruling {
+        let Readiness { t, ready, floor } = self.worst;
+        let (minimum, asked) = (floor.minimum, &floor.asked);
+        if self.worst.missing() > 0 {
+            let why = self.shared.map_or_else(String::new, |shared| format!("; {}", shared.describe()));
+            let during = self.story.during(*t);
+            let reason = format!(
+                "{ready} ready gateways at {t:.1}s, {during}; the minimum is {minimum} ({asked}){why}"
+            );
+            return (Verdict::Fail, reason);
+        }
+        if let Some(ruling) = self.limit.and_then(|limit| self.too_long(limit)) {
+            return ruling;
+        }
+        let longest = self.longest();
+        let reason =
+            format!("never fewer than {ready} ready gateways; the minimum is {minimum} ({asked}); {longest}");
+        (Verdict::Pass, reason)
+    }
+
+    /// The ruling where a pause was longer than the limit, or where that is not known.
+    fn too_long(&self, limit: f64) -> Option<Ruling> {
+        if self.gap.is_none() {
+            let why = self.unknown.unwrap_or("no delivery is on record");
+            let reason = format!("{why}, so it is not known whether one came every {limit}s");
+            return Some((Verdict::Inconclusive, reason));
+        }
+        let longer = |(from, to): &Stretch| to - from > limit;
+        if let Some((from, to)) = self.real.filter(longer) {
+            let during = self.story.during(from);
+            let reason = format!("no delivery from {from:.1}s to {to:.1}s, {during}: longer than {limit}s");
+            return Some((Verdict::Fail, reason));
+        }
+        let (from, to) = self.excused.filter(longer)?;
+        let away = &self.restarts;
+        let reason = format!(
+            "no delivery from {from:.1}s to {to:.1}s, longer than {limit}s, but a sink was away then{away}"
+        );
+        Some((Verdict::Inconclusive, reason))
+    }
+
+    fn longest(&self) -> String {
+        let longest = self.gap.map_or_else(
+            || "the longest pause between deliveries is not known".to_owned(),
+            |(from, to)| format!("the longest pause between deliveries was {:.1}s", to - from),
+        );
+        let restarts = &self.restarts;
+        match self.excused {
+            Some((from, _)) => format!("{longest}, from {from:.1}s on, when a sink was away{restarts}"),
+            None => format!("{longest}{restarts}"),
+        }
+    }
+}
+
+/// Returns the minimum at each change of it.
+fn minima(readiness: &[Readiness]) -> Vec<(f64, u32)> {
+    let mut minima: Vec<(f64, u32)> =
+        readiness.iter().map(|readiness| (readiness.t, readiness.floor.minimum)).collect();
     minima.dedup_by_key(|(_, minimum)| *minimum);
     minima
 }
@@ -117,7 +162,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn said(&self) -> String {
+    fn describe(&self) -> String {
         let (gateways, node) = (self.gateways.join(" and "), &self.node);
         let how = if self.lost { "was lost" } else { "was drained" };
         format!("{gateways} were on the same node, {node}, which {how} at {:.1}s", self.at)
@@ -134,7 +179,7 @@ impl Shared {
     }
 }
 
-/// Every node that was drained, or was not ready any more, while it held more than one gateway.
+/// Returns every node that was drained, or became unready, while it held more than one gateway.
 fn shared_nodes(story: &Story) -> Vec<Shared> {
     let drained = story.faults_called(&FaultName::Drain);
     let drained = drained.map(|fault| (fault.start, fault.over(), &fault.target, false));
@@ -161,20 +206,20 @@ fn shared_nodes(story: &Story) -> Vec<Shared> {
     shared.collect()
 }
 
-/// From when to when, in seconds on the run's clock.
+/// A stretch of the run's clock, in seconds.
 type Stretch = (f64, f64);
 
-/// Every pause between two deliveries that was long enough to be remembered, and the time before the first and behind
-/// the last: a stretch in which no sink was delivered anything.
+/// Returns every pause between two deliveries that was long enough to be recorded, and the time before the first and after
+/// the last: in these no sink was delivered anything.
 fn pauses(record: &Record) -> Vec<Stretch> {
     let of_each = record.sinks.iter().map(|sink| quiet(record, sink));
     of_each.reduce(|all, sink| common(&all, &sink)).unwrap_or_default()
 }
 
-/// When a sink was delivered nothing, in order.
+/// Returns the times in which a sink was delivered nothing, in order.
 fn quiet(record: &Record, sink: &SinkLedger) -> Vec<Stretch> {
     let moment = |unix_ms| record.moment(&record.environment.sink_node, unix_ms);
-    // The second in which the first one arrived: its beginning, so that no pause looks longer than it was.
+    // A pause ends at the beginning of the second of the first delivery, so that none looks longer than it was.
     let Some((second, ..)) = sink.by_second().next() else {
         return vec![(f64::NEG_INFINITY, f64::INFINITY)];
     };
@@ -185,7 +230,7 @@ fn quiet(record: &Record, sink: &SinkLedger) -> Vec<Stretch> {
         .collect()
 }
 
-/// What two lists of stretches, each in order, have in common.
+/// Returns the intersection of two lists of stretches, each in order.
 fn common(left: &[Stretch], right: &[Stretch]) -> Vec<Stretch> {
     let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
     let mut both = Vec::new();
@@ -203,23 +248,24 @@ fn common(left: &[Stretch], right: &[Stretch]) -> Vec<Stretch> {
     both
 }
 
-/// The longest time without a delivery while the tier was steady and load was offered, on the run's clock;
-/// none if a sink's ledger, which tells, is missing or not sealed.
+/// Returns the longest time without a delivery while the tier was steady and load was offered, on the run's clock; none if a
+/// sink's ledger is missing or not sealed.
 fn delivery_gap(record: &Record, story: &Story, counts: impl Fn(Stretch) -> bool) -> Option<Stretch> {
-    if sinks_untold(record).is_some() {
+    if sinks_incomplete(record).is_some() {
         return None;
     }
     let (start, end) = story.load?;
     let start = story.steady_at().unwrap_or(start);
     let clipped = pauses(record).into_iter().map(|(from, to)| (from.max(start), to.min(end)));
     let real = clipped.filter(|(from, to)| from < to).filter(|pause| counts(*pause));
-    // Without a pause that was long enough to be remembered, none was longer than that.
+    // Without a recorded pause, none was longer than the shortest that is recorded.
     let none = (start, start + spanproof_ledger::PAUSE_MS as f64 / 1e3);
     Some(real.max_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0))).unwrap_or(none))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::floor::Floor;
     use super::*;
     use proptest::prelude::*;
 
@@ -229,6 +275,40 @@ mod tests {
             let ends: Vec<f64> = ends.into_iter().map(f64::from).collect();
             ends.as_chunks::<2>().0.iter().map(|[from, to]| (*from, *to)).collect()
         })
+    }
+
+    #[test]
+    fn a_pause_fails_unless_a_sink_was_away() {
+        let readiness =
+            |ready| Readiness { t: 3.0, floor: Floor { minimum: 1, asked: "x".to_owned() }, ready };
+        let (short, enough, story) = (readiness(0), readiness(1), Story::default());
+        let facts = |worst, gap, excused, real| Facts {
+            story: &story,
+            worst,
+            shared: None,
+            limit: Some(5.0),
+            unknown: None,
+            gap,
+            excused,
+            real,
+            restarts: String::new(),
+        };
+        let (long, brief) = (Some((10.0, 16.0)), Some((10.0, 12.0)));
+        for (facts, verdict, words) in [
+            (facts(&short, long, None, long), Verdict::Fail, "0 ready gateways at 3.0s"),
+            (facts(&enough, None, None, None), Verdict::Inconclusive, "no delivery is on record"),
+            (facts(&enough, long, None, long), Verdict::Fail, "no delivery from 10.0s to 16.0s"),
+            (facts(&enough, long, long, brief), Verdict::Inconclusive, "a sink was away then"),
+            (
+                facts(&enough, brief, None, brief),
+                Verdict::Pass,
+                "the longest pause between deliveries was 2.0s",
+            ),
+            (Facts { limit: None, ..facts(&enough, long, None, long) }, Verdict::Pass, "was 6.0s"),
+        ] {
+            let (found, reason) = facts.decide();
+            assert!(found == verdict && reason.contains(words), "{words}: {found:?}: {reason}");
+        }
     }
 
     proptest! {

@@ -1,8 +1,8 @@
-//! Does every stream reach every gateway, each with at least half of its fair share? Looked at in windows that
-//! are shorter than a connection may live, over gateways that were ready for long enough before.
+//! The check `balance`: every stream reached every gateway, with at least half of its fair share. It is judged in windows that
+//! are shorter than the life of a connection, over gateways that were ready for long enough before.
 
 use super::gateways::Gateways;
-use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_untold};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded, sinks_incomplete};
 use crate::judge::story::within;
 use crate::record::Record;
 use crate::scenario::{FaultName, Measure, Scenario, Step};
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use spanproof_ledger::{Arrivals, SinkLedger, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The length of a window, in seconds: a third of the greatest age of the gateways' connections.
+/// The length of a window, in seconds: a third of the maximum age of the gateways' connections.
 const WINDOW: f64 = 20.0;
 /// The distance between the beginnings of two windows.
 const STRIDE: f64 = 5.0;
-/// Of its fair share, a gateway must have this much.
+/// The part of its fair share that a gateway must have.
 const ENOUGH: f64 = 0.5;
-/// What comes about by chance less often than this is no chance. A stream comes in requests, so that is reckoned as if
-/// each of them went to a gateway that was drawn by lot; they take turns in fact, which strays less. A stream of so
-/// few requests in a window that even none at all for a gateway might be chance says nothing.
+/// The probability below which a share is not chance. It is computed as if each request went to a gateway drawn at random; in
+/// fact they take turns, which varies less. A stream with so few requests in a window that even none at all for a gateway
+/// might be chance is not judged.
 const CHANCE: f64 = 1e-6;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
@@ -30,20 +30,20 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         story.faults_called(&FaultName::Spike).filter(|_| has_hpa).map(|fault| fault.start).collect();
     let (start, end) = story.load?;
     let windows = windows(record, story, start, end);
-    // Without a spike nothing in the scenario asks for it: what there is to say is said, and no more.
+    // Without a spike the scenario does not ask for it: only a result is reported, and no doubt.
     let asked_for = !spikes.is_empty();
-    if let Some(untold) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_untold(record)) {
-        return asked_for.then(|| Finding::inconclusive(untold));
+    if let Some(incomplete) = story.gap(&[Kind::Pod], start, end).or_else(|| sinks_incomplete(record)) {
+        return asked_for.then(|| Finding::inconclusive(incomplete));
     }
     let spans = Spans::of(record, gateways);
-    let shares: Vec<Share> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
+    let shares: Vec<GatewayShare> = windows.iter().flat_map(|window| spans.shares(record, window)).collect();
     if shares.is_empty() && !asked_for {
         return None;
     }
     if let Some(doubt) = restarts.doubt() {
         return asked_for.then(|| Finding::inconclusive(doubt));
     }
-    // After a spike it is the gateways that the HPA added that this is about: each stream must tell of one.
+    // After a spike the gateways that the HPA added are judged: by each stream at least one.
     let added = |spike: &f64, stream: &Stream| {
         shares.iter().any(|share| share.stream == *stream && share.ready_since > *spike)
     };
@@ -54,23 +54,23 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         return Some(Finding::inconclusive(format!("{reason} of stream {stream}")));
     }
     let Some(worst) = shares.iter().min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) else {
-        return Some(Finding::inconclusive("no stream was strong enough to be judged by"));
+        return Some(Finding::inconclusive("no stream had enough requests to be judged"));
     };
     let evidence = json!({
         "windows": windows.len(),
         "window_s": WINDOW,
         "worst": worst.evidence(),
-        "below_half": shares.iter().filter(|share| share.of_fair < ENOUGH).take(100).map(Share::evidence).collect::<Vec<_>>(),
+        "below_half": shares.iter().filter(|share| share.of_fair < ENOUGH).take(100).map(GatewayShare::evidence).collect::<Vec<_>>(),
         "of_no_gateway": spans.strangers,
     });
-    Some(Finding::new(told(&shares, worst, &spans.strangers), evidence))
+    Some(Finding::new(decide(&shares, worst, &spans.strangers), evidence))
 }
 
-/// What the shares come to.
-fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling {
+/// The ruling that the shares come to.
+fn decide(shares: &[GatewayShare], worst: &GatewayShare, strangers: &BTreeSet<String>) -> Ruling {
     let too_low = shares.iter().filter(|share| share.is_too_low());
     if let Some(share) = too_low.min_by(|a, b| a.of_fair.total_cmp(&b.of_fair)) {
-        let Share { gateway, stream, from, spans, of_fair, ready_since, .. } = share;
+        let GatewayShare { gateway, stream, from, spans, of_fair, ready_since, .. } = share;
         let (to, percent) = (from + WINDOW, of_fair * 100.0);
         let reason = format!(
             "{gateway}, ready since {ready_since:.0}s, got {spans} spans of stream {stream} from {from:.0}s to {to:.0}s: {percent:.0} % of its fair share"
@@ -78,7 +78,7 @@ fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling
         return (Verdict::Fail, reason);
     }
     if let Some(share) = shares.iter().find(|share| share.may_be_too_low()) {
-        let Share { stream, from, unknown, .. } = share;
+        let GatewayShare { stream, from, unknown, .. } = share;
         let strangers: Vec<&str> = strangers.iter().take(3).map(String::as_str).collect();
         let reason = format!(
             "which gateway sent {unknown} spans of stream {stream} from {from:.0}s to {:.0}s is not known: at the sink they came \
@@ -91,12 +91,12 @@ fn told(shares: &[Share], worst: &Share, strangers: &BTreeSet<String>) -> Ruling
     let percent = worst.of_fair * 100.0;
     (
         Verdict::Pass,
-        format!("every stream reached every gateway, with {percent:.0} % of its fair share at the least"),
+        format!("every stream reached every gateway, with {percent:.0} % of its fair share at least"),
     )
 }
 
-/// What of a scenario's spikes will not let this check say anything, as far as that is known before: on so many
-/// workers, if that is known, with so many gateways at the most.
+/// Returns warnings about spikes of a scenario that will leave this check inconclusive, as far as that is known before a run.
+/// `workers` is the number of workers, if known, and `gateways` the largest number of gateways.
 pub fn foreseen(scenario: &Scenario, workers: Option<u32>, gateways: Option<u32>) -> Vec<String> {
     let spikes = scenario.all_steps().filter_map(|step| {
         let Step::Spike(spike) = step else { return None };
@@ -109,9 +109,8 @@ pub fn foreseen(scenario: &Scenario, workers: Option<u32>, gateways: Option<u32>
         let hold = spike.hold.duration().as_secs_f64();
         if hold < needed {
             found.push(format!(
-                "`balance` will be inconclusive: the spike to {} holds for {} behind the moment in which the HPA has gone \
-                 out, and what a new gateway gets is judged from {within} on, by windows of {WINDOW}s: `hold: {needed}s` \
-                 is enough",
+                "`balance` will be inconclusive: the spike to {} holds for {} after the HPA has scaled out, and a new gateway's \
+                 share is judged from {within} on, in windows of {WINDOW}s: `hold: {needed}s` is enough",
                 spike.rate, spike.hold
             ));
         }
@@ -134,20 +133,20 @@ pub fn foreseen(scenario: &Scenario, workers: Option<u32>, gateways: Option<u32>
 /// A window, and the gateways that are judged in it.
 struct Window {
     from: f64,
-    /// Name, and since when it was ready.
+    /// The names, and the moments since which they were ready.
     gateways: Vec<(String, f64)>,
-    /// How many gateways were ready at some moment of it: so many share the spans.
+    /// The number of gateways that were ready at some moment of it: so many share the spans.
     sharing: usize,
 }
 
 fn windows(record: &Record, story: &Story, start: f64, end: f64) -> Vec<Window> {
     let grace = record.scenario.expect.share_within.duration().as_secs_f64();
-    // The first seconds of a run are spent connecting.
+    // In the first seconds of a run the agents connect.
     let mut from = story.steady_at().map_or(start, |t| t - WINDOW).max(start + STRIDE);
     let mut windows = Vec::new();
     while from + WINDOW <= end {
         let to = from + WINDOW;
-        // Whatever else is done to the tier unsettles the connections.
+        // Other faults disturb the connections.
         let unsettled = story.faults.iter().filter(|fault| fault.name != FaultName::Spike);
         let mut unsettled = unsettled.filter(|fault| fault.start < to && fault.over() + grace > from);
         if unsettled.next().is_none() && !agents_changed(story, from, to) {
@@ -170,12 +169,12 @@ fn window(story: &Story, from: f64, to: f64, start: f64, grace: f64) -> Option<W
     }
     let known =
         throughout?.into_iter().filter_map(|name| Some((name.clone(), ready_since(gateways, name, from)?)));
-    // Those that were there before the load are known to the agents from the beginning.
+    // The agents know those that were there before the load from the beginning.
     let gateways: Vec<_> = known.filter(|(_, since)| *since <= start || since + grace <= from).collect();
     (gateways.len() > 1).then_some(Window { from, gateways, sharing: sharing.len() })
 }
 
-/// Since when a gateway has been ready without a break, as of a moment.
+/// Returns the moment since which a gateway has been ready without a break, as of another.
 fn ready_since(gateways: &super::story::Series<Vec<(String, Pod)>>, name: &str, t: f64) -> Option<f64> {
     let mut since = None;
     for (at, pods) in gateways.iter().take_while(|(at, _)| *at <= t) {
@@ -195,22 +194,22 @@ fn agents_changed(story: &Story, from: f64, to: f64) -> bool {
 }
 
 /// One gateway's share of one stream in a window.
-struct Share {
+struct GatewayShare {
     gateway: String,
     ready_since: f64,
     stream: Stream,
     from: f64,
     spans: u64,
     of_fair: f64,
-    /// Spans of the stream of which nobody knows who sent them, and its share if all of them were this gateway's.
+    /// The spans of the stream whose gateway is not known, and this gateway's share if all of them were its own.
     unknown: u64,
     at_most: f64,
-    /// How likely it is to get that little, or less, by chance.
+    /// The probability of so little, or less, by chance.
     chance: f64,
 }
 
-impl Share {
-    /// Whoever sent what nobody knows of.
+impl GatewayShare {
+    /// Returns `true` if the share is too low, whoever sent the spans of unknown gateways.
     fn is_too_low(&self) -> bool {
         self.at_most < ENOUGH && self.chance < CHANCE
     }
@@ -233,10 +232,10 @@ impl Share {
     }
 }
 
-/// What arrived by second of Unix time and stream, of each gateway; of nobody known, too.
+/// The arrivals by second of Unix time and stream, of each gateway; `None` is an unknown one.
 struct Spans<'a> {
     all: BTreeMap<(u64, Stream), BTreeMap<Option<&'a str>, Arrivals>>,
-    /// What those are called that are no gateway's.
+    /// The names and addresses that are no gateway's.
     strangers: BTreeSet<String>,
 }
 
@@ -257,7 +256,7 @@ impl<'a> Spans<'a> {
         Self { all, strangers }
     }
 
-    fn shares(&self, record: &Record, window: &Window) -> Vec<Share> {
+    fn shares(&self, record: &Record, window: &Window) -> Vec<GatewayShare> {
         let second = |t| record.unix_ms(&record.environment.sink_node, t) / 1_000;
         let seconds = second(window.from)..second(window.from + WINDOW);
         let mut shares = Vec::new();
@@ -288,7 +287,7 @@ impl<'a> Spans<'a> {
                 } else {
                     1.0
                 };
-                Share {
+                GatewayShare {
                     gateway,
                     ready_since,
                     stream,
@@ -305,16 +304,16 @@ impl<'a> Spans<'a> {
     }
 }
 
-/// As many, or one more.
+/// Rounds up.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a part of a count")]
 fn whole(requests: f64) -> u64 {
     requests.max(0.0).ceil() as u64
 }
 
-/// How likely it is that of so many requests, each with the probability `part`, no more than `few` are one's.
+/// Returns the probability that of so many requests, each with the probability `part`, at most `few` go to one gateway.
 fn at_most(requests: u64, part: f64, few: u64) -> f64 {
     let (all, odds) = (requests as f64, part / (1.0 - part));
-    // Of exactly 0, 1, 2, …: each from the one before it, as logarithms, for they are tiny.
+    // The probabilities of exactly 0, 1, 2, …, each from the one before it, as logarithms, for they are tiny.
     let mut exactly = all * (1.0 - part).ln();
     let mut sum = exactly.exp();
     for number in 0..few.min(requests) {

@@ -1,4 +1,4 @@
-//! Was a control red, by the checks that it names, and for its own reason?
+//! Controls: red by the checks that they name, and for their own reason.
 
 use super::story::FaultStory;
 use super::{Check, Story, Verdict};
@@ -8,10 +8,10 @@ use crate::world::Pod;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// What a control came to.
+/// The result of a control.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlJudgement {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// Pass: it was red by the checks that it names, and by no other. Fail: it was not, so those checks prove nothing.
     pub verdict: Verdict,
@@ -19,7 +19,7 @@ pub struct ControlJudgement {
     pub reason: String,
 }
 
-/// Why the control that a record is of shows nothing, whatever its checks say.
+/// Returns why a control shows nothing, whatever its checks say; none if it does, or if the run is no control.
 pub(super) fn void(record: &Record, story: &Story) -> Option<String> {
     let control = record.scenario.as_control()?;
     let unmet = control.needs.iter().find_map(|need| {
@@ -30,8 +30,8 @@ pub(super) fn void(record: &Record, story: &Story) -> Option<String> {
         let what = format!("{}, before step {}", need.is.name(), need.before);
         match awaited.next() {
             Some((.., true)) => None,
-            Some((.., false)) => Some(format!("its precondition did not come about: {what}")),
-            None => Some(format!("its precondition was never looked at: {what}")),
+            Some((.., false)) => Some(format!("its precondition did not hold: {what}")),
+            None => Some(format!("its precondition was never checked: {what}")),
         }
     });
     unmet.or_else(|| control.spoiled_by.iter().find_map(|spoiler| spoiled(*spoiler, story)))
@@ -39,13 +39,13 @@ pub(super) fn void(record: &Record, story: &Story) -> Option<String> {
 
 fn spoiled(spoiler: Spoiler, story: &Story) -> Option<String> {
     let (start, load_end) = story.load?;
-    // What happens when the faults are over comes after what the control shows: an HPA that goes in, say.
+    // After the last fault a control has shown what it shows: an HPA may scale in then.
     let over = story.faults.iter().map(FaultStory::over).reduce(f64::max);
     let end = over.map_or(load_end, |over| over.min(load_end));
     match spoiler {
         Spoiler::Restarts => ["gateway", "agent"].into_iter().find_map(|app| {
             let Some(seen) = story.pods_within(app, start, end) else {
-                return Some(format!("nobody had looked at the pods of {app} before the load"));
+                return Some(format!("the pods of {app} were not watched before the load"));
             };
             let mut there: Vec<(String, Pod)> = Vec::new();
             for (t, pods) in seen {
@@ -67,7 +67,7 @@ fn spoiled(spoiler: Spoiler, story: &Story) -> Option<String> {
     }
 }
 
-/// What the control that a record is of came to, by its checks.
+/// Returns the result of a control, by its checks; none if the run is no control.
 pub(super) fn judge(record: &Record, void: Option<String>, checks: &[Check]) -> Option<ControlJudgement> {
     let control = record.scenario.as_control()?;
     let (verdict, reason) = match void {
@@ -86,7 +86,7 @@ fn colour(control: &Control, checks: &[Check]) -> (Verdict, String) {
         Some(check) => (check.verdict, format!("`{name}` did not fail: {}", check.reason)),
         None => (Verdict::Inconclusive, format!("`{name}` was not judged")),
     });
-    // One that passed says more than one that says nothing.
+    // A check that passed says more than an inconclusive one.
     if let Some((verdict, reason)) = unseen.min_by_key(|(verdict, _)| *verdict) {
         let verdict = if verdict == Verdict::Pass { Verdict::Fail } else { verdict };
         return (verdict, reason);

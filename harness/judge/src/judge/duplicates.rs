@@ -1,8 +1,8 @@
-//! Were no more spans delivered more than once than the scenario allows, and who sent these again? At-least-once delivery
-//! does that, so it is judged only where the scenario says how many are too many.
+//! The check `duplicates`: no more spans were delivered more than once than the scenario allows. At-least-once delivery
+//! does that, so it is judged only where the scenario sets a limit; the evidence says who sent them again.
 
 use super::gateways::Gateways;
-use super::{Context, Finding, Verdict, emitters_untold, grouped, sinks_untold};
+use super::{Context, Finding, Verdict, emitters_incomplete, grouped, sinks_incomplete};
 use crate::record::{Record, SettleEnd};
 use serde_json::json;
 use spanproof_ledger::{Account, EmitterLedger, RangeSet};
@@ -30,24 +30,24 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         }
     };
     let facts = Facts {
-        untold: emitters_untold(record).or_else(|| sinks_untold(record)),
+        incomplete: emitters_incomplete(record).or_else(|| sinks_incomplete(record)),
         unsettled,
         delivered: counts.delivered,
         duplicated: counts.duplicated,
         limit,
     };
-    let (verdict, said) = facts.verdict();
+    let (verdict, said) = facts.decide();
     let said = said.unwrap_or_else(|| {
         let (duplicated, delivered) = (grouped(counts.duplicated), grouped(counts.delivered));
-        let parts = from.told();
+        let parts = from.describe();
         format!("{duplicated} of {delivered} spans were delivered more than once (allowed: {allowed}){parts}")
     });
     Some(Finding::new((verdict, said), evidence))
 }
 
-/// What decides.
+/// The facts that decide about duplicates.
 struct Facts {
-    untold: Option<String>,
+    incomplete: Option<String>,
     unsettled: Option<String>,
     delivered: u64,
     duplicated: u64,
@@ -55,10 +55,10 @@ struct Facts {
 }
 
 impl Facts {
-    /// The verdict, and why if it is not the count that says so.
-    fn verdict(self) -> (Verdict, Option<String>) {
-        if let Some(untold) = self.untold {
-            return (Verdict::Inconclusive, Some(untold));
+    /// Returns the verdict, and its reason unless the count is the reason.
+    fn decide(self) -> (Verdict, Option<String>) {
+        if let Some(incomplete) = self.incomplete {
+            return (Verdict::Inconclusive, Some(incomplete));
         }
         if self.delivered == 0 {
             return (Verdict::Inconclusive, Some("nothing was delivered".to_owned()));
@@ -66,7 +66,7 @@ impl Facts {
         if self.duplicated as f64 > self.limit {
             return (Verdict::Fail, None);
         }
-        // More can only make it worse.
+        // More duplicates can only make it worse.
         match self.unsettled {
             Some(unsettled) => (Verdict::Inconclusive, Some(unsettled)),
             None => (Verdict::Pass, None),
@@ -74,7 +74,7 @@ impl Facts {
     }
 }
 
-/// Who sent again what came more than once: how many spans.
+/// The numbers of spans that were delivered more than once, by who sent them again.
 #[derive(Debug, Default)]
 struct Origins {
     /// The emitter had sent them more than once itself.
@@ -83,7 +83,7 @@ struct Origins {
     several: u64,
     /// They came through one gateway more than once: it sent them again, or the agent did.
     one: u64,
-    /// Who delivered them is not known.
+    /// It is not known who delivered them.
     unknown: u64,
 }
 
@@ -105,19 +105,19 @@ impl Origins {
                 }
             }
             let rest = twice.difference(&resent);
-            let told = seen.difference(&strange);
-            let told = rest.intersection(&told);
-            all.several += told.intersection_count(&several);
-            all.one += told.difference(&several).count();
-            all.unknown += rest.difference(&told).count();
+            let known = seen.difference(&strange);
+            let known = rest.intersection(&known);
+            all.several += known.intersection_count(&several);
+            all.one += known.difference(&several).count();
+            all.unknown += rest.difference(&known).count();
         }
-        // A ledger that is there without its records says how many, and not who.
+        // A ledger without its records gives the number, and not the sender.
         let found = all.emitter + all.several + all.one + all.unknown;
         all.unknown += account.counts.duplicated.saturating_sub(found);
         all
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let parts = [
             (self.emitter, "resent by the emitter"),
             (self.several, "through several gateways, so sent again by an agent"),
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn more_than_allowed_fails_and_what_may_still_come_decides_nothing() {
-        let verdict = |untold: Option<&str>, unsettled: Option<&str>, delivered, duplicated| {
-            let (untold, unsettled) = (untold.map(str::to_owned), unsettled.map(str::to_owned));
-            Facts { untold, unsettled, delivered, duplicated, limit: 10.0 }.verdict().0
+        let verdict = |incomplete: Option<&str>, unsettled: Option<&str>, delivered, duplicated| {
+            let (incomplete, unsettled) = (incomplete.map(str::to_owned), unsettled.map(str::to_owned));
+            Facts { incomplete, unsettled, delivered, duplicated, limit: 10.0 }.decide().0
         };
         assert_eq!(verdict(None, None, 1_000, 10), Verdict::Pass);
         assert_eq!(verdict(None, None, 1_000, 11), Verdict::Fail);

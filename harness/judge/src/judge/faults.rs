@@ -1,4 +1,4 @@
-//! Did each fault have its effect, and was that undone?
+//! The check `faults`: each fault was seen to have its effect, and to be undone.
 
 use super::{Context, Finding, Story, Verdict};
 use crate::world::Kind;
@@ -38,7 +38,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         let what = format!("{} of {}", fault.name, fault.target);
         let unseen = story.gap(&[Kind::Pod, Kind::Node], fault.start, fault.over());
         match unseen.or_else(|| fault.blind.then(|| problem(fault))) {
-            Some(why) => (Verdict::Inconclusive, format!("it was not seen what became of {what}: {why}")),
+            Some(why) => (Verdict::Inconclusive, format!("the outcome of {what} was not seen: {why}")),
             None => (Verdict::Fail, format!("after {what} the tier did not recover: {}", problem(fault))),
         }
     } else if let Some(missing) = story.step_missing(record) {

@@ -1,47 +1,55 @@
-//! How many gateways had to be ready at each moment: what the `PodDisruptionBudget` demands, as Kubernetes' disruption
-//! controller works it out, whether or not it is there to be asked.
+//! The number of gateways that had to be ready at each moment: the demand of the `PodDisruptionBudget`, as Kubernetes'
+//! disruption controller works it out, whether or not the budget is there.
 
 use super::Story;
 use super::story::{at, moments, ready, within};
 use crate::record::Record;
 use crate::world::{Budget, Demand, Kind, Pod, Workload};
 
-/// How far the watches on different kinds may be apart, in seconds: a scale-in is seen of the Deployment and of its pods.
+/// The largest delay between the watches on different kinds, in seconds: a scale-in is seen in the Deployment and in its pods.
 const APART: f64 = 1.0;
-/// Where nothing is demanded, a tier without a ready gateway is not available all the same.
+/// The minimum where nothing is demanded: a tier without a ready gateway is not available.
 const AT_LEAST: u32 = 1;
 
-/// How many had to be ready.
+/// The number of gateways that had to be ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Floor {
-    /// How many.
+    /// The number.
     pub(super) minimum: u32,
-    /// What asks for that, for people.
+    /// The budget and its demand, in words.
     pub(super) asked: String,
 }
 
-/// A moment, what had to be ready, and what was.
+/// The gateways that had to be ready at a moment, and that were.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Held {
+pub(super) struct Readiness {
     pub(super) t: f64,
     pub(super) floor: Floor,
     pub(super) ready: usize,
 }
 
-impl Held {
-    /// How many were missing.
+impl Readiness {
+    /// Returns the number of gateways that were missing.
     pub(super) const fn missing(&self) -> usize {
         (self.floor.minimum as usize).saturating_sub(self.ready)
     }
 
-    /// Of these moments, the one at which most were missing, or else fewest ready; the first of several.
+    /// Returns the moment at which most were missing, or else fewest ready; the first of several.
     pub(super) fn worst(all: &[Self]) -> Option<&Self> {
-        all.iter().rev().max_by_key(|held| (held.missing(), std::cmp::Reverse(held.ready)))
+        all.iter().rev().max_by_key(|readiness| (readiness.missing(), std::cmp::Reverse(readiness.ready)))
     }
 }
 
-/// What had to be ready, and what was, at each moment of a window; why that is not known, if it is not.
-pub(super) fn held(record: &Record, story: &Story, from: f64, to: f64) -> Result<Vec<Held>, String> {
+/// Returns the readiness at each change in a window.
+///
+/// # Errors
+/// Says what is not on record.
+pub(super) fn readiness(
+    record: &Record,
+    story: &Story,
+    from: f64,
+    to: f64,
+) -> Result<Vec<Readiness>, String> {
     let unseen = || "the gateways were not watched from the beginning of the load".to_owned();
     let gateways = story.pods.get("gateway").ok_or_else(unseen)?;
     let workload = story.workloads.get(&(Kind::Deployment, "gateway".to_owned()));
@@ -53,21 +61,24 @@ pub(super) fn held(record: &Record, story: &Story, from: f64, to: f64) -> Result
     for t in moments(changes, from, to) {
         let pods = at(gateways, t).ok_or_else(unseen)?;
         let scale = workload.and_then(|series| scale(series, t, t + APART));
-        // Gateways that are only now asked for were not taken away: they count from when they are ready.
+        // New gateways were not taken away: they count once they are ready.
         let there = u32::try_from(ready(pods)).unwrap_or(u32::MAX);
         expected = scale.map(|scale| expected.map_or(scale, |before| scale.min(before.max(there))));
         let floor = floor(record, story, t, pods, expected)?;
-        all.push(Held { t, floor, ready: ready(pods) });
+        all.push(Readiness { t, floor, ready: ready(pods) });
     }
     Ok(all)
 }
 
-/// The smallest scale within a window.
+/// Returns the smallest scale within a window.
 pub(super) fn scale(workload: &super::story::Series<Workload>, from: f64, to: f64) -> Option<u32> {
     within(workload, from, to)?.map(|(_, workload)| workload.desired).min()
 }
 
-/// What is demanded of the gateways at a moment, where so many are expected.
+/// Returns the demand on the gateways at a moment; `expected` is the number of gateways that there should be.
+///
+/// # Errors
+/// If the demand depends on that number, and it is not known.
 pub(super) fn floor(
     record: &Record,
     story: &Story,
@@ -79,7 +90,7 @@ pub(super) fn floor(
     let selecting = budgets.iter().filter(|(_, budget)| selects_any(budget, gateways));
     let mut asked: Vec<(String, Demand)> =
         selecting.map(|(name, budget)| (name.clone(), budget.demand())).collect();
-    // Where it is left out, what its manifest asks for is judged all the same.
+    // Where the budget is left out, its manifest's demand is judged all the same.
     if asked.is_empty() {
         asked.extend(by_manifest(record, gateways).map(|demand| ("the PDB's manifest".to_owned(), demand)));
     }
@@ -97,7 +108,7 @@ pub(super) fn floor(
             }
             None => 0,
         };
-        // Whatever else it covers may be what it counts.
+        // Other pods that it covers may be the healthy ones that it counts.
         Ok((demand.healthy(scale).saturating_sub(beside), format!("{name}: {}", demand.said())))
     });
     let demands = demands.collect::<Result<Vec<_>, String>>()?;
@@ -115,14 +126,14 @@ pub(super) fn floor(
     })
 }
 
-/// What the PDB's manifest asks of the gateways, if there is one.
+/// Returns the demand of the PDB's manifest on the gateways, if there is one.
 fn by_manifest(record: &Record, gateways: &[(String, Pod)]) -> Option<Demand> {
     let environment = &record.environment;
     if let Some(demand) = &environment.pdb {
         let selects = gateways.is_empty() || gateways.iter().any(|(_, pod)| demand.selects(&pod.labels));
         return selects.then(|| demand.clone());
     }
-    // What it said as a number was once all that was recorded of it.
+    // Older records hold nothing of it but the number.
     let minimum = environment.pdb_minimum;
     (minimum > 0).then(|| Demand { min_available: Some(minimum.to_string()), ..Demand::default() })
 }

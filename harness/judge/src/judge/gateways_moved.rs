@@ -1,4 +1,4 @@
-//! Did each drain move a gateway? A drain that moved none has shown nothing.
+//! The check `gateways-moved`: each drain moved a gateway. A drain that moved none has shown nothing.
 
 use super::{Context, Finding, Verdict};
 use crate::scenario::{FaultName, NodeRole, NodeSelector, Step, Targets};
@@ -13,7 +13,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if !record.scenario.all_steps().any(|step| drain_of(step).is_some()) {
         return None;
     }
-    // A scenario that drains any worker may well meet one without a gateway.
+    // A scenario that drains any worker may meet one without a gateway.
     let must = |fault: &super::story::FaultStory| {
         let nodes = record.scenario.step_at(&fault.step).and_then(drain_of);
         !matches!(
@@ -44,7 +44,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         (Verdict::Inconclusive, "no node was drained".to_owned())
     } else if let Some(fault) = none_moved {
         let why = fault.problem.as_deref().unwrap_or("no gateway was seen to go");
-        // Asked for and not granted is the tier's doing; not asked for at all is not.
+        // An eviction that was requested and not granted is the tier's fault; one that was never requested is not.
         let verdict =
             if fault.answered > 0 && !story.interrupted { Verdict::Fail } else { Verdict::Inconclusive };
         (verdict, format!("the drain of {} moved no gateway: {why}", fault.target))

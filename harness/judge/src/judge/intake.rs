@@ -1,16 +1,17 @@
-//! How long, and how much, did the agents refuse; and what would applications with a default SDK have lost by that?
+//! The check `intake`: no agent refused spans for longer, and no application with a default SDK would have lost more, than the
+//! scenario allows.
 //!
-//! Nothing, unless the scenario says how much may be: an agent that is replaced refuses for a while.
+//! If the scenario allows nothing, nothing may be lost: an agent that is replaced refuses for a while.
 
-use super::{Context, Finding, Verdict, emitters_untold, grouped, latency, rounded};
+use super::{Context, Finding, Ruling, Verdict, emitters_incomplete, grouped, latency, rounded};
 use crate::record::Record;
 use serde_json::{Value, json};
 use spanproof_ledger::{EmitSecond, EmitterLedger, Latency};
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Context { record, account, .. } = context;
-    if let Some(untold) = emitters_untold(record) {
-        return Some(Finding::inconclusive(untold));
+    if let Some(incomplete) = emitters_incomplete(record) {
+        return Some(Finding::inconclusive(incomplete));
     }
     let seconds = || record.emitters.iter().flat_map(EmitterLedger::seconds);
     if seconds().next().is_none() {
@@ -23,57 +24,87 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         }
     };
     let refusals = record.emitters.iter().flat_map(|emitter| refusals(record, emitter));
-    let longest = refusals.max_by(|a, b| a.lasted().total_cmp(&b.lasted()));
-    let refused_for = longest.as_ref().map_or(0.0, Refusal::lasted);
     let sum = |part: fn(&EmitSecond) -> u64| seconds().map(part).fold(0, u64::saturating_add);
-    let dropped = sum(|second| second.sdk_dropped);
-    let slipped_ms = seconds().map(|second| second.slipped_ms).max().unwrap_or_default();
-    let expect = record.scenario.expect;
-    let limit = expect.refused_for.map(|limit| limit.duration().as_secs_f64());
-    // What an agent refused for good an SDK drops, whatever the emitter's model of one says.
-    let rejected = account.counts.rejected;
-    let dropped = dropped.max(rejected);
+    let (expect, rejected) = (record.scenario.expect, account.counts.rejected);
+    let facts = Facts {
+        longest: refusals.max_by(|a, b| a.lasted().total_cmp(&b.lasted())),
+        limit: expect.refused_for.map(|limit| limit.duration().as_secs_f64()),
+        // An SDK drops what an agent refused for good, whatever the emitter's model of an SDK says.
+        dropped: sum(|second| second.sdk_dropped).max(rejected),
+        allowed: expect.sdk_dropped,
+        rejected,
+        slipped_ms: seconds().map(|second| second.slipped_ms).max().unwrap_or_default(),
+        latency,
+    };
     let evidence = json!({
         "failed_requests": sum(|second| second.failed_requests),
         "failed_spans": sum(|second| second.failed_spans),
         "seconds_with_failures": seconds().filter(|second| second.failed_requests > 0).count(),
-        "longest_refusal": longest.as_ref().map(Refusal::evidence),
-        "refused_for_limit_s": limit,
-        "sdk_dropped": dropped,
-        "sdk_dropped_limit": expect.sdk_dropped,
-        "rejected": rejected,
-        "slipped_ms": slipped_ms,
-        "latency_ms": latency::told(&latency),
+        "longest_refusal": facts.longest.as_ref().map(Refusal::evidence),
+        "refused_for_limit_s": facts.limit,
+        "sdk_dropped": facts.dropped,
+        "sdk_dropped_limit": facts.allowed,
+        "rejected": facts.rejected,
+        "slipped_ms": facts.slipped_ms,
+        "latency_ms": latency::evidence(&facts.latency),
     });
-    let mut lost = match dropped {
-        0 => "an application with a default SDK would have lost nothing".to_owned(),
-        dropped => format!("applications with a default SDK would have lost {} spans", grouped(dropped)),
-    };
-    if rejected > 0 {
-        lost = format!("{lost} ({} were refused for good)", grouped(rejected));
-    }
-    let refused = longest.as_ref().map_or_else(|| "no agent refused anything".to_owned(), Refusal::told);
-    let ruling = if limit.is_some_and(|limit| refused_for > limit) {
-        (Verdict::Fail, format!("{refused}: longer than {}s; {lost}", limit.unwrap_or_default()))
-    } else if dropped > expect.sdk_dropped {
-        let limit = match expect.sdk_dropped {
-            0 => "expect.sdk_dropped allows none".to_owned(),
-            limit => format!("the limit is {}", grouped(limit)),
-        };
-        (Verdict::Fail, format!("{lost}, and {limit}; {refused}"))
-    } else {
-        (Verdict::Pass, format!("{lost}; {refused}{}{}", slipped(slipped_ms), took(&latency)))
-    };
-    Some(Finding::new(ruling, evidence))
+    Some(Finding::new(facts.decide(), evidence))
 }
 
-/// How far the schedule was behind, if it was.
-fn slipped(ms: u64) -> String {
-    if ms == 0 {
-        String::new()
-    } else {
-        format!("; the schedule was behind by up to {:.1}s", ms as f64 / 1e3)
+/// The facts that decide about what the agents refused.
+struct Facts {
+    /// The longest refusal; none if nothing was refused.
+    longest: Option<Refusal>,
+    /// The longest that is allowed, in seconds.
+    limit: Option<f64>,
+    /// The spans that applications with a default SDK would have lost, and how many they may.
+    dropped: u64,
+    allowed: u64,
+    /// The spans that were refused for good.
+    rejected: u64,
+    /// The most that a schedule was late, in milliseconds.
+    slipped_ms: u64,
+    /// The latencies of all requests.
+    latency: Latency,
+}
+
+impl Facts {
+    fn decide(&self) -> Ruling {
+        let (refused, lost) = (self.refused(), self.lost());
+        let lasted = self.longest.as_ref().map_or(0.0, Refusal::lasted);
+        if let Some(limit) = self.limit.filter(|limit| lasted > *limit) {
+            return (Verdict::Fail, format!("{refused}: longer than {limit}s; {lost}"));
+        }
+        if self.dropped > self.allowed {
+            let limit = match self.allowed {
+                0 => "expect.sdk_dropped allows none".to_owned(),
+                limit => format!("the limit is {}", grouped(limit)),
+            };
+            return (Verdict::Fail, format!("{lost}, and {limit}; {refused}"));
+        }
+        let (slipped, took) = (slipped(self.slipped_ms), took(&self.latency));
+        (Verdict::Pass, format!("{lost}; {refused}{slipped}{took}"))
     }
+
+    fn refused(&self) -> String {
+        self.longest.as_ref().map_or_else(|| "no agent refused anything".to_owned(), Refusal::describe)
+    }
+
+    fn lost(&self) -> String {
+        let lost = match self.dropped {
+            0 => "an application with a default SDK would have lost nothing".to_owned(),
+            dropped => format!("applications with a default SDK would have lost {} spans", grouped(dropped)),
+        };
+        match self.rejected {
+            0 => lost,
+            rejected => format!("{lost} ({} were refused for good)", grouped(rejected)),
+        }
+    }
+}
+
+/// Returns the delay of the schedule, as the end of a sentence; empty if there was none.
+fn slipped(ms: u64) -> String {
+    if ms == 0 { String::new() } else { format!("; the schedule was late by up to {:.1}s", ms as f64 / 1e3) }
 }
 
 fn took(latency: &Latency) -> String {
@@ -89,14 +120,14 @@ fn took(latency: &Latency) -> String {
     )
 }
 
-/// A stretch of time in which an agent refused requests or left them without an answer, and took none between.
+/// A time in which an agent refused requests or did not answer them, and took none.
 #[derive(Debug, Clone, PartialEq)]
 struct Refusal {
     node: String,
     /// On the run's clock, in seconds.
     from: f64,
     to: f64,
-    /// For how many seconds of it requests failed, and for how many there was no answer at all.
+    /// The number of its seconds in which requests failed, and in which there was no answer at all.
     failed: u32,
     silent: u32,
 }
@@ -111,7 +142,7 @@ impl Refusal {
         self.to - self.from
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let Self { node, from, .. } = self;
         let what = if self.silent > self.failed { "refused, or did not answer," } else { "refused" };
         format!("the agent on {node} {what} for {:.0}s, from {from:.1}s on", self.lasted())
@@ -133,7 +164,7 @@ fn refusals(record: &Record, emitter: &EmitterLedger) -> Vec<Refusal> {
     stretches(node, seconds)
 }
 
-/// What a second says of its agent.
+/// One second of an emitter's record.
 #[derive(Debug, Clone, Copy)]
 struct Second {
     from: f64,
@@ -142,15 +173,15 @@ struct Second {
     failed: bool,
 }
 
-/// Seconds that are further apart than this are of two processes of the emitter, or of one that did not run.
+/// The longest distance of two seconds, in seconds; a longer one means two processes of the emitter, or one that did not run.
 const APART: f64 = 2.5;
 
-/// The records are by second, and so is this. A request that fails after 10 s was unanswered since it was due, so a
-/// second in which something was sent and nothing taken is of the refusal, whether it failed then or later. One such
-/// second by itself, without a failure, is none: what is sent at its end is answered in the next.
+/// Returns the refusals of a node's agent, to the second. A request that fails after 10 s was unanswered since it was due, so
+/// a second in which something was sent and nothing taken belongs to the refusal, whether it failed then or later. One such
+/// second by itself, without a failure, is no refusal: a request that is sent at its end is answered in the next.
 fn stretches(node: &str, seconds: impl Iterator<Item = Second>) -> Vec<Refusal> {
     let mut all: Vec<Refusal> = Vec::new();
-    // What may be one, and whether it is for certain.
+    // A possible refusal, and `true` if it is certain.
     let mut open: Option<(Refusal, bool)> = None;
     let mut before = f64::NEG_INFINITY;
     for second in seconds {
@@ -180,7 +211,7 @@ fn stretches(node: &str, seconds: impl Iterator<Item = Second>) -> Vec<Refusal> 
     all
 }
 
-/// What is sent in a second and answered in the next one was not refused, in seconds.
+/// The longest time without an answer that is no refusal, in seconds: a request may be answered in the next second.
 const LONGEST_ALONE: f64 = 1.5;
 
 fn certain((refusal, sure): (Refusal, bool)) -> Option<Refusal> {

@@ -1,10 +1,10 @@
-//! Latencies, as probes kept them by second: their sum, as evidence.
+//! Latencies, which probes keep by second: their sum, as evidence.
 
 use super::rounded;
 use serde_json::{Value, json};
 use spanproof_ledger::{Latency, LatencyError};
 
-/// All of them together.
+/// Returns all of them together.
 pub(super) fn sum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Latency, LatencyError> {
     let mut all = Latency::new();
     for part in parts {
@@ -13,8 +13,8 @@ pub(super) fn sum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Laten
     Ok(all)
 }
 
-/// As evidence, in milliseconds; nothing if there are none.
-pub(super) fn told(latency: &Latency) -> Value {
+/// Returns the evidence, in milliseconds; null if there are none.
+pub(super) fn evidence(latency: &Latency) -> Value {
     let ms = |us: u64| rounded(us as f64 / 1e3);
     match latency.count() {
         0 => Value::Null,

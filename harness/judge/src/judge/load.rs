@@ -1,6 +1,6 @@
-//! Was there as much load as the scenario asks for, of every stream? Without it no other check says much.
+//! The check `load`: there was as much load as the scenario asks for, of every stream. Without it no other check says much.
 
-use super::{Context, Finding, Story, Verdict, emitters_untold, grouped};
+use super::{Context, Finding, Story, Verdict, emitters_incomplete, grouped};
 use crate::record::{Event, Record};
 use crate::scenario::Part;
 use crate::world::Object;
@@ -14,26 +14,11 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Some((start, end)) = story.load else {
         return Some(Finding::inconclusive("there was no load"));
     };
-    if let Some(untold) = emitters_untold(record) {
-        return Some(Finding::inconclusive(untold));
+    if let Some(incomplete) = emitters_incomplete(record) {
+        return Some(Finding::inconclusive(incomplete));
     }
-    // All of it, before the first fault, and during each: an average must not hide that there was none.
-    let first = story.faults.first().map_or(end, |fault| fault.start);
-    let mut windows =
-        vec![("over all".to_owned(), start, end), ("before the first fault".to_owned(), start, first)];
-    let mut quiet_since = start;
-    for fault in &story.faults {
-        if quiet_since > start && fault.start - quiet_since >= SHORTEST {
-            windows.push((format!("before {} of {}", fault.name, fault.target), quiet_since, fault.start));
-        }
-        let (from, to) = widened(fault.start, fault.over().min(end), start, end);
-        windows.push((format!("during {} of {}", fault.name, fault.target), from, to));
-        quiet_since = quiet_since.max(fault.over());
-    }
-    if quiet_since > start && end - quiet_since >= SHORTEST {
-        windows.push(("after the last fault".to_owned(), quiet_since, end));
-    }
-    let rates: Vec<Rates> = windows.into_iter().map(|window| rates(record, story, window)).collect();
+    let rates: Vec<Rates> =
+        windows(story, start, end).into_iter().map(|window| rates(record, story, window)).collect();
     let streams: Vec<StreamStory> = record.emitters.iter().map(|it| stream(record, account, it)).collect();
     let evidence = json!({
         "floor": floor,
@@ -56,7 +41,28 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     Some(Finding::new(ruling, evidence))
 }
 
-/// What there is to say of a load that was as it must be.
+/// Returns the windows in which the load is judged, by name: all of it, before the first fault, during each, and between and
+/// after them. An average must not hide a time without load.
+fn windows(story: &Story, start: f64, end: f64) -> Vec<(String, f64, f64)> {
+    let first = story.faults.first().map_or(end, |fault| fault.start);
+    let mut windows =
+        vec![("over all".to_owned(), start, end), ("before the first fault".to_owned(), start, first)];
+    let mut quiet_since = start;
+    for fault in &story.faults {
+        if quiet_since > start && fault.start - quiet_since >= SHORTEST {
+            windows.push((format!("before {} of {}", fault.name, fault.target), quiet_since, fault.start));
+        }
+        let (from, to) = widened(fault.start, fault.over().min(end), start, end);
+        windows.push((format!("during {} of {}", fault.name, fault.target), from, to));
+        quiet_since = quiet_since.max(fault.over());
+    }
+    if quiet_since > start && end - quiet_since >= SHORTEST {
+        windows.push(("after the last fault".to_owned(), quiet_since, end));
+    }
+    windows
+}
+
+/// Returns the reason of a pass.
 fn passed(record: &Record, whole: &Rates, rejected: u64, unknown: u64) -> String {
     let mut said =
         vec![format!("{:.0}/s of {:.0}/s asked for", whole.achieved().unwrap_or_default(), whole.asked)];
@@ -70,7 +76,7 @@ fn passed(record: &Record, whole: &Rates, rejected: u64, unknown: u64) -> String
     said.join("; ")
 }
 
-/// A worker on which an emitter should have been and was not.
+/// Returns a problem if an emitter is missing on a worker.
 fn missing(record: &Record) -> Option<String> {
     let environment = &record.environment;
     let begun = record.timeline.iter().find_map(|entry| {
@@ -89,7 +95,7 @@ fn missing(record: &Record) -> Option<String> {
     without.next().map(|worker| format!("there was no emitter on {worker}"))
 }
 
-/// What became of a stream as a whole.
+/// The counts of a stream as a whole.
 struct StreamStory {
     stream: Stream,
     node: String,
@@ -97,7 +103,7 @@ struct StreamStory {
     acknowledged: u64,
     rejected: u64,
     unknown: u64,
-    /// Whether an agent was ever seen ready on its node: none is why nothing was taken.
+    /// `true` if an agent was ever seen ready on its node; without one nothing can be taken.
     agent: bool,
 }
 
@@ -114,7 +120,7 @@ fn stream(record: &Record, account: &Account, emitter: &EmitterLedger) -> Stream
 }
 
 impl StreamStory {
-    /// Why it says too little of its agent: (most of) what it attempted was not taken.
+    /// Returns why the stream says too little about its agent, if so: most of what it attempted was not taken.
     fn took_no_part(&self, floor: f64) -> Option<String> {
         let Self { stream, node, attempted, rejected, unknown, .. } = self;
         let agent = if self.agent { "" } else { ": no agent was ready on it" };
@@ -145,8 +151,8 @@ impl StreamStory {
     }
 }
 
-/// Why it is not known what was asked for, if so: whatever there was would be enough for a rate that is none. A profile may
-/// begin at nothing, or come down to it, but not all the time.
+/// Returns why it is not known which rate was asked for, if so: any load would be enough for a rate of 0. A profile may begin
+/// at 0, or come down to it, but not be 0 all the time.
 fn no_rate(record: &Record, story: &Story, rates: &[Rates]) -> Option<String> {
     let told = story.rates.iter().map(|(_, rate)| *rate);
     if record.scenario.load.constant().is_some() && story.rates.is_empty() {
@@ -154,40 +160,40 @@ fn no_rate(record: &Record, story: &Story, rates: &[Rates]) -> Option<String> {
     }
     let some = |rate: f64| rate.is_finite() && rate > 0.0;
     if let Some(rate) = told.into_iter().find(|rate| !some(*rate)) {
-        return Some(format!("a rate of {rate}/s that was asked for is none"));
+        return Some(format!("a rate that was asked for is not above 0: {rate}/s"));
     }
     let none = |(place, it): &(usize, &Rates)| {
         !it.asked.is_finite() || it.asked < 0.0 || (*place == 0 && !some(it.asked))
     };
     let (_, Rates { name, asked, .. }) = rates.iter().enumerate().find(none)?;
-    Some(format!("the rate that was asked for {name} is none: {asked}/s"))
+    Some(format!("the rate that was asked for {name} is not above 0: {asked}/s"))
 }
 
-/// A fault that is over at once, with as much of the load around it as the records by second can tell of.
+/// Widens the window of a short fault to what records by second can tell of.
 fn widened(from: f64, to: f64, start: f64, end: f64) -> (f64, f64) {
     let more = (FAULT - (to - from)).max(0.0) / 2.0;
     let to = (to + more).max(start + FAULT).min(end);
     ((from - more).min(end - FAULT).max(start), to)
 }
 
-/// The load during a fault is judged over this at the least, in seconds.
+/// The shortest window in which the load during a fault is judged, in seconds.
 const FAULT: f64 = 5.0;
 
-/// A shorter stretch between two faults is not judged by itself, in seconds.
+/// The shortest time between two faults that is judged by itself, in seconds.
 const SHORTEST: f64 = 8.0;
 
-/// What was asked for and what there was in a window, in spans per second of all emitters.
+/// The rates that were asked for and achieved in a window, in spans per second of all emitters.
 struct Rates {
     name: String,
     asked: f64,
     what: Counted,
     /// Each stream's; none of one that has no record of all of the window.
     streams: Vec<(Stream, Option<Rate>)>,
-    /// How many spans one request has: so many more or less in a window are chance.
+    /// The number of spans in a request: so many more or less in a window are chance.
     request: f64,
 }
 
-/// What one stream sent, and what was acknowledged of it, per second, over so many seconds.
+/// The rates of one stream, in spans per second, over so many seconds.
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     sent: f64,
@@ -197,8 +203,8 @@ struct Rate {
 
 fn rates(record: &Record, story: &Story, (name, from, to): (String, f64, f64)) -> Rates {
     let whole = story.load == Some((from, to));
-    // While agents are rolled, what is acknowledged is what that leaves of it; it is sent all the same, and
-    // over all it must be acknowledged in the end.
+    // While agents are rolled, fewer spans are acknowledged; they are sent all the same, and over the whole run they must be
+    // acknowledged in the end.
     let what = if !whole && agents_were_rolled(record, story, from, to) {
         Counted::Sent
     } else {
@@ -214,7 +220,7 @@ fn rates(record: &Record, story: &Story, (name, from, to): (String, f64, f64)) -
 }
 
 impl Rates {
-    /// Of all emitters together; none if one of them has no record of all of the window.
+    /// Returns the rate of all emitters together; none if one of them has no record of the whole window.
     fn achieved(&self) -> Option<f64> {
         let rates: Vec<Rate> = self.streams.iter().map(|(_, rate)| *rate).collect::<Option<_>>()?;
         let sent = rates.iter().map(|rate| rate.sent).sum::<f64>();
@@ -238,7 +244,7 @@ impl Rates {
         Some(format!("only {achieved:.0}/s of {asked:.0}/s asked for {name}: under the floor"))
     }
 
-    /// The first stream that was under the floor by itself: all of them have the same share.
+    /// Returns the first stream that was under the floor by itself: all of them have the same share.
     fn stream_too_low(&self, record: &Record, floor: f64) -> Option<String> {
         let Self { name, .. } = self;
         let share = self.asked / self.streams.len().max(1) as f64;
@@ -248,7 +254,7 @@ impl Rates {
                 Counted::Sent => rate.sent,
                 Counted::SentAndAcknowledged => rate.sent.min(rate.acknowledged),
             };
-            // A request more or less at either end of the window is no matter of the load.
+            // A request more or less at either end of the window is chance.
             let chance = 2.0 * self.request / rate.seconds.max(f64::EPSILON);
             (achieved + chance < share * floor).then(|| {
                 let node = record.node_of(*stream);
@@ -260,7 +266,7 @@ impl Rates {
     }
 }
 
-/// What the scenario asked for in a window, on average.
+/// Returns the rate that the scenario asked for in a window, on average.
 fn asked(record: &Record, story: &Story, from: f64, to: f64) -> f64 {
     let load = &record.scenario.load;
     if let (None, Some((start, _))) = (load.constant(), story.load) {
@@ -275,10 +281,10 @@ fn asked(record: &Record, story: &Story, from: f64, to: f64) -> f64 {
     spans.sum::<f64>() / (to - from).max(f64::EPSILON)
 }
 
-/// How far from an end of a window the records may begin or end, in milliseconds: they are by second.
+/// The largest distance of the records from an end of a window, in milliseconds: they are by second.
 const SLACK_MS: f64 = 2_500.0;
 
-/// What of the load counts.
+/// The part of the load that counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Counted {
     Sent,
@@ -291,8 +297,8 @@ fn agents_were_rolled(record: &Record, story: &Story, from: f64, to: f64) -> boo
     agents.any(|(_, fault)| fault.start < to && fault.over() > from)
 }
 
-/// A stream's rates, from the first to the last second that begins in the window: one that is missing between them
-/// counts as idle. Of the whole load, what was acknowledged after its end counts as well: it was late, and taken.
+/// Returns a stream's rates, from the first to the last second that begins in the window: one that is missing between them
+/// counts as idle. Over the whole load, late acknowledgements after its end count as well.
 fn rate(emitter: &EmitterLedger, from_ms: f64, to_ms: f64, whole: bool) -> Option<Rate> {
     let within = |second: &&EmitSecond| (from_ms - 1e3..to_ms).contains(&(second.unix_ms as f64));
     let seconds: Vec<&EmitSecond> = emitter.seconds().iter().filter(within).collect();

@@ -1,20 +1,21 @@
-//! Was every acknowledged span delivered? Each that was not is named, with the step that it was sent in
-//! and the hop that it was lost at.
+//! The check `loss`: every acknowledged span was delivered. Each that was not is named, with the step in which it was sent and
+//! the hop at which it was lost.
 
 use super::gateways::Gateways;
 use super::remains::Remains;
 use super::restarts::Restarts;
 use super::traces::{self, Traces};
 use super::{
-    Context, Finding, Story, Verdict, emitters_untold, grouped, latency, queues, rounded, sinks_untold,
+    Context, Finding, Ruling, Story, Verdict, emitters_incomplete, grouped, latency, queues, rounded,
+    sinks_incomplete,
 };
 use crate::record::{Keeps, Record, SettleEnd};
 use crate::scenario::Code;
 use serde_json::{Value, json};
-use spanproof_ledger::{Account, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
+use spanproof_ledger::{Account, Counts, EmitterLedger, PARTIAL, Range, SinkLedger, Stream, UNANSWERED};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many lost ranges are named in the evidence; the ledgers have all of them.
+/// The number of lost ranges that the evidence names; the ledgers have all of them.
 const NAMED: usize = 10_000;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
@@ -28,56 +29,85 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if !restarts.none() {
         evidence["probes"] = restarts.evidence();
     }
-    let doubt = restarts.doubt().filter(|_| may_have_come(record, story, restarts, &lost));
-    let counts = account.counts;
-    let stranded = || {
-        let (who, counted) = (remains.who(), grouped(counts.stranded));
-        format!("{counted} acknowledged spans are stranded: they did not arrive, and {who}")
+    let incomplete = assumption_broken(record, story, account, remains);
+    let facts = Facts {
+        counts: account.counts,
+        incomplete: incomplete.or_else(|| traces::unknown(record).map(str::to_owned)),
+        doubt: restarts.doubt().filter(|_| may_have_come(record, story, restarts, &lost)),
+        by_policy: sampled.and_then(|sampled| sampled.judge(account.counts)),
+        lost: reason(record, story, account, &lost),
+        split: sampled.map(Traces::split).unwrap_or_default(),
+        taken_down: story.take_down.is_some(),
+        holders: remains.holders(),
+        late: story.hops_gone.iter().map(|hop| hop.arrived).sum(),
     };
-    let untold = assumption_broken(record, story, account, remains);
-    let untold = untold.or_else(|| traces::untold(record).map(str::to_owned));
-    // What a loss is follows from what the tier keeps.
-    let by_policy = sampled.and_then(|sampled| sampled.judge(counts)).map(|(verdict, said)| match &doubt {
-        Some(doubt) if verdict == Verdict::Fail => (Verdict::Inconclusive, format!("{doubt}; {said}")),
-        Some(_) | None => (verdict, said),
-    });
-    let (verdict, mut reason) = match untold {
-        Some(reason) => (Verdict::Inconclusive, reason),
-        None if counts.lost > 0 && doubt.is_some() => {
-            let seen = reason(record, story, account, &lost);
-            (Verdict::Inconclusive, format!("{}; {seen}", doubt.unwrap_or_default()))
-        }
-        None if counts.lost > 0 => {
-            let mut reason = reason(record, story, account, &lost);
-            reason.push_str(&sampled.map(Traces::split).unwrap_or_default());
-            if story.take_down.is_some() {
-                reason.push_str("; the tier was taken down, and each Collector that had them was seen to go");
-            }
-            if counts.stranded > 0 {
-                reason = format!("{reason}; besides, {}", stranded());
-            }
-            (Verdict::Fail, reason)
-        }
-        None if counts.stranded > 0 => (Verdict::Inconclusive, stranded()),
-        None => by_policy.unwrap_or_else(|| {
-            let late: u64 = story.hops_gone.iter().map(|hop| hop.arrived).sum();
-            let late = match late {
-                0 => String::new(),
-                late => format!("; {} of them only when the tier was taken down", grouped(late)),
-            };
-            let (all, twice) = (grouped(counts.acknowledged), grouped(counts.duplicated));
-            (
-                Verdict::Pass,
-                format!("all {all} acknowledged spans were delivered ({twice} more than once){late}"),
-            )
-        }),
-    };
-    reason.push_str(&restarts.said());
-    Some(Finding::new((verdict, reason), evidence))
+    let (verdict, reason) = facts.decide();
+    Some(Finding::new((verdict, reason + &restarts.describe()), evidence))
 }
 
-/// Whether every lost range may have arrived while a sink's ledger lost what came: it was not sent only later, nor so long before
-/// that every queue was seen empty in between, and no agent was pausing any more.
+/// The facts that decide about loss.
+#[derive(Debug, Clone)]
+struct Facts {
+    counts: Counts,
+    /// The reason why it is not known what arrived, if so.
+    incomplete: Option<String>,
+    /// The reason why everything that is missing may have arrived all the same, if so.
+    doubt: Option<String>,
+    /// The ruling of a tier that samples, where nothing that is known by name is missing.
+    by_policy: Option<Ruling>,
+    /// The loss in words, with its steps and hops.
+    lost: String,
+    /// The traces that came in part, as the end of a sentence.
+    split: String,
+    taken_down: bool,
+    /// The Collectors that may still hold something.
+    holders: String,
+    /// The number of spans that arrived only when the tier was taken down.
+    late: u64,
+}
+
+impl Facts {
+    fn decide(self) -> Ruling {
+        if let Some(incomplete) = self.incomplete {
+            return (Verdict::Inconclusive, incomplete);
+        }
+        let Self { counts, lost, .. } = self;
+        let stranded = (counts.stranded > 0).then(|| {
+            let (counted, holders) = (grouped(counts.stranded), &self.holders);
+            format!("{counted} acknowledged spans are stranded: they did not arrive, and {holders}")
+        });
+        if counts.lost > 0 {
+            if let Some(doubt) = self.doubt {
+                return (Verdict::Inconclusive, format!("{doubt}; {lost}"));
+            }
+            let down = "; the tier was taken down, and each Collector that had them was seen to go";
+            let down = if self.taken_down { down } else { "" };
+            let stranded = stranded.map_or_else(String::new, |stranded| format!("; besides, {stranded}"));
+            return (Verdict::Fail, format!("{lost}{}{down}{stranded}", self.split));
+        }
+        if let Some(stranded) = stranded {
+            return (Verdict::Inconclusive, stranded);
+        }
+        // The policy says what had to arrive.
+        match (self.by_policy, self.doubt) {
+            (Some((Verdict::Fail, said)), Some(doubt)) => (Verdict::Inconclusive, format!("{doubt}; {said}")),
+            (Some(ruling), _) => ruling,
+            (None, _) => {
+                let late = match self.late {
+                    0 => String::new(),
+                    late => format!("; {} of them only when the tier was taken down", grouped(late)),
+                };
+                let (all, twice) = (grouped(counts.acknowledged), grouped(counts.duplicated));
+                let reason =
+                    format!("all {all} acknowledged spans were delivered ({twice} more than once){late}");
+                (Verdict::Pass, reason)
+            }
+        }
+    }
+}
+
+/// Returns `true` if every lost range may have arrived while a sink's ledger lost its records: it was not sent only later, nor
+/// so long before that every queue was seen empty in between, and no agent was pausing any more.
 fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lost]) -> bool {
     let pause = record.environment.worst_retry_pause;
     let windows: Vec<(Option<f64>, f64)> =
@@ -95,9 +125,9 @@ fn may_have_come(record: &Record, story: &Story, restarts: &Restarts, lost: &[Lo
 }
 
 fn assumption_broken(record: &Record, story: &Story, account: &Account, remains: &Remains) -> Option<String> {
-    let untold = emitters_untold(record).or_else(|| sinks_untold(record));
-    if untold.is_some() {
-        return untold;
+    let incomplete = emitters_incomplete(record).or_else(|| sinks_incomplete(record));
+    if incomplete.is_some() {
+        return incomplete;
     }
     let tags = record
         .emitters
@@ -119,7 +149,7 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account, remains:
             grouped(outstanding)
         )),
         Some((SettleEnd::Deadline, outstanding, _)) => Some(format!(
-            "{} spans had not arrived at the deadline, and more may have been on its way",
+            "{} spans had not arrived at the deadline, and may have been on their way",
             grouped(outstanding)
         )),
         Some((SettleEnd::Interrupted, ..)) | None => Some("the rest was not waited for".to_owned()),
@@ -130,11 +160,11 @@ fn assumption_broken(record: &Record, story: &Story, account: &Account, remains:
 struct Lost {
     stream: Stream,
     range: Range,
-    /// When the first of it was sent, in seconds on the run's clock.
+    /// The moment at which the first of it was sent, in seconds on the run's clock.
     sent: Option<f64>,
-    /// The gRPC code that the backend refused it with, or what stands in its place; none if it vanished.
+    /// The gRPC code with which the backend refused it, or what stands in its place; none if it vanished.
     refused: Option<u8>,
-    /// Where in a tier that samples it vanished, as far as that is known.
+    /// The place in a tier that samples at which it vanished, as far as that is known.
     sampler: Option<String>,
 }
 
@@ -149,7 +179,7 @@ impl Lost {
                 None => "vanished between agent and backend".to_owned(),
             },
         };
-        // Of what a process held, to try it again or at all, nothing is left when it has ended.
+        // A process that ended leaves nothing of what it held in memory.
         let hops = record.environment.hops.iter();
         let memory = hops.filter(|hop| hop.keeps == Keeps::Memory).map(|hop| hop.name.as_str());
         let memory = memory.collect::<Vec<_>>().join(", ");
@@ -161,7 +191,7 @@ impl Lost {
     }
 }
 
-/// Every lost range, in order.
+/// Returns every lost range, in order.
 fn lost(record: &Record, story: &Story, account: &Account, sampled: Option<&Traces<'_>>) -> Vec<Lost> {
     let mut all = Vec::new();
     for (stream, account) in &account.streams {
@@ -193,8 +223,8 @@ fn lost(record: &Record, story: &Story, account: &Account, sampled: Option<&Trac
     all
 }
 
-/// A range, cut where what was sent belongs to another step; each part with the moment it was sent. Within a second
-/// the schedule is even, so a number's place in the second's range tells when it was sent.
+/// Cuts a range where its spans belong to another step; each part has the moment at which it was sent. Within a second the
+/// schedule is even, so a number's place in the second's range tells when it was sent.
 fn by_step(
     record: &Record,
     story: &Story,
@@ -206,7 +236,7 @@ fn by_step(
     let ends = seconds.iter().skip(1).map(|next| next.unix_ms).chain([u64::MAX]);
     let mut parts: Vec<(Range, Option<f64>)> = Vec::new();
     let mut next = range.start;
-    // They are in order: those before it have none of it.
+    // Seconds are in order: those before it have none of the range.
     let before = seconds.partition_point(|second| second.emitted.end <= range.start);
     for (second, end) in seconds.iter().zip(ends).skip(before) {
         if next >= range.end {
@@ -223,7 +253,7 @@ fn by_step(
         let lasted = end.saturating_sub(second.unix_ms).min(1_000) as f64 / 1e3;
         let each = lasted / second.emitted.count() as f64;
         let sent = |seq: u64| began + (seq - second.emitted.start) as f64 * each;
-        // What goes on changes where a step begins or ends, and nowhere else.
+        // The steps that are going on change only where one begins or ends.
         let turns = story.steps.iter().flat_map(|step| [Some(step.start), step.over]).flatten();
         let turns = turns.map(|turn| first(here, |seq| sent(seq) >= turn));
         let mut cuts: Vec<u64> = turns.filter(|cut| *cut < here.end).chain([here.start]).collect();
@@ -246,7 +276,7 @@ fn by_step(
     parts
 }
 
-/// The first number of a range for which something holds that holds for all behind it; its end if for none.
+/// Returns the first number of a range for which `holds` is true, as it is for all after it; the range's end if for none.
 fn first(range: Range, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut from, mut to) = (range.start, range.end);
     while from < to {
@@ -319,16 +349,16 @@ fn evidence(context: &Context<'_>, lost: &[Lost]) -> Value {
     })
 }
 
-/// How long spans took from when they were due to their arrival: on whatever clocks emitters and sinks have.
+/// Returns the time from when spans were due to their arrival, on the clocks of emitters and sinks.
 fn arrival(record: &Record) -> Value {
     let seconds = record.sinks.iter().flat_map(SinkLedger::latency);
-    // What cannot be read is no evidence, and decides nothing here.
+    // Unreadable latencies are left out: they do not decide here.
     latency::sum(seconds.map(|(_, latency)| latency.as_slice()))
-        .map_or(Value::Null, |sum| latency::told(&sum))
+        .map_or(Value::Null, |sum| latency::evidence(&sum))
 }
 
-/// Of the traces that the sinks followed: how many came through more than one gateway; and of how many that is not
-/// known for certain, since one that delivered of it is no gateway by its name or address.
+/// Returns how many of the traces that the sinks followed arrived through more than one gateway; and of how many that is not
+/// known, since a deliverer is no gateway by its name or address.
 fn traces(record: &Record, all: &Gateways<'_>) -> Value {
     let mut gateways: BTreeMap<u64, BTreeSet<Option<&str>>> = BTreeMap::new();
     for sink in &record.sinks {
@@ -344,8 +374,8 @@ fn traces(record: &Record, all: &Gateways<'_>) -> Value {
     json!({"followed": gateways.len(), "over_several_gateways": several, "not_known": unknown})
 }
 
-/// What agents and gateways themselves say they gave up. It only helps to explain: these counters begin anew
-/// with the process.
+/// Returns what agents and gateways say that they gave up. It only helps to explain: these counters restart at 0 with the
+/// process.
 fn given_up(record: &Record, story: &Story) -> Value {
     let (Some(metrics), Some((start, _))) = (&record.metrics, story.load) else { return Value::Null };
     let ms = |t| record.unix_ms(&record.environment.sink_node, t);
@@ -356,4 +386,60 @@ fn given_up(record: &Record, story: &Story) -> Value {
         "gateways": sum("gateway", "otelcol_exporter_send_failed_spans"),
         "agents_refused": sum("agent", "otelcol_receiver_refused_spans"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_that_is_known_decides() {
+        let some = |text: &str| Some(text.to_owned());
+        let facts = |lost, stranded| Facts {
+            counts: Counts { acknowledged: 9, lost, stranded, ..Counts::default() },
+            incomplete: None,
+            doubt: None,
+            by_policy: None,
+            lost: "3 of 9 never arrived".to_owned(),
+            split: String::new(),
+            taken_down: false,
+            holders: "agent-0 holds them".to_owned(),
+            late: 0,
+        };
+        let policy = |verdict| Some((verdict, "too few".to_owned()));
+        for (facts, verdict, reason) in [
+            (Facts { incomplete: some("open"), ..facts(3, 0) }, Verdict::Inconclusive, "open"),
+            (
+                Facts { doubt: some("maybe"), ..facts(3, 0) },
+                Verdict::Inconclusive,
+                "maybe; 3 of 9 never arrived",
+            ),
+            (facts(3, 0), Verdict::Fail, "3 of 9 never arrived"),
+            (
+                facts(3, 2),
+                Verdict::Fail,
+                "3 of 9 never arrived; besides, 2 acknowledged spans are stranded: they did not arrive, and agent-0 holds \
+                 them",
+            ),
+            (
+                facts(0, 2),
+                Verdict::Inconclusive,
+                "2 acknowledged spans are stranded: they did not arrive, and agent-0 holds them",
+            ),
+            (Facts { by_policy: policy(Verdict::Fail), ..facts(0, 0) }, Verdict::Fail, "too few"),
+            (
+                Facts { by_policy: policy(Verdict::Fail), doubt: some("maybe"), ..facts(0, 0) },
+                Verdict::Inconclusive,
+                "maybe; too few",
+            ),
+            (
+                Facts { by_policy: policy(Verdict::Pass), doubt: some("maybe"), ..facts(0, 0) },
+                Verdict::Pass,
+                "too few",
+            ),
+            (facts(0, 0), Verdict::Pass, "all 9 acknowledged spans were delivered (0 more than once)"),
+        ] {
+            assert_eq!(facts.decide(), (verdict, reason.to_owned()));
+        }
+    }
 }

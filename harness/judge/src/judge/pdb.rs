@@ -1,103 +1,163 @@
-//! Did the `PodDisruptionBudget` guard the gateways against evictions: all of them, and nothing else, all the while? It
-//! guards nothing else: not roll-outs, not scale-in, not deletions.
+//! The check `pdb`: the `PodDisruptionBudget` guarded all of the gateways, and no other pods, against evictions throughout. It
+//! guards against nothing else: not roll-outs, not scale-in, not deletions.
 
 use super::floor::{self, scale};
 use super::story::{EvictionStory, at, moments, within};
-use super::{Context, Finding, Story, Verdict};
+use super::{Context, Finding, Ruling, Story, Verdict};
 use crate::record::Record;
 use crate::scenario::Measure;
 use crate::world::{Budget, Kind, Pod};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// How long an answer may take that does not say when it was asked for, and how long the disruption controller may take
-/// to hear of a gateway that others took, in seconds.
+/// The time that an eviction's answer may take where the request's moment is not on record, and that the disruption controller
+/// may take to hear of a gateway that went for another reason, in seconds.
 const UNHEARD: f64 = 1.0;
-/// How many names a sentence has.
+/// The number of names in a sentence.
 const NAMED: usize = 4;
 
 pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Context { record, story, .. } = context;
     let gateways: BTreeSet<&str> = story.pods.get("gateway").into_iter().flatten().flat_map(names).collect();
-    let evictions: Vec<_> =
-        story.evictions.iter().filter(|eviction| gateways.contains(eviction.pod.as_str())).collect();
+    let evictions = story.evictions.iter().filter(|eviction| gateways.contains(eviction.pod.as_str()));
+    let evictions: Vec<_> = evictions.collect();
     if !record.scenario.tier.has(Measure::Pdb) && evictions.is_empty() {
         return None;
     }
-    let Some((start, end)) = story.load else {
-        return Some(Finding::inconclusive("there was no load"));
-    };
-    if let Some(gap) = story.gap(&[Kind::PodDisruptionBudget, Kind::Pod], start, end) {
-        return Some(Finding::inconclusive(gap));
+    Some(match Facts::of(record, story, evictions) {
+        Ok(facts) => Finding::new(facts.decide(), facts.evidence(story)),
+        Err(unknown) => Finding::inconclusive(unknown),
+    })
+}
+
+/// The facts that decide whether the gateways were guarded.
+struct Facts<'a> {
+    /// The load's window, in seconds on the run's clock.
+    start: f64,
+    end: f64,
+    /// The budgets at the end of the steady state: their controller has counted by then, and not before.
+    budgets: &'a [(String, Budget)],
+    /// The guards, each from its moment on.
+    guards: Vec<(f64, Guard)>,
+    /// Every eviction of a gateway that was asked for.
+    evictions: Vec<&'a EvictionStory>,
+    /// Those that were granted.
+    granted: Vec<Granted<'a>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Collects the facts.
+    ///
+    /// # Errors
+    /// Says what is not on record.
+    fn of(record: &Record, story: &'a Story, evictions: Vec<&'a EvictionStory>) -> Result<Self, String> {
+        let (start, end) = story.load.ok_or("there was no load")?;
+        if let Some(gap) = story.gap(&[Kind::PodDisruptionBudget, Kind::Pod], start, end) {
+            return Err(gap);
+        }
+        if story.pods.get("gateway").and_then(|pods| at(pods, start)).is_none_or(Vec::is_empty) {
+            return Err("no gateway was seen when the load began".to_owned());
+        }
+        let looked = story.faults.first().map_or(end, |fault| fault.start);
+        let budgets = at(&story.budgets, looked).map_or(&[][..], Vec::as_slice);
+        let (guards, granted) = (over_the_time(story, start, end), granted(record, story, &evictions));
+        Ok(Self { start, end, budgets, guards, evictions, granted })
     }
-    if story.pods.get("gateway").and_then(|pods| at(pods, start)).is_none_or(Vec::is_empty) {
-        return Some(Finding::inconclusive("no gateway was seen when the load began"));
+
+    fn decide(&self) -> Ruling {
+        let broken = self.granted.iter().find(|granted| granted.broke()).map(Granted::describe);
+        if self.budgets.is_empty() {
+            let none = "there is no PodDisruptionBudget".to_owned();
+            return (Verdict::Fail, broken.map_or(none.clone(), |broken| format!("{none}: {broken}")));
+        }
+        if let Some(unguarded) = self.unguarded() {
+            return (Verdict::Fail, unguarded);
+        }
+        if let Some((name, _)) = self.covering().find(|(_, budget)| budget.expected == 0) {
+            let reason = format!("{name} covers no gateway by its controller's own count: it guards nothing");
+            return (Verdict::Fail, reason);
+        }
+        if let Some((name, _)) = self.covering().find(|(_, budget)| budget.desired == 0) {
+            return (Verdict::Fail, format!("{name} demands no healthy pod at all: it guards nothing"));
+        }
+        if let Some(broken) = broken {
+            return (Verdict::Fail, broken);
+        }
+        (Verdict::Pass, if self.evictions.is_empty() { self.untried() } else { self.tried() })
     }
-    // At the end of the steady state its controller has counted; before, its status may lag behind.
-    let looked = story.faults.first().map_or(end, |fault| fault.start);
-    let there = at(&story.budgets, looked).map_or(&[][..], Vec::as_slice);
-    let guards = over_the_time(story, start, end);
-    let covering: BTreeSet<&str> = guards.iter().flat_map(|(_, guard)| guard.covering()).collect();
-    let also: BTreeSet<&str> = guards.iter().flat_map(|(_, guard)| guard.others()).collect();
-    let granted: Vec<Granted> = granted(record, story, &evictions);
-    let refused = evictions.iter().filter(|eviction| eviction.code == 429).count();
-    let broken = granted.iter().find(|granted| granted.broke());
-    let minimum = granted.iter().map(|granted| granted.minimum).max();
-    let evidence = json!({
-        "budgets": there.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-        "covering": covering,
-        "also_covers": also,
-        "asks": there.iter().map(|(name, budget)| json!([name, budget.demand().said(), budget.selector])).collect::<Vec<_>>(),
-        "guard": guards.iter().take(200).map(|(t, guard)| json!([t, guard.said()])).collect::<Vec<_>>(),
-        "granted": granted.len(),
-        "refused": refused,
-        "over_time": series(story, start, end),
-        "evictions": evictions.iter().map(|it| json!({"t": it.t, "pod": it.pod, "code": it.code, "outcome": it.outcome})).collect::<Vec<_>>(),
-        "took": granted.iter().map(Granted::evidence).collect::<Vec<_>>(),
-    });
-    let unguarded = guards.iter().position(|(_, guard)| !matches!(guard, Guard::Whole { .. }));
-    let uncounted =
-        there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.expected == 0);
-    let toothless =
-        there.iter().find(|(name, budget)| covering.contains(name.as_str()) && budget.desired == 0);
-    let by_evictions = broken.map(Granted::said);
-    let ruling = if there.is_empty() {
-        let none = "there is no PodDisruptionBudget".to_owned();
-        (Verdict::Fail, by_evictions.map_or(none.clone(), |broken| format!("{none}: {broken}")))
-    } else if let Some(index) = unguarded {
-        let (from, guard) = &guards[index];
-        let until = guards.get(index + 1).map(|(until, _)| *until);
-        let evicted = granted.iter().find(|granted| {
+
+    /// The names of the budgets that covered a gateway at any time.
+    fn covering_names(&self) -> BTreeSet<&str> {
+        self.guards.iter().flat_map(|(_, guard)| guard.covering()).collect()
+    }
+
+    /// Those of the budgets that covered a gateway at any time.
+    fn covering(&self) -> impl Iterator<Item = &(String, Budget)> {
+        let names = self.covering_names();
+        self.budgets.iter().filter(move |(name, _)| names.contains(name.as_str()))
+    }
+
+    /// The first time in which the gateways were not guarded, or not all of them, or others with them.
+    fn unguarded(&self) -> Option<String> {
+        let index = self.guards.iter().position(|(_, guard)| !matches!(guard, Guard::Whole { .. }))?;
+        let (from, guard) = &self.guards[index];
+        let until = self.guards.get(index + 1).map(|(until, _)| *until);
+        let evicted = self.granted.iter().find(|granted| {
             granted.eviction.t >= *from && until.is_none_or(|until| granted.eviction.t < until)
         });
-        (Verdict::Fail, guard.during(*from, until, start, end, evicted))
-    } else if let Some((name, _)) = uncounted {
-        (Verdict::Fail, format!("{name} covers no gateway by its controller's own count: it guards nothing"))
-    } else if let Some((name, _)) = toothless {
-        (Verdict::Fail, format!("{name} demands no healthy pod at all: it guards nothing"))
-    } else if let Some(broken) = by_evictions {
-        (Verdict::Fail, broken)
-    } else if evictions.is_empty() {
-        let nothing = "nothing was evicted (it guards evictions, not roll-outs or scale-in)";
-        let said = there.iter().filter(|(name, _)| covering.contains(name.as_str())).map(|(name, budget)| {
+        Some(guard.during(*from, until, (self.start, self.end), evicted))
+    }
+
+    /// The reason of a pass without evictions.
+    fn untried(&self) -> String {
+        let said = self.covering().map(|(name, budget)| {
             let (expected, allowed) = (budget.expected, budget.allowed);
             format!("{name} covers {expected} gateways and nothing else, {allowed} of which may go")
         });
-        (Verdict::Pass, format!("{}; {nothing}", said.collect::<Vec<_>>().join("; ")))
-    } else {
-        let granted = granted.len();
+        let nothing = "nothing was evicted (it guards evictions, not roll-outs or scale-in)";
+        format!("{}; {nothing}", said.collect::<Vec<_>>().join("; "))
+    }
+
+    /// The reason of a pass with evictions.
+    fn tried(&self) -> String {
+        let minimum = self.granted.iter().map(|granted| granted.minimum).max();
         let minimum =
             minimum.map_or_else(String::new, |minimum| format!("; none left fewer than {minimum} ready"));
-        (Verdict::Pass, format!("{granted} evictions granted, {refused} refused{minimum}"))
-    };
-    Some(Finding::new(ruling, evidence))
+        format!("{} evictions granted, {} refused{minimum}", self.granted.len(), self.refused())
+    }
+
+    fn refused(&self) -> usize {
+        self.evictions.iter().filter(|eviction| eviction.code == 429).count()
+    }
+
+    fn evidence(&self, story: &Story) -> Value {
+        let asks = self.budgets.iter();
+        let asks = asks.map(|(name, budget)| json!([name, budget.demand().said(), budget.selector]));
+        let evictions = self.evictions.iter();
+        let evictions =
+            evictions.map(|it| json!({"t": it.t, "pod": it.pod, "code": it.code, "outcome": it.outcome}));
+        let others: BTreeSet<&str> = self.guards.iter().flat_map(|(_, guard)| guard.others()).collect();
+        let guards = self.guards.iter().take(200).map(|(t, guard)| json!([t, guard.describe()]));
+        json!({
+            "budgets": self.budgets.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "covering": self.covering_names(),
+            "also_covers": others,
+            "asks": asks.collect::<Vec<_>>(),
+            "guard": guards.collect::<Vec<_>>(),
+            "granted": self.granted.len(),
+            "refused": self.refused(),
+            "over_time": series(story, self.start, self.end),
+            "evictions": evictions.collect::<Vec<_>>(),
+            "took": self.granted.iter().map(Granted::evidence).collect::<Vec<_>>(),
+        })
+    }
 }
 
 fn names((_, pods): &(f64, Vec<(String, Pod)>)) -> impl Iterator<Item = &str> {
     pods.iter().map(|(name, _)| name.as_str())
 }
 
-/// How the gateways are guarded at a moment.
+/// The guard of the gateways at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Guard {
     /// There is no budget.
@@ -108,15 +168,16 @@ enum Guard {
     Several { budgets: Vec<String>, gateway: String },
     /// Some gateways are not covered.
     Part { budget: String, without: Vec<String> },
-    /// It covers others, too, which count as much as gateways.
+    /// It also covers other pods, which count as much as gateways.
     Wide { budget: String, others: Vec<String>, gateways: u32, grants: u32 },
-    /// It asks for nothing, or gives no number.
+    /// It demands nothing, or gives no number.
     Toothless { budget: String, number: bool },
     /// One budget covers all of the gateways and nothing else.
     Whole { budget: String },
 }
 
-/// How these budgets guard these gateways, beside these other pods of the namespace, where so many gateways are expected.
+/// Returns the guard that budgets give gateways, beside the other pods of the namespace; `scale` is the expected number of
+/// gateways.
 fn guard(
     budgets: &[(String, Budget)],
     gateways: &[(&str, &Pod)],
@@ -189,8 +250,8 @@ impl Guard {
         }
     }
 
-    /// What it guards, for people.
-    fn said(&self) -> String {
+    /// Describes it in words.
+    fn describe(&self) -> String {
         match self {
             Self::NoBudget => "there was no PodDisruptionBudget".to_owned(),
             Self::Nothing { budgets } => {
@@ -223,16 +284,15 @@ impl Guard {
         }
     }
 
-    /// The same, with when it was so, and who was evicted in that time.
+    /// Describes it with its time, and with a pod that was evicted in that time.
     fn during(
         &self,
         from: f64,
         until: Option<f64>,
-        start: f64,
-        end: f64,
+        (start, end): (f64, f64),
         evicted: Option<&Granted<'_>>,
     ) -> String {
-        let said = self.said();
+        let said = self.describe();
         if let (Self::NoBudget, Some(evicted)) = (self, evicted) {
             let (pod, t) = (&evicted.eviction.pod, evicted.eviction.t);
             return format!("the PodDisruptionBudget was gone when {pod} was evicted at {t:.1}s");
@@ -245,7 +305,7 @@ impl Guard {
     }
 }
 
-/// Some names, not all.
+/// Lists some names, not all.
 fn few(names: &[String]) -> String {
     match names.len().checked_sub(NAMED) {
         Some(more) if more > 0 => format!("{} and {more} more", names[..NAMED].join(", ")),
@@ -253,7 +313,7 @@ fn few(names: &[String]) -> String {
     }
 }
 
-/// How the gateways were guarded, from when on: each holds until the next.
+/// Returns the guard of the gateways over the load: each holds from its moment until the next.
 fn over_the_time(story: &Story, start: f64, end: f64) -> Vec<(f64, Guard)> {
     let Some(gateways) = story.pods.get("gateway") else { return Vec::new() };
     let workload = story.workloads.get(&(Kind::Deployment, "gateway".to_owned()));
@@ -266,7 +326,7 @@ fn over_the_time(story: &Story, start: f64, end: f64) -> Vec<(f64, Guard)> {
         let named = |(name, pod)| (str::as_ref(name), pod);
         let there = at(gateways, t).into_iter().flatten().map(|(name, pod)| (name.as_str(), pod));
         let there: Vec<_> = there.filter(|(_, pod)| !pod.terminating).collect();
-        // Where there is no gateway there is nothing to be covered; what covers none then is not told from what does.
+        // Without a gateway nothing can be covered, so a budget that covers none is not told from one that does.
         if there.is_empty() && !budgets.is_empty() {
             continue;
         }
@@ -281,45 +341,45 @@ fn over_the_time(story: &Story, start: f64, end: f64) -> Vec<(f64, Guard)> {
     guards
 }
 
-/// What a pod was when its eviction was asked for.
+/// The state of a pod when its eviction was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Was {
+enum PodState {
     Ready,
     NotReady,
     Leaving,
     Gone,
 }
 
-impl Was {
-    const fn said(self) -> &'static str {
+impl PodState {
+    const fn describe(self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::NotReady => "not ready",
-            Self::Leaving => "on its way out already",
+            Self::Leaving => "terminating already",
             Self::Gone => "gone, or finished",
         }
     }
 }
 
-/// An eviction that was granted, and what it took away.
+/// A granted eviction, and its effect.
 struct Granted<'a> {
     eviction: &'a EvictionStory,
-    was: Was,
-    /// How many other gateways were ready, as far as a budget could know: those that others took at that moment, and it
-    /// had not heard of yet, are none of its doing.
+    was: PodState,
+    /// The number of other gateways that were ready, as far as a budget could know: it is not to blame for those that went at
+    /// that moment for another reason, before it could hear of it.
     left: usize,
     minimum: u32,
-    /// When it was seen to go.
+    /// The moment at which the pod was seen to go.
     seen: f64,
 }
 
 impl Granted<'_> {
-    /// Whether it took a ready gateway, and left fewer than there had to be.
+    /// Returns `true` if it took a ready gateway, and left fewer than the minimum.
     fn broke(&self) -> bool {
-        self.was == Was::Ready && self.left < self.minimum as usize
+        self.was == PodState::Ready && self.left < self.minimum as usize
     }
 
-    fn said(&self) -> String {
+    fn describe(&self) -> String {
         let Self { eviction, left, minimum, seen, .. } = self;
         let pod = &eviction.pod;
         format!(
@@ -331,14 +391,14 @@ impl Granted<'_> {
         json!({
             "pod": self.eviction.pod,
             "t": self.eviction.t,
-            "was": self.was.said(),
+            "was": self.was.describe(),
             "ready_left": self.left,
             "minimum": self.minimum,
         })
     }
 }
 
-/// Every eviction that was granted, with what it took away.
+/// Returns every granted eviction, with its effect.
 fn granted<'a>(record: &Record, story: &Story, evictions: &[&'a EvictionStory]) -> Vec<Granted<'a>> {
     let Some(gateways) = story.pods.get("gateway") else { return Vec::new() };
     let workload = story.workloads.get(&(Kind::Deployment, "gateway".to_owned()));
@@ -351,10 +411,10 @@ fn granted<'a>(record: &Record, story: &Story, evictions: &[&'a EvictionStory]) 
             pods.iter().find(|(name, _)| *name == eviction.pod).map(|(_, pod)| pod.clone())
         };
         let was = match at(gateways, asked).and_then(|pods| mine(pods)) {
-            None => Was::Gone,
-            Some(pod) if pod.terminating => Was::Leaving,
-            Some(pod) if !pod.ready => Was::NotReady,
-            Some(_) => Was::Ready,
+            None => PodState::Gone,
+            Some(pod) if pod.terminating => PodState::Leaving,
+            Some(pod) if !pod.ready => PodState::NotReady,
+            Some(_) => PodState::Ready,
         };
         let evicted =
             |name: &String| *name == eviction.pod || all.iter().any(|before| before.eviction.pod == *name);
@@ -366,7 +426,7 @@ fn granted<'a>(record: &Record, story: &Story, evictions: &[&'a EvictionStory]) 
         let expected = workload.and_then(|series| scale(series, heard, eviction.t));
         let pods = at(gateways, asked).map_or(&[][..], Vec::as_slice);
         let floor = floor::floor(record, story, asked, pods, expected);
-        // Of a share whose whole is not on record, what the controller itself made of it.
+        // Where the whole of a share is not on record, the controller's own number counts.
         let minimum = floor.map_or_else(|_| by_its_controller(story, asked), |floor| floor.minimum);
         let gone = gateways.iter().find(|(t, pods)| *t > asked && mine(pods).is_none_or(|pod| !pod.ready));
         let seen = gone.map_or(eviction.t, |(t, _)| *t);
@@ -380,7 +440,7 @@ fn by_its_controller(story: &Story, t: f64) -> u32 {
     budgets.map(|(_, budget)| budget.desired).max().unwrap_or_default()
 }
 
-/// (t, name, allowed, healthy, desired, expected) at each change.
+/// Returns (t, name, allowed, healthy, desired, expected) at each change.
 fn series(story: &Story, start: f64, end: f64) -> Vec<Value> {
     let all = within(&story.budgets, start, end).into_iter().flatten();
     all.flat_map(|(t, budgets)| {
@@ -389,4 +449,45 @@ fn series(story: &Story, start: f64, end: f64) -> Vec<Value> {
             .map(move |(name, it)| json!([t, name, it.allowed, it.healthy, it.desired, it.expected]))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_that_is_wrong_decides() {
+        let budget = |expected, desired| Budget { expected, desired, allowed: 1, ..Budget::default() };
+        let whole = || Guard::Whole { budget: "b".to_owned() };
+        let part = || Guard::Part { budget: "b".to_owned(), without: vec!["g".to_owned()] };
+        let eviction =
+            |code| EvictionStory { t: 5.0, asked: None, pod: "g".to_owned(), code, outcome: String::new() };
+        let (granted, refused) = (eviction(201), eviction(429));
+        let took = |left| Granted { eviction: &granted, was: PodState::Ready, left, minimum: 1, seen: 5.0 };
+        let says = |budgets: &[(String, Budget)], guard: Guard, granted: Vec<Granted<'_>>| {
+            let evictions = granted.iter().map(|it| it.eviction).chain([&refused]).collect();
+            let facts =
+                Facts { start: 0.0, end: 9.0, budgets, guards: vec![(0.0, guard)], evictions, granted };
+            facts.decide()
+        };
+        let one = |expected, desired| [("b".to_owned(), budget(expected, desired))];
+        for ((verdict, reason), expected, words) in [
+            (says(&[], Guard::NoBudget, Vec::new()), Verdict::Fail, "there is no PodDisruptionBudget"),
+            (says(&one(2, 1), part(), vec![took(0)]), Verdict::Fail, "does not cover g"),
+            (
+                says(&one(0, 1), whole(), vec![took(0)]),
+                Verdict::Fail,
+                "covers no gateway by its controller's",
+            ),
+            (says(&one(2, 0), whole(), vec![took(0)]), Verdict::Fail, "demands no healthy pod at all"),
+            (says(&one(2, 1), whole(), vec![took(0)]), Verdict::Fail, "left 0 ready gateways at 5.0s"),
+            (
+                says(&one(2, 1), whole(), vec![took(1)]),
+                Verdict::Pass,
+                "1 evictions granted, 1 refused; none left",
+            ),
+        ] {
+            assert!(verdict == expected && reason.contains(words), "{words}: {verdict:?}: {reason}");
+        }
+    }
 }

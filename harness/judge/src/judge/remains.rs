@@ -1,4 +1,4 @@
-//! Who may still hold a span when the tier was taken down: what such a Collector has is stranded, not lost.
+//! The remains of a tier that was taken down: what a Collector may still hold is stranded, not lost.
 
 use super::{Story, grouped, queues, story};
 use crate::record::{Hop, Keeps, PodEnd, Record, SettleEnd};
@@ -13,19 +13,19 @@ pub(super) struct Holder {
     node: String,
     pod: String,
     why: String,
-    /// Whether it has the spans of its own node's emitter and no others.
+    /// `true` if it takes the spans of its own node's emitter and no others.
     of_its_node: bool,
 }
 
-/// What is left of a tier that was taken down.
+/// The Collectors of a tier that was taken down that may still hold something.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Remains {
     holders: Vec<Holder>,
-    /// Why it is not known what is left, if so.
+    /// The reason why it is not known what is left, if so.
     unknown: Option<String>,
 }
 
-/// What is left of the tier; nothing that is known of, if it was not taken down.
+/// Returns what is left of the tier; empty if it was not taken down.
 pub(super) fn of(record: &Record, story: &Story) -> Remains {
     let mut remains = Remains::default();
     let (Some(start), Some((SettleEnd::TakenDown, ..))) = (story.take_down, story.settled) else {
@@ -43,7 +43,7 @@ pub(super) fn of(record: &Record, story: &Story) -> Remains {
         if let Some(problem) = &gone.problem {
             remains.unknown = Some(format!("taking down each {}: {problem}", hop.name));
         }
-        // Those that a watch still saw when the run was over are there, whatever else is said.
+        // Pods that a watch still saw at the end of the run are there, whatever else is on record.
         let there = story.pods.get(&hop.name).and_then(|series| story::at(series, story.last));
         let there = there.into_iter().flatten().filter(|(_, pod)| !pod.ip.is_empty());
         let seen = there.map(|(name, pod)| PodEnd { pod: name.clone(), node: pod.node.clone(), gone: false });
@@ -60,7 +60,7 @@ pub(super) fn of(record: &Record, story: &Story) -> Remains {
                 remains.holders.push(Holder { hop, node, pod, why, of_its_node });
             }
         }
-        // A disk whose Collector was not even there to say what is on it.
+        // Disks whose Collector was not there to say what is on them.
         let nodes = record.environment.streams.values().collect::<BTreeSet<_>>();
         let bare = nodes.into_iter().filter(|node| !ends.iter().any(|end| end.node == **node));
         for node in bare.filter(|_| entry && hop.keeps == Keeps::Disk) {
@@ -72,12 +72,12 @@ pub(super) fn of(record: &Record, story: &Story) -> Remains {
     remains
 }
 
-/// Whether a Collector may still hold something, and why; by whether it was seen to go, and by what its queue held
-/// when it went, if that is known.
+/// Returns why a Collector may still hold something, if so. `gone` says that it was seen to go; `held` is the content of its
+/// queue then, if that is known.
 fn may_hold(hop: &Hop, gone: bool, held: Option<f64>) -> Option<String> {
     match (hop.keeps, gone, held) {
         (Keeps::Nothing | Keeps::Memory | Keeps::Disk, false, _) => Some("was not seen to go".to_owned()),
-        // Nothing is left of it.
+        // Its memory went with it.
         (Keeps::Nothing | Keeps::Memory, true, _) => None,
         (Keeps::Disk, true, Some(held)) if held < 0.5 => None,
         (Keeps::Disk, true, Some(held)) => Some(format!("had {held:.0} in its queue on disk when it went")),
@@ -88,15 +88,15 @@ fn may_hold(hop: &Hop, gone: bool, held: Option<f64>) -> Option<String> {
 }
 
 impl Remains {
-    /// The streams of which something may be held.
+    /// Returns the streams of which something may be held.
     pub(super) fn streams(&self, record: &Record) -> Vec<Stream> {
         let may = |node: &str| self.holders.iter().any(|holder| !holder.of_its_node || holder.node == node);
         let streams = record.environment.streams.iter();
         streams.filter(|(_, node)| may(node)).map(|(stream, _)| *stream).collect()
     }
 
-    /// Who may hold what, for people.
-    pub(super) fn who(&self) -> String {
+    /// Names the Collectors that may hold something, with the reason.
+    pub(super) fn holders(&self) -> String {
         let named = self.holders.iter().map(|holder| {
             let Holder { hop, node, pod, why, .. } = holder;
             let pod = if pod.is_empty() { hop } else { pod };
@@ -113,18 +113,18 @@ impl Remains {
         self.holders.iter().map(holder).collect()
     }
 
-    /// Why the end of the tier did not decide what became of each span, if so.
+    /// Returns why taking the tier down did not decide about every span, if so.
     pub(super) fn undecided(&self, record: &Record, story: &Story, account: &Account) -> Option<String> {
         if let Some(unknown) = &self.unknown {
             return Some(format!("the tier was taken down, but {unknown}"));
         }
-        // What was still moving, in the memory of a process that was ended, might have arrived otherwise.
+        // Spans in the memory of a process that was ended might have arrived otherwise.
         let (still, pause) = (story.still_s.unwrap_or_default(), story.settled?.2);
         let in_memory = record.environment.hops.iter().any(|hop| hop.keeps == Keeps::Memory);
         let too_early = account.counts.lost > 0 && in_memory && still < pause;
         too_early.then(|| {
             format!(
-                "{} spans never arrived, but some still had {still:.0}s before the tier was taken down, and a Collector \
+                "{} spans never arrived, but some still arrived {still:.0}s before the tier was taken down, and a Collector \
                  may wait for {pause:.0}s: they may have been in the memory of one; a longer settle.deadline tells",
                 grouped(account.counts.lost)
             )

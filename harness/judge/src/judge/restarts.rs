@@ -1,25 +1,25 @@
-//! Probes that were restarted: said in the verdict, and what of a sink's ledger that may have taken away.
+//! Restarted probes: they are named in the verdict, with what a sink's ledger may have lost.
 //!
-//! A process that is killed loses nothing that it wrote: it is in the kernel's hands. A machine that loses its power does: what no sync
-//! had covered. The sink's ledger says when it was synced last, and under which start of the kernel each process ran.
+//! A process that is killed loses nothing that it wrote: the kernel has it. A machine that loses its power loses what was not
+//! synced. The sink's ledger says when it was synced last, and under which boot of the kernel each process ran.
 
 use super::{Story, rounded};
 use crate::record::Record;
 use serde_json::{Value, json};
 
-/// How much later than the load a sink's ledger may begin, by whatever its clock says, in seconds.
+/// The largest delay of a sink's ledger after the beginning of the load, in seconds, by any clock.
 const SLACK: f64 = 10.0;
 
-/// A stretch of the run's clock.
+/// A stretch of the run's clock, in seconds.
 type Stretch = (f64, f64);
 
-/// What happened to the probes.
+/// The restarts of the probes.
 pub(super) struct Restarts {
-    /// (who, when), in order.
+    /// (probe, moment), in order.
     all: Vec<(String, f64)>,
-    /// When sinks were restarted.
+    /// The moments at which sinks were restarted.
     pub(super) sinks: Vec<f64>,
-    /// What arrived in these stretches may be missing in a sink's ledger.
+    /// The times whose arrivals may be missing in a sink's ledger.
     pub(super) lost: Vec<Stretch>,
 }
 
@@ -34,7 +34,7 @@ impl Restarts {
                 all.push(("the sink".to_owned(), moment(restart.unix_ms)));
                 lost.extend(restart.lost_since.map(|since| (moment(since), moment(restart.unix_ms))));
             }
-            // One that begins in the midst of the load took over from one whose ledger is gone.
+            // A ledger that begins in the midst of the load replaced one that is gone.
             let late =
                 sink.opened_ms().map(moment).zip(begun).filter(|(opened, begun)| *opened > begun + SLACK);
             lost.extend(late.map(|(opened, begun)| (begun, opened)));
@@ -49,8 +49,8 @@ impl Restarts {
         Self { all, sinks, lost }
     }
 
-    /// As the end of a sentence; nothing if there were none.
-    pub(super) fn said(&self) -> String {
+    /// Describes the restarts as the end of a sentence; empty if there were none.
+    pub(super) fn describe(&self) -> String {
         let said: Vec<_> =
             self.all.iter().take(5).map(|(who, t)| format!("{who} was restarted at {t:.1}s")).collect();
         let more = self.all.len().saturating_sub(said.len());
@@ -69,22 +69,22 @@ impl Restarts {
         })
     }
 
-    /// Whether nothing of it needs to be said.
+    /// Returns `true` if there is nothing to say.
     pub(super) const fn none(&self) -> bool {
         self.all.is_empty() && self.lost.is_empty()
     }
 
-    /// Whether a sink was away, or began anew, in a stretch.
+    /// Returns `true` if a sink was away, or restarted, in a stretch.
     pub(super) fn reach_into(&self, (from, to): Stretch) -> bool {
         self.sinks.iter().any(|t| (from..=to + 1.0).contains(t))
             || self.lost.iter().any(|(start, end)| *start < to && *end > from)
     }
 
-    /// Why what did not arrive may have arrived all the same, if so.
+    /// Returns why what is missing may have arrived all the same, if so.
     pub(super) fn doubt(&self) -> Option<String> {
         let (from, to) = self.lost.first()?;
         Some(format!(
-            "what a sink took from {from:.1}s to {to:.1}s may be missing in its ledger: its machine was started anew, or its ledger lost"
+            "what a sink took from {from:.1}s to {to:.1}s may be missing in its ledger: its machine was rebooted, or its ledger lost"
         ))
     }
 }

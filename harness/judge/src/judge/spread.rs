@@ -1,19 +1,19 @@
-//! Were the gateways spread over the nodes? Judged at each decision of the scheduler, among the nodes that could take a
-//! gateway then: afterwards Kubernetes moves none, whatever becomes free.
+//! The check `spread`: the gateways were spread over the nodes. It is judged at each decision of the scheduler, among the
+//! nodes that could take a gateway then: afterwards Kubernetes moves none, whatever becomes free.
 
 use super::story::{Series, at, within};
-use super::{Context, Finding, Story, Verdict, rounded};
+use super::{Context, Finding, Ruling, Story, Verdict, rounded};
 use crate::world::{Kind, Node, Placement, Pod, counts};
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How far the watches on nodes and pods may be apart, and how long the scheduler may take to hear of a node, in seconds:
-/// one that was not open to gateways for so long before and behind a decision is not held against it.
+/// The largest delay between the watches on nodes and pods, and of the scheduler's view of a node, in seconds: a node that was
+/// not open to gateways for so long before and after a decision does not count against it.
 const UNHEARD: f64 = 2.0;
-/// What one node is told from another by.
+/// The label that tells one node from another.
 const HOSTNAME: &str = "kubernetes.io/hostname";
-/// The label of nodes that carry the control plane.
+/// The label of nodes with the control plane.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 type Pods = Vec<(String, Pod)>;
@@ -26,7 +26,7 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     let Some(seen) = within(gateways, start, end) else {
         return Some(Finding::inconclusive("the gateways were not watched from the beginning of the load"));
     };
-    // One gateway is spread over nothing.
+    // One gateway cannot be spread.
     if seen.map(|(_, pods)| pods.len()).max().unwrap_or_default() < 2 {
         return None;
     }
@@ -39,55 +39,62 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
     if story.nodes.is_empty() {
         return Some(Finding::inconclusive("no node was seen"));
     }
-    let mut decisions = Vec::new();
-    for (t, name, pod) in placed(gateways, first, end) {
-        // One that went again before anybody could have heard of it shared nothing.
-        let after = at(gateways, t + UNHEARD).into_iter().flatten();
-        if !after.into_iter().any(|(_, it)| it.uid == pod.uid && !it.terminating) {
-            continue;
-        }
-        match Decision::of(story, t, t <= first, name, pod) {
-            Some(decision) => decisions.push(decision),
-            None => {
-                return Some(Finding::inconclusive(format!(
-                    "where {name} might have been placed is not on record: neither labels and taints of the nodes nor its \
-                     own constraints"
-                )));
-            }
-        }
-    }
+    let decisions = match decisions(story, gateways, first, end) {
+        Ok(decisions) => decisions,
+        Err(unknown) => return Some(Finding::inconclusive(unknown)),
+    };
     let shared = shared(gateways, end);
     let evidence = json!({
         "decisions": decisions.iter().take(200).map(Decision::evidence).collect::<Vec<_>>(),
         "sharing_at_the_end": shared,
     });
-    let broken = decisions.iter().find_map(|decision| Some((decision, decision.broken.as_ref()?)));
-    let ruling = if let Some((decision, why)) = broken {
-        let during = if decision.initial { "before the load".to_owned() } else { story.during(decision.t) };
-        (Verdict::Fail, format!("{why} (at {:.1}s, {during})", decision.t))
-    } else if decisions.is_empty() {
-        (Verdict::Inconclusive, "no gateway was seen to be placed".to_owned())
-    } else {
-        let placed = decisions.len();
-        let shares = shared.iter().map(|(node, pods)| format!("{} share {node}", pods.join(" and ")));
-        let shares: Vec<_> = shares.collect();
-        let later = if shares.is_empty() {
-            String::new()
-        } else {
-            let shares = shares.join(", ");
-            format!(
-                "; at the end {shares}: nothing else could take them then, or others went, and Kubernetes moves none back"
-            )
-        };
-        (
-            Verdict::Pass,
-            format!("{placed} gateways were placed, each on as empty a node as could take it{later}"),
-        )
-    };
-    Some(Finding::new(ruling, evidence))
+    Some(Finding::new(decide(story, &decisions, &shared), evidence))
 }
 
-/// Each gateway that got a node, with when it was seen to have it.
+fn decide(story: &Story, decisions: &[Decision], shared: &BTreeMap<String, Vec<String>>) -> Ruling {
+    let broken = decisions.iter().find_map(|decision| Some((decision, decision.broken.as_ref()?)));
+    if let Some((decision, why)) = broken {
+        let during = if decision.initial { "before the load".to_owned() } else { story.during(decision.t) };
+        return (Verdict::Fail, format!("{why} (at {:.1}s, {during})", decision.t));
+    }
+    if decisions.is_empty() {
+        return (Verdict::Inconclusive, "no gateway was seen to be placed".to_owned());
+    }
+    let shares = shared.iter().map(|(node, pods)| format!("{} share {node}", pods.join(" and ")));
+    let later = match shares.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        shares => format!(
+            "; at the end {shares}: nothing else could take them then, or others went, and Kubernetes moves none back"
+        ),
+    };
+    let placed = decisions.len();
+    let reason = format!("{placed} gateways were placed, each on as empty a node as could take it{later}");
+    (Verdict::Pass, reason)
+}
+
+/// The scheduler's decision about each gateway that stayed for long enough.
+///
+/// # Errors
+/// Names the gateway of which it is not on record where it might have been placed.
+fn decisions(story: &Story, gateways: &Series<Pods>, first: f64, end: f64) -> Result<Vec<Decision>, String> {
+    // A gateway that went before the scheduler could have heard of it shared nothing.
+    let stayed = |t: f64, pod: &Pod| {
+        let after = at(gateways, t + UNHEARD).into_iter().flatten();
+        after.into_iter().any(|(_, it)| it.uid == pod.uid && !it.terminating)
+    };
+    let placed = placed(gateways, first, end).into_iter().filter(|(t, _, pod)| stayed(*t, pod));
+    let decisions = placed.map(|(t, name, pod)| {
+        Decision::of(story, t, t <= first, name, pod).ok_or_else(|| {
+            format!(
+                "where {name} might have been placed is not on record: neither labels and taints of the nodes nor its own \
+                 constraints"
+            )
+        })
+    });
+    decisions.collect()
+}
+
+/// Returns each gateway that got a node, with the moment at which that was seen.
 fn placed(gateways: &Series<Pods>, first: f64, end: f64) -> Vec<(f64, &str, &Pod)> {
     let mut known: BTreeSet<&str> = BTreeSet::new();
     let mut placed = Vec::new();
@@ -101,49 +108,50 @@ fn placed(gateways: &Series<Pods>, first: f64, end: f64) -> Vec<(f64, &str, &Pod
     placed
 }
 
-/// What the scheduler decided about a gateway.
+/// A decision of the scheduler about a gateway.
 struct Decision {
     t: f64,
-    /// Whether it was decided before anybody looked: then it is judged by how things stood first.
+    /// `true` if it was decided before the watches began: then it is judged by the first state that was seen.
     initial: bool,
     pod: String,
     node: String,
-    /// How many gateways of its kind each node that could take one held then, itself left out.
+    /// The number of other gateways of its revision on each node that could take one.
     open: BTreeMap<String, usize>,
-    /// By what it is judged.
+    /// The rules, in words.
     by: String,
-    /// What is wrong with it.
+    /// The problem, if there is one.
     broken: Option<String>,
 }
 
-/// A rule that a decision is held against.
+/// A rule for decisions.
 struct Rule<'a> {
     constraint: &'a TopologySpreadConstraint,
-    /// Whether the pod has it, and it is not the one that is taken where there is none.
+    /// `true` if the pod's specification has it; `false` for the rule that is implied without one.
     written: bool,
 }
 
 impl Decision {
-    /// None if the record does not tell.
+    /// Returns none if the record does not tell.
     fn of(story: &Story, t: f64, initial: bool, name: &str, pod: &Pod) -> Option<Self> {
         let placement = pod.placement.as_deref()?;
-        let look = Look::at(story, t, initial, placement)?;
+        let snapshot = Snapshot::at(story, t, initial, placement)?;
         let implied = implied(pod);
         let written = placement.spread.iter().filter(|one| one.when_unsatisfiable == "DoNotSchedule");
         let mut rules: Vec<Rule<'_>> = written.map(|constraint| Rule { constraint, written: true }).collect();
-        // A preference is no rule, but that a gateway is to be on a node of its own is what any of them is for.
+        // A preference is no rule, but the purpose of any of them is that each gateway is on a node of its own.
         if placement.spread.iter().all(|one| one.topology_key != HOSTNAME) {
             rules.push(Rule { constraint: &implied, written: false });
         }
-        let broken = rules.iter().find_map(|rule| look.broken(rule, name, pod));
-        let broken = broken.or_else(|| look.packed(name, pod));
+        let broken = rules.iter().find_map(|rule| snapshot.broken(rule, name, pod));
+        let broken = broken.or_else(|| snapshot.packed(name, pod));
         let said = rules.iter().map(|rule| {
             let Rule { constraint, written } = rule;
             let (key, skew) = (&constraint.topology_key, constraint.max_skew);
             format!("{key}, maxSkew {skew}{}", if *written { "" } else { " (no constraint is written)" })
         });
         let by = said.collect::<Vec<_>>().join("; ");
-        let open = look.open.iter().map(|node| (node.clone(), look.of_revision(node, name, pod).len()));
+        let open =
+            snapshot.open.iter().map(|node| (node.clone(), snapshot.of_revision(node, name, pod).len()));
         let open = open.collect();
         Some(Self { t, initial, pod: name.to_owned(), node: pod.node.clone(), open, by, broken })
     }
@@ -161,7 +169,8 @@ impl Decision {
     }
 }
 
-/// What is meant where no constraint is written: gateways of one revision are on different nodes, as far as there are.
+/// Returns the rule that is implied where no constraint is written: gateways of one revision are on different nodes, as far
+/// as there are.
 fn implied(pod: &Pod) -> TopologySpreadConstraint {
     let app = ("app.kubernetes.io/name".to_owned(), pod.app.clone());
     TopologySpreadConstraint {
@@ -177,24 +186,24 @@ fn implied(pod: &Pod) -> TopologySpreadConstraint {
     }
 }
 
-/// How things stood at a decision.
-struct Look<'a> {
+/// The state of nodes and pods at a decision.
+struct Snapshot<'a> {
     placement: &'a Placement,
     nodes: &'a Nodes,
-    /// The nodes that could take the pod all the while.
+    /// The nodes that could take the pod throughout.
     open: BTreeSet<String>,
     /// The nodes that could have, if its own node selector or affinity had let it.
     but_for_the_selector: BTreeSet<String>,
-    /// Every pod of the namespace that had a node, was not on its way out and had not finished: at the decision, and at each
-    /// change for a moment behind it.
+    /// Every pod of the namespace that had a node, was not terminating and had not finished: at the decision, and at each change
+    /// for a moment after it.
     pods: Vec<Vec<(&'a str, &'a Pod)>>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Snapshot<'a> {
     fn at(story: &'a Story, t: f64, initial: bool, placement: &'a Placement) -> Option<Self> {
         let nodes = at(&story.nodes, t)?;
         let (from, to) = if initial { (t, t) } else { (t - UNHEARD, t + UNHEARD) };
-        // Before the first look nothing is known of a node.
+        // Before the watch began nothing is known of a node.
         let since = story.nodes.first().map_or(t, |(first, _)| first.max(from).min(t));
         let seen: Vec<&Nodes> = within(&story.nodes, since, to)?.map(|(_, nodes)| nodes).collect();
         let mut open = BTreeSet::new();
@@ -204,7 +213,7 @@ impl<'a> Look<'a> {
                 .iter()
                 .map(|nodes| nodes.iter().find(|(other, _)| other == name).map(|(_, node)| node))
                 .collect();
-            // One that was not there all the while is held against nobody.
+            // A node that was not there throughout does not count.
             let Some(all) = all else { continue };
             let mut could = true;
             for node in &all {
@@ -240,7 +249,7 @@ impl<'a> Look<'a> {
         self.node(node)?.labels.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// The nodes whose pods a constraint counts, as the scheduler has it.
+    /// Returns the nodes whose pods a constraint counts, as the scheduler does.
     fn counted(&self, constraint: &TopologySpreadConstraint) -> BTreeSet<&'a str> {
         let by_affinity = constraint.node_affinity_policy.as_deref() != Some("Ignore");
         let by_taints = constraint.node_taints_policy.as_deref() == Some("Honor");
@@ -251,7 +260,7 @@ impl<'a> Look<'a> {
         counted.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// What of a rule the placing of a pod breaks.
+    /// Returns how the placement of a pod breaks a rule, if it does.
     fn broken(&self, rule: &Rule<'_>, name: &str, pod: &Pod) -> Option<String> {
         let constraint = rule.constraint;
         let key = constraint.topology_key.as_str();
@@ -266,7 +275,7 @@ impl<'a> Look<'a> {
             });
             here.count()
         };
-        // Its own domain as it was; each other as the fullest that it was seen to be at that time.
+        // Its own domain as it was at the decision; each other one at the fullest that was seen around it.
         let here = of(self.pods.first()?, own);
         let others: BTreeSet<&str> = self.open.iter().filter_map(|node| self.domain(node, key)).collect();
         let fullest = |domain: &str| self.pods.iter().map(|pods| of(pods, domain)).max().unwrap_or_default();
@@ -294,7 +303,7 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// The other gateways of a pod's revision that were on a node.
+    /// Returns the other gateways of a pod's revision that were on a node.
     fn of_revision(&self, node: &str, name: &str, pod: &Pod) -> Vec<&'a str> {
         let there = self.pods.first().into_iter().flatten();
         let there = there.filter(|(other, it)| {
@@ -303,7 +312,7 @@ impl<'a> Look<'a> {
         there.map(|(other, _)| *other).collect()
     }
 
-    /// Whether all gateways of a pod's revision are on its node, though another could take one.
+    /// Returns a problem if all gateways of a pod's revision are on its node, though another could take one.
     fn packed(&self, name: &str, pod: &Pod) -> Option<String> {
         let beside = self.of_revision(&pod.node, name, pod);
         let all = self.pods.iter().map(|pods| {
@@ -319,7 +328,7 @@ impl<'a> Look<'a> {
                 "all gateways are on {node} ({beside} and {name}), though {other} could take one"
             ));
         }
-        // Where their own selector leaves them one node in all, nothing can spread them.
+        // If their own selector leaves them a single node, nothing can spread them.
         let chosen =
             self.nodes.iter().filter(|(name, node)| self.placement.selects(name, node) == Some(true));
         let workers = chosen.filter(|(_, node)| {
@@ -335,7 +344,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The nodes that hold more than one gateway of a revision at a moment.
+/// Returns the nodes that hold more than one gateway of a revision at a moment.
 fn shared(gateways: &Series<Pods>, t: f64) -> BTreeMap<String, Vec<String>> {
     let mut by_node: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     let there = at(gateways, t).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! The timeline, told once for all checks: windows, faults, the objects' series, gaps.
+//! The timeline, prepared once for all checks: windows, faults, the objects' series, gaps.
 
 use super::Fault;
 use crate::record::{Entry, Event, PodEnd, Record, SettleEnd};
@@ -6,24 +6,24 @@ use crate::scenario::{Answers, Backend, FaultName, Step, StepPath, Upgrade};
 use crate::world::{Autoscaler, Budget, Kind, Node, Object, Pod, Workload, World};
 use std::collections::BTreeMap;
 
-/// What was so, and since when: each entry holds until the next.
+/// A series of (since, value): each entry holds until the next.
 pub(super) type Series<T> = Vec<(f64, T)>;
 
-/// What happened, by what the checks ask.
+/// The events of a run, in the shape that the checks need.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Story {
-    /// What is missing of the record, if anything is: then nothing can be concluded from it.
+    /// The part of the record that is missing, if any is: then nothing can be concluded from it.
     pub(super) incomplete: Option<String>,
     /// (start, end) of the load; the end is the last moment on record if it was never stopped.
     pub(super) load: Option<(f64, f64)>,
     /// The rates that were asked for; none if the load has a profile.
     pub(super) rates: Series<f64>,
-    /// Seen to be steady, or why not; none if it was never said.
+    /// The moment of the steady state, or why there was none; none if that is not on record.
     pub(super) steady: Option<Result<f64, String>>,
     pub(super) steps: Vec<StepStory>,
-    /// Whom each step was about, by its place.
+    /// The targets of each step, by its place.
     pub(super) resolved: BTreeMap<StepPath, Vec<String>>,
-    /// The preconditions that were awaited: what, before which step, and whether it came about.
+    /// The preconditions that were awaited: (condition, step, `true` if it was seen to hold).
     pub(super) needs: Vec<(String, StepPath, bool)>,
     pub(super) faults: Vec<FaultStory>,
     pub(super) evictions: Vec<EvictionStory>,
@@ -33,21 +33,21 @@ pub(super) struct Story {
     pub(super) workloads: BTreeMap<(Kind, String), Series<Workload>>,
     pub(super) budgets: Series<Vec<(String, Budget)>>,
     pub(super) nodes: Series<Vec<(String, Node)>>,
-    /// The gateways'.
+    /// The gateways' autoscaler.
     pub(super) autoscaler: Series<Option<Autoscaler>>,
-    /// When nobody saw the objects of a kind.
+    /// The times in which the watch on a kind was down.
     gaps: BTreeMap<Kind, Vec<(f64, f64)>>,
     /// Used processor seconds by pod and container.
     pub(super) usage: BTreeMap<(String, String), Series<UsageStory>>,
     pub(super) harness_usage: Series<f64>,
     pub(super) settled: Option<(SettleEnd, u64, f64)>,
-    /// When waiting for the rest ended.
+    /// The moment at which waiting for the rest ended.
     pub(super) settled_at: Option<f64>,
-    /// For how long nothing had arrived by then, in seconds; none if nobody knows.
+    /// The time since the last arrival by then, in seconds; none if it is not known.
     pub(super) still_s: Option<f64>,
-    /// When the tier was taken down, if it was.
+    /// The moment at which the tier was taken down, if it was.
     pub(super) take_down: Option<f64>,
-    /// What was taken down of it, hop by hop.
+    /// The hops that were taken down, in order.
     pub(super) hops_gone: Vec<HopGone>,
     pub(super) interrupted: bool,
     /// The last moment on record.
@@ -70,9 +70,9 @@ pub(super) struct StepStory {
     pub(super) path: StepPath,
     pub(super) name: String,
     pub(super) start: f64,
-    /// How it ended, if it did.
+    /// The end, or the problem; none if it did not end.
     pub(super) end: Option<Result<f64, String>>,
-    /// When it ended, if it did.
+    /// The moment of its end; none if it did not end.
     pub(super) over: Option<f64>,
 }
 
@@ -80,14 +80,14 @@ pub(super) struct StepStory {
 #[derive(Debug, Clone)]
 pub(super) struct EvictionStory {
     pub(super) t: f64,
-    /// When it was asked, if that is on record.
+    /// The moment of the request, if that is on record.
     pub(super) asked: Option<f64>,
     pub(super) pod: String,
     pub(super) code: u16,
     pub(super) outcome: String,
 }
 
-/// What a container had used by then.
+/// The resources that a container had used by a moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct UsageStory {
     pub(super) cpu_s: f64,
@@ -96,7 +96,7 @@ pub(super) struct UsageStory {
     pub(super) throttled: f64,
 }
 
-/// A fault, and what belongs to it.
+/// A fault, with the events that belong to it.
 #[derive(Debug, Clone)]
 pub(super) struct FaultStory {
     pub(super) step: StepPath,
@@ -108,20 +108,20 @@ pub(super) struct FaultStory {
     pub(super) landed: bool,
     pub(super) healed: bool,
     pub(super) problem: Option<String>,
-    /// Whether the harness could not see or do what it should.
+    /// `true` if the harness could not see or do what it should.
     pub(super) blind: bool,
-    /// The gateways that it was to move.
+    /// The gateways that it had to move.
     pub(super) gateways: Vec<String>,
     /// The pods that it moved.
     pub(super) gone: Vec<String>,
-    /// How often the Eviction API was asked, how often it said yes or no, and how often a budget refused.
+    /// The numbers of requests to the Eviction API, of its answers, and of a budget's refusals.
     pub(super) tries: u32,
     pub(super) answered: u32,
     pub(super) refused: u32,
 }
 
 impl FaultStory {
-    /// When it was over; the last moment on record if it never was.
+    /// Returns the moment of its end; the last moment on record if it never ended.
     pub(super) fn over(&self) -> f64 {
         self.end.unwrap_or(self.last)
     }
@@ -175,11 +175,11 @@ impl Story {
                 }
                 Event::Seen { name, object } => {
                     world.see(name, object.clone());
-                    story.tell_object(t, name, object, &world);
+                    story.add_object(t, name, object, &world);
                 }
                 Event::Gone { kind, name } => {
                     world.lose(*kind, name);
-                    story.tell_gone(t, *kind, &world);
+                    story.add_state(t, *kind, &world);
                 }
                 Event::Watch { kind, synced: true, .. } => {
                     let since = blind.remove(kind);
@@ -200,7 +200,7 @@ impl Story {
                 Event::HarnessUsage { cpu_s } => story.harness_usage.push((t, *cpu_s)),
                 Event::Settled { end, outstanding, worst_retry_pause, still_s } => {
                     story.settled = Some((*end, *outstanding, *worst_retry_pause));
-                    // What is said behind a take-down is about that.
+                    // An entry after a take-down is about that.
                     if story.take_down.is_none() {
                         story.settled_at = Some(t);
                         story.still_s = *still_s;
@@ -219,8 +219,8 @@ impl Story {
                 | Event::FaultHealed { .. }
                 | Event::FaultEnded { .. }
                 | Event::Eviction { .. }
-                | Event::PodGone { .. }) => story.tell_fault(t, last, event),
-                // The judge goes by none of these, or looks for it elsewhere.
+                | Event::PodGone { .. }) => story.add_to_fault(t, last, event),
+                // The checks do not need these, or read them elsewhere.
                 Event::Began { .. }
                 | Event::File { .. }
                 | Event::Cordon { .. }
@@ -235,14 +235,14 @@ impl Story {
         for (kind, since) in blind {
             story.gaps.entry(kind).or_default().push((since, last));
         }
-        // Nobody goes through windows without end.
+        // A window is bounded.
         let within = |end: &f64| (0.0..=record.longest()).contains(end);
         let end = Some(load_end.unwrap_or(last)).filter(within);
         story.load = load_start.filter(within).zip(end);
         story
     }
 
-    fn tell_object(&mut self, t: f64, name: &str, object: &Object, world: &World) {
+    fn add_object(&mut self, t: f64, name: &str, object: &Object, world: &World) {
         match object {
             Object::Deployment(it) | Object::DaemonSet(it) => {
                 self.workloads.entry((object.kind(), name.to_owned())).or_default().push((t, it.clone()));
@@ -250,18 +250,18 @@ impl Story {
             Object::Pod(pod) => {
                 let pods = world.pods(&pod.app).map(|(name, pod)| (name.to_owned(), pod.clone()));
                 self.pods.entry(pod.app.clone()).or_default().push((t, pods.collect()));
-                // One whose label was changed is another application's no more.
-                self.tell_gone(t, Kind::Pod, world);
+                // A pod whose label was changed belongs to another application now.
+                self.add_state(t, Kind::Pod, world);
             }
             Object::Node(_)
             | Object::ReplicaSet(_)
             | Object::EndpointSlice(_)
             | Object::PodDisruptionBudget(_)
-            | Object::HorizontalPodAutoscaler(_) => self.tell_gone(t, object.kind(), world),
+            | Object::HorizontalPodAutoscaler(_) => self.add_state(t, object.kind(), world),
         }
     }
 
-    fn tell_gone(&mut self, t: f64, kind: Kind, world: &World) {
+    fn add_state(&mut self, t: f64, kind: Kind, world: &World) {
         match kind {
             Kind::Pod => {
                 for (app, series) in &mut self.pods {
@@ -288,7 +288,7 @@ impl Story {
         }
     }
 
-    fn tell_fault(&mut self, t: f64, last: f64, event: &Event) {
+    fn add_to_fault(&mut self, t: f64, last: f64, event: &Event) {
         // Faults are numbered from 0, in the order in which they begin.
         if let Event::FaultStarted { step, name, target, gateways, .. } = event {
             self.faults.push(FaultStory {
@@ -328,7 +328,7 @@ impl Story {
         }
     }
 
-    /// The first step of a scenario that was not taken to its end, and why.
+    /// Returns the first step of a scenario that was not carried out to its end, and why.
     pub(super) fn step_missing(&self, record: &Record) -> Option<String> {
         let scenario = &record.scenario;
         let rounds = |path: &StepPath| self.resolved.get(path).map_or(0, Vec::len);
@@ -336,13 +336,13 @@ impl Story {
         let tops = (1..).zip(&scenario.steps).filter(|(_, step)| !step.inner().is_empty());
         let tops = tops.map(|(number, step)| (StepPath::top(number), step));
         let mut all: Vec<(StepPath, &Step)> = places.into_iter().chain(tops).collect();
-        // What a step holds says more than the step does.
+        // Inner steps say more than the step that holds them.
         all.sort_by_key(|(path, _)| (path.top_number(), std::cmp::Reverse(path.depth())));
         all.into_iter().find_map(|(path, step)| {
             let name = format!("step {path} ({})", step.name());
             let taken = self.steps.iter().find(|taken| taken.path == path);
             match taken.map(|taken| &taken.end) {
-                None => Some(format!("{name} was not taken")),
+                None => Some(format!("{name} was not carried out")),
                 Some(None) => Some(format!("{name} did not end")),
                 Some(Some(Err(problem))) => Some(format!("{name}: {problem}")),
                 Some(Some(Ok(_))) => {
@@ -353,9 +353,9 @@ impl Story {
         })
     }
 
-    /// The steps that were going on at a moment, those that hold others left out; none before the first.
+    /// Returns the steps that were going on at a moment, without those that hold others; none before the first.
     ///
-    /// Between two steps that is the one that is over: what it did may still have its effect.
+    /// Between two steps that is the earlier one: it may still have its effect.
     pub(super) fn steps_at(&self, t: f64) -> Vec<&StepStory> {
         let begun = self.steps.iter().filter(|step| step.start <= t);
         let leaves: Vec<&StepStory> = begun
@@ -369,14 +369,14 @@ impl Story {
         if going_on.is_empty() { leaves.last().copied().into_iter().collect() } else { going_on }
     }
 
-    /// What was going on at a moment, for people.
+    /// Describes the steps at a moment.
     pub(super) fn step_at(&self, t: f64) -> String {
         let steps = self.steps_at(t);
         let named: Vec<_> = steps.iter().map(|step| format!("step {} ({})", step.path, step.name)).collect();
         if named.is_empty() { "before the first step".to_owned() } else { named.join(" and ") }
     }
 
-    /// The same, as a part of a sentence.
+    /// Describes the steps at a moment as a part of a sentence.
     pub(super) fn during(&self, t: f64) -> String {
         match self.step_at(t) {
             step if step.starts_with("step") => format!("in {step}"),
@@ -384,7 +384,7 @@ impl Story {
         }
     }
 
-    /// The first gap of a watch on one of these kinds that reaches into a window.
+    /// Returns the first gap of a watch on one of these kinds that reaches into a window.
     pub(super) fn gap(&self, kinds: &[Kind], from: f64, to: f64) -> Option<String> {
         kinds.iter().chain([&Kind::ApiServer]).find_map(|kind| {
             let gaps = self.gaps.get(kind)?;
@@ -392,20 +392,19 @@ impl Story {
             Some(if *kind == Kind::ApiServer {
                 format!("the API server did not answer from {start:.1}s to {end:.1}s")
             } else {
-                format!("nobody saw the objects of kind {kind} from {start:.1}s to {end:.1}s")
+                format!("the watch on {kind} was down from {start:.1}s to {end:.1}s")
             })
         })
     }
 
-    /// When all the objects of these kinds had been seen for the first time.
+    /// Returns the moment at which all the objects of these kinds had been seen for the first time.
     pub(super) fn first_seen(&self, kinds: &[Kind]) -> Option<f64> {
         let kinds = kinds.iter().chain([&Kind::ApiServer]);
         let ends = kinds.map(|kind| self.gaps.get(kind)?.first().map(|(_, end)| *end));
         ends.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
     }
 
-    /// An application's pods at each moment of a window, beginning with what they were at its start; none if
-    /// nobody had looked before it.
+    /// Returns an application's pods at each change in a window, from its start on; none if they were not watched before it.
     pub(super) fn pods_within(
         &self,
         app: &str,
@@ -415,7 +414,7 @@ impl Story {
         within(self.pods.get(app)?, from, to).map(|all| all.map(|(t, pods)| (t, pods.as_slice())))
     }
 
-    /// Every pod at a moment that is no gateway, and has not finished.
+    /// Returns every pod at a moment that is no gateway, and has not finished.
     pub(super) fn others_at(&self, t: f64) -> impl Iterator<Item = (&str, &Pod)> {
         let others = self.pods.iter().filter(|(app, _)| *app != "gateway");
         others
@@ -423,22 +422,22 @@ impl Story {
             .flat_map(|pods| pods.iter().map(|(name, pod)| (name.as_str(), pod)))
     }
 
-    /// How many gateways are ready, at each moment of a window.
+    /// Returns the number of an application's ready pods at each change in a window.
     pub(super) fn ready_within(&self, app: &str, from: f64, to: f64) -> Option<Series<usize>> {
         Some(self.pods_within(app, from, to)?.map(|(t, pods)| (t, ready(pods))).collect())
     }
 
-    /// The faults of a name, in the order in which they began.
+    /// Returns the faults of a name, in the order in which they began.
     pub(super) fn faults_called<'a>(&'a self, name: &'a FaultName) -> impl Iterator<Item = &'a FaultStory> {
         self.faults.iter().filter(move |fault| fault.name == *name)
     }
 
-    /// When the tier was seen to be steady; none if it was not.
+    /// Returns the moment at which the tier was seen to be steady; none if it was not.
     pub(super) fn steady_at(&self) -> Option<f64> {
         self.steady.as_ref().and_then(|steady| steady.as_ref().ok()).copied()
     }
 
-    /// Each roll-out that was carried out, with what the scenario asked for.
+    /// Returns each roll-out that was carried out, with the scenario's step.
     pub(super) fn rollouts<'a>(
         &'a self,
         record: &'a Record,
@@ -449,7 +448,7 @@ impl Story {
         })
     }
 
-    /// Each fault of the backend, with what the scenario told it.
+    /// Returns each fault of the backend, with the scenario's step.
     pub(super) fn backend_faults<'a>(
         &'a self,
         record: &'a Record,
@@ -460,7 +459,7 @@ impl Story {
         })
     }
 
-    /// Whether the scenario was to do something to the cluster.
+    /// Returns `true` if the scenario has a fault.
     pub(super) fn was_to_do_something(record: &Record) -> bool {
         record.scenario.all_steps().any(Step::is_fault)
     }
@@ -479,14 +478,14 @@ pub(super) const WATCHED: [Kind; 9] = [
     Kind::HorizontalPodAutoscaler,
 ];
 
-/// A series in a window: what held at its start, and each change; none if nothing held at its start.
+/// Returns a series in a window: the value at its start, and each change; none if there was no value at its start.
 pub(super) fn within<T>(series: &Series<T>, from: f64, to: f64) -> Option<impl Iterator<Item = (f64, &T)>> {
     let first = series.partition_point(|(t, _)| *t <= from).checked_sub(1)?;
-    let behind = series.partition_point(|(t, _)| *t <= to).max(first + 1);
-    Some(series[first..behind].iter().map(move |(t, value)| (t.max(from), value)))
+    let end = series.partition_point(|(t, _)| *t <= to).max(first + 1);
+    Some(series[first..end].iter().map(move |(t, value)| (t.max(from), value)))
 }
 
-/// When anything changed in some of these series within a window: its start, and each change, in order.
+/// Returns the start of a window, and each change within it, in order.
 pub(super) fn moments(changes: impl IntoIterator<Item = f64>, from: f64, to: f64) -> Vec<f64> {
     let within = changes.into_iter().filter(|t| *t > from && *t <= to);
     let mut moments: Vec<f64> = std::iter::once(from).chain(within).collect();
@@ -495,17 +494,17 @@ pub(super) fn moments(changes: impl IntoIterator<Item = f64>, from: f64, to: f64
     moments
 }
 
-/// How many of these pods are ready.
+/// Returns the number of ready pods.
 pub(super) fn ready(pods: &[(String, Pod)]) -> usize {
     pods.iter().filter(|(_, pod)| pod.ready).count()
 }
 
-/// What held at a moment.
+/// Returns the value at a moment.
 pub(super) fn at<T>(series: &Series<T>, t: f64) -> Option<&T> {
     within(series, t, t)?.last().map(|(_, value)| value)
 }
 
-/// What is missing of the timeline: a line between two others, its beginning, or its end.
+/// Returns what is missing of the timeline, if anything: a line between two others, its beginning, or its end.
 fn incomplete(record: &Record) -> Option<String> {
     if let Some(damage) = record.damage.first() {
         return Some(damage.clone());
@@ -520,5 +519,5 @@ fn incomplete(record: &Record) -> Option<String> {
         return Some(format!("line {} of the timeline is at {}s: no run lasts that long", entry.n, entry.t));
     }
     let ended = record.timeline.last().is_some_and(|entry| entry.event == Event::Ended);
-    (!ended).then(|| "the timeline breaks off: the run did not come to its end".to_owned())
+    (!ended).then(|| "the timeline breaks off: the run did not end".to_owned())
 }

@@ -1,20 +1,19 @@
-//! What a tier that samples has lost: a trace comes whole or not at all, and which ones, or how many, follows from
-//! the policy.
+//! Loss in a tier that samples: a trace arrives whole or not at all, and which ones, or how many, follows from the policy.
 
-use super::{Story, Verdict, grouped, rounded};
+use super::{Ruling, Story, Verdict, grouped, rounded};
 use crate::record::Record;
-use crate::sampling::{Keeps, Sampled, Sampling, bound};
+use crate::sampling::{Policy, Sampled, Sampling, bound};
 use serde_json::{Value, json};
 use spanproof_ledger::{Account, Counts, EmitterLedger, Identity, RangeSet, Stream, spans_of};
 use std::collections::BTreeMap;
 
-/// The sampler's own counts.
+/// The sampler's own counters.
 const KEPT: &str = "otelcol_processor_tail_sampling_global_count_traces_sampled{sampled=\"true\"}";
 const LEFT_OUT: &str = "otelcol_processor_tail_sampling_global_count_traces_sampled{sampled=\"false\"}";
 const NEW: &str = "otelcol_processor_tail_sampling_new_trace_id_received";
 const TOO_EARLY: &str = "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early";
 
-/// How long a span may take from its emitter to the sampler, and how late the sampler looks, in seconds.
+/// The time that a span may take from its emitter to the sampler, and that the sampler may be late, in seconds.
 const SLACK: f64 = 3.0;
 
 /// The traces of a tier that samples.
@@ -23,7 +22,7 @@ pub(super) struct Traces<'a> {
     sampled: Sampled,
     identity: Identity,
     counted: Option<Counted>,
-    /// When gateways went away, by their names: from the last moment at which one surely kept what it was given, to its end.
+    /// The ends of gateways.
     ended: Vec<Ended>,
 }
 
@@ -33,7 +32,7 @@ struct Ended {
     to: f64,
 }
 
-/// What the samplers say themselves, in traces.
+/// The samplers' own counts, in traces.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Counted {
     kept: f64,
@@ -42,12 +41,12 @@ struct Counted {
     too_early: f64,
 }
 
-/// Why it cannot be told what a tier that samples has to deliver, if so.
-pub(super) fn untold(record: &Record) -> Option<&'static str> {
+/// Returns why it is not known what a tier that samples has to deliver, if so.
+pub(super) fn unknown(record: &Record) -> Option<&'static str> {
     let said = record.scenario.tier.samples.is_some();
     match &record.environment.sampling {
         None if said => Some("how the tier samples is not on record"),
-        Some(sampling) if !said && sampling.keeps != Keeps::All => {
+        Some(sampling) if !said && sampling.keeps != Policy::All => {
             Some("the tier samples, and the scenario does not say so")
         }
         Some(sampling) if !sound(sampling) => Some("how the tier samples makes no sense on record"),
@@ -60,9 +59,9 @@ fn sound(sampling: &Sampling) -> bool {
     (0.0..=1.0).contains(&sampling.keeps.share()) && wait.is_finite() && wait >= 0.0
 }
 
-/// The traces, where the tier samples; what the policy leaves out is no loss in the account from then on.
+/// Returns the traces, where the tier samples, and takes what the policy leaves out from the account's losses.
 pub(super) fn of<'a>(record: &'a Record, story: &Story, account: &mut Account) -> Option<Traces<'a>> {
-    let sampling = record.environment.sampling.as_ref().filter(|_| untold(record).is_none())?;
+    let sampling = record.environment.sampling.as_ref().filter(|_| unknown(record).is_none())?;
     let tag = record.emitters.first()?.run_tag();
     let load = &record.scenario.load;
     let identity = Identity::new(tag, load.spans_per_trace, load.streams_per_trace);
@@ -85,7 +84,7 @@ pub(super) fn of<'a>(record: &'a Record, story: &Story, account: &mut Account) -
     Some(Traces { sampling, sampled, identity, counted, ended })
 }
 
-/// What was acknowledged of a stream, and what arrived.
+/// Returns what was acknowledged of a stream, and what arrived.
 fn sets(record: &Record, stream: Stream) -> (RangeSet, RangeSet) {
     let ours = record.emitters.iter().filter(|emitter| emitter.stream() == stream);
     let taken = RangeSet::union(ours.map(EmitterLedger::acknowledged));
@@ -93,7 +92,7 @@ fn sets(record: &Record, stream: Stream) -> (RangeSet, RangeSet) {
     (taken.into_owned(), came.into_owned())
 }
 
-/// What the gateways' samplers say of the whole run. Their counts begin anew with the process.
+/// Returns the gateways' samplers' own counts over the run. These restart at 0 with the process.
 fn counted(record: &Record, story: &Story) -> Option<Counted> {
     let (metrics, (start, _)) = (record.metrics.as_ref()?, story.load?);
     let ms = |t| record.unix_ms(&record.environment.sink_node, t);
@@ -104,11 +103,11 @@ fn counted(record: &Record, story: &Story) -> Option<Counted> {
     })
 }
 
-/// Each gateway's end: of its pod, or of a process in it.
+/// Returns each end of a gateway: of its pod, or of a process in it.
 fn ended(story: &Story) -> Vec<Ended> {
     let Some(series) = story.pods.get("gateway") else { return Vec::new() };
     let mut ended = Vec::new();
-    // Since when a pod is on its way out, if it is.
+    // The moment since which a pod is terminating.
     let mut leaving: BTreeMap<&str, f64> = BTreeMap::new();
     for pair in series.windows(2) {
         let ((before_t, before), (t, now)) = (&pair[0], &pair[1]);
@@ -133,13 +132,13 @@ fn ended(story: &Story) -> Vec<Ended> {
 }
 
 impl Traces<'_> {
-    /// The numbers of a stream's spans whose traces came in part.
+    /// Returns the numbers of a stream's spans whose traces arrived in part.
     pub(super) fn in_part(&self, stream: Stream) -> RangeSet {
         let sets = self.sampled.traces.groups.get(&self.identity.trace_group(stream));
         sets.map_or_else(RangeSet::new, |sets| spans_of(&sets.partial, self.identity.spans_per_trace()))
     }
 
-    /// Where a span vanished that was sent at a moment.
+    /// Returns the hop at which a span vanished that was sent at a moment.
     pub(super) fn hop(&self, sent: Option<f64>, in_part: bool) -> Option<String> {
         let wait = self.sampling.decision_wait_s;
         let waiting = sent.filter(|_| wait > 0.0).map(|sent| {
@@ -155,13 +154,13 @@ impl Traces<'_> {
         }
     }
 
-    /// The verdict where nothing that is known by name is missing, and why; none where everything is kept, for then it is
-    /// as with any other tier.
-    pub(super) fn judge(&self, counts: Counts) -> Option<(Verdict, String)> {
-        (self.sampling.keeps != Keeps::All).then(|| self.facts(counts).ladder())
+    /// Returns the ruling where nothing that is known by name is missing; none if the tier keeps everything, as any other tier
+    /// does.
+    pub(super) fn judge(&self, counts: Counts) -> Option<Ruling> {
+        (self.sampling.keeps != Policy::All).then(|| self.facts(counts).decide())
     }
 
-    /// What is to be said of traces that came in part, behind what else is said of a loss.
+    /// Describes the traces that arrived in part, as the end of a sentence; empty if there are none.
     pub(super) fn split(&self) -> String {
         match self.sampled.traces.partial() {
             0 => String::new(),
@@ -182,7 +181,7 @@ impl Traces<'_> {
         }
     }
 
-    /// What the verdict rests on.
+    /// Returns the evidence of the ruling.
     pub(super) fn evidence(&self) -> Value {
         let traces = &self.sampled.traces;
         let share = self.sampling.keeps.share();
@@ -209,14 +208,14 @@ impl Traces<'_> {
     }
 }
 
-/// What the verdict of a tier that samples follows from, when nothing that is known by name is missing.
+/// The facts that decide about a tier that samples, where nothing that is known by name is missing.
 #[derive(Debug, Clone, PartialEq)]
 struct Facts<'a> {
     by: &'a str,
     share: f64,
     /// Traces of which something was acknowledged.
     acknowledged: u64,
-    /// Of these, those of which something came.
+    /// Of these, those of which something arrived.
     came: u64,
     /// Those that the policy keeps; none if it is not known which.
     kept: Option<u64>,
@@ -227,32 +226,36 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    fn ladder(&self) -> (Verdict, String) {
-        let all = grouped(self.acknowledged);
-        let (by, share) = (self.by, percent(self.share));
+    fn decide(&self) -> Ruling {
         if self.acknowledged == 0 {
             return (Verdict::Inconclusive, "no trace was acknowledged".to_owned());
         }
-        if let Some(kept) = self.kept {
-            let (kept, spans) = (grouped(kept), grouped(self.spans));
-            return if self.share >= 1.0 {
-                (
-                    Verdict::Pass,
-                    format!("all {spans} acknowledged spans were delivered, in {kept} whole traces"),
-                )
-            } else if self.came == 0 {
-                (
-                    Verdict::Inconclusive,
-                    format!("{by} keeps none of {all} traces ({share}), so nothing was seen"),
-                )
-            } else {
-                let why = "each that its policy draws by its ID, and no other";
-                (
-                    Verdict::Pass,
-                    format!("{kept} of {all} traces came whole, {spans} spans: {why} ({by}, {share})"),
-                )
-            };
+        match self.kept {
+            Some(kept) => self.by_name(kept),
+            None => self.by_share(),
         }
+    }
+
+    /// The ruling where it is known which traces the policy keeps: all of them came.
+    fn by_name(&self, kept: u64) -> Ruling {
+        let (by, share, all) = (self.by, percent(self.share), grouped(self.acknowledged));
+        let (kept, spans) = (grouped(kept), grouped(self.spans));
+        if self.share >= 1.0 {
+            let reason = format!("all {spans} acknowledged spans were delivered, in {kept} whole traces");
+            return (Verdict::Pass, reason);
+        }
+        if self.came == 0 {
+            let reason = format!("{by} keeps none of {all} traces ({share}), so nothing was seen");
+            return (Verdict::Inconclusive, reason);
+        }
+        let why = "each that its policy draws by its ID, and no other";
+        let reason = format!("{kept} of {all} traces came whole, {spans} spans: {why} ({by}, {share})");
+        (Verdict::Pass, reason)
+    }
+
+    /// The ruling where nothing but the policy's share is known.
+    fn by_share(&self) -> Ruling {
+        let (by, share, all) = (self.by, percent(self.share), grouped(self.acknowledged));
         let bound = bound(self.share, self.acknowledged);
         if self.share <= bound {
             let reason = format!("{all} traces are too few to tell {share} from none, by chance alone");
@@ -268,29 +271,26 @@ impl Facts<'_> {
             return (Verdict::Fail, format!("too few: {seen}"));
         }
         if came > self.share + bound {
-            return (
-                Verdict::Inconclusive,
-                format!("this is not the policy in force, so what is lost is not known: {seen}"),
-            );
+            let reason = format!("this is not the policy in force, so what is lost is not known: {seen}");
+            return (Verdict::Inconclusive, reason);
         }
         if let Some(counted) = self.counted.filter(|counted| self.more_than_came(*counted) >= 1.0) {
-            let (kept, came) = (whole(counted.kept), grouped(self.came));
-            let reason =
-                format!("the samplers say that they kept {} traces, and {came} arrived", grouped(kept));
+            let (kept, came) = (grouped(whole(counted.kept)), grouped(self.came));
+            let reason = format!("the samplers say that they kept {kept} traces, and {came} arrived");
             return (Verdict::Fail, reason);
         }
-        let hidden = whole((bound * self.acknowledged as f64).ceil());
+        let hidden = grouped(whole((bound * self.acknowledged as f64).ceil()));
         let other = if self.unforeseen > 0 {
             "; which ones its configuration draws are not those that came"
         } else {
             ""
         };
-        let power = format!("a loss of fewer than {} whole traces would not be seen", grouped(hidden));
+        let power = format!("a loss of fewer than {hidden} whole traces would not be seen");
         (Verdict::Pass, format!("{seen}; none came in part{other}; {power}"))
     }
 
-    /// By how many the traces that the samplers say they kept are more than those that came. What a sampler was given more than
-    /// once, or several were given, may have been decided, and counted, as often.
+    /// Returns by how many traces the samplers say they kept more than arrived. A trace that a sampler got more than once, or that
+    /// several got, may have been decided, and counted, as often.
     fn more_than_came(&self, counted: Counted) -> f64 {
         let again = (counted.new - self.acknowledged as f64).max(0.0);
         counted.kept - self.came as f64 - again
@@ -327,7 +327,7 @@ mod tests {
 
     #[track_caller]
     fn says(facts: &Facts<'_>, verdict: Verdict, words: &str) {
-        let (found, reason) = facts.ladder();
+        let (found, reason) = facts.decide();
         assert!(found == verdict && reason.contains(words), "{found:?}: {reason}");
     }
 

@@ -1,6 +1,6 @@
-//! Did anything arrive that no emitter of this run sent?
+//! The check `unexpected`: nothing arrived that no emitter of this run sent, and nothing was damaged.
 
-use super::{Context, Finding, Verdict, emitters_untold, grouped, sinks_untold};
+use super::{Context, Finding, Verdict, emitters_incomplete, grouped, sinks_incomplete};
 use serde_json::json;
 use spanproof_ledger::SinkLedger;
 
@@ -15,10 +15,10 @@ pub(super) fn check(context: &Context<'_>) -> Option<Finding> {
         "damaged": damaged,
         "never_reserved": counts.unexpected.saturating_sub(foreign.saturating_add(damaged)),
     });
-    // What an emitter reserved is known when its ledger is whole, and not before.
-    let untold = emitters_untold(record).or_else(|| sinks_untold(record));
-    let ruling = if let Some(untold) = untold {
-        (Verdict::Inconclusive, untold)
+    // An emitter's reservations are known only when its ledger is whole.
+    let incomplete = emitters_incomplete(record).or_else(|| sinks_incomplete(record));
+    let ruling = if let Some(incomplete) = incomplete {
+        (Verdict::Inconclusive, incomplete)
     } else if counts.delivered == 0 {
         (Verdict::Inconclusive, "nothing arrived".to_owned())
     } else if counts.unexpected > 0 {

@@ -1,10 +1,10 @@
-//! What was used in the steady part of a run: a measurement, not a check.
+//! The resources used while load was offered: a measurement, not a check.
 
 use super::{Story, rounded};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What an application's containers used together while load was offered.
+/// The resources that an application's containers used together while load was offered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Processors, on average.
@@ -21,9 +21,9 @@ impl Usage {
     }
 }
 
-/// By application; `harness` is this program itself. Empty where it could not be read.
+/// Returns the usage by application; `harness` is this program itself. Empty where it could not be read.
 ///
-/// From the last round of readings before the load began to the first behind its end. A container that is first
+/// It is counted from the last round of readings before the load began to the first after its end. A container that is first
 /// seen in between began in between, with nothing used.
 pub(super) fn usage(story: &Story) -> BTreeMap<String, Usage> {
     let Some((start, end)) = story.load else { return BTreeMap::new() };
@@ -58,10 +58,10 @@ pub(super) fn usage(story: &Story) -> BTreeMap<String, Usage> {
     all
 }
 
-/// The readings of one round are within so many seconds.
+/// The length of a round of readings, in seconds.
 const ROUND: f64 = 5.0;
 
-/// What an application's containers used.
+/// The sums over an application's containers.
 #[derive(Default)]
 struct Sum {
     cpu_s: f64,

@@ -1,4 +1,4 @@
-//! What is known beforehand of a hop of the tier: what keeps its Collectors, and what they may keep of what they have
+//! A hop of the tier, as far as it is known before a run: its workload, and where its Collectors keep what they have
 //! acknowledged.
 
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,19 @@ use std::fmt;
 /// A hop of the tier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hop {
-    /// What its pods are called by their label: `agent`, `gateway`.
+    /// The name, which is the label of its pods: `agent`, `gateway`.
     pub name: String,
-    /// Where what it has acknowledged waits.
+    /// The place where acknowledged spans wait.
     pub keeps: Keeps,
-    /// Whether an exporter of its Collectors has a queue.
+    /// `true` if an exporter of its Collectors has a queue.
     pub queues: bool,
-    /// Whether its Collectors say how much is in their queues.
+    /// `true` if its Collectors say how much is in their queues.
     pub readable: bool,
     /// The longest that a span may wait in it between two signs of life, in seconds.
     pub pause_s: f64,
 }
 
-/// Where what a hop has acknowledged waits until the next one has taken it.
+/// The place where acknowledged spans wait until the next hop has taken them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keeps {
@@ -27,7 +27,7 @@ pub enum Keeps {
     Nothing,
     /// In the process, or in a volume that goes with the pod.
     Memory,
-    /// Where it outlives the pod.
+    /// On a disk, which outlives the pod.
     Disk,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Keeps {
 }
 
 impl Hop {
-    /// Whether spans that it has acknowledged may be in it, and nowhere else.
+    /// Returns `true` if spans that it has acknowledged may be in it, and nowhere else.
     pub const fn keeps_something(&self) -> bool {
         !matches!(self.keeps, Keeps::Nothing)
     }

@@ -3,6 +3,7 @@
 
 use super::vouch::{self, Files};
 use super::{Began, Entry, Environment, FORMAT, RecordError};
+use crate::scenario::given::{self, Unreadable};
 use crate::scenario::{LONGEST_LOAD, Scenario};
 use spanproof_ledger::log::{self, StreamError, read_records};
 use spanproof_ledger::{DuplicateSources, EmitterLedger, LedgerError, Metrics, SinkLedger, SinkRecord};
@@ -16,19 +17,19 @@ use std::time::Duration;
 pub struct Record {
     /// The scenario as it was run.
     pub scenario: Scenario,
-    /// Where it was run.
+    /// The environment.
     pub environment: Environment,
-    /// What happened, in order.
+    /// The events, in order.
     pub timeline: Vec<Entry>,
     /// The emitters' ledgers.
     pub emitters: Vec<EmitterLedger>,
     /// The sinks' ledgers.
     pub sinks: Vec<SinkLedger>,
-    /// Who delivered what came more than once.
+    /// The deliverers of the spans that arrived more than once.
     pub copies: DuplicateSources,
-    /// What was read of the Collectors' metrics; none if there is no log of it.
+    /// The Collectors' metrics; none if there is no log of them.
     pub metrics: Option<Metrics>,
-    /// What is damaged in the folder: with any of these nothing can be concluded.
+    /// The damage in the folder: with any of it nothing can be concluded.
     pub damage: Vec<String>,
 }
 
@@ -88,7 +89,7 @@ impl Record {
             Err(Unread::Io(RecordError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {}
             Err(Unread::Io(error)) => return Err(error),
         }
-        // What an older format does not say cannot be held against it.
+        // An older format lacks what the files are checked against.
         if record.environment.format == FORMAT {
             let contradictions = vouch::contradictions(&record, &files);
             record.damage.extend(contradictions);
@@ -126,32 +127,32 @@ impl Record {
         self.timeline.iter().find_map(|entry| entry.event.as_began())
     }
 
-    /// When the run began, Unix time in milliseconds.
+    /// Returns the beginning of the run, Unix time in milliseconds.
     pub fn began_unix_ms(&self) -> u64 {
         self.began().map_or(0, |began| began.unix_ms)
     }
 
-    /// No such run is longer, in seconds.
+    /// Returns the longest time that such a run can take, in seconds.
     pub fn longest(&self) -> f64 {
         longest(&self.scenario)
     }
 
-    /// The seed of whatever was random in it.
+    /// Returns the seed of whatever was random in it.
     pub fn seed(&self) -> u64 {
         self.began().map_or(0, |began| began.seed)
     }
 
-    /// By how many milliseconds a node's clock is ahead of this run's.
+    /// Returns the offset of a node's clock from the run's, in milliseconds ahead.
     fn ahead_ms(&self, node: &str) -> f64 {
         self.environment.clock_offsets_ms.get(node).copied().unwrap_or_default()
     }
 
-    /// A moment of a node's clock, Unix time in milliseconds, as seconds on the run's clock.
+    /// Converts a moment of a node's clock, Unix time in milliseconds, to seconds on the run's clock.
     pub fn moment(&self, node: &str, unix_ms: u64) -> f64 {
         (unix_ms as f64 - self.ahead_ms(node) - self.began_unix_ms() as f64) / 1e3
     }
 
-    /// A moment of the run's clock, in seconds, as a node's: Unix time in milliseconds.
+    /// Converts a moment of the run's clock, in seconds, to a node's: Unix time in milliseconds.
     pub fn unix_ms(&self, node: &str, t: f64) -> u64 {
         let unix_ms = t * 1e3 + self.ahead_ms(node) + self.began_unix_ms() as f64;
         // Far below 2^53, and never before 1970.
@@ -169,39 +170,36 @@ impl Record {
 /// The format before this one.
 const BEFORE: u32 = FORMAT - 1;
 
-/// No scenario is longer, in bytes.
+/// The largest scenario, in bytes.
 const LARGEST_SCENARIO: u64 = 1 << 20;
-/// Nor are the other files that are read whole: hours of a timeline take a few megabytes.
+/// The largest of the other files that are read whole, in bytes: hours of a timeline take a few megabytes.
 const LARGEST: u64 = 128 << 20;
-/// Nor is a ledger or the metrics' log, which are read record by record.
+/// The largest ledger or metrics' log, in bytes: these are read record by record.
 const LARGEST_LOG: u64 = 2 << 30;
 
-/// What a run may take besides its load and the waiting for the rest: the deployment, and fetching.
+/// The time that a run may take besides its load and the waiting for the rest: deployment, and fetching.
 const BESIDES: Duration = Duration::from_secs(4 * 3600);
 
-/// No run of a scenario is longer, in seconds.
+/// Returns the longest time that a run of a scenario can take, in seconds.
 fn longest(scenario: &Scenario) -> f64 {
     let settle = scenario.settle.deadline.duration().min(LONGEST_LOAD);
     (LONGEST_LOAD + settle + BESIDES).as_secs_f64()
 }
 
-/// A file that can be read, and to its end: not a pipe, not a device, and not without bounds.
-fn regular(path: &Path, most: u64) -> Result<(), RecordError> {
-    let about =
-        std::fs::metadata(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
-    let message = if !about.is_file() {
-        "not a regular file".to_owned()
-    } else if about.len() > most {
-        format!("{} bytes; no run writes more than {most} there", about.len())
-    } else {
-        return Ok(());
+/// Returns the error of a file that is not there, not a regular one, or too large.
+fn unreadable(path: &Path, why: Unreadable) -> RecordError {
+    let path = path.to_owned();
+    let message = match why {
+        Unreadable::Io(source) => return RecordError::Io { path, source },
+        Unreadable::NoFile(_) => "not a regular file".to_owned(),
+        Unreadable::TooLarge(most) => format!("no run writes more than {most} bytes there"),
+        why @ (Unreadable::TooMuch | Unreadable::NoText(_)) => why.to_string(),
     };
-    Err(RecordError::Content { path: path.to_owned(), message })
+    RecordError::Content { path, message }
 }
 
 fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, RecordError> {
-    regular(path, most)?;
-    std::fs::read(path).map_err(|source| RecordError::Io { path: path.to_owned(), source })
+    given::bytes_up_to(most, path).map_err(|why| unreadable(path, why))
 }
 
 fn optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>, RecordError> {
@@ -224,8 +222,8 @@ fn ledgers(folder: &Path) -> Result<Vec<PathBuf>, RecordError> {
     Ok(ledgers)
 }
 
-/// The lines, up to the first that no run writes, and what is wrong with that one: what comes behind it says nothing. A
-/// last line that a crash tore off is left out.
+/// Returns the lines up to the first that no run writes, and the problem with that one: nothing after it counts. A last line
+/// that a crash tore off is left out.
 fn timeline(path: &Path, longest: f64) -> Result<(Vec<Entry>, Option<String>), RecordError> {
     let bytes = bytes(path, LARGEST)?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
@@ -237,7 +235,7 @@ fn timeline(path: &Path, longest: f64) -> Result<(Vec<Entry>, Option<String>), R
             Ok(entry) if !entry.t.is_finite() || entry.t > longest => {
                 format!("at {}s: no run lasts that long", entry.t)
             }
-            Ok(entry) if entry.t < before => format!("at {}s, behind one at {before}s", entry.t),
+            Ok(entry) if entry.t < before => format!("at {}s, after one at {before}s", entry.t),
             Ok(entry) => {
                 entries.push(entry);
                 continue;
@@ -249,7 +247,7 @@ fn timeline(path: &Path, longest: f64) -> Result<(Vec<Entry>, Option<String>), R
     Ok((entries, None))
 }
 
-/// Why a log's records cannot be added up.
+/// An error of adding up a log's records.
 enum Unread {
     Io(RecordError),
     Damage(String),
@@ -279,7 +277,7 @@ fn each_record<R: log::Record>(
     }
 }
 
-/// Who delivered what came more than once: a second look, and only if there is such a thing.
+/// Returns the deliverers of the spans that arrived more than once: a second pass, and only if there are any.
 fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<DuplicateSources, RecordError> {
     let mut copies = DuplicateSources::of(sinks);
     let named =
@@ -290,7 +288,7 @@ fn copies(ledgers: &[PathBuf], sinks: &[SinkLedger]) -> Result<DuplicateSources,
             Ok(())
         });
         match looked {
-            // What is damaged was found so before.
+            // The first pass has found the damage.
             Ok(()) | Err(Unread::Damage(_)) => {}
             Err(Unread::Io(error)) => return Err(error),
         }
@@ -303,7 +301,7 @@ fn summed<R: log::Record, T: Default>(
     path: &Path,
     apply: impl Fn(&mut T, &R) -> Result<(), LedgerError>,
 ) -> Result<T, Unread> {
-    regular(path, LARGEST_LOG).map_err(Unread::Io)?;
+    given::readable_up_to(LARGEST_LOG, path).map_err(|why| Unread::Io(unreadable(path, why)))?;
     let mut sum = T::default();
     each_record(path, |record: R| apply(&mut sum, &record))?;
     Ok(sum)

@@ -1,16 +1,16 @@
-//! The parts of a run folder vouch for one another: what contradicts another part is damage, and names its file. Pure.
+//! The parts of a run folder vouch for one another: a contradiction between them is damage, and names its file. Pure.
 //!
-//! Nothing here says whether what was observed is true. It says whether these are the parts of one run, whole, with the
-//! scenario and the surroundings that it had.
+//! This does not check whether the observations are true, but whether these are the parts of one run, whole, with its own
+//! scenario and environment.
 
 use super::{Began, Entry, Event, Record, SettleEnd};
 use crate::scenario::{FaultName, Rate, Scenario, Step, StepPath};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was found in a folder besides what a record holds of it.
+/// The files of a folder, as far as the record does not hold them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// What is in `scenario.yaml`, and so on; none if it is not there.
+    /// The content of `scenario.yaml`, and so on; none if the file is missing.
     pub(super) scenario: Option<Vec<u8>>,
     pub(super) environment: Option<Vec<u8>>,
     pub(super) plan: Option<Vec<u8>>,
@@ -33,10 +33,10 @@ pub(super) fn digest(began: Option<&Event>, bytes: &[u8]) -> String {
     format!("{:08x}-{}", crc.finalize(), bytes.len())
 }
 
-/// What contradicts what, each with its file.
+/// Returns every contradiction, with its file.
 pub(super) fn contradictions(record: &Record, files: &Files) -> Vec<String> {
     let mut found: Vec<String> = digests(record, files).collect();
-    // Without its beginning there is nothing that anything could be held against.
+    // Without the run's beginning there is nothing to compare with.
     let Some(Began { tag, .. }) = record.began() else { return found };
     found.extend(environment(record));
     found.extend(emitters(record, files, tag));
@@ -50,7 +50,7 @@ fn ended(record: &Record) -> bool {
     record.timeline.last().is_some_and(|entry| entry.event == Event::Ended)
 }
 
-/// Files that are not as the timeline says that they were written.
+/// Returns the files that are not as the timeline says that they were written.
 fn digests<'a>(record: &'a Record, files: &'a Files) -> impl Iterator<Item = String> + 'a {
     let began = record.timeline.first().map(|entry| &entry.event);
     let mut written: BTreeMap<&str, &str> = BTreeMap::new();
@@ -59,7 +59,7 @@ fn digests<'a>(record: &'a Record, files: &'a Files) -> impl Iterator<Item = Str
             written.insert(name, digest);
         }
     }
-    // A plan is for people: a run is judged without it, but not with another run's.
+    // A run is judged without a plan, which is for people, but not with another run's.
     let all = [
         ("scenario.yaml", &files.scenario, true),
         ("environment.json", &files.environment, true),
@@ -90,7 +90,7 @@ fn environment(record: &Record) -> Option<String> {
     })
 }
 
-/// A file's ledger is of another run.
+/// Returns a problem if a file's ledger is of another run.
 fn alien(file: &str, found: u64, expected: u64) -> Option<String> {
     (found != expected).then(|| {
         format!("{file}: the ledger of another run ({found:014x}; timeline.jsonl is of {expected:014x})")
@@ -100,7 +100,7 @@ fn alien(file: &str, found: u64, expected: u64) -> Option<String> {
 fn emitters(record: &Record, files: &Files, tag: u64) -> Vec<String> {
     let mut found = Vec::new();
     let mut seen: BTreeMap<u16, &String> = BTreeMap::new();
-    // One without records says nothing, not even whose it is: it is as good as missing.
+    // A ledger without records does not even say whose it is: it counts as missing.
     let all = files.emitters.iter().zip(&record.emitters).filter(|(_, ledger)| ledger.records() > 0);
     for (file, ledger) in all {
         let stream = ledger.stream();
@@ -148,49 +148,49 @@ fn metrics(record: &Record, tag: u64) -> Option<String> {
     }
 }
 
-/// What in a timeline cannot have happened, by the order of things or by the scenario.
+/// Returns the first event that cannot have happened, by the order of events or by the scenario.
 fn timeline(record: &Record) -> Option<String> {
-    let mut told = Told {
+    let mut progress = Progress {
         record,
         begun: false,
-        load: Load::Before,
+        load: LoadState::Before,
         steady: false,
         down: false,
         steps: BTreeMap::new(),
         faults: Vec::new(),
     };
     let mut lines = (1..).zip(&record.timeline);
-    let wrong = lines.find_map(|(line, entry)| Some((line, told.next(entry).err()?)));
+    let wrong = lines.find_map(|(line, entry)| Some((line, progress.next(entry).err()?)));
     if let Some((line, problem)) = wrong {
         return Some(format!("line {line}: {problem}"));
     }
     let early = record.timeline.iter().rev().skip(1).any(|entry| entry.event == Event::Ended);
-    early.then(|| "it goes on behind its end".to_owned())
+    early.then(|| "it goes on after its end".to_owned())
 }
 
-/// Where the load is.
+/// The state of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Load {
+enum LoadState {
     Before,
     On,
     Over,
 }
 
-/// What has been told so far.
-struct Told<'a> {
+/// The timeline as far as it was read.
+struct Progress<'a> {
     record: &'a Record,
     begun: bool,
-    load: Load,
-    /// Whether it was said if the tier was well.
+    load: LoadState,
+    /// `true` if the steady state was decided.
     steady: bool,
-    /// Whether the tier was taken down.
+    /// `true` if the tier was taken down.
     down: bool,
-    /// Whether each that has begun has ended.
+    /// The steps that have begun; `true` if ended.
     steps: BTreeMap<StepPath, bool>,
-    faults: Vec<Fault<'a>>,
+    faults: Vec<OpenFault<'a>>,
 }
 
-struct Fault<'a> {
+struct OpenFault<'a> {
     step: &'a Step,
     landed: bool,
     healed: bool,
@@ -199,54 +199,56 @@ struct Fault<'a> {
     asked: BTreeSet<&'a str>,
 }
 
-type Telling = Result<(), String>;
+type Possible = Result<(), String>;
 
-impl<'a> Told<'a> {
-    fn next(&mut self, entry: &'a Entry) -> Telling {
+impl<'a> Progress<'a> {
+    fn next(&mut self, entry: &'a Entry) -> Possible {
         let scenario = &self.record.scenario;
         match &entry.event {
             Event::Began { run, tag, .. } => {
-                sure(!self.begun, || "the run begins a second time".to_owned())?;
-                sure(entry.n == 0, || "the run begins behind something else".to_owned())?;
+                ensure(!self.begun, || "the run begins a second time".to_owned())?;
+                ensure(entry.n == 0, || "the run begins after another event".to_owned())?;
                 self.begun = true;
-                sure(*run == format!("{:06x}", tag & 0xff_ffff), || format!("run {run} has another tag"))
+                ensure(*run == format!("{:06x}", tag & 0xff_ffff), || format!("run {run} has another tag"))
             }
             Event::LoadStarted { rate, emitters } => self.load_started(*rate, *emitters),
             Event::Rate { rate } => {
                 self.under_load("another rate is offered")?;
-                sure(rates(scenario).any(|known| same(Some(*rate), Some(known))), || {
+                ensure(rates(scenario).any(|known| same(Some(*rate), Some(known))), || {
                     format!("a rate of {rate}/s, which scenario.yaml does not ask for")
                 })
             }
             Event::LoadStopped => {
-                sure(self.load == Load::On, || "the load ends and was not on".to_owned())?;
-                self.load = Load::Over;
+                ensure(self.load == LoadState::On, || "the load ends and was not on".to_owned())?;
+                self.load = LoadState::Over;
                 Ok(())
             }
             Event::Steady | Event::NotSteady { .. } => {
-                self.under_load("the tier is looked at")?;
-                sure(!self.steady, || "the tier is steady a second time".to_owned())?;
+                self.under_load("the steady state is checked")?;
+                ensure(!self.steady, || "the tier is steady a second time".to_owned())?;
                 self.steady = true;
                 Ok(())
             }
             Event::Step { step, .. } => {
                 self.under_load("a step begins")?;
-                sure(scenario.step_at(step).is_some(), || format!("step {step} is not in scenario.yaml"))?;
+                ensure(scenario.step_at(step).is_some(), || format!("step {step} is not in scenario.yaml"))?;
                 let again = self.steps.insert(step.clone(), false).is_some();
-                sure(!again, || format!("step {step} begins a second time"))
+                ensure(!again, || format!("step {step} begins a second time"))
             }
             Event::StepEnded { step, .. } => {
                 let before = self.steps.insert(step.clone(), true);
-                sure(before == Some(false), || format!("step {step} ends and was not going on"))
+                ensure(before == Some(false), || format!("step {step} ends and was not going on"))
             }
             Event::FaultStarted { fault, step, name, .. } => self.fault(*fault, step, name),
             Event::FaultLanded { fault } => {
                 let once = self.going_on(*fault)?;
-                sure(!std::mem::replace(&mut once.landed, true), || format!("fault {fault} lands twice"))
+                ensure(!std::mem::replace(&mut once.landed, true), || format!("fault {fault} lands twice"))
             }
             Event::FaultHealed { fault } => {
                 let once = self.going_on(*fault)?;
-                sure(!std::mem::replace(&mut once.healed, true), || format!("fault {fault} is healed twice"))
+                ensure(!std::mem::replace(&mut once.healed, true), || {
+                    format!("fault {fault} is healed twice")
+                })
             }
             Event::FaultEnded { fault, .. } => {
                 self.going_on(*fault)?.ended = true;
@@ -256,31 +258,35 @@ impl<'a> Told<'a> {
                 let evicting = self.going_on(*fault)?;
                 evicting.asked.insert(pod);
                 let evicts = evicting.step.evicts();
-                sure(evicts, || format!("an eviction of fault {fault}, which evicts nothing"))
+                ensure(evicts, || format!("an eviction of fault {fault}, which evicts nothing"))
             }
             Event::PodGone { fault, pod } => {
                 let asked = self.going_on(*fault)?.asked.contains(pod.as_str());
-                sure(asked, || format!("{pod} is gone by fault {fault}, which never asked for it"))
+                ensure(asked, || format!("{pod} is gone by fault {fault}, which never asked for it"))
             }
             Event::Resolved { step, .. } => {
-                sure(scenario.step_at(step).is_some(), || format!("step {step} is not in scenario.yaml"))
+                ensure(scenario.step_at(step).is_some(), || format!("step {step} is not in scenario.yaml"))
             }
             Event::Settled { end, outstanding, .. } => {
-                sure(self.load == Load::Over, || "the rest is waited for before the load ends".to_owned())?;
+                ensure(self.load == LoadState::Over, || {
+                    "the rest is waited for before the load ends".to_owned()
+                })?;
                 let whole = *end != SettleEnd::Complete || *outstanding == 0;
-                sure(whole, || format!("everything had arrived, but for {outstanding} spans"))
+                ensure(whole, || format!("everything had arrived, but for {outstanding} spans"))
             }
             Event::TakeDown { .. } => {
-                sure(self.load == Load::Over, || "the tier is taken down before the load ends".to_owned())?;
-                sure(!self.down, || "the tier is taken down a second time".to_owned())?;
+                ensure(self.load == LoadState::Over, || {
+                    "the tier is taken down before the load ends".to_owned()
+                })?;
+                ensure(!self.down, || "the tier is taken down a second time".to_owned())?;
                 self.down = true;
                 Ok(())
             }
             Event::HopGone { hop, .. } => {
-                sure(self.down, || format!("the hop {hop} goes, and the tier is not taken down"))
+                ensure(self.down, || format!("the hop {hop} goes, and the tier is not taken down"))
             }
             Event::Clocks { .. } => {
-                sure(self.load == Load::Over, || "the clocks are looked at before the load ends".to_owned())
+                ensure(self.load == LoadState::Over, || "the clocks are read before the load ends".to_owned())
             }
             Event::File { .. }
             | Event::Need { .. }
@@ -299,34 +305,40 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn load_started(&mut self, rate: Option<f64>, emitters: usize) -> Telling {
-        sure(self.load == Load::Before, || "the load begins a second time".to_owned())?;
-        self.load = Load::On;
+    fn load_started(&mut self, rate: Option<f64>, emitters: usize) -> Possible {
+        ensure(self.load == LoadState::Before, || "the load begins a second time".to_owned())?;
+        self.load = LoadState::On;
         let asked = self.record.scenario.load.constant().map(Rate::in_a_second);
-        sure(same(rate, asked), || "the load has another rate than in scenario.yaml".to_owned())?;
+        ensure(same(rate, asked), || "the load has another rate than in scenario.yaml".to_owned())?;
         let streams = self.record.environment.streams.len();
-        sure(emitters == streams, || format!("{emitters} emitters, and environment.json knows {streams}"))
+        ensure(emitters == streams, || format!("{emitters} emitters, and environment.json knows {streams}"))
     }
 
-    fn under_load(&self, what: &str) -> Telling {
-        sure(self.load == Load::On, || format!("{what} while no load is on"))
+    fn under_load(&self, what: &str) -> Possible {
+        ensure(self.load == LoadState::On, || format!("{what} while no load is on"))
     }
 
     /// A fault begins: the next one, of a step that does such a thing and is going on.
-    fn fault(&mut self, number: usize, path: &StepPath, name: &FaultName) -> Telling {
+    fn fault(&mut self, number: usize, path: &StepPath, name: &FaultName) -> Possible {
         self.under_load("a fault begins")?;
-        sure(number == self.faults.len(), || format!("fault {number} is not the next one"))?;
+        ensure(number == self.faults.len(), || format!("fault {number} is not the next one"))?;
         let step = self.record.scenario.step_at(path);
         let step = step.ok_or_else(|| format!("step {path} is not in scenario.yaml"))?;
-        sure(self.steps.get(path) == Some(&false), || {
+        ensure(self.steps.get(path) == Some(&false), || {
             format!("a fault of step {path}, which is not going on")
         })?;
-        sure(does(step, name), || format!("step {path} of scenario.yaml does no {name}"))?;
-        self.faults.push(Fault { step, landed: false, healed: false, ended: false, asked: BTreeSet::new() });
+        ensure(does(step, name), || format!("step {path} of scenario.yaml does no {name}"))?;
+        self.faults.push(OpenFault {
+            step,
+            landed: false,
+            healed: false,
+            ended: false,
+            asked: BTreeSet::new(),
+        });
         Ok(())
     }
 
-    fn going_on(&mut self, number: usize) -> Result<&mut Fault<'a>, String> {
+    fn going_on(&mut self, number: usize) -> Result<&mut OpenFault<'a>, String> {
         let fault = self.faults.get_mut(number).ok_or_else(|| format!("fault {number} never began"))?;
         if fault.ended {
             return Err(format!("fault {number} is over"));
@@ -335,11 +347,11 @@ impl<'a> Told<'a> {
     }
 }
 
-fn sure(so: bool, problem: impl FnOnce() -> String) -> Telling {
+fn ensure(so: bool, problem: impl FnOnce() -> String) -> Possible {
     if so { Ok(()) } else { Err(problem()) }
 }
 
-/// Whether two rates are the same number, or both none.
+/// Returns `true` if two rates are the same number, or both none.
 fn same(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => (one - other).abs() <= 1e-6 * other.abs(),
@@ -348,13 +360,13 @@ fn same(one: Option<f64>, other: Option<f64>) -> bool {
     }
 }
 
-/// Every rate that a scenario may have offered.
+/// Returns every rate that a scenario may have offered.
 fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
     let spikes = scenario.all_steps().filter_map(|step| Some(step.action()?.rate()?.in_a_second()));
     scenario.load.constant().map(Rate::in_a_second).into_iter().chain(spikes)
 }
 
-/// Whether a step does what a fault is called by.
+/// Returns `true` if a step may begin a fault of that name.
 fn does(step: &Step, name: &FaultName) -> bool {
-    step.action().is_some_and(|action| action.faults().iter().any(|fault| fault == name))
+    step.action().is_some_and(|action| action.faults().contains(name))
 }

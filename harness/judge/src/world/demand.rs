@@ -1,4 +1,4 @@
-//! What a `PodDisruptionBudget` asks for, by the arithmetic of Kubernetes' disruption controller. No I/O.
+//! The demand of a `PodDisruptionBudget`, by the arithmetic of Kubernetes' disruption controller. No I/O.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -7,7 +7,7 @@ use kube_core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a budget asks for, as written.
+/// The demand of a budget, as written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Demand {
@@ -17,7 +17,7 @@ pub struct Demand {
     /// `maxUnavailable`, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<String>,
-    /// Which pods: an empty one selects every pod of its namespace.
+    /// The selector of its pods: an empty one selects every pod of the namespace.
     pub selector: LabelSelector,
 }
 
@@ -32,7 +32,7 @@ impl From<&PodDisruptionBudgetSpec> for Demand {
 }
 
 impl Demand {
-    /// How many pods must be healthy, where their controllers' scales come to so many.
+    /// Returns the number of pods that must be healthy, where their controllers' scales add up to `scale`.
     ///
     /// A share of `minAvailable` and one of `maxUnavailable` are both rounded up.
     pub fn healthy(&self, scale: u32) -> u32 {
@@ -43,24 +43,24 @@ impl Demand {
         }
     }
 
-    /// How many evictions are granted when all of so many pods are healthy. Where neither number is given the controller
-    /// expects no pod, and grants none.
+    /// Returns the number of evictions that are granted when all of so many pods are healthy. Where neither number is given
+    /// the controller expects no pod, and grants none.
     pub fn grants(&self, pods: u32) -> u32 {
         let neither = self.max_unavailable.is_none() && self.min_available.is_none();
         if neither { 0 } else { pods.saturating_sub(self.healthy(pods)) }
     }
 
-    /// Whether what is demanded depends on how many pods there should be.
+    /// Returns `true` if the demand depends on the number of pods that there should be.
     pub fn follows_the_scale(&self) -> bool {
         self.max_unavailable.is_some() || self.min_available.as_ref().is_some_and(|text| text.ends_with('%'))
     }
 
-    /// Whether it selects a pod with these labels.
+    /// Returns `true` if it selects a pod with these labels.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         selects(&self.selector, labels)
     }
 
-    /// The number that it asks for, for people.
+    /// Returns the number that it demands, in words.
     pub fn said(&self) -> String {
         match (&self.max_unavailable, &self.min_available) {
             (Some(most), _) => format!("maxUnavailable {most}"),
@@ -70,7 +70,7 @@ impl Demand {
     }
 }
 
-/// Whether a selector selects these labels; one that is no selector selects nothing.
+/// Returns `true` if a selector selects these labels; an invalid selector selects nothing.
 pub fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
 }
@@ -83,13 +83,13 @@ pub fn written(value: Option<&IntOrString>) -> Option<String> {
     })
 }
 
-/// Without a selector a budget selects nothing: an impossible one says the same.
+/// Returns a selector that selects nothing, as a budget without one does.
 pub fn nothing() -> LabelSelector {
     let impossible = [("spanproof/none".to_owned(), "none".to_owned())];
     LabelSelector { match_labels: Some(impossible.into()), ..LabelSelector::default() }
 }
 
-/// A number, or a share of so many, rounded up. What is neither, which no API server takes, is none.
+/// Returns a number, or a share of so many, rounded up; 0 for what is neither, which no API server takes.
 fn scaled(text: &str, of: u32) -> u32 {
     let Some(percent) = text.strip_suffix('%') else {
         return text.parse().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Where a pod may be placed, by the rules of Kubernetes' scheduler: node selector and affinity, taints, and spread. No I/O.
+//! The placement of a pod, by the rules of Kubernetes' scheduler: node selector and affinity, taints, and spread. No I/O.
 
 use super::{Node, Placement, selects};
 use k8s_openapi::api::core::v1::{
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 type Labels = BTreeMap<String, String>;
 
-/// Whether a pod's node selector and required affinity are met by a node.
+/// Returns `true` if a node meets a pod's node selector and required affinity.
 pub fn selected(name: &str, labels: &Labels, selector: &Labels, affinity: Option<&NodeSelector>) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         && affinity.is_none_or(|it| it.node_selector_terms.iter().any(|term| meets(name, labels, term)))
@@ -39,7 +39,7 @@ fn holds(one: &NodeSelectorRequirement, labels: &Labels) -> bool {
     }
 }
 
-/// Whether one of these tolerations is of this taint.
+/// Returns `true` if one of these tolerations tolerates the taint.
 pub fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| tolerates(toleration, taint))
 }
@@ -58,21 +58,21 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 impl Placement {
-    /// Whether its node selector and affinity choose a node; none if the node's labels are not on record.
+    /// Returns `true` if its node selector and affinity select a node; none if the node's labels are not on record.
     pub fn selects(&self, name: &str, node: &Node) -> Option<bool> {
         let labels = node.labels.as_ref()?;
         Some(selected(name, labels, &self.node_selector, self.node_affinity.as_ref()))
     }
 
-    /// Whether a node's taints keep it away; none if they are not on record.
+    /// Returns `true` if a node's taints repel it; none if they are not on record.
     pub fn is_repelled(&self, node: &Node) -> Option<bool> {
         let mut hard = node.taints.as_ref()?.iter().filter(|taint| taint.effect != "PreferNoSchedule");
         Some(hard.any(|taint| !tolerated(&self.tolerations, taint)))
     }
 }
 
-/// Whether a constraint of a pod with these labels counts a pod with those: by its selector, and by what the two must have
-/// in common (`matchLabelKeys`).
+/// Returns `true` if a constraint of a pod with the labels `own` counts a pod with the labels `other`: by its selector, and
+/// by the labels that the two must have in common (`matchLabelKeys`).
 pub fn counts(constraint: &TopologySpreadConstraint, own: &Labels, other: &Labels) -> bool {
     let keys = constraint.match_label_keys.iter().flatten();
     let common =

@@ -3,7 +3,7 @@
 #![allow(
     clippy::too_many_lines,
     clippy::case_sensitive_file_extension_comparisons,
-    reason = "a test that cannot go on has failed"
+    reason = "an alteration is a long list"
 )]
 
 use crate::folders::{Folder, Ledger, RUNS, decoded, encoded, resealed};
@@ -228,7 +228,7 @@ fn changed(tree: &mut Value, at: Index, change: &Change) {
     };
 }
 
-/// What a line of the timeline may be evidence of, when it cannot be told which event it became.
+/// The checks that an altered line of the timeline may be evidence of, if its event is not known.
 const ANY_EVENT: &[&str] =
     &["availability", "pdb", "rollout", "hpa", "balance", "queues", "gateways-moved", "faults", "loss"];
 
@@ -369,7 +369,7 @@ fn turned(before: &Judgement, after: &Judgement, says: &[&str]) -> Option<String
             return Some(format!("{} was {:?}: {check:#?}", check.name, sides.get(check.name.as_str())));
         }
     }
-    // What the verdict rested on.
+    // The evidence of the verdict.
     let decided = |judgement: &Judgement| {
         judgement
             .checks
@@ -400,7 +400,7 @@ proptest! {
         let (name, folder, before) = &bases()[base.index(bases().len())];
         let (folder, says) = altered(folder, &alteration);
         let began = Instant::now();
-        // What cannot be read at all has no verdict.
+        // An unreadable folder has no verdict.
         let Ok(after) = folder.judged() else { return Ok(()) };
         prop_assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         let turned = turned(before, &after, says);

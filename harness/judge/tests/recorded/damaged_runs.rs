@@ -2,6 +2,7 @@
 //! that names the file.
 
 use crate::folders::{Folder, RUNS, decoded, encoded};
+use crate::planted::check;
 use serde_json::{Value, json};
 use spanproof_judge::{Check, Judgement, Verdict};
 use spanproof_ledger::{EmitterRecord, MetricsRecord, Range, SinkRecord};
@@ -37,7 +38,7 @@ fn damaged(folder: &Folder, says: &str) {
 #[track_caller]
 fn undecided(folder: &Folder, name: &str, says: &str) {
     let judgement = judged(folder);
-    let check = judgement.checks.iter().find(|check| check.name.as_str() == name).unwrap();
+    let check = check(&judgement, name);
     assert!(check.verdict == Verdict::Inconclusive && check.reason.contains(says), "{check:#?}");
     assert_eq!(judgement.verdict, Verdict::Inconclusive, "{:#?}", judgement.checks);
 }
@@ -209,7 +210,7 @@ fn a_time_that_no_run_lasts_is_damage() {
 #[test]
 fn numbers_that_are_none_are_no_numbers() {
     for size in [f64::NAN, -3.0, f64::NEG_INFINITY, f64::INFINITY] {
-        undecided(&drains().queue_at_the_end(size), "queues", "nobody knows what the queue on");
+        undecided(&drains().queue_at_the_end(size), "queues", "it is not known what the queue on");
     }
     for rate in [json!(null), json!(0), json!(-2000), json!(-0.0)] {
         damaged(&drains().told("load-started", |line| line["rate"] = rate.clone()), "timeline.jsonl: line");

@@ -7,9 +7,14 @@ use spanproof_judge::record::{Record, RecordError};
 use spanproof_judge::{Judgement, judge};
 use spanproof_ledger::{EmitterLedger, EmitterRecord, MetricsRecord, SinkLedger, SinkRecord, log};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) const RUNS: [&str; 4] = ["two-drains", "gateway-upgrade", "agent-upgrade", "load-spike"];
+
+/// A recorded run's folder.
+pub(crate) fn folder(run: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runs").join(run)
+}
 
 /// The files of a run folder, by name.
 #[derive(Debug, Clone)]
@@ -17,7 +22,7 @@ pub(crate) struct Folder(pub(crate) BTreeMap<String, Vec<u8>>);
 
 impl Folder {
     pub(crate) fn recorded(run: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runs").join(run);
+        let root = folder(run);
         let mut files = BTreeMap::new();
         for dir in ["", "ledgers/"] {
             for entry in std::fs::read_dir(root.join(dir)).unwrap() {
@@ -42,9 +47,12 @@ impl Folder {
         dir
     }
 
+    pub(crate) fn read(&self) -> Result<Record, RecordError> {
+        Record::read(self.written().path())
+    }
+
     pub(crate) fn judged(&self) -> Result<Judgement, RecordError> {
-        let dir = self.written();
-        Record::read(dir.path()).map(|record| judge(&record))
+        self.read().map(|record| judge(&record))
     }
 
     pub(crate) fn text(&self, name: &str) -> String {
@@ -83,6 +91,18 @@ impl Folder {
         self
     }
 
+    /// The first emitter's ledger with its records changed, and a seal that agrees with them.
+    #[must_use]
+    pub(crate) fn emitter(self, change: impl Fn(&mut Vec<EmitterRecord>)) -> Self {
+        self.rewritten("ledgers/emit-dev-worker.ledger", unsealed(change))
+    }
+
+    /// The sink's.
+    #[must_use]
+    pub(crate) fn sink(self, change: impl Fn(&mut Vec<SinkRecord>)) -> Self {
+        self.rewritten("ledgers/sink-0.ledger", unsealed(change))
+    }
+
     /// A ledger with its records changed, and a seal that agrees with them.
     #[must_use]
     pub(crate) fn rewritten<R: Ledger>(self, name: &str, change: impl Fn(&mut Vec<R>)) -> Self {
@@ -117,7 +137,7 @@ impl Folder {
         self.told("settled", |line| (line["end"], line["outstanding"]) = (json!("deadline"), json!(50)))
     }
 
-    /// What the queues held last.
+    /// The last content of the queues.
     #[must_use]
     pub(crate) fn queue_at_the_end(self, size: f64) -> Self {
         self.rewritten::<MetricsRecord>("metrics.log", |records| {
@@ -145,7 +165,7 @@ impl Folder {
 
 /// A kind of record, and its seal.
 pub(crate) trait Ledger: log::Record + Clone {
-    /// What a seal at the end must say; none if the records contradict each other.
+    /// Makes a seal at the end agree with the records, unless these contradict each other.
     fn seal(records: &mut [Self]);
 }
 
@@ -174,6 +194,15 @@ impl Ledger for MetricsRecord {
         if let Some((Self::Sealed { records }, before)) = records.split_last_mut() {
             *records = before.len() as u64;
         }
+    }
+}
+
+/// A change of all records but the seal.
+pub(crate) fn unsealed<R>(change: impl Fn(&mut Vec<R>)) -> impl Fn(&mut Vec<R>) {
+    move |records| {
+        let seal = records.pop().unwrap();
+        change(records);
+        records.push(seal);
     }
 }
 

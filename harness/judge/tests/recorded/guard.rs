@@ -1,25 +1,11 @@
-//! What guards the gateways, on recorded runs that were altered by hand: the budget, what it demands at each moment, and the
+//! The guard of the gateways, on recorded runs that were altered by hand: the budget, what it demands at each moment, and the
 //! nodes that they are on.
 
-use crate::planted::{altered, budgets, check, renumber, seen, with};
+use crate::planted::{altered, budgets, is_fault_start, recorded, renumber, says, seen, when, with};
 use serde_json::json;
 use spanproof_judge::record::{Event, Record};
 use spanproof_judge::world::{Budget, Kind, Object, Pod, Workload};
-use spanproof_judge::{Check, Judgement, Verdict, judge};
-use std::path::Path;
-
-fn recorded(name: &str) -> Record {
-    Record::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runs").join(name)).unwrap()
-}
-
-/// The check of that name comes to this, and says that.
-#[track_caller]
-fn says(record: &Record, name: &str, verdict: Verdict, says: &str) -> Check {
-    let check = check(&judge(record), name).clone();
-    assert_eq!(check.verdict, verdict, "{check:#?}");
-    assert!(check.reason.contains(says), "{}", check.reason);
-    check
-}
+use spanproof_judge::{Judgement, Verdict, judge};
 
 fn gateways(record: &Record, change: impl Fn(f64, &str, &mut Pod)) -> Record {
     altered(record, |t, name, object| {
@@ -41,12 +27,8 @@ fn scale(record: &Record, change: impl Fn(f64, &mut Workload)) -> Record {
     })
 }
 
-fn when(record: &Record, wanted: impl Fn(&Event) -> bool) -> f64 {
-    record.timeline.iter().find(|entry| wanted(&entry.event)).unwrap().t
-}
-
 fn drained(record: &Record) -> f64 {
-    when(record, |event| matches!(event, Event::FaultStarted { .. }))
+    when(record, is_fault_start)
 }
 
 /// A gateway as it was seen last before a moment.
@@ -87,7 +69,7 @@ mod pdb {
             let also = check.evidence["also_covers"].as_array().unwrap();
             assert!(also.iter().any(|name| name == "agent-7vcpc"), "{also:?}");
         }
-        // What it leaves to go is said, also where that is one at a time.
+        // The reason says how many may go, also where that is one at a time.
         let one = budgets(&selecting(&json!({})), |_, budget| {
             (budget.min_available, budget.max_unavailable) = (None, Some("1".to_owned()));
         });
@@ -182,7 +164,7 @@ mod pdb {
                 }
             });
             let check = says(&gone, "pdb", Verdict::Pass, "2 evictions granted");
-            let was = if before > 1.0 { "on its way out already" } else { "ready" };
+            let was = if before > 1.0 { "terminating already" } else { "ready" };
             assert_eq!(check.evidence["took"][1]["was"], was, "{:#?}", check.evidence["took"]);
             // That no gateway was ready is another check's matter.
             says(&gone, "availability", Verdict::Fail, "0 ready gateways");
@@ -364,7 +346,7 @@ mod rollout {
             }
             let (before, after) = (judge(&record), judge(&finished));
             let verdicts = |judgement: &Judgement| {
-                judgement.checks.iter().map(|it| (it.name.clone(), it.verdict)).collect::<Vec<_>>()
+                judgement.checks.iter().map(|it| (it.name, it.verdict)).collect::<Vec<_>>()
             };
             assert_eq!(verdicts(&before), verdicts(&after), "{run}");
             for name in ["rollout", "pdb", "spread"] {

@@ -4,9 +4,13 @@
 mod altered_runs;
 mod damaged_runs;
 mod folders;
+mod gateways;
 mod guard;
 mod load_and_streams;
 mod planted;
+mod queues;
 mod recorded_runs;
 mod restarted_probes;
 mod sampling;
+mod scaling;
+mod spans;

@@ -2,10 +2,11 @@
 //! nothing. What it cannot have taken is lost.
 
 use crate::folders::Folder;
+use crate::planted;
 use spanproof_judge::{Check, Verdict};
 use spanproof_ledger::{EmitterRecord, SinkRecord};
 
-/// Which start of the kernel each process of the sink ran under, if it says.
+/// The boot of the kernel that each process of the sink ran under, if it says.
 #[derive(Clone, Copy)]
 enum Boots {
     Unknown,
@@ -59,7 +60,7 @@ fn restarted(boots: Boots, synced: bool, before: usize, later: usize) -> Folder 
 }
 
 fn check(folder: &Folder, name: &str) -> Check {
-    folder.judged().unwrap().checks.into_iter().find(|check| check.name.as_str() == name).unwrap()
+    planted::check(&folder.judged().unwrap(), name).clone()
 }
 
 #[track_caller]

@@ -1,29 +1,29 @@
-//! The shape of the load: how many spans are due by when. Pure; times are seconds since the load's beginning.
+//! The profile of a load: the spans due by each time. Pure; times are in seconds since the load's start.
 
 use crate::control::{Segment, segment::Shape};
 use std::f64::consts::TAU;
 use std::time::Duration;
 
-/// Halvings that a sine is inverted with: to a nanosecond in any stretch of up to a century.
-const HALVINGS: u32 = 64;
-/// So many steps are enough for anybody; each is a piece in memory.
-const MOST_STEPS: u32 = 10_000;
+/// Bisection steps to invert a sine, to a nanosecond in any stretch of up to a century.
+const BISECTION_STEPS: u32 = 64;
+/// The most steps of one segment, because each is a stretch in memory.
+const MAX_STEPS: u32 = 10_000;
 
-/// Stretches of load, one after the other.
+/// Consecutive stretches of load.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Profile(Vec<Piece>);
+pub(super) struct Profile(Vec<Stretch>);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Piece {
-    /// When it begins, and how long it is (perhaps for ever).
+struct Stretch {
+    /// Its start and its length, which may be infinite.
     start: f64,
     length: f64,
-    /// Spans that are due before it.
+    /// Spans due before it.
     before: f64,
     curve: Curve,
 }
 
-/// Spans per second, over the time since a piece's beginning.
+/// Spans per second, as a function of the time since a stretch's start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Curve {
     Line { from: f64, slope: f64 },
@@ -31,9 +31,9 @@ enum Curve {
 }
 
 impl Profile {
-    /// The same rate for ever, in spans per second.
+    /// A constant rate without end, in spans per second.
     pub(super) fn constant(rate: f64) -> Self {
-        Self(vec![Piece {
+        Self(vec![Stretch {
             start: 0.0,
             length: f64::INFINITY,
             before: 0.0,
@@ -41,14 +41,14 @@ impl Profile {
         }])
     }
 
-    /// The segments of a plan; or what is wrong with them.
+    /// The profile of a plan's segments; the error is their problem.
     pub(super) fn of(segments: &[Segment]) -> Result<Self, String> {
         let mut profile = Self(Vec::new());
         let last = segments.len().saturating_sub(1);
         for (index, segment) in segments.iter().enumerate() {
             let length = match segment.duration_ms {
                 0 if index < last => {
-                    return Err("only the last stretch of a load may go on for ever".to_owned());
+                    return Err("only the last stretch of a load may have no end".to_owned());
                 }
                 0 => f64::INFINITY,
                 ms => ms as f64 / 1e3,
@@ -56,7 +56,7 @@ impl Profile {
             let Some(shape) = segment.shape else { return Err("a stretch of load has no shape".to_owned()) };
             profile.add(shape, length)?;
         }
-        if profile.0.iter().all(|piece| piece.spans_by(piece.length.min(1e9)) <= 0.0) {
+        if profile.0.iter().all(|stretch| stretch.spans_by(stretch.length.min(1e9)) <= 0.0) {
             return Err("a load must have a rate above 0".to_owned());
         }
         Ok(profile)
@@ -65,7 +65,7 @@ impl Profile {
     fn add(&mut self, shape: Shape, length: f64) -> Result<(), String> {
         let rate = |rate: f64| {
             let usable = rate >= 0.0 && rate.is_finite();
-            usable.then_some(rate).ok_or_else(|| format!("{rate} is no rate"))
+            usable.then_some(rate).ok_or_else(|| format!("{rate} is not a rate"))
         };
         let finite = |what: &str| {
             if length.is_finite() { Ok(()) } else { Err(format!("a {what} needs a duration")) }
@@ -78,8 +78,8 @@ impl Profile {
             }
             Shape::Steps(steps) => {
                 finite("flight of steps")?;
-                if !(2..=MOST_STEPS).contains(&steps.count) {
-                    return Err(format!("{} steps: there must be 2 to {MOST_STEPS}", steps.count));
+                if !(2..=MAX_STEPS).contains(&steps.count) {
+                    return Err(format!("{} steps: there must be 2 to {MAX_STEPS}", steps.count));
                 }
                 let (from, to) = (rate(steps.from)?, rate(steps.to)?);
                 let rise = (to - from) / f64::from(steps.count - 1);
@@ -105,41 +105,44 @@ impl Profile {
                     return Err("a sine's amplitude is at most its mean, and its period above 0".to_owned());
                 }
                 let period = sine.period_ms as f64 / 1e3;
-                self.piece(length, Curve::Sine { mean, amplitude, period });
+                self.stretch(length, Curve::Sine { mean, amplitude, period });
             }
         }
         Ok(())
     }
 
     fn line(&mut self, length: f64, from: f64, slope: f64) {
-        self.piece(length, Curve::Line { from, slope });
+        self.stretch(length, Curve::Line { from, slope });
     }
 
-    fn piece(&mut self, length: f64, curve: Curve) {
-        let (start, before) = self.0.last().map_or((0.0, 0.0), |piece| (piece.end(), piece.spans_by_end()));
-        self.0.push(Piece { start, length, before, curve });
+    fn stretch(&mut self, length: f64, curve: Curve) {
+        let (start, before) =
+            self.0.last().map_or((0.0, 0.0), |stretch| (stretch.end(), stretch.spans_by_end()));
+        self.0.push(Stretch { start, length, before, curve });
     }
 
-    /// How long it is; none if it goes on for ever.
+    /// Its length; none if it has no end.
     pub(super) fn length(&self) -> Option<Duration> {
         Duration::try_from_secs_f64(self.0.last()?.end()).ok()
     }
 
-    /// How many spans are due by then, from the beginning on.
+    /// The number of spans due by a time.
     pub(super) fn spans_by(&self, t: f64) -> f64 {
-        let piece = self.0.iter().rev().find(|piece| piece.start <= t).or(self.0.first());
-        piece.map_or(0.0, |piece| piece.before + piece.spans_by((t - piece.start).clamp(0.0, piece.length)))
+        let stretch = self.0.iter().rev().find(|stretch| stretch.start <= t).or(self.0.first());
+        stretch.map_or(0.0, |stretch| {
+            stretch.before + stretch.spans_by((t - stretch.start).clamp(0.0, stretch.length))
+        })
     }
 
-    /// When so many spans are due, in seconds; none if they never are.
+    /// The time at which a number of spans is due, in seconds; none if that never is.
     pub(super) fn when(&self, spans: f64) -> Option<f64> {
-        let piece = &self.0[self.0.partition_point(|piece| piece.spans_by_end() < spans)..];
-        let piece = piece.first()?;
-        Some(piece.start + piece.when(spans - piece.before)?)
+        let stretch = &self.0[self.0.partition_point(|stretch| stretch.spans_by_end() < spans)..];
+        let stretch = stretch.first()?;
+        Some(stretch.start + stretch.when(spans - stretch.before)?)
     }
 }
 
-impl Piece {
+impl Stretch {
     fn end(&self) -> f64 {
         self.start + self.length
     }
@@ -155,7 +158,7 @@ impl Piece {
         if goes_on { f64::INFINITY } else { self.before }
     }
 
-    /// The integral of its rate from its beginning on.
+    /// The integral of its rate from its start.
     fn spans_by(&self, t: f64) -> f64 {
         match self.curve {
             Curve::Line { from, slope } => t * (from + slope * t / 2.0),
@@ -177,10 +180,10 @@ impl Piece {
                 2.0 * spans / (from + root)
             }
             Curve::Sine { mean, amplitude, period } => {
-                // The sine's share is never below 0 and never above 2 × amplitude × period / 2π.
+                // The sine's part is between 0 and 2 × amplitude × period / 2π.
                 let (mut low, mut high) =
                     (((spans - amplitude * period / TAU * 2.0) / mean).max(0.0), spans / mean);
-                for _ in 0..HALVINGS {
+                for _ in 0..BISECTION_STEPS {
                     let middle = f64::midpoint(low, high);
                     if self.spans_by(middle) < spans { low = middle } else { high = middle }
                 }
@@ -217,9 +220,9 @@ mod tests {
     }
 
     proptest! {
-        /// Spans are due in order, at moments by which just so many are due.
+        /// Spans are due in order, and `spans_by` is the inverse of `when`.
         #[test]
-        fn when_and_how_many_agree(
+        fn when_is_the_inverse_of_spans_by(
             parts in prop::collection::vec((6_000u64..20_000, shapes()), 1..5),
             shares in prop::collection::vec(0.0..1.0, 2..20),
         ) {
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::float_cmp, reason = "whole numbers")]
-    fn each_shape_is_what_its_name_says() {
+    fn each_shape_gives_the_expected_spans() {
         let of = |ms, shape| Profile::of(&[segment(ms, shape)]).unwrap();
         let spans = |profile: &Profile, t: f64| profile.spans_by(t).round();
         let ramp = of(10_000, Shape::Ramp(Ramp { from: 0.0, to: 100.0 }));
@@ -257,13 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_segments_are_refused() {
         let constant = |ms, rate| segment(ms, Shape::Constant(rate));
         for (segments, why) in [
             (vec![], "above 0"),
             (vec![constant(0, 0.0)], "above 0"),
-            (vec![constant(0, -1.0)], "no rate"),
-            (vec![constant(0, f64::NAN)], "no rate"),
+            (vec![constant(0, -1.0)], "not a rate"),
+            (vec![constant(0, f64::NAN)], "not a rate"),
             (vec![constant(0, 5.0), constant(1_000, 5.0)], "only the last"),
             (vec![segment(0, Shape::Ramp(Ramp { from: 1.0, to: 2.0 }))], "needs a duration"),
             (vec![segment(9, Shape::Steps(Steps { from: 1.0, to: 2.0, count: 1 }))], "must be 2"),

@@ -1,8 +1,8 @@
-//! The schedule: when the next request is due. It does not wait for answers (open loop).
+//! The schedule: the due times of requests. It does not wait for answers (open loop).
 
-use super::book::Book;
-use super::delivery::{Delivery, Due};
 use super::profile::Profile;
+use super::sender::{DueRequest, RequestSender};
+use super::store::EmitterStore;
 use super::{Load, Phase};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,66 +10,66 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::info;
 
-/// What is not the plan's.
-pub(super) struct Given {
-    /// How long ago the load began, where another process began it.
+/// The inputs of a schedule besides the plan.
+pub(super) struct ScheduleInputs {
+    /// The time since the load's start, if another process started it.
     pub(super) late: Duration,
-    /// Spans per second, instead of the profile; none until it is told.
-    pub(super) pace: watch::Receiver<Option<f64>>,
-    /// When nobody is there any more.
+    /// Spans per second in place of the profile; none before the first change.
+    pub(super) rate: watch::Receiver<Option<f64>>,
+    /// The end of the lease.
     pub(super) lease: watch::Receiver<Instant>,
 }
 
-/// Offers requests until the load's end, a stop, or the end of the lease; then until each has an outcome. True
-/// if the load came to its end.
+/// Offers requests until the load's end, a stop, or the end of the lease; then waits until each has an outcome.
+/// Returns `true` if the load came to its end.
 pub(super) async fn run(
     load: &Load,
-    book: &Arc<Book>,
-    delivery: &Arc<Delivery>,
+    store: &Arc<EmitterStore>,
+    sender: &Arc<RequestSender>,
     ending: &watch::Sender<Phase>,
-    given: Given,
+    inputs: ScheduleInputs,
 ) -> bool {
     let mut phases = ending.subscribe();
-    // Each request takes one until it has an outcome: how much is held in memory.
+    // Each request holds one until it has an outcome, which limits the memory.
     let held = Arc::new(Semaphore::new(load.held_requests));
-    let counting = tokio::spawn(count_seconds(Arc::clone(book), phases.clone()));
+    let counting = tokio::spawn(count_seconds(Arc::clone(store), phases.clone()));
     let complete = tokio::select! {
-        complete = offer(load, book, delivery, &held, given) => complete,
+        complete = offer(load, store, sender, &held, inputs) => complete,
         _ = phases.wait_for(|phase| *phase > Phase::Running) => false,
     };
-    super::drain(ending, Instant::now() + super::LONGEST_DRAIN);
+    super::drain(ending, Instant::now() + super::MAX_DRAIN);
     let all = u32::try_from(load.held_requests).unwrap_or(u32::MAX);
-    // Nobody closes it.
+    // It is never closed.
     let _ = held.acquire_many(all).await;
     counting.abort();
-    book.tick(crate::unix_ms());
+    store.tick(crate::unix_ms());
     complete
 }
 
 async fn offer(
     load: &Load,
-    book: &Book,
-    delivery: &Arc<Delivery>,
+    store: &EmitterStore,
+    sender: &Arc<RequestSender>,
     held: &Arc<Semaphore>,
-    mut given: Given,
+    mut inputs: ScheduleInputs,
 ) -> bool {
-    // A process that took over from a dead one begins where the schedule is now, not where it broke off.
-    let late = given.late;
+    // A process that continues after another begins at the current time of the schedule, not where it was interrupted.
+    let late = inputs.late;
     let (begin, begin_unix_ns) = (Instant::now(), crate::unix_ns());
     let mut slipped = Duration::ZERO;
     let mut timetable = Timetable::new(load, late);
     loop {
-        // The end of the profile, or of the time that the load may take, is the end of the load.
+        // The load ends with its profile or after its duration.
         let end = timetable.end.min(load.duration);
         let due = timetable.due().filter(|due| *due < end);
         let at = due.unwrap_or(end).saturating_sub(late) + slipped;
         tokio::select! {
             () = tokio::time::sleep_until((begin + at).into()) => {}
-            changed = given.pace.changed() => {
+            changed = inputs.rate.changed() => {
                 if changed.is_err() {
                     return false; // the emitter is gone
                 }
-                if let Some(rate) = *given.pace.borrow() {
+                if let Some(rate) = *inputs.rate.borrow() {
                     timetable.change((late + begin.elapsed()).saturating_sub(slipped), rate);
                 }
                 continue;
@@ -79,50 +79,50 @@ async fn offer(
             return true;
         }
         timetable.next();
-        if Instant::now() > *given.lease.borrow() {
-            info!("the lease ran out: nobody is there any more");
+        if Instant::now() > *inputs.lease.borrow() {
+            info!("the lease expired");
             return false;
         }
-        book.offer(load.spans_per_request, super::millis(slipped));
+        store.offer(load.spans_per_request, super::millis(slipped));
         let asked = Instant::now();
         let Ok(permit) = Arc::clone(held).acquire_owned().await else {
             return false;
         };
-        // Waiting here means that as much is held as may be: the agent does not keep up, the schedule slips.
+        // A wait here means that the limit of held requests is reached: the agent does not keep up, the schedule slips.
         let waited = asked.elapsed();
         if waited > Duration::from_millis(1) {
             slipped += waited;
         }
-        let Some(range) = book.take(load.spans_per_request) else {
+        let Some(range) = store.take(load.spans_per_request) else {
             return false;
         };
         let unix_ns = begin_unix_ns + u64::try_from(at.as_nanos()).unwrap_or_default();
-        let due = Due { range, at: begin + at, unix_ns };
-        tokio::spawn(Arc::clone(delivery).deliver(due, permit));
+        let due = DueRequest { range, at: begin + at, unix_ns };
+        tokio::spawn(Arc::clone(sender).deliver(due, permit));
     }
 }
 
-/// When requests are due, by a profile or at a rate that was told. No clock: times are since the load's beginning.
+/// The due times of requests, by a profile or at a changed rate. Reads no clock: times are since the load's start.
 #[derive(Debug, Clone)]
 struct Timetable {
     profile: Profile,
     spans_per_request: f64,
-    /// Since when the profile is what it is, and how many requests were due since then.
+    /// The start of the profile, and the number of requests due since then.
     since: Duration,
     number: u64,
-    /// When the profile ends.
+    /// The end of the profile.
     end: Duration,
-    /// How far a request is put off, as a share of the time to the next.
+    /// The longest delay of a request, as a share of the time to the next.
     jitter: f64,
     seed: u64,
 }
 
 impl Timetable {
-    /// From `late` on.
+    /// The timetable from `late` on.
     fn new(load: &Load, late: Duration) -> Self {
         let spans_per_request = load.spans_per_request as f64;
         let (profile, since, number) = if let Some(rate) = load.rate {
-            // A rate that was told is in force since then.
+            // A changed rate is in force from then on.
             (Profile::constant(rate), late, 0)
         } else {
             let before = load.profile.spans_by(late.as_secs_f64()) / spans_per_request;
@@ -132,7 +132,8 @@ impl Timetable {
         Self { profile, spans_per_request, since, number, end, jitter: load.jitter, seed: load.seed }
     }
 
-    /// When the next request is due; none if none ever is. Reckoned from the last change, so that nothing adds up.
+    /// The due time of the next request; none if there is none. Computed from the last change, so that errors do not
+    /// accumulate.
     fn due(&self) -> Option<Duration> {
         let when = |number: u64| self.profile.when(number as f64 * self.spans_per_request);
         let mut at = when(self.number)?;
@@ -148,7 +149,7 @@ impl Timetable {
         self.number += 1;
     }
 
-    /// From now on at another rate; what is due already is due at once.
+    /// Changes the rate from now on; a request that is due already stays due.
     fn change(&mut self, now: Duration, spans_per_second: f64) {
         self.since = self.due().map_or(now, |due| now.min(due));
         (self.number, self.profile, self.end) = (0, Profile::constant(spans_per_second), Duration::MAX);
@@ -164,14 +165,14 @@ const fn to_number(requests: f64) -> u64 {
     requests as u64
 }
 
-async fn count_seconds(book: Arc<Book>, phases: watch::Receiver<Phase>) {
+async fn count_seconds(store: Arc<EmitterStore>, phases: watch::Receiver<Phase>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     seconds.tick().await;
     let mut began = crate::unix_ms();
     while *phases.borrow() < Phase::Sealed {
         seconds.tick().await;
-        book.tick(began);
+        store.tick(began);
         began = crate::unix_ms();
     }
 }
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_rate_takes_effect_at_once_and_nothing_is_lost_of_the_schedule() {
+    fn a_change_of_rate_takes_effect_at_once_and_no_request_is_skipped() {
         let mut timetable = timetable(0.0);
         assert_eq!(due_until(&mut timetable, Duration::from_secs(2)), [0, 500, 1_000, 1_500]);
         timetable.change(Duration::from_millis(1_600), 500.0);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_keeps_order_and_number_and_comes_again_with_its_seed() {
+    fn jitter_keeps_order_and_number_and_is_repeatable_by_seed() {
         let (mut even, mut odd) = (timetable(0.0), timetable(1.0));
         let end = Duration::from_secs(100);
         let (even, jittered) = (due_until(&mut even, end), due_until(&mut odd, end));

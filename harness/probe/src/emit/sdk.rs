@@ -1,61 +1,61 @@
-//! What a default SDK in the emitter's place would have dropped. Pure.
+//! A model of the spans that an SDK with default settings would have dropped in the emitter's place. Pure.
 //!
-//! The model: one application with OpenTelemetry's batch span processor and its OTLP exporter, at their
-//! defaults. Spans wait in a queue of 2,048; one batch of up to 512 is exported at a time, tried again for 10 s, and
-//! then dropped; what does not fit into the queue is dropped at once.
+//! The model is one application with OpenTelemetry's batch span processor and its OTLP exporter, at their
+//! defaults. Spans wait in a queue of 2,048; one batch of up to 512 is exported at a time, retried for 10 s, and
+//! then dropped; spans that do not fit into the queue are dropped at once.
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#batch-span-processor>,
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>. While the agent acknowledges anything, the SDK
-//! is taken to keep up: it is the agent's pauses that are judged here, not an SDK's throughput.
+//! is assumed to keep up: the model is about the agent's pauses, not about an SDK's throughput.
 
 /// The queue of the batch span processor, in spans.
 const QUEUE: u64 = 2_048;
 /// A batch, in spans.
 const BATCH: u64 = 512;
-/// How long the exporter tries, in milliseconds.
+/// The time for which the exporter retries, in milliseconds.
 const TIMEOUT_MS: u64 = 10_000;
-/// An agent that has acknowledged nothing for so long does not take spans, in milliseconds.
+/// The time without an acknowledgement after which the agent counts as paused, in milliseconds.
 const PAUSE_MS: u64 = 1_000;
 
-/// The state of that application. Times are in milliseconds, and never go back.
+/// The state of that application. Times are in milliseconds and never decrease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sdk {
+pub(super) struct SdkModel {
     acknowledged_ms: u64,
-    /// Spans offered since then, and not dropped.
+    /// Spans offered since then and not dropped.
     pending: u64,
-    /// Batches that were given up since then.
+    /// Batches dropped since then.
     given_up: u64,
     dropped: u64,
 }
 
-impl Sdk {
+impl SdkModel {
     pub(super) const fn new(now_ms: u64) -> Self {
         Self { acknowledged_ms: now_ms, pending: 0, given_up: 0, dropped: 0 }
     }
 
-    /// Spans that were dropped so far.
+    /// The number of spans dropped so far.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The application ended spans.
+    /// Adds spans that the application ended.
     pub(super) fn offered(&mut self, now_ms: u64, spans: u64) {
         self.pending += spans;
         self.pass(now_ms);
     }
 
-    /// The agent took a request.
+    /// Notes that the agent accepted a request.
     pub(super) fn acknowledged(&mut self, now_ms: u64) {
         self.pass(now_ms);
         (self.acknowledged_ms, self.pending, self.given_up) = (now_ms, 0, 0);
     }
 
-    /// The agent refused a request for good: an SDK drops it at once.
+    /// Notes that the agent refused spans permanently: an SDK drops them at once.
     pub(super) fn rejected(&mut self, spans: u64) {
         self.dropped += spans;
         self.pending = self.pending.saturating_sub(spans);
     }
 
-    /// Time went by.
+    /// Advances the time.
     pub(super) fn pass(&mut self, now_ms: u64) {
         let paused = now_ms.saturating_sub(self.acknowledged_ms);
         if paused < PAUSE_MS {
@@ -79,9 +79,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What 1,000 spans a second lose while the agent takes nothing for so many seconds.
+    /// The spans dropped at 1,000 spans a second while the agent accepts nothing for some seconds.
     fn pause(seconds: u64) -> u64 {
-        let mut sdk = Sdk::new(0);
+        let mut sdk = SdkModel::new(0);
         for ms in 1..=seconds * 1_000 {
             sdk.offered(ms, 1);
         }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_costs_what_the_queue_does_not_hold() {
+    fn a_pause_drops_the_spans_that_the_queue_does_not_hold() {
         assert_eq!(pause(2), 0);
         assert_eq!(pause(3), 3_000 - 2_048 - 512);
         // At 10 s a batch is given up, and another one takes its place in the queue.
@@ -100,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_takes_spans_costs_nothing_however_many_there_are() {
-        let mut sdk = Sdk::new(0);
+    fn nothing_is_dropped_while_the_agent_accepts_spans() {
+        let mut sdk = SdkModel::new(0);
         for ms in 0..5_000 {
             sdk.offered(ms * 10, 10_000);
             sdk.acknowledged(ms * 10 + 5);
@@ -112,10 +112,10 @@ mod tests {
     }
 
     proptest! {
-        /// No more is dropped than was offered, and all that is not dropped fits.
+        /// No more is dropped than was offered, and the rest fits into queue and batch.
         #[test]
         fn nothing_is_dropped_twice(events in prop::collection::vec((0u64..3_000, 0u64..900, 0u8..9), 0..200)) {
-            let (mut sdk, mut now, mut offered) = (Sdk::new(0), 0, 0);
+            let (mut sdk, mut now, mut offered) = (SdkModel::new(0), 0, 0);
             for (pause, spans, what) in events {
                 now += pause;
                 if what == 0 { sdk.acknowledged(now) } else {

@@ -1,4 +1,4 @@
-//! TLS on the emitter's side. Nobody is trusted but whom the plan names.
+//! TLS of the emitter's connections. Only the plan's CA is trusted.
 
 use crate::control::{ProbeError, Tls};
 use rustls::pki_types::pem::PemObject;
@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 
-/// The client's side, as the plan has it.
+/// The client's configuration, from the plan.
 pub(super) fn client(tls: &Tls) -> Result<ClientConfig, ProbeError> {
     let refuse = |what: &str, why: &dyn std::fmt::Display| ProbeError::Plan(format!("TLS: {what}: {why}"));
     let mut roots = RootCertStore::empty();
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_said() {
+    fn the_problem_of_a_certificate_is_named() {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (certificate, key) = (own.cert.pem().into_bytes(), own.signing_key.serialize_pem().into_bytes());
         let tls = |ca: &[u8], certificate: &[u8], key: &[u8]| {

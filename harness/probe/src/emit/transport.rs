@@ -1,6 +1,6 @@
-//! One attempt to get a request to the agent: OTLP over gRPC or over HTTP, plain or with TLS.
+//! One attempt to send a request to the agent: OTLP over gRPC or HTTP, plain or with TLS.
 
-use super::retry::{self, Answer};
+use super::retry::{self, AttemptResult};
 use super::{Load, tls};
 use crate::control::{ProbeError, Protocol};
 use crate::otlp::rpc_status::RpcStatus;
@@ -22,20 +22,21 @@ use std::io::{Read, Write};
 use std::time::Duration;
 use tonic::{Code, Status};
 
-/// Without an endpoint on its node a Service drops packets: do not wait for the kernel to give up.
-const CONNECT: Duration = Duration::from_secs(2);
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(5);
-/// An answer says how many spans were not taken, and why; no honest one is larger.
-const LARGEST_ANSWER: usize = 1 << 20;
-/// HTTP/2's windows, large enough for whole requests.
+/// The timeout of a connection attempt. A Service without an endpoint on its node drops packets, and the kernel's
+/// own timeout is too long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest answer that is read. It holds only a count of rejected spans and a reason.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// The size of HTTP/2's windows, large enough for whole requests.
 const WINDOW: u32 = 4 << 20;
-/// gRPC puts in front of each message whether it is compressed, and its length.
+/// The length of gRPC's prefix of each message: a flag for compression, and the message's length.
 const FRAME: usize = 5;
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const HTTP_PATH: &str = "/v1/traces";
 
-/// The way to the agent.
+/// The connections to the agent.
 #[derive(Debug)]
 pub(super) struct Transport {
     connections: Vec<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
@@ -67,7 +68,7 @@ impl Transport {
         Ok(Self { connections, protocol, gzip, uri, headers, deadline })
     }
 
-    /// The body of a request whose message `write` appends: framed and compressed as it goes over the wire.
+    /// The body of a request whose message `write` appends, framed and compressed.
     pub(super) fn body(&self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
         let grpc = self.protocol == Protocol::Grpc;
         let mut body = vec![0; if grpc { FRAME } else { 0 }];
@@ -89,19 +90,19 @@ impl Transport {
         body.into()
     }
 
-    /// Sends it once, over one of the connections. What happens on the way is worth another try.
-    pub(super) async fn send(&self, body: Bytes, connection: usize) -> Answer {
+    /// Sends a body once, over one of the connections. Errors of the connection are to be retried.
+    pub(super) async fn send(&self, body: Bytes, connection: usize) -> AttemptResult {
         let asked = self.ask(body, &self.connections[connection % self.connections.len()]);
         match tokio::time::timeout(self.deadline, asked).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 let client = error.downcast_ref::<hyper_util::client::legacy::Error>();
                 let sent = client.is_none_or(|error| !error.is_connect());
-                Answer::Again { why: chain(&*error), after: None, sent }
+                AttemptResult::Retry { why: chain(&*error), after: None, sent }
             }
             Err(_) => {
                 let why = format!("no answer within {:?}", self.deadline);
-                Answer::Again { why, after: None, sent: true }
+                AttemptResult::Retry { why, after: None, sent: true }
             }
         }
     }
@@ -110,11 +111,11 @@ impl Transport {
         &self,
         body: Bytes,
         client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<AttemptResult, Box<dyn std::error::Error + Send + Sync>> {
         let mut request = Request::post(self.uri.clone()).body(Full::new(body))?;
         request.headers_mut().clone_from(&self.headers);
         let (head, body) = client.request(request).await?.into_parts();
-        let answer = Limited::new(body, LARGEST_ANSWER).collect().await?;
+        let answer = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
         let trailers = answer.trailers().cloned();
         let body = answer.to_bytes();
         Ok(match self.protocol {
@@ -135,7 +136,7 @@ fn endpoint(base: &str, path: &str) -> Result<Uri, ProbeError> {
         return Err(refuse("it must be http://HOST:PORT or https://HOST:PORT".to_owned()));
     };
     if !matches!(uri.path(), "" | "/") {
-        return Err(refuse("it has a path; the protocol knows which one".to_owned()));
+        return Err(refuse("it must not have a path: the protocol determines it".to_owned()));
     }
     let built = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path).build();
     built.map_err(|error| refuse(error.to_string()))
@@ -145,7 +146,7 @@ fn client(load: &Load, grpc: bool) -> Result<Client<HttpsConnector<HttpConnector
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let with_tls = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls::client(&load.tls)?);
     let with_tls = with_tls.https_or_http();
     let with_tls = match load.tls.server_name.as_str() {
@@ -165,24 +166,24 @@ fn client(load: &Load, grpc: bool) -> Result<Client<HttpsConnector<HttpConnector
     builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        // Whatever is sent again is sent again here, and on the books.
+        // Retries are made by the caller, and recorded in the ledger.
         .retry_canceled_requests(false)
         .http2_only(grpc)
         .http2_initial_stream_window_size(WINDOW)
         .http2_initial_connection_window_size(WINDOW)
         .http2_max_send_buf_size(WINDOW as usize)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .http2_keep_alive_timeout(KEEPALIVE_PATIENCE)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .http2_keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .http2_keep_alive_while_idle(true);
     Ok(builder.build(connector))
 }
 
-fn grpc_answer(head: &http::response::Parts, body: &[u8], trailers: Option<&HeaderMap>) -> Answer {
-    // Without a body the status comes in the headers.
+fn grpc_answer(head: &http::response::Parts, body: &[u8], trailers: Option<&HeaderMap>) -> AttemptResult {
+    // Without a body the status is in the headers.
     let status =
         trailers.and_then(Status::from_header_map).or_else(|| Status::from_header_map(&head.headers));
     let Some(status) = status else {
-        // What a proxy says in the agent's place. <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
+        // The answer of a proxy in the agent's place. <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
         let code = match head.status.as_u16() {
             400 => Code::Internal,
             401 => Code::Unauthenticated,
@@ -194,18 +195,18 @@ fn grpc_answer(head: &http::response::Parts, body: &[u8], trailers: Option<&Head
         return retry::grpc(code, &format!("HTTP {} without a gRPC status", head.status), None);
     };
     if status.code() == Code::Ok {
-        return grpc_message(body).map_or(Answer::Partial, |message| taken(&message));
+        return grpc_message(body).map_or(AttemptResult::Partial, |message| taken(&message));
     }
     retry::grpc(status.code(), status.message(), RpcStatus::retry_after(status.details()))
 }
 
-/// The message in a gRPC answer's frame; none if it cannot be read. Go's server answers in gzip whom it hears in
-/// gzip, whatever that one says it accepts.
+/// The message in a gRPC answer's frame; none if it cannot be read. Go's server answers a gzip request in gzip,
+/// whatever encodings the client accepts.
 fn grpc_message(body: &[u8]) -> Option<Cow<'_, [u8]>> {
     match body.split_at_checked(FRAME) {
         Some((frame, message)) if frame[0] == 1 => {
             let mut plain = Vec::new();
-            GzDecoder::new(message).take(LARGEST_ANSWER as u64).read_to_end(&mut plain).ok()?;
+            GzDecoder::new(message).take(MAX_ANSWER_BYTES as u64).read_to_end(&mut plain).ok()?;
             Some(plain.into())
         }
         Some((_, message)) => Some(message.into()),
@@ -213,26 +214,26 @@ fn grpc_message(body: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-fn http_answer(head: &http::response::Parts, body: &[u8]) -> Answer {
+fn http_answer(head: &http::response::Parts, body: &[u8]) -> AttemptResult {
     let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     match retry::http(head.status.as_u16(), &String::from_utf8_lossy(body), after.map(Duration::from_secs)) {
-        Answer::Taken => taken(body),
+        AttemptResult::Accepted => taken(body),
         refused => refused,
     }
 }
 
-/// An answer that says OK: all of it, unless it says otherwise.
-fn taken(body: &[u8]) -> Answer {
+/// The result of an answer with status OK: everything was accepted, unless the message says otherwise.
+fn taken(body: &[u8]) -> AttemptResult {
     match ExportTraceServiceResponse::decode(body) {
         Ok(answer) if answer.partial_success.as_ref().is_none_or(|part| part.rejected_spans == 0) => {
-            Answer::Taken
+            AttemptResult::Accepted
         }
-        // What cannot be read cannot be relied upon.
-        Ok(_) | Err(_) => Answer::Partial,
+        // An answer that cannot be decoded proves nothing.
+        Ok(_) | Err(_) => AttemptResult::Partial,
     }
 }
 
-/// An error with its causes.
+/// The text of an error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
@@ -242,7 +243,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    /// What a Collector answers an export in gzip with: an empty message, in gzip.
+    /// The answer of a Collector to an export in gzip: an empty message, in gzip.
     #[test]
     fn an_answer_in_gzip_is_read() {
         let encoder = |frame: u8| GzEncoder::new(vec![frame, 0, 0, 0, 0], Compression::fast());

@@ -9,7 +9,7 @@ fn reserved(start: u64) -> EmitterRecord {
 }
 
 #[test]
-fn what_was_appended_is_there_and_a_torn_tail_is_not() {
+fn whole_records_are_kept_and_a_torn_tail_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("emit.ledger");
     let (mut ledger, records) = LedgerFile::<EmitterRecord>::open(&path).unwrap();
@@ -52,7 +52,7 @@ fn another_kind_of_ledger_is_refused() {
 }
 
 #[test]
-fn damage_names_the_file_and_the_place_and_is_left_as_it_is() {
+fn damage_is_reported_with_file_and_offset_and_left_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("emit.ledger");
     let mut ledger = LedgerFile::<EmitterRecord>::open(&path).unwrap().0;
@@ -67,13 +67,13 @@ fn damage_names_the_file_and_the_place_and_is_left_as_it_is() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named() {
+fn a_file_that_cannot_be_opened_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let refused = LedgerFile::<EmitterRecord>::open(dir.path()).unwrap_err().to_string();
     assert!(refused.starts_with(&format!("open {}", dir.path().display())), "{refused}");
 }
 
-/// A disk with room for so many bytes, which writes what fits before it fails.
+/// A disk with limited space, which is filled before a write fails.
 #[derive(Debug, Default)]
 struct Small {
     bytes: Vec<u8>,
@@ -113,7 +113,7 @@ fn records(ledger: &LedgerFile<EmitterRecord, Small>) -> Vec<EmitterRecord> {
 }
 
 #[test]
-fn a_full_disk_leaves_no_half_record() {
+fn a_full_disk_leaves_no_partial_record() {
     for room in 6..60 {
         let mut ledger = small(room);
         let written = (0..9).take_while(|n| ledger.append(&reserved(*n), true).is_ok()).count() as u64;
@@ -127,7 +127,7 @@ fn a_full_disk_leaves_no_half_record() {
 }
 
 #[test]
-fn nothing_comes_behind_half_a_record_that_cannot_be_cut_off() {
+fn nothing_is_written_after_a_partial_record_that_cannot_be_cut_off() {
     let mut ledger = small(20);
     ledger.disk.cuts_fail = true;
     ledger.append_all(&[reserved(0), reserved(1)], false).unwrap_err();
@@ -141,7 +141,7 @@ fn nothing_comes_behind_half_a_record_that_cannot_be_cut_off() {
 }
 
 #[test]
-fn after_a_sync_that_failed_nothing_is_durable() {
+fn nothing_is_written_after_a_failed_sync() {
     let mut ledger = small(200);
     ledger.disk.syncs_fail = true;
     ledger.append(&reserved(0), false).unwrap();
@@ -157,10 +157,10 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever happened to a file, it is opened with the beginning of what was written, and goes on from
-    /// there; or it is refused and left as it is.
+    /// A damaged file is opened with a prefix of the records written and can be continued, or it is refused and left
+    /// unchanged.
     #[test]
-    fn a_ledger_goes_on_from_what_is_whole_or_not_at_all(
+    fn a_damaged_ledger_is_continued_from_its_whole_part_or_refused(
         count in 0u64..12,
         cut: prop::sample::Index,
         flip in prop::option::of(any::<(prop::sample::Index, u8)>()),

@@ -1,4 +1,4 @@
-//! `google.rpc.Status` and what of its details is used: how a server says when to try again.
+//! `google.rpc.Status` with the one detail that is used: the pause before a retry.
 
 use prost::Message;
 use std::time::Duration;
@@ -43,7 +43,7 @@ struct Delay {
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 impl RpcStatus {
-    /// A status; with a `RetryInfo` if it says when to try again.
+    /// A status, with a `RetryInfo` if there is a pause before a retry.
     pub(crate) fn new(code: i32, message: &str, retry_after_ms: Option<u64>) -> Self {
         let details = retry_after_ms.map(|ms| {
             let delay = Delay {
@@ -56,7 +56,7 @@ impl RpcStatus {
         Self { code, message: message.to_owned(), details: details.into_iter().collect() }
     }
 
-    /// The pause that an encoded status asks for; none if it says nothing about it, or is no status.
+    /// The pause that an encoded status requests; none if it has no `RetryInfo` or cannot be decoded.
     pub(crate) fn retry_after(encoded: &[u8]) -> Option<Duration> {
         let status = Self::decode(encoded).ok()?;
         let info = status.details.iter().find(|detail| detail.type_url == RETRY_INFO)?;
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_read() {
+    fn the_requested_pause_is_decoded() {
         let asked = |status: RpcStatus| RpcStatus::retry_after(&status.encode_to_vec());
         assert_eq!(asked(RpcStatus::new(8, "full", Some(1_500))), Some(Duration::from_millis(1_500)));
         assert_eq!(asked(RpcStatus::new(8, "full", None)), None);

@@ -1,4 +1,4 @@
-//! Requests of numbered spans, made of encoded templates: what differs from span to span is patched in.
+//! Requests of numbered spans, made of encoded templates into which the varying fields are patched.
 
 use super::scan::{CHECKSUM, PAYLOAD};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
@@ -7,30 +7,30 @@ use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span, span::SpanKind};
 use prost::Message;
 use spanproof_ledger::{Identity, Range, SpanIdentity, Stream};
 
-/// The attribute with the sequence number: for people who read; the IDs are what counts.
+/// The attribute with the sequence number, for people; the sink reads the IDs.
 pub(crate) const SEQUENCE: &str = "spanproof.sequence";
-/// Length of each span, as encoded, for a number of so many bytes as a varint: 1 to 10.
+/// The longest varint, in bytes. There is one template for each length of the sequence number.
 const VARINTS: usize = 10;
-/// Where what is patched begins in an encoded span; prost writes fields in the order of their numbers, and the
-/// first ones have fixed lengths. A test holds this to the decoder.
+/// The offsets of the patched fields in an encoded span. Prost writes fields in the order of their numbers, and the
+/// first ones have fixed lengths. A test compares this with the decoder.
 const TRACE_ID: usize = 2;
 const SPAN_ID: usize = TRACE_ID + 16 + 2;
 const NAME: &str = "spanproof";
 const START: usize = SPAN_ID + 8 + 2 + NAME.len() + 2 + 1;
 const END: usize = START + 8 + 1;
 
-/// What the spans of a stream look like.
+/// The size and attributes of a stream's spans.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+pub(crate) struct SpanShape {
     /// Length of the payload attribute, in bytes.
     pub(crate) payload_bytes: usize,
-    /// How many attributes there are besides sequence number and payload.
+    /// The number of attributes besides sequence number and payload.
     pub(crate) attributes: u32,
-    /// Whether the payload's checksum is an attribute.
+    /// `true` if the payload's checksum is an attribute.
     pub(crate) checksum: bool,
 }
 
-/// Makes the requests of one stream.
+/// Encodes the requests of one stream.
 #[derive(Debug)]
 pub(crate) struct Template {
     identity: Identity,
@@ -39,12 +39,12 @@ pub(crate) struct Template {
     resource: Vec<u8>,
     /// `ScopeSpans.scope`, with its key.
     scope: Vec<u8>,
-    /// A span with its key and length, for each length of its number; the number is at its end.
+    /// An encoded span with its key and length, for each length of its number; the number is at its end.
     spans: Vec<Vec<u8>>,
 }
 
 impl Template {
-    pub(crate) fn new(identity: Identity, stream: Stream, shape: Shape) -> Self {
+    pub(crate) fn new(identity: Identity, stream: Stream, shape: SpanShape) -> Self {
         let resource = Resource {
             attributes: vec![
                 attribute("service.name", Value::StringValue("spanproof-emit".to_owned())),
@@ -64,7 +64,7 @@ impl Template {
         }
     }
 
-    /// Appends a request with the spans of a range. The same range and moment give the same bytes every time.
+    /// Appends a request with the spans of a range. The same arguments give the same bytes.
     pub(crate) fn append(&self, range: Range, due_unix_ns: u64, out: &mut Vec<u8>) {
         let spans: usize =
             by_varint(range).map(|(length, part)| size(part.count()) * self.spans[length - 1].len()).sum();
@@ -79,7 +79,7 @@ impl Template {
         let time = due_unix_ns.to_le_bytes();
         for (length, part) in by_varint(range) {
             let template = &self.spans[length - 1];
-            // The span's own bytes begin behind its key and length.
+            // The span's own bytes begin after its key and length.
             let head = 1 + prost::length_delimiter_len(template.len() - 2);
             for seq in part.start..part.end {
                 let span = SpanIdentity { stream: self.stream, seq };
@@ -102,8 +102,8 @@ impl Template {
     }
 }
 
-/// A span with its key and length, whose number takes `length` bytes as a varint.
-fn encoded_span(shape: Shape, length: usize) -> Vec<u8> {
+/// An encoded span with its key and length, whose number has `length` bytes as a varint.
+fn encoded_span(shape: SpanShape, length: usize) -> Vec<u8> {
     let payload = "x".repeat(shape.payload_bytes);
     let mut attributes = Vec::new();
     if shape.checksum {
@@ -114,7 +114,7 @@ fn encoded_span(shape: Shape, length: usize) -> Vec<u8> {
     let more = (0..shape.attributes)
         .map(|n| attribute(&format!("spanproof.attribute.{n}"), Value::StringValue(format!("value-{n}"))));
     attributes.extend(more);
-    // The last field of the last attribute, so that it is at the span's end.
+    // The last field of the last attribute, so that it is at the end of the span.
     let number = if length == VARINTS { u64::MAX } else { 1 << (7 * (length - 1)) };
     attributes.push(attribute(SEQUENCE, Value::IntValue(number.cast_signed())));
     let span = Span {
@@ -122,7 +122,7 @@ fn encoded_span(shape: Shape, length: usize) -> Vec<u8> {
         span_id: vec![0xff; 8],
         name: NAME.to_owned(),
         kind: SpanKind::Internal as i32,
-        // Not 0, or they would be left out.
+        // Not 0, or they would not be encoded.
         start_time_unix_nano: u64::MAX,
         end_time_unix_nano: u64::MAX,
         attributes,
@@ -135,7 +135,7 @@ fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
-/// A length-delimited field.
+/// An encoded length-delimited field.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     key(number, content.len(), &mut bytes);
@@ -145,7 +145,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 
 fn key(number: u8, length: usize, out: &mut Vec<u8>) {
     out.push(number << 3 | 2);
-    // A vector takes whatever is written to it.
+    // Writing to a vector cannot fail.
     let _ = prost::encode_length_delimiter(length, out);
 }
 
@@ -188,7 +188,7 @@ mod tests {
     use proptest::prelude::*;
     use spanproof_ledger::{Origin, SEQ_LIMIT};
 
-    fn decode(identity: Identity, stream: Stream, shape: Shape, range: Range) -> Vec<Span> {
+    fn decode(identity: Identity, stream: Stream, shape: SpanShape, range: Range) -> Vec<Span> {
         let mut bytes = Vec::new();
         Template::new(identity, stream, shape).append(range, 77, &mut bytes);
         let mut request = ExportTraceServiceRequest::decode(&*bytes).unwrap();
@@ -199,9 +199,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is patched together is what the protocol's own types say, for any shape and any numbers.
+        /// Requests decode to the intended spans, for any shape and any numbers.
         #[test]
-        fn the_decoder_reads_what_was_meant(
+        fn requests_decode_to_the_intended_spans(
             tag: u64,
             share in 1u32..20,
             stream in 1u16..9,
@@ -212,7 +212,7 @@ mod tests {
             checksum: bool,
         ) {
             let identity = Identity::new(tag, share, 2);
-            let shape = Shape { payload_bytes, attributes, checksum };
+            let shape = SpanShape { payload_bytes, attributes, checksum };
             let read = decode(identity, stream, shape, Range::new(start, start + spans));
             prop_assert_eq!(read.len() as u64, spans);
             for (seq, span) in (start..).zip(read) {

@@ -1,4 +1,4 @@
-//! What a request is answered with, in OTLP/gRPC and in OTLP/HTTP.
+//! The sink's answers, in OTLP/gRPC and OTLP/HTTP.
 
 use crate::otlp::rpc_status::RpcStatus;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tonic::{Code, Status};
 
-/// The body of an answer. An empty one ends with the head, as gRPC wants an answer that is only a status.
+/// The body of an answer. An empty one ends with the head, as gRPC requires of an answer that is only a status.
 #[derive(Debug, Default)]
 pub(super) struct Body(VecDeque<Frame<Bytes>>);
 
@@ -35,20 +35,20 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// How the client speaks.
+/// The protocol of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(super) enum ClientProtocol {
     Grpc,
     Http,
 }
 
-/// Why a request is not taken.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: Code,
     message: Cow<'static, str>,
     retry_after_ms: Option<u64>,
-    /// The status of OTLP/HTTP that stands for it.
+    /// The status for OTLP/HTTP.
     status: StatusCode,
 }
 
@@ -57,13 +57,13 @@ impl Refusal {
         Self { code, message: message.into(), retry_after_ms: None, status: http_status(code) }
     }
 
-    /// Says when to try again.
+    /// Sets the pause before a retry.
     pub(super) fn retry_after(mut self, milliseconds: Option<u64>) -> Self {
         self.retry_after_ms = milliseconds;
         self
     }
 
-    /// Another status than the code's.
+    /// Sets a status other than the code's.
     pub(super) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
@@ -74,9 +74,8 @@ impl Refusal {
     }
 }
 
-/// The status that makes a client of OTLP/HTTP do what the code makes one of gRPC do: 429, 502, 503 and
-/// 504 are sent again, others are not. (Throttling is for good in gRPC
-/// unless it says when to try again, but never in HTTP.)
+/// The status that has the same effect on an OTLP/HTTP client as the code has on a gRPC client: 429, 502, 503 and
+/// 504 are retried, others are not. (Throttling without a pause for the retry is permanent in gRPC, but not in HTTP.)
 fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -91,12 +90,12 @@ fn http_status(code: Code) -> StatusCode {
     }
 }
 
-impl Protocol {
-    /// The answer to a request that was taken, but for so many spans.
+impl ClientProtocol {
+    /// The answer to a request that was accepted, except for `rejected` spans.
     pub(super) fn taken(self, rejected: u64) -> Response<Body> {
         let partial = (rejected > 0).then(|| ExportTracePartialSuccess {
             rejected_spans: i64::try_from(rejected).unwrap_or(i64::MAX),
-            error_message: "taken in part, as the scenario wants it".to_owned(),
+            error_message: "accepted in part, as the scenario specifies".to_owned(),
         });
         let message = ExportTraceServiceResponse { partial_success: partial }.encode_to_vec();
         match self {
@@ -113,7 +112,7 @@ impl Protocol {
         }
     }
 
-    /// The answer to a request that was not taken.
+    /// The answer to a request that was refused.
     pub(super) fn refused(self, refusal: &Refusal) -> Response<Body> {
         let details = RpcStatus::new(refusal.code.into(), &refusal.message, refusal.retry_after_ms);
         match self {
@@ -139,7 +138,7 @@ fn protobuf(status: StatusCode, message: Vec<u8>) -> Response<Body> {
     whole(status, "application/x-protobuf", message)
 }
 
-/// An answer to somebody who speaks neither.
+/// An answer to a request of neither protocol.
 pub(super) fn plain(status: StatusCode, message: &str) -> Response<Body> {
     whole(status, "text/plain; charset=utf-8", format!("{message}\n").into_bytes())
 }

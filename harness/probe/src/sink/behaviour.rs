@@ -1,44 +1,44 @@
-//! What the sink does to a request or a connection, as it was told: a pure decision.
+//! The sink's behaviour: pure decisions on each request and connection.
 //!
-//! A share is chosen by a seeded hash of a running number, so a seed gives the same choice again.
+//! A share is selected by a seeded hash of a running number, so a seed gives the same selection again.
 
 use crate::control::{Behaviour, Behaviours, Refuse, Slow, behaviour::Kind};
 use spanproof_ledger::hash;
 use std::time::Duration;
 
-/// What is done to a request.
+/// The action for a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Deed {
-    /// It is taken.
+pub(super) enum RequestAction {
+    /// Accept it.
     Take,
-    /// It is refused with a code.
+    /// Refuse it with a code.
     Refuse(Refuse),
-    /// It is larger than this many bytes, so refused.
+    /// Refuse it because it has more than this many bytes.
     TooLarge(u32),
-    /// Its stream is reset.
+    /// Reset its stream.
     ResetStream,
-    /// It is not answered before then, Unix time in milliseconds, unless the sink is told otherwise.
+    /// Leave it unanswered until then (Unix time in milliseconds) or until the next change of the behaviour.
     Hang { until_unix_ms: u64 },
-    /// It is taken, and answered after a pause; `take_first`: the pause is between the two.
+    /// Wait, then accept and answer it; with `take_first`, accept it, wait, then answer.
     Slow { pause: Duration, take_first: bool },
-    /// Taken but for one span in so many.
+    /// Accept all spans but one in `one_in`.
     Partial { one_in: u64 },
-    /// Taken, but one span in so many is forgotten.
+    /// Acknowledge all spans, but do not record one in `one_in`.
     Forget { one_in: u64 },
 }
 
-/// What is done to a connection.
+/// The action for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is closed.
+pub(super) enum ConnectionAction {
+    /// Close it.
     Close,
-    /// It is reset.
+    /// Reset it.
     Reset,
 }
 
-/// What the sink was told, checked.
+/// The validated behaviour of the sink.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Conduct {
+pub(super) struct BehaviourRules {
     rules: Vec<Rule>,
 }
 
@@ -46,16 +46,16 @@ pub(super) struct Conduct {
 struct Rule {
     kind: Kind,
     per_million: u32,
-    /// Not in force from then on, Unix time in milliseconds.
+    /// The end of its window, Unix time in milliseconds.
     ends_unix_ms: u64,
-    /// Of its choice: two rules choose independently.
+    /// The seed of its selection: two rules select independently.
     seed: u64,
 }
 
 const MILLION: u32 = 1_000_000;
 
-impl Conduct {
-    /// What a list says; or what is wrong with it.
+impl BehaviourRules {
+    /// Validates a list of behaviours; the error is its problem.
     pub(super) fn of(seed: u64, behaviours: &Behaviours) -> Result<Self, String> {
         let rules = (0..).zip(&behaviours.behaviours).map(|(index, behaviour)| {
             Rule::of(behaviour, hash(seed, index)).map_err(|problem| format!("behaviour {index}: {problem}"))
@@ -67,28 +67,28 @@ impl Conduct {
         self.rules.iter().filter(move |rule| unix_ms < rule.ends_unix_ms)
     }
 
-    /// Whether anybody may connect.
+    /// Returns `true` if the port is open.
     pub(super) fn listens(&self, unix_ms: u64) -> bool {
         !self.in_force(unix_ms).any(|rule| matches!(rule.kind, Kind::RefuseConnections(_)))
     }
 
-    /// What is done to connection `number`; nothing if nothing hits it.
-    pub(super) fn to_connection(&self, unix_ms: u64, number: u64) -> Option<Fate> {
+    /// The action for connection `number`; none if no rule selects it.
+    pub(super) fn connection_action(&self, unix_ms: u64, number: u64) -> Option<ConnectionAction> {
         self.in_force(unix_ms).find_map(|rule| match rule.kind {
-            Kind::RefuseConnections(_) => Some(Fate::Close),
-            Kind::ResetConnections(_) if rule.hits(number) => Some(Fate::Reset),
+            Kind::RefuseConnections(_) => Some(ConnectionAction::Close),
+            Kind::ResetConnections(_) if rule.selects(number) => Some(ConnectionAction::Reset),
             _ => None,
         })
     }
 
-    /// What is done to request `number`, which is `bytes` large.
-    pub(super) fn to_request(&self, unix_ms: u64, number: u64, bytes: usize) -> Deed {
-        let mut chosen = self.in_force(unix_ms).filter(|rule| rule.hits(number));
-        chosen.find_map(|rule| rule.deed(number, bytes)).unwrap_or(Deed::Take)
+    /// The action for request `number`, of `bytes` bytes.
+    pub(super) fn request_action(&self, unix_ms: u64, number: u64, bytes: usize) -> RequestAction {
+        let mut selecting = self.in_force(unix_ms).filter(|rule| rule.selects(number));
+        selecting.find_map(|rule| rule.action(number, bytes)).unwrap_or(RequestAction::Take)
     }
 
-    /// When this changes by itself, Unix time in milliseconds; never if that is `u64::MAX`.
-    pub(super) fn changes_unix_ms(&self, unix_ms: u64) -> u64 {
+    /// The end of the next window, Unix time in milliseconds; `u64::MAX` if there is none.
+    pub(super) fn next_change_unix_ms(&self, unix_ms: u64) -> u64 {
         self.in_force(unix_ms).map(|rule| rule.ends_unix_ms).min().unwrap_or(u64::MAX)
     }
 }
@@ -118,30 +118,31 @@ impl Rule {
         }
         let ends_unix_ms = match behaviour.window_ms {
             0 => u64::MAX,
-            window => behaviour.told_unix_ms.saturating_add(window),
+            window => behaviour.since_unix_ms.saturating_add(window),
         };
         Ok(Self { kind, per_million, ends_unix_ms, seed })
     }
 
-    fn hits(&self, number: u64) -> bool {
+    fn selects(&self, number: u64) -> bool {
         hash(self.seed, number) % u64::from(MILLION) < u64::from(self.per_million)
     }
 
-    /// None if it is about connections, or does not concern requests of this size.
-    fn deed(&self, number: u64, bytes: usize) -> Option<Deed> {
+    /// The action for a selected request; none if the rule is about connections or larger requests.
+    fn action(&self, number: u64, bytes: usize) -> Option<RequestAction> {
         Some(match self.kind {
             Kind::RefuseConnections(_) | Kind::ResetConnections(_) => return None,
-            Kind::ReceiveLimit(limit) => {
-                usize::try_from(limit).is_ok_and(|limit| bytes > limit).then_some(Deed::TooLarge(limit))?
-            }
-            Kind::Refuse(refuse) => Deed::Refuse(refuse),
-            Kind::ResetStreams(_) => Deed::ResetStream,
-            Kind::Slow(slow) => {
-                Deed::Slow { pause: pause(&slow, hash(!self.seed, number)), take_first: slow.take_first }
-            }
-            Kind::Hang(_) => Deed::Hang { until_unix_ms: self.ends_unix_ms },
-            Kind::Partial(partial) => Deed::Partial { one_in: partial.one_in },
-            Kind::Forget(forget) => Deed::Forget { one_in: forget.one_in },
+            Kind::ReceiveLimit(limit) => usize::try_from(limit)
+                .is_ok_and(|limit| bytes > limit)
+                .then_some(RequestAction::TooLarge(limit))?,
+            Kind::Refuse(refuse) => RequestAction::Refuse(refuse),
+            Kind::ResetStreams(_) => RequestAction::ResetStream,
+            Kind::Slow(slow) => RequestAction::Slow {
+                pause: pause(&slow, hash(!self.seed, number)),
+                take_first: slow.take_first,
+            },
+            Kind::Hang(_) => RequestAction::Hang { until_unix_ms: self.ends_unix_ms },
+            Kind::Partial(partial) => RequestAction::Partial { one_in: partial.one_in },
+            Kind::Forget(forget) => RequestAction::Forget { one_in: forget.one_in },
         })
     }
 }
@@ -158,7 +159,7 @@ fn slow_problem(slow: &Slow) -> Option<&'static str> {
     }
 }
 
-/// A pause; `random` is evenly spread over 64 bits.
+/// A pause; `random` is uniform over 64 bits.
 fn pause(slow: &Slow, random: u64) -> Duration {
     if slow.mean_ms == 0.0 {
         let width = u128::from(slow.max_ms - slow.min_ms) + 1;
@@ -166,7 +167,7 @@ fn pause(slow: &Slow, random: u64) -> Duration {
         let above = ((u128::from(random) * width) >> 64) as u64;
         return Duration::from_millis(slow.min_ms + above);
     }
-    // In (0, 1]: 53 bits are what an f64 holds.
+    // In (0, 1]: an f64 has 53 bits.
     let share = ((random >> 11) + 1) as f64 / (1_u64 << 53) as f64;
     let longest = if slow.max_ms == 0 { u64::MAX } else { slow.max_ms };
     let above = Duration::try_from_secs_f64(-share.ln() * slow.mean_ms / 1_000.0);

@@ -1,6 +1,6 @@
-//! The port of OTLP: it listens, or does not; and it closes or resets connections, as the sink was told.
+//! The OTLP ports: they accept, close, reset or refuse connections according to the sink's behaviour.
 
-use super::behaviour::Fate;
+use super::behaviour::ConnectionAction;
 use super::{Sink, export, until};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,23 +19,23 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-/// How much a client may send of one request, and of all on a connection, before it is read.
+/// The bytes of one request, and of all requests on a connection, that a client may send before they are read.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
-const LARGEST_FRAME: u32 = 1 << 20;
-/// How many requests a connection may have open.
-const MOST_STREAMS: u32 = 256;
-/// A peer that is silent is asked whether it is there, and has so long to say so.
+const MAX_FRAME: u32 = 1 << 20;
+/// The most open requests on a connection.
+const MAX_STREAMS: u32 = 256;
+/// The interval of keepalive pings, and the timeout of their answers.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Between two attempts to listen, or to accept.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How long requests may take to end when the process does.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// The timeout of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two attempts to listen or to accept.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// The longest wait for open requests at the end of the process.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Takes spans on a port until `end`, then lets the requests end that are there. Refuses and resets
-/// connections as the sink is told; the port is the same afterwards.
+/// Receives spans on a port until `end`, then waits for open requests. A port closed by the sink's behaviour opens
+/// again with the same number.
 pub(super) async fn serve(
     sink: Arc<Sink>,
     listener: TcpListener,
@@ -43,8 +43,8 @@ pub(super) async fn serve(
     end: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    info!(%address, tls = tls.is_some(), "taking spans");
-    // Once its sender is gone, the connections end.
+    info!(%address, tls = tls.is_some(), "receiving spans");
+    // Connections end once its sender is dropped.
     let (open, ending) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::select! {
@@ -52,7 +52,7 @@ pub(super) async fn serve(
         never = accept(&sink, address, listener, tls, &ending, &mut connections) => match never {},
     }
     drop(open);
-    let _ = tokio::time::timeout(FAREWELL, connections.join_all()).await;
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.join_all()).await;
     Ok(())
 }
 
@@ -65,19 +65,19 @@ async fn accept(
     connections: &mut JoinSet<()>,
 ) -> Infallible {
     let mut listening = Some(listener);
-    let mut conduct = sink.conduct.subscribe();
+    let mut rules = sink.rules.subscribe();
     loop {
         let now = crate::unix_ms();
-        let told = Arc::clone(&conduct.borrow_and_update());
-        let change = until(told.changes_unix_ms(now));
+        let told = Arc::clone(&rules.borrow_and_update());
+        let change = until(told.next_change_unix_ms(now));
         if !told.listens(now) {
             if listening.take().is_some() {
-                info!(%address, "not listening, as told");
+                info!(%address, "port closed, as the behaviour requires");
                 sink.misbehaved();
             }
             tokio::select! {
                 () = change => {}
-                _ = conduct.changed() => {}
+                _ = rules.changed() => {}
             }
             continue;
         }
@@ -89,7 +89,7 @@ async fn accept(
             accepted = listener.accept() => Some(accepted),
             Some(_) = connections.join_next() => None,
             () = change => None,
-            _ = conduct.changed() => None,
+            _ = rules.changed() => None,
         };
         match accepted {
             Some(Ok((stream, peer))) => {
@@ -103,7 +103,7 @@ async fn accept(
             }
             Some(Err(error)) => {
                 warn!(%address, "a connection could not be accepted: {error}");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
             None => {}
         }
@@ -124,7 +124,7 @@ async fn listen_again(address: SocketAddr) -> TcpListener {
                     warn!(%address, "cannot listen again yet: {error}");
                     told = true;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }
@@ -139,56 +139,56 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // A second handle to the socket: the last one to be closed decides how it is closed.
-        let (number, conduct) = (self.number, self.sink.conduct.subscribe());
+        // A second handle to the socket: closing the last one closes the connection.
+        let (number, rules) = (self.number, self.sink.rules.subscribe());
         let sink = Arc::clone(&self.sink);
         let Ok(handle) = stream.as_fd().try_clone_to_owned().map(socket2::Socket::from) else {
-            warn!("there are no file handles left: a connection is closed");
+            warn!("no file handle is left: a connection is closed");
             return;
         };
         let mut serving = Box::pin(self.serve(stream, tls));
-        let fate = tokio::select! {
+        let action = tokio::select! {
             biased;
-            fate = fate(conduct, number) => fate,
+            action = action(rules, number) => action,
             () = &mut serving => return,
         };
         sink.misbehaved();
-        if fate == Fate::Reset
+        if action == ConnectionAction::Reset
             && let Err(error) = handle.set_linger(Some(Duration::ZERO))
         {
             warn!("a connection is closed instead of reset: {error}");
         }
-        drop(serving); // and then the handle
+        drop(serving); // before the handle
     }
 
     async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // What does not go at once goes later: a gain in speed, not a need.
+        // A failure only costs speed.
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls else { return self.speak(stream).await };
-        match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.speak(stream).await,
-            Ok(Err(error)) => self.sink.malformed.saw(format_args!("TLS with {}: {error}", self.peer)),
-            Err(_) => self.sink.malformed.saw(format_args!("TLS with {}: too slow", self.peer)),
+            Ok(Err(error)) => self.sink.malformed.record(format_args!("TLS with {}: {error}", self.peer)),
+            Err(_) => self.sink.malformed.record(format_args!("TLS with {}: too slow", self.peer)),
         }
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let Self { sink, peer, mut ending, .. } = self;
         let (_open, closed) = watch::channel(());
-        let mut builder = auto::Builder::new(Requests { closed });
+        let mut builder = auto::Builder::new(ConnectionExecutor { closed });
         builder.http1().timer(TokioTimer::new());
         builder
             .http2()
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(LARGEST_FRAME)
-            .max_concurrent_streams(MOST_STREAMS)
+            .max_frame_size(MAX_FRAME)
+            .max_concurrent_streams(MAX_STREAMS)
             .keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1);
         let service = service_fn(|request| export::answer(Arc::clone(&sink), peer.ip(), request));
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-        // How a connection ends is the client's affair: what it was not told is sent again.
+        // Errors are the client's: it retries requests that were not answered.
         tokio::select! {
             _ = &mut connection => return,
             _ = ending.changed() => connection.as_mut().graceful_shutdown(),
@@ -197,28 +197,31 @@ impl Connection {
     }
 }
 
-/// What is done to a connection, as soon as it is.
-async fn fate(mut conduct: watch::Receiver<Arc<super::behaviour::Conduct>>, number: u64) -> Fate {
+/// Waits until the behaviour has an action for a connection.
+async fn action(
+    mut rules: watch::Receiver<Arc<super::behaviour::BehaviourRules>>,
+    number: u64,
+) -> ConnectionAction {
     loop {
         let now = crate::unix_ms();
-        let told = Arc::clone(&conduct.borrow_and_update());
-        if let Some(fate) = told.to_connection(now, number) {
-            return fate;
+        let told = Arc::clone(&rules.borrow_and_update());
+        if let Some(action) = told.connection_action(now, number) {
+            return action;
         }
         tokio::select! {
-            () = until(told.changes_unix_ms(now)) => {}
-            _ = conduct.changed() => {}
+            () = until(told.next_change_unix_ms(now)) => {}
+            _ = rules.changed() => {}
         }
     }
 }
 
-/// Runs the requests of a connection, no longer than the connection.
+/// Runs the requests of a connection until it is closed.
 #[derive(Clone)]
-struct Requests {
+struct ConnectionExecutor {
     closed: watch::Receiver<()>,
 }
 
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Requests {
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for ConnectionExecutor {
     fn execute(&self, request: F) {
         let mut closed = self.closed.clone();
         tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! Reads the Collectors' own metrics once a second, from inside the cluster: no API server takes part, so
-//! none can blind it. Whom to ask is looked up by name each time.
+//! Reads the Collectors' own metrics once a second, from inside the cluster, so that an API server that is down does
+//! not interrupt it. The processes are looked up by DNS name each time.
 
 use crate::control::{self, ProbeError};
 use crate::ledger_file::LedgerFile;
@@ -7,43 +7,44 @@ use futures::future::join_all;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use spanproof_ledger::{Metrics, MetricsRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info};
 
-/// How long a Collector may take to answer. Less than the pause between two questions.
-const PATIENCE: Duration = Duration::from_millis(900);
-/// No answer is larger.
-const LARGEST_ANSWER: usize = 8 << 20;
-/// The metrics that the harness asks for while a run goes on.
+/// The timeout of a Collector's answer. Shorter than the interval.
+const TIMEOUT: Duration = Duration::from_millis(900);
+/// The largest answer that is read.
+const MAX_ANSWER_BYTES: usize = 8 << 20;
+/// The metrics that the status contains.
 const QUEUE_SIZE: &str = "otelcol_exporter_queue_size";
 const IN_FLIGHT: &str = "otelcol_exporter_in_flight_requests";
 
-/// Asks, and keeps what it hears.
+/// Reads metrics and logs their changes.
 #[derive(Debug)]
 pub(super) struct Scraper(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     file: LedgerFile<MetricsRecord>,
-    /// How many records are in the file.
+    /// The number of records in the file.
     records: u64,
     names: Vec<String>,
-    targets: BTreeMap<(String, SocketAddr), Known>,
-    /// The number of each process that ever answered, by its role and address.
+    targets: BTreeMap<(String, SocketAddr), TargetState>,
+    /// The ID of each process that ever answered, by its role and address.
     numbers: BTreeMap<(String, String), u16>,
     closed: bool,
 }
 
-/// A process that answered once.
+/// The last answer of a process.
 #[derive(Debug)]
-struct Known {
+struct TargetState {
     id: u16,
     values: Vec<Option<f64>>,
     in_flight: Option<f64>,
@@ -52,7 +53,7 @@ struct Known {
 }
 
 impl Scraper {
-    /// Opens the log, goes on with one that is there, and begins to ask.
+    /// Opens or creates the log, and begins to read metrics.
     pub(super) fn open(
         path: &Path,
         run_tag: u64,
@@ -86,13 +87,9 @@ impl Scraper {
         Ok(scraper)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nothing is written any more.
+    /// Seals the log: nothing is written afterwards.
     pub(super) fn seal(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         if !inner.closed {
             let records = inner.records;
             inner.write(&MetricsRecord::Sealed { records });
@@ -100,9 +97,9 @@ impl Scraper {
         }
     }
 
-    /// Those that answered last time.
+    /// The processes that answered the last time.
     pub(super) fn targets(&self) -> Vec<control::Target> {
-        let inner = self.lock();
+        let inner = self.0.lock();
         let queue = inner.names.iter().position(|name| name == QUEUE_SIZE);
         let answering = inner.targets.iter().filter(|(_, known)| !known.silent);
         let targets = answering.map(|((role, address), known)| control::Target {
@@ -122,15 +119,21 @@ impl Inner {
             return;
         }
         if let Err(problem) = self.file.append(record, false) {
-            // What is missing must not look whole: without a seal nothing is concluded from it.
-            error!(%problem, "the metrics cannot be kept");
+            // Never sealed, because records are missing: the judge concludes nothing from a log without a seal.
+            error!(%problem, "the metrics cannot be written");
             self.closed = true;
         }
         self.records += 1;
     }
 
-    /// What one process said; what changed of it is written down.
-    fn heard(&mut self, role: &str, address: SocketAddr, values: Vec<Option<f64>>, in_flight: Option<f64>) {
+    /// Records the answer of a process: the values that changed.
+    fn record_answer(
+        &mut self,
+        role: &str,
+        address: SocketAddr,
+        values: Vec<Option<f64>>,
+        in_flight: Option<f64>,
+    ) {
         let unix_ms = crate::unix_ms();
         let key = (role.to_owned(), address);
         if !self.targets.contains_key(&key) {
@@ -139,7 +142,8 @@ impl Inner {
             let id = *self.numbers.entry((role.clone(), address.clone())).or_insert(next);
             self.write(&MetricsRecord::Target { id, role, address });
             let none = vec![None; self.names.len()];
-            let known = Known { id, values: none, in_flight: None, answered_unix_ms: unix_ms, silent: false };
+            let known =
+                TargetState { id, values: none, in_flight: None, answered_unix_ms: unix_ms, silent: false };
             self.targets.insert(key.clone(), known);
         }
         let Some(known) = self.targets.get_mut(&key) else { return };
@@ -151,8 +155,8 @@ impl Inner {
         self.write(&record);
     }
 
-    /// Those that did not answer, though they once did.
-    fn missed(&mut self, answered: &BTreeSet<(String, SocketAddr)>) {
+    /// Records the processes that answered before, but not this time.
+    fn record_silence(&mut self, answered: &BTreeSet<(String, SocketAddr)>) {
         let unix_ms = crate::unix_ms();
         let missed = self.targets.iter_mut().filter(|(key, known)| !known.silent && !answered.contains(key));
         let missed: Vec<u16> = missed
@@ -171,51 +175,51 @@ async fn run(scraper: Arc<Scraper>, whom: Vec<control::Scrape>, names: Vec<Strin
     info!(whom = whom.len(), "reading metrics");
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while !scraper.lock().closed {
+    while !scraper.0.lock().closed {
         seconds.tick().await;
-        let asked = join_all(whom.iter().map(|scrape| ask_all(scrape, &names))).await;
-        let mut inner = scraper.lock();
+        let asked = join_all(whom.iter().map(|scrape| scrape_all(scrape, &names))).await;
+        let mut inner = scraper.0.lock();
         let mut answered = BTreeSet::new();
         for (role, address, values, in_flight) in asked.into_iter().flatten() {
-            inner.heard(&role, address, values, in_flight);
+            inner.record_answer(&role, address, values, in_flight);
             answered.insert((role, address));
         }
-        inner.missed(&answered);
+        inner.record_silence(&answered);
     }
 }
 
-type Answer = (String, SocketAddr, Vec<Option<f64>>, Option<f64>);
+type ScrapeResult = (String, SocketAddr, Vec<Option<f64>>, Option<f64>);
 
-/// Asks every process behind a name.
-async fn ask_all(whom: &control::Scrape, names: &[String]) -> Vec<Answer> {
+/// Reads the metrics of every process of a DNS name.
+async fn scrape_all(whom: &control::Scrape, names: &[String]) -> Vec<ScrapeResult> {
     let port = u16::try_from(whom.port).unwrap_or_default();
-    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((whom.host.as_str(), port))).await;
-    // A name without an address is one whose pods are all gone.
+    let found = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host((whom.host.as_str(), port))).await;
+    // A name without an address has no pods.
     let addresses: BTreeSet<SocketAddr> = found.into_iter().flatten().flatten().collect();
     let asked = addresses.into_iter().map(|address| async move {
-        let text = tokio::time::timeout(PATIENCE, ask(address)).await.ok()?.ok()?;
+        let text = tokio::time::timeout(TIMEOUT, scrape_one(address)).await.ok()?.ok()?;
         let values = names.iter().map(|name| total(&text, name)).collect();
         Some((whom.role.clone(), address, values, unqueued(&text)))
     });
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+async fn scrape_one(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     let connection = tokio::spawn(connection);
     let request = hyper::Request::get("/metrics")
         .header(hyper::header::HOST, address.to_string())
         .body(Empty::<Bytes>::new())?;
-    let body = Limited::new(sender.send_request(request).await?.into_body(), LARGEST_ANSWER);
+    let body = Limited::new(sender.send_request(request).await?.into_body(), MAX_ANSWER_BYTES);
     let bytes = body.collect().await?.to_bytes();
     connection.abort();
     Ok(String::from_utf8(bytes.to_vec())?)
 }
 
-/// A metric's sum over its label sets, in Prometheus' text format, under its name or the name with
-/// `_total`; none if it is not there. What is said to be of logs or metrics is left out: only traces are counted here.
-/// `name{label="value"}` is the sum over those with that label.
+/// The sum of a metric over its label sets, in Prometheus' text format, under its name or the name with `_total`; none
+/// if it is missing. Series of logs or metrics are left out. `name{label="value"}` is the sum over the series with
+/// that label.
 pub fn total(text: &str, name: &str) -> Option<f64> {
     let (name, wanted) = name.split_once('{').unwrap_or((name, ""));
     let wanted = wanted.strip_suffix("\"}").and_then(|wanted| wanted.split_once("=\""));
@@ -227,7 +231,7 @@ pub fn total(text: &str, name: &str) -> Option<f64> {
         .reduce(|a, b| a + b)
 }
 
-/// What exporters without a queue have not been answered: a queue's size holds what it has in flight.
+/// The requests in flight of exporters without a queue; a queue's size includes its requests in flight.
 fn unqueued(text: &str) -> Option<f64> {
     let queued: BTreeSet<&str> =
         series(text, QUEUE_SIZE).filter_map(|(labels, _)| label(labels, "exporter")).collect();
@@ -237,7 +241,7 @@ fn unqueued(text: &str) -> Option<f64> {
     found.map(|(_, value)| value).reduce(|a, b| a + b)
 }
 
-/// Each label set of a metric, with its value.
+/// The label sets of a metric, with their values.
 fn series<'a>(text: &'a str, name: &str) -> impl Iterator<Item = (&'a str, f64)> {
     text.lines().filter_map(move |line| {
         let rest = line.strip_prefix(name)?;
@@ -250,12 +254,12 @@ fn series<'a>(text: &'a str, name: &str) -> impl Iterator<Item = (&'a str, f64)>
     })
 }
 
-/// A label's value, as it is written.
+/// The value of a label, with its escapes.
 fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = labels;
     loop {
         let (key, value) = rest.trim_start_matches([',', ' ']).split_once("=\"")?;
-        // A quote within a value has a backslash before it, and so has a backslash.
+        // Quotes and backslashes within a value are escaped with a backslash.
         let mut escaped = false;
         let end = value.find(|c| {
             let ends = c == '"' && !escaped;
@@ -298,8 +302,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_traces_does_not_count() {
-        // The logs' queue that is stuck is nobody's business here; nor are requests that are in a queue's size.
+    fn other_signals_do_not_count() {
+        // Neither a queue of logs counts, nor requests in flight that a queue's size includes.
         assert_eq!(total(TEXT, QUEUE_SIZE), Some(15.0));
         assert_eq!(unqueued(TEXT), Some(3.0));
         assert_eq!(total("otelcol_exporter_queue_size{data_type=\"logs\"} 4\n", QUEUE_SIZE), None);
@@ -307,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_read_whatever_is_in_them() {
+    fn labels_with_escapes_are_read() {
         let labels = r#"a="x\"",data_type="lo,gs=\"traces\"", b="\\",c="""#;
         assert_eq!(label(labels, "data_type"), Some(r#"lo,gs=\"traces\""#));
         assert_eq!(
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_collector_says_is_in_the_log() {
+    async fn a_collectors_metrics_are_in_the_log() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,61 +1,61 @@
-//! What is in one request, added up without building it.
+//! The spans of one request, summed up without decoding it completely.
 
 use crate::otlp::scan::{ScanError, SpanView, scan};
 use spanproof_ledger::{Identity, Origin, Range, Stream, is_selected};
 
-/// What a sink must know to read requests: it stays the same for a whole run.
+/// The settings of a run that the sink needs to read requests.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct RunSettings {
     pub(super) identity: Identity,
-    /// Whether spans carry a checksum of their payload.
+    /// `true` if spans carry a checksum of their payload.
     pub(super) checksum: bool,
-    /// Of whatever is chosen by hash.
+    /// The seed of every selection by hash.
     pub(super) seed: u64,
-    /// Of so many traces one is followed; 0: none is.
+    /// One trace in this many is sampled; 0: none.
     pub(super) trace_one_in: u64,
 }
 
-/// The spans of a request, or those of it that something else is done to.
+/// The spans of a request, or a part of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// The numbers of each stream; one that is in the request twice is in twice.
+    /// The numbers of each stream; a number that is in the request twice is in two ranges.
     pub(super) streams: Vec<(Stream, Vec<Range>)>,
     pub(super) foreign: u64,
     pub(super) damaged: u64,
-    /// (when they were due, Unix time in nanoseconds; spans), in the order of the request.
+    /// (due time, Unix time in nanoseconds; spans), in the order of the request.
     pub(super) due: Vec<(u64, u64)>,
-    /// (low half of the trace ID, spans) of the traces that are followed, in the order of the request.
+    /// (low half of the trace ID, spans) of the sampled traces, in the order of the request.
     pub(super) traces: Vec<(u64, u32)>,
 }
 
-/// A request, split.
+/// The tallies of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Request {
-    /// What is taken of it, if it is.
+pub(super) struct ScannedRequest {
+    /// The spans that are accepted if the request is.
     pub(super) taken: Tally,
-    /// What is left out in any case.
+    /// The spans that are left out in any case.
     pub(super) left_out: Tally,
 }
 
-impl Request {
-    /// Adds up an encoded request. Of its spans, one in `leave_out` is left out by hash; 0: none is.
-    pub(super) fn of(bytes: &[u8], terms: &Terms, leave_out: u64) -> Result<Self, ScanError> {
+impl ScannedRequest {
+    /// Sums up an encoded request. One span in `left_out_one_in` is left out, selected by hash; 0: none.
+    pub(super) fn of(bytes: &[u8], settings: &RunSettings, left_out_one_in: u64) -> Result<Self, ScanError> {
         let mut request = Self::default();
-        let mut trace = Trace { id: 0, followed: false };
-        scan(bytes, terms.checksum, |span| {
+        let mut trace = LastTrace { id: 0, sampled: false };
+        scan(bytes, settings.checksum, |span| {
             let Some((trace_id, span_id)) = ids(&span) else {
                 request.taken.damaged += 1;
                 return;
             };
-            match terms.identity.origin(trace_id, span_id) {
-                Origin::Ours(_) if terms.checksum && !intact(&span) => request.taken.damaged += 1,
+            match settings.identity.origin(trace_id, span_id) {
+                Origin::Ours(_) if settings.checksum && !intact(&span) => request.taken.damaged += 1,
                 Origin::Ours(identity) => {
-                    let left_out = is_selected(terms.seed, span_id, leave_out);
+                    let left_out = is_selected(settings.seed, span_id, left_out_one_in);
                     let tally = if left_out { &mut request.left_out } else { &mut request.taken };
                     tally.add(identity.stream, identity.seq);
                     tally.add_due(span.start_time_unix_nano);
                     #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-                    if trace.is_followed(trace_id as u64, terms) {
+                    if trace.is_sampled(trace_id as u64, settings) {
                         tally.add_trace(trace.id);
                     }
                 }
@@ -69,18 +69,18 @@ impl Request {
     }
 }
 
-/// The trace of the last span: most often the next one's, too.
-struct Trace {
+/// The trace of the last span, which most often is that of the next one, too.
+struct LastTrace {
     id: u64,
-    followed: bool,
+    sampled: bool,
 }
 
-impl Trace {
-    fn is_followed(&mut self, id: u64, terms: &Terms) -> bool {
+impl LastTrace {
+    fn is_sampled(&mut self, id: u64, settings: &RunSettings) -> bool {
         if self.id != id {
-            *self = Self { id, followed: is_selected(terms.seed, id, terms.trace_one_in) };
+            *self = Self { id, sampled: is_selected(settings.seed, id, settings.trace_one_in) };
         }
-        self.followed
+        self.sampled
     }
 }
 
@@ -90,7 +90,7 @@ fn ids(span: &SpanView<'_>) -> Option<(u128, u64)> {
     Some((u128::from_be_bytes(trace_id), u64::from_be_bytes(span_id)))
 }
 
-/// Whether the payload is what its checksum says.
+/// Returns `true` if the payload agrees with its checksum.
 fn intact(span: &SpanView<'_>) -> bool {
     let expected = span.payload.map(|payload| i64::from(crc32fast::hash(payload)));
     expected.is_some() && expected == span.checksum
@@ -99,7 +99,7 @@ fn intact(span: &SpanView<'_>) -> bool {
 impl Tally {
     fn add(&mut self, stream: Stream, seq: u64) {
         let one = Range::new(seq, seq + 1);
-        // Most often the number after the last one.
+        // Most often the same stream as that of the last span.
         let last = self.streams.last_mut().filter(|(last, _)| *last == stream);
         let ranges = match last {
             Some((_, ranges)) => ranges,
@@ -111,7 +111,7 @@ impl Tally {
         }
     }
 
-    /// The ranges of a stream, which is the last one afterwards.
+    /// The ranges of a stream, which is moved to the end.
     fn ranges_of(&mut self, stream: Stream) -> &mut Vec<Range> {
         let known = self.streams.iter().position(|(known, _)| *known == stream);
         let ranges = known.map(|index| self.streams.swap_remove(index).1).unwrap_or_default();
@@ -134,11 +134,11 @@ impl Tally {
         }
     }
 
-    /// As few ranges as there can be; copies stay copies.
+    /// Merges ranges as far as possible; duplicates stay.
     fn tidy(&mut self) {
         for (_, ranges) in self.streams.iter_mut().filter(|(_, ranges)| ranges.len() > 1) {
             ranges.sort_unstable();
-            // What overlaps or repeats the range before it stays a range of its own.
+            // A range that overlaps the one before it stays separate.
             ranges.dedup_by(|next, range| {
                 let follows = next.start == range.end;
                 if follows {
@@ -150,7 +150,7 @@ impl Tally {
         self.streams.sort_unstable_by_key(|(stream, _)| *stream);
     }
 
-    /// How many spans of this run are in it.
+    /// The number of this run's spans.
     pub(super) fn spans(&self) -> u64 {
         self.streams.iter().flat_map(|(_, ranges)| ranges).map(|range| range.count()).sum()
     }

@@ -1,4 +1,4 @@
-//! What is done to requests.
+//! Behaviours that apply to requests.
 
 use super::*;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -13,7 +13,7 @@ fn refuse(code: Code, retry_after_ms: Option<u64>) -> Kind {
     Kind::Refuse(Refuse { code: i32::from(code).cast_unsigned(), retry_after_ms })
 }
 
-/// Sends these numbers in a task of its own.
+/// Sends a request with these numbers in a task of its own.
 fn send(
     client: &TraceServiceClient<Channel>,
     numbers: std::ops::Range<u64>,
@@ -22,7 +22,7 @@ fn send(
     tokio::spawn(async move { client.export(request(numbers)).await })
 }
 
-/// `google.rpc.Status` with one `RetryInfo`, as far as these tests read it.
+/// The part of `google.rpc.Status` that these tests read.
 #[derive(Clone, PartialEq, Message)]
 struct Details {
     #[prost(int32, tag = "1")]
@@ -51,28 +51,28 @@ struct Delay {
 }
 
 #[tokio::test]
-async fn every_code_is_told_and_is_on_the_books() {
+async fn every_code_is_answered_and_recorded() {
     let served = Served::new().await;
     let mut client = served.client().await;
     for code in 1..=16 {
-        served.does(refuse(Code::from(code), None)).await;
+        served.behave(refuse(Code::from(code), None)).await;
         let refused = client.export(request(0..5)).await.unwrap_err();
         assert_eq!(refused.code(), Code::from(code));
         assert!(refused.details().is_empty());
     }
     assert_eq!(served.status().await.misbehaved, 16);
-    served.told(vec![]).await;
+    served.change(vec![]).await;
     client.export(request(5..7)).await.unwrap();
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert!((1..=16).all(|code| refused(&ledger, code) == set(0, 5)));
     assert_eq!(delivered(&ledger), set(5, 7));
     assert_eq!(ledger.refused_requests(), 16);
 }
 
 #[tokio::test]
-async fn when_to_try_again_is_told() {
+async fn the_pause_before_a_retry_is_sent() {
     let served = Served::new().await;
-    served.does(refuse(Code::ResourceExhausted, Some(2_500))).await;
+    served.behave(refuse(Code::ResourceExhausted, Some(2_500))).await;
     let refused = served.client().await.export(request(0..5)).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     let details = Details::decode(refused.details()).unwrap();
@@ -85,73 +85,73 @@ async fn when_to_try_again_is_told() {
 }
 
 #[tokio::test]
-async fn a_reset_stream_is_internal_to_the_client_and_in_the_books() {
+async fn a_reset_stream_is_internal_to_the_client_and_in_the_ledger() {
     let served = Served::new().await;
     let mut client = served.client().await;
-    served.does(Kind::ResetStreams(Empty {})).await;
+    served.behave(Kind::ResetStreams(Empty {})).await;
     assert_eq!(client.export(request(0..5)).await.unwrap_err().code(), Code::Internal);
-    served.told(vec![]).await;
+    served.change(vec![]).await;
     client.export(request(5..6)).await.expect("the connection lives on");
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!((refused(&ledger, 13), delivered(&ledger)), (set(0, 5), set(5, 6)));
 }
 
 #[tokio::test]
-async fn a_slow_sink_takes_after_the_pause_and_not_if_the_client_gave_up() {
+async fn a_slow_sink_accepts_after_the_pause_unless_the_client_gave_up() {
     let served = Served::new().await;
     let mut client = served.client().await;
     let slow =
         |pause, take_first| Kind::Slow(Slow { min_ms: pause, max_ms: pause, mean_ms: 0.0, take_first });
-    served.does(slow(150, false)).await;
+    served.behave(slow(150, false)).await;
     let begun = Instant::now();
     client.export(request(0..5)).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
 
-    served.does(slow(60_000, false)).await;
+    served.behave(slow(60_000, false)).await;
     let waiting = send(&client, 5..9);
     eventually("it waits", async || served.status().await.misbehaved == 2).await;
     waiting.abort();
     eventually("it is refused", async || served.status().await.refused_requests == 1).await;
 
-    served.does(slow(60_000, true)).await;
+    served.behave(slow(60_000, true)).await;
     let waiting = send(&client, 20..22);
     eventually("it is taken", async || served.status().await.delivered == 7).await;
     assert!(!waiting.is_finished());
     waiting.abort();
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!(refused(&ledger, UNANSWERED), set(5, 9));
     let taken: RangeSet = [Range::new(0, 5), Range::new(20, 22)].into_iter().collect();
     assert_eq!(delivered(&ledger), taken, "what is taken first is taken");
 }
 
 #[tokio::test]
-async fn a_hanging_sink_never_answers_until_it_is_told_otherwise() {
+async fn a_hanging_sink_does_not_answer_until_its_behaviour_changes() {
     let served = Served::new().await;
     let mut client = served.client().await;
-    served.does(Kind::Hang(Empty {})).await;
+    served.behave(Kind::Hang(Empty {})).await;
     let given_up = send(&client, 0..5);
     let hanging = send(&client, 5..7);
     eventually("both hang", async || served.status().await.refused_requests == 2).await;
     assert!(!given_up.is_finished() && !hanging.is_finished());
     given_up.abort();
-    served.told(vec![]).await;
+    served.change(vec![]).await;
     assert_eq!(hanging.await.unwrap().unwrap_err().code(), Code::Unavailable);
 
     // A window ends by itself, and what hangs with it.
     let kind = Some(Kind::Hang(Empty {}));
-    served.told(vec![Behaviour { kind, window_ms: 300, ..Behaviour::default() }]).await;
+    served.change(vec![Behaviour { kind, window_ms: 300, ..Behaviour::default() }]).await;
     assert_eq!(client.export(request(7..8)).await.unwrap_err().code(), Code::Unavailable);
     client.export(request(8..9)).await.unwrap();
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!((refused(&ledger, UNANSWERED), delivered(&ledger)), (set(0, 8), set(8, 9)));
 }
 
 #[tokio::test]
-async fn a_partial_success_says_how_many_and_keeps_which() {
+async fn a_partial_success_is_counted_and_its_numbers_are_recorded() {
     let served = Served::new().await;
-    served.does(Kind::Partial(Partial { one_in: 4 })).await;
+    served.behave(Kind::Partial(Partial { one_in: 4 })).await;
     let answer = served.client().await.export(request(0..400)).await.unwrap().into_inner();
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     let id = |seq| identity().span_id(SpanIdentity { stream: STREAM, seq });
     let chosen: RangeSet = (0..400).filter(|seq| is_selected(SEED, id(*seq), 4)).collect();
     assert!((50..150).contains(&chosen.count()), "{chosen}");
@@ -161,52 +161,52 @@ async fn a_partial_success_says_how_many_and_keeps_which() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_acknowledged_and_nowhere_in_the_books() {
+async fn forgotten_spans_are_acknowledged_and_not_recorded() {
     let served = Served::new().await;
-    served.does(Kind::Forget(Forget { one_in: 4 })).await;
+    served.behave(Kind::Forget(Forget { one_in: 4 })).await;
     let answer = served.client().await.export(request(0..400)).await.unwrap().into_inner();
     assert!(answer.partial_success.is_none());
     assert_eq!(served.status().await.misbehaved, 1);
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert!((250..350).contains(&ledger.delivered_count()), "{}", ledger.delivered_count());
     assert_eq!(ledger.refused_requests(), 0);
 }
 
 #[tokio::test]
-async fn what_is_over_the_limit_is_refused_for_good_though_it_came_packed() {
+async fn a_compressed_request_over_the_limit_is_refused_permanently() {
     let served = Served::new().await;
     let mut client = served.client().await.send_compressed(tonic::codec::CompressionEncoding::Gzip);
     let mut large = request(0..1);
     large.resource_spans[0].schema_url = "a".repeat(5_000);
-    served.does(Kind::ReceiveLimit(4_000)).await;
+    served.behave(Kind::ReceiveLimit(4_000)).await;
     let refusal = client.export(large.clone()).await.unwrap_err();
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     let expected = format!("grpc: received message larger than max ({} vs. 4000)", large.encoded_len());
     assert_eq!((refusal.message(), refusal.details().len()), (&*expected, 0));
     client.export(request(1..2)).await.unwrap();
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!((refused(&ledger, 8), delivered(&ledger)), (set(0, 1), set(1, 2)));
 }
 
 #[tokio::test]
-async fn a_share_of_the_requests_is_hit() {
+async fn a_share_of_the_requests_is_selected() {
     let served = Served::new().await;
     let mut client = served.client().await;
     let kind = Some(refuse(Code::Unavailable, None));
-    served.told(vec![Behaviour { kind, per_million: 500_000, ..Behaviour::default() }]).await;
+    served.change(vec![Behaviour { kind, per_million: 500_000, ..Behaviour::default() }]).await;
     let mut refusals = 0;
     for seq in 0..200 {
         refusals += u64::from(client.export(request(seq..seq + 1)).await.is_err());
     }
     assert!((60..140).contains(&refusals), "{refusals} of 200");
     assert_eq!(served.status().await.misbehaved, refusals);
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!(refused(&ledger, 14).count(), refusals);
     assert_eq!(refused(&ledger, 14), set(0, 200).difference(&delivered(&ledger)));
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_and_changes_nothing() {
+async fn an_invalid_behaviour_is_refused_and_changes_nothing() {
     let served = Served::new().await;
     let kind = Some(Kind::Partial(Partial { one_in: 0 }));
     let behaviours = Behaviours { behaviours: vec![Behaviour { kind, ..Behaviour::default() }] };
@@ -223,16 +223,16 @@ async fn nonsense_is_refused_and_changes_nothing() {
     Sink::open(dir.path()).expect("a plan that was refused is not kept");
 }
 
-/// A process that takes over behaves as the one before it, counts on, and is the same sink.
+/// A process that continues after another has its behaviour, its counts and its ID.
 #[tokio::test]
-async fn behaviour_and_books_outlive_the_process() {
+async fn behaviour_and_ledger_survive_the_process() {
     let served = Served::new().await;
     served.client().await.export(request(0..5)).await.unwrap();
     let kind = Some(refuse(Code::Aborted, None));
-    served.told(vec![Behaviour { kind, window_ms: 1_500, ..Behaviour::default() }]).await;
+    served.change(vec![Behaviour { kind, window_ms: 1_500, ..Behaviour::default() }]).await;
     served.client().await.export(request(5..6)).await.unwrap_err();
     let dir = served.gone().await;
-    let before = books(dir.path());
+    let before = read_ledger(dir.path());
 
     let again = Sink::open(dir.path()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -246,7 +246,7 @@ async fn behaviour_and_books_outlive_the_process() {
     let other = Plan { run_tag: 1, ..plan() };
     assert_eq!(served.sink.start(Request::new(other)).await.unwrap_err().code(), Code::FailedPrecondition);
 
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!((ledger.incarnations(), ledger.source()), (2, before.source()));
     assert_ne!(ledger.source(), 0);
     assert!(delivered(&ledger).contains(0) && delivered(&ledger).contains(7));

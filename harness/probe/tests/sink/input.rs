@@ -1,4 +1,4 @@
-//! What comes in, in all its forms, and what must not.
+//! Valid and invalid requests, in both protocols.
 
 use super::*;
 use flate2::{Compression, write::GzEncoder};
@@ -24,7 +24,7 @@ struct Answer {
     headers: http::HeaderMap,
     trailers: http::HeaderMap,
     body: Bytes,
-    /// Whether the head was all of it.
+    /// `true` if the answer ended with its head.
     ended: bool,
 }
 
@@ -88,7 +88,7 @@ async fn grpc(served: &Served, headers: Headers<'_>, body: Vec<u8>) -> Answer {
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 
 #[tokio::test]
-async fn both_protocols_are_taken_plain_and_packed() {
+async fn both_protocols_are_accepted_plain_and_compressed() {
     let served = Served::new().await;
     let mut client = served.client().await;
     client.export(request(0..10)).await.unwrap();
@@ -109,11 +109,11 @@ async fn both_protocols_are_taken_plain_and_packed() {
     let mut large = request(50..60);
     large.resource_spans[0].schema_url = "a".repeat(20 << 20);
     client.export(large).await.unwrap();
-    assert_eq!(delivered(&served.books().await), set(0, 60));
+    assert_eq!(delivered(&served.end_and_read().await), set(0, 60));
 }
 
 #[tokio::test]
-async fn the_gateway_is_who_it_says_or_where_it_is() {
+async fn the_gateway_is_its_header_or_its_address() {
     let served = Served::new().await;
     let mut client = served.client().await;
     client.export(request(0..1)).await.unwrap();
@@ -122,32 +122,32 @@ async fn the_gateway_is_who_it_says_or_where_it_is() {
     client.export(named).await.unwrap();
     let headers = [PROTOBUF, ("x-spanproof-gateway", "gateway-8")];
     post(&served, &headers, request(3..6).encode_to_vec()).await;
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     let mut by_gateway: Vec<_> = ledger.by_second().map(|(_, _, gateway, spans)| (gateway, spans)).collect();
     by_gateway.sort_unstable();
     assert_eq!(by_gateway, [("127.0.0.1", 1), ("gateway-7", 2), ("gateway-8", 3)]);
 }
 
 #[tokio::test]
-async fn what_is_done_over_grpc_is_done_over_http() {
+async fn behaviours_apply_to_http_as_to_grpc() {
     let served = Served::new().await;
     let body = || request(0..8).encode_to_vec();
     for (code, status) in [(14, 503), (8, 429), (4, 504), (10, 502), (3, 400), (13, 500)] {
-        served.does(Kind::Refuse(Refuse { code, retry_after_ms: Some(1_200) })).await;
+        served.behave(Kind::Refuse(Refuse { code, retry_after_ms: Some(1_200) })).await;
         let answer = post(&served, &[PROTOBUF], body()).await;
         assert_eq!((answer.status, answer.header("retry-after")), (status, "2"), "code {code}");
         assert_eq!(answer.body[..2], [8, u8::try_from(code).unwrap()], "google.rpc.Status with the code");
     }
-    served.does(Kind::ReceiveLimit(10)).await;
+    served.behave(Kind::ReceiveLimit(10)).await;
     assert_eq!(post(&served, &[PROTOBUF], body()).await.status, 413);
-    served.does(Kind::Partial(Partial { one_in: 1 })).await;
+    served.behave(Kind::Partial(Partial { one_in: 1 })).await;
     let partial = ExportTraceServiceResponse::decode(post(&served, &[PROTOBUF], body()).await.body).unwrap();
     assert_eq!(partial.partial_success.unwrap().rejected_spans, 8);
-    assert_eq!(served.books().await.delivered_count(), 0);
+    assert_eq!(served.end_and_read().await.delivered_count(), 0);
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_refused_and_nothing_is_taken() {
+async fn malformed_requests_are_refused() {
     let served = Served::new().await;
     let good = request(0..5).encode_to_vec();
     let broken = &good[..good.len() - 1];
@@ -189,7 +189,7 @@ async fn what_is_no_request_is_refused_and_nothing_is_taken() {
         let answer = grpc(&served, headers, body).await;
         assert_eq!((answer.status, answer.header("grpc-status")), (200, code), "{headers:?} {start:?}");
         assert!(!answer.header("grpc-message").is_empty(), "it says why");
-        // Other than tonic, grpc-go takes a status in the head only if nothing follows.
+        // Unlike tonic, grpc-go accepts a status in the head only if nothing follows.
         assert!(answer.ended, "{headers:?} {start:?}");
     }
     let unknown = ("POST", "/opentelemetry.proto.collector.logs.v1.LogsService/Export");
@@ -198,12 +198,12 @@ async fn what_is_no_request_is_refused_and_nothing_is_taken() {
     assert_eq!(answer.header("grpc-status"), "12");
 
     served.client().await.export(request(7..9)).await.expect("it goes on");
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!((delivered(&ledger), ledger.refused_requests()), (set(7, 9), 0));
 }
 
 #[tokio::test]
-async fn more_than_it_can_hold_is_refused_while_it_comes() {
+async fn a_request_over_the_limit_is_refused_while_it_is_received() {
     let served = Served::new().await;
     let answer = post(&served, &[PROTOBUF], vec![0; (64 << 20) + 100]).await;
     assert_eq!(answer.status, 413);
@@ -213,7 +213,7 @@ async fn more_than_it_can_hold_is_refused_while_it_comes() {
 }
 
 #[tokio::test]
-async fn a_sink_without_a_plan_asks_to_come_again() {
+async fn a_sink_without_a_plan_is_unavailable() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Sink::open(dir.path()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -225,14 +225,14 @@ async fn a_sink_without_a_plan_asks_to_come_again() {
 }
 
 #[tokio::test]
-async fn strangers_and_damage_are_counted_apart() {
+async fn foreign_and_damaged_spans_are_counted_apart() {
     let served = Served::new().await;
     let foreign = Span { trace_id: vec![1; 16], span_id: vec![1; 8], ..Span::default() };
     let damaged = Span { span_id: span(99).span_id, ..span(1) };
     let spans = vec![span(0), foreign.clone(), foreign, damaged];
     served.client().await.export(of_spans(spans)).await.unwrap();
     assert_eq!(served.status().await.unexpected, 3);
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     assert_eq!((ledger.delivered_count(), ledger.foreign(), ledger.damaged()), (1, 2, 1));
 }
 
@@ -240,7 +240,7 @@ proptest! {
     // Each of them takes a sink and a connection.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
 
-    /// Whatever is sent, there is an answer, and the sink goes on.
+    /// Any bytes are answered, and the sink continues.
     #[test]
     fn any_bytes_are_answered(bytes: Vec<u8>, http2: bool, gzip: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -254,7 +254,7 @@ proptest! {
                 post(&served, &[PROTOBUF, ("content-encoding", encoding)], bytes).await;
             }
             served.client().await.export(request(0..1)).await.unwrap();
-            assert_eq!(delivered(&served.books().await), set(0, 1));
+            assert_eq!(delivered(&served.end_and_read().await), set(0, 1));
         });
     }
 }

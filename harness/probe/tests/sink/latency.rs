@@ -1,4 +1,4 @@
-//! How long spans took, and which gateways the traces of the sample came through.
+//! Latencies, and the gateways of sampled traces.
 
 use super::*;
 use spanproof_ledger::Latency;
@@ -11,19 +11,19 @@ fn five_seconds_ago() -> u64 {
 }
 
 #[tokio::test]
-async fn latency_runs_from_when_a_span_was_due_and_is_kept_by_second() {
+async fn latency_is_measured_from_the_due_time_and_kept_by_second() {
     let served = Served::new().await;
     let mut client = served.client().await;
     let due = five_seconds_ago();
     let late = |seq| Span { start_time_unix_nano: due, ..span(seq) };
     client.export(of_spans((0..100).map(late).collect())).await.unwrap();
-    // Without a word on when they were due: no latency.
+    // Spans without a due time have no latency.
     client.export(request(100..150)).await.unwrap();
-    // It is written when the second is over, though nothing else comes.
-    eventually("it is on disk", async || !books(served.dir.path()).latency().is_empty()).await;
+    // It is written at the end of the second, even if nothing else arrives.
+    eventually("it is on disk", async || !read_ledger(served.dir.path()).latency().is_empty()).await;
     client.export(of_spans((150..160).map(late).collect())).await.unwrap();
 
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     let mut all = Latency::new();
     for (unix_ms, bytes) in ledger.latency() {
         assert_eq!(unix_ms % 1_000, 0);
@@ -35,7 +35,7 @@ async fn latency_runs_from_when_a_span_was_due_and_is_kept_by_second() {
 }
 
 #[tokio::test]
-async fn every_trace_of_the_sample_names_its_gateways() {
+async fn every_sampled_trace_has_its_gateways() {
     let role = SinkPlan { seed: SEED, trace_one_in: 1, ..SinkPlan::default() };
     let served = Served::with(Plan { role: Some(Role::Sink(role)), ..plan() }).await;
     let mut client = served.client().await;
@@ -45,7 +45,7 @@ async fn every_trace_of_the_sample_names_its_gateways() {
         request.metadata_mut().insert("x-spanproof-gateway", gateway.parse().unwrap());
         client.export(request).await.unwrap();
     }
-    let ledger = served.books().await;
+    let ledger = served.end_and_read().await;
     let seen: Vec<_> = ledger.traces().iter().map(|trace| (trace.spans, &*trace.gateways)).collect();
     assert_eq!(seen, [(12, &[0, 1][..]), (10, &[1][..])]);
     let id = identity().trace_id(SpanIdentity { stream: STREAM, seq: 0 });

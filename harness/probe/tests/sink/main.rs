@@ -1,4 +1,4 @@
-//! The sink on the wire: what real clients see of it, and what is in its books afterwards.
+//! The sink over the loopback: the answers that clients get, and its ledger afterwards.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod behaviours;
@@ -32,7 +32,7 @@ const RUN: u64 = 0x0012_3456_789a;
 const SEED: u64 = 11;
 const STREAM: u16 = 3;
 
-/// A sink that takes spans on the loopback.
+/// A sink that receives spans on the loopback.
 struct Served {
     sink: Arc<Sink>,
     address: SocketAddr,
@@ -41,7 +41,7 @@ struct Served {
 }
 
 impl Served {
-    /// One with a plan.
+    /// Starts one with the default plan.
     async fn new() -> Self {
         Self::with(plan()).await
     }
@@ -56,15 +56,15 @@ impl Served {
         Self { sink, address, dir, serving }
     }
 
-    /// From now on it does this.
-    async fn told(&self, behaviours: Vec<Behaviour>) {
+    /// Changes its behaviours.
+    async fn change(&self, behaviours: Vec<Behaviour>) {
         let change = Some(Change::Behaviours(Behaviours { behaviours }));
         self.sink.change(Request::new(ChangeRequest { change })).await.unwrap();
     }
 
-    /// From now on it does this to everything.
-    async fn does(&self, kind: Kind) {
-        self.told(vec![Behaviour { kind: Some(kind), ..Behaviour::default() }]).await;
+    /// Changes its behaviour, for all requests.
+    async fn behave(&self, kind: Kind) {
+        self.change(vec![Behaviour { kind: Some(kind), ..Behaviour::default() }]).await;
     }
 
     async fn client(&self) -> TraceServiceClient<Channel> {
@@ -79,7 +79,7 @@ impl Served {
         self.state().await.sink.unwrap()
     }
 
-    /// As if its process had ended: nobody writes its books any more. What is left of it is where they are.
+    /// Drops the sink as if its process had ended, and returns its directory.
     async fn gone(self) -> tempfile::TempDir {
         let Self { sink, dir, serving, .. } = self;
         serving.abort();
@@ -89,10 +89,10 @@ impl Served {
         dir
     }
 
-    /// Ends the run, and reads the books.
-    async fn books(&self) -> SinkLedger {
+    /// Ends the run, and reads the ledger.
+    async fn end_and_read(&self) -> SinkLedger {
         self.sink.stop(Request::new(StopRequest::default())).await.unwrap();
-        let ledger = books(self.dir.path());
+        let ledger = read_ledger(self.dir.path());
         assert!(ledger.seal().is_some());
         ledger
     }
@@ -103,7 +103,7 @@ fn plan() -> Plan {
     Plan { run_tag: RUN, spans_per_trace: 10, role: Some(Role::Sink(role)), ..Plan::default() }
 }
 
-fn books(dir: &Path) -> SinkLedger {
+fn read_ledger(dir: &Path) -> SinkLedger {
     let bytes = std::fs::read(dir.join("sink.ledger")).unwrap();
     let decoded = log::decode::<SinkRecord>(&bytes).unwrap();
     assert_eq!(decoded.whole, bytes.len() as u64);
@@ -139,18 +139,18 @@ fn set(start: u64, end: u64) -> RangeSet {
     [Range::new(start, end)].into_iter().collect()
 }
 
-/// What was taken.
+/// The numbers that were accepted.
 fn delivered(ledger: &SinkLedger) -> RangeSet {
     ledger.delivered(STREAM).clone()
 }
 
-/// What was refused with a code.
+/// The numbers that were refused with a code.
 fn refused(ledger: &SinkLedger, code: u8) -> RangeSet {
     let mut refused = ledger.refused(STREAM).filter(|(known, _)| *known == code);
     refused.next().map(|(_, set)| set.clone()).unwrap_or_default()
 }
 
-/// Waits until it is so, for ten seconds.
+/// Waits until `is_so` returns `true`, for up to ten seconds.
 async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..1_000 {
         if is_so().await {

@@ -1,4 +1,4 @@
-//! The process: what it says when it cannot start, and what it keeps when it is killed or cannot write.
+//! The process: its errors at the start, and its ledger after a kill or a failed write.
 
 use super::*;
 use spanproof_probe::control::{State, probe_client::ProbeClient};
@@ -20,7 +20,7 @@ fn sink(data: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// A process that serves; ended with this.
+/// A running sink, killed when dropped.
 struct Process {
     child: Child,
     control: SocketAddr,
@@ -41,8 +41,8 @@ impl Process {
             }
         };
         let control = address("serving control");
-        let otlp = address("taking spans");
-        // Read on, so that it never waits for somebody to read.
+        let otlp = address("receiving spans");
+        // The log is read to its end, so that the process never blocks on it.
         std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
         Self { child, control, otlp }
     }
@@ -63,7 +63,7 @@ impl Drop for Process {
     }
 }
 
-/// One that cannot start says why in one line, and fails.
+/// The one error line of a process that cannot start.
 fn refused(mut command: Command) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     let log = String::from_utf8(stderr).unwrap();
@@ -118,9 +118,9 @@ async fn a_damaged_ledger_is_named_with_the_place() {
     assert!(error.contains(path.to_str().unwrap()) && error.contains("offset 6"), "{error}");
 }
 
-/// What was acknowledged is in the ledger of a process that was killed at any point.
+/// Spans acknowledged before a kill are in the ledger.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_spans_survive_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = RangeSet::new();
     for round in 0..5_u64 {
@@ -147,12 +147,12 @@ async fn what_was_acknowledged_survives_a_kill() {
     assert!(missing.is_empty(), "acknowledged and not in the ledger: {missing}");
 }
 
-/// A ledger that cannot grow takes nothing more, says so, and what was acknowledged is in it.
+/// A sink whose ledger cannot grow refuses everything and reports it; everything acknowledged is in the ledger.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_said_and_nothing_is_acknowledged_that_is_not_on_it() {
+async fn a_full_disk_is_reported_and_only_written_spans_are_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut limited = Command::new("sh");
-    // A limit on files' sizes is to a process what a full disk is.
+    // For a process, a limit on the size of files is like a full disk.
     limited.args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$@\"", "sh", PROBE, "sink", "--data"]);
     limited.arg(dir.path());
     limited.args(["--control", "127.0.0.1:0", "--otlp", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"]);
@@ -181,25 +181,25 @@ async fn a_full_disk_is_said_and_nothing_is_acknowledged_that_is_not_on_it() {
     assert_eq!(delivered(&ledger), acknowledged);
 }
 
-/// SIGTERM: what is only in memory is written down; the run is not over.
+/// On SIGTERM records in memory are written; the ledger is not sealed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_asked_to_end_writes_down_what_it_has() {
+async fn sigterm_writes_records_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let mut process = Process::of(sink(dir.path(), &[]));
     let role = SinkPlan { trace_one_in: 1, ..SinkPlan::default() };
     process.probe().await.start(Plan { role: Some(Role::Sink(role)), ..plan() }).await.unwrap();
     process.client().await.export(request(0..10)).await.unwrap();
-    assert!(books(dir.path()).traces().is_empty());
+    assert!(read_ledger(dir.path()).traces().is_empty());
     let pid = process.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(process.child.wait().unwrap().success());
-    let ledger = books(dir.path());
+    let ledger = read_ledger(dir.path());
     assert_eq!((ledger.traces().len(), ledger.seal()), (1, None));
 }
 
-/// What was written is on the disk soon, and the ledger says so; a process that takes over on the same machine lost nothing.
+/// Records are synced soon, which the ledger records; a restart under the same boot of the machine loses nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_is_brought_to_the_disk_and_a_restart_on_the_same_machine_lost_nothing() {
+async fn records_are_synced_and_a_restart_under_the_same_boot_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut process = Process::of(sink(dir.path(), &[]));
     process.probe().await.start(plan()).await.unwrap();
@@ -209,16 +209,16 @@ async fn what_was_written_is_brought_to_the_disk_and_a_restart_on_the_same_machi
         let records = log::decode::<SinkRecord>(&bytes).unwrap().records;
         records.iter().any(|record| matches!(record, SinkRecord::Synced { .. }))
     };
-    let patience = tokio::time::timeout(Duration::from_secs(30), async {
+    let waiting = tokio::time::timeout(Duration::from_secs(30), async {
         while !synced() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    patience.await.unwrap();
+    waiting.await.unwrap();
     process.child.kill().unwrap();
     process.child.wait().unwrap();
     drop(Process::of(sink(dir.path(), &[])));
-    let restarts: Vec<_> = books(dir.path()).restarts().collect();
+    let restarts: Vec<_> = read_ledger(dir.path()).restarts().collect();
     assert_eq!(restarts.len(), 1);
     assert_eq!(restarts[0].lost_since, None, "under the same start of the kernel");
 }

@@ -1,4 +1,4 @@
-//! TLS, with and without a certificate of the client's.
+//! TLS, with and without a client's certificate.
 
 use super::*;
 use http_body_util::Full;
@@ -40,7 +40,7 @@ fn write(dir: &TempDir, name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// A client that trusts a CA and may show a certificate with its key.
+/// A client that trusts a CA, perhaps with a certificate of its own and its key.
 fn client(ca: &str, own: Option<(String, String)>) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
@@ -59,7 +59,7 @@ fn client(ca: &str, own: Option<(String, String)>) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-/// Sends spans over TLS and HTTP/2; returns the status that came back.
+/// Sends spans over TLS and HTTP/2; returns the status of the answer.
 async fn send(
     address: SocketAddr,
     tls: TlsConnector,
@@ -76,7 +76,7 @@ async fn send(
 }
 
 #[tokio::test]
-async fn spans_come_over_tls_and_only_from_those_who_may() {
+async fn spans_are_accepted_over_tls_from_permitted_clients_only() {
     let files = tempfile::tempdir().unwrap();
     let (authority, others) = (Authority::new(), Authority::new());
     let (certificate, key) = authority.issue("sink");
@@ -103,7 +103,7 @@ async fn spans_come_over_tls_and_only_from_those_who_may() {
     for own in [None, Some(others.issue("agent"))] {
         send(mutual, trusting(own), 9..10).await.expect_err("it may not");
     }
-    assert_eq!(delivered(&served.books().await), set(0, 9));
+    assert_eq!(delivered(&served.end_and_read().await), set(0, 9));
 }
 
 #[test]

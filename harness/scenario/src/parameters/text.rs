@@ -1,28 +1,28 @@
-//! `${name}` in a text: where it stands, and how a value is written there.
+//! References, `${name}`, in a text, and how values are written in their place.
 
-use super::{Given, Piece};
-use crate::tree::{Node, What};
+use super::{ParameterValue, Replacement};
+use crate::tree::{Node, NodeKind};
 use serde_json::Value;
 use serde_saphyr::granit_parser::ScalarStyle;
 use std::ops::Range;
 
-/// A place that stands for a value.
+/// A reference to a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference<'a> {
     pub(super) at: Range<usize>,
     pub(super) name: &'a str,
 }
 
-/// How long a name is at most, with blanks around it.
+/// The largest length of a name, with blanks around it.
 const LONGEST: usize = 256;
 
-/// A lower-case letter, then lower-case letters, digits, `_` and `-`.
+/// Returns whether a text is a parameter's name: a lower-case letter, then lower-case letters, digits, `_` and `-`.
 pub(super) fn is_name(text: &str) -> bool {
     let rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(rest)
 }
 
-/// Every reference in a text. `${env:X}` and `${X}` are the Collector's own, and `$${x}` is how it is told to leave it.
+/// Returns every reference in a text. `${env:X}` and `${X}` are the Collector's, and so is `$${x}`, an escaped `$`.
 pub(super) fn references(text: &str) -> Vec<Reference<'_>> {
     let found = text.match_indices("${").filter_map(|(start, _)| {
         let name = braced(text, start)?;
@@ -32,14 +32,14 @@ pub(super) fn references(text: &str) -> Vec<Reference<'_>> {
     found.collect()
 }
 
-/// What is between `${` and `}`, if that is no longer than a name may be.
+/// Returns the text between `${` and `}`, unless it is longer than a name may be.
 fn braced(text: &str, start: usize) -> Option<&str> {
     let rest = &text[start + 2..];
     let end = rest.bytes().take(LONGEST).position(|byte| byte == b'}')?;
     rest.get(..end)
 }
 
-/// The first `${ name }` of something that is known: with blanks in it, it is no reference.
+/// Returns the first `${ name }` with a known name. With blanks it is no reference.
 pub(super) fn spaced(text: &str, known: impl Fn(&str) -> bool) -> Option<(usize, &str)> {
     text.match_indices("${").find_map(|(start, _)| {
         let inner = braced(text, start)?;
@@ -48,7 +48,7 @@ pub(super) fn spaced(text: &str, known: impl Fn(&str) -> bool) -> Option<(usize,
     })
 }
 
-/// The text with something of the same length in place of each reference: YAML also where `{` and `}` are not.
+/// Returns the text with a placeholder of the same length in place of each reference, so that it can be parsed as YAML.
 pub(super) fn masked(text: &str, references: &[Reference<'_>]) -> String {
     let mut masked = text.to_owned();
     for reference in references {
@@ -57,13 +57,17 @@ pub(super) fn masked(text: &str, references: &[Reference<'_>]) -> String {
     masked
 }
 
-type Put = Vec<(Piece, String)>;
-type Wrong = (usize, String);
+type Put = Vec<(Replacement, String)>;
+type PutError = (usize, String);
 
-/// What is written in place of the references in a node that is a text. One that stands alone becomes a value of whatever
-/// kind; in quotes, or with something beside it, a piece of a text.
-pub(super) fn put(text: &str, node: &Node, here: &[(&Reference<'_>, &Given)]) -> Result<Put, Wrong> {
-    let What::Text(_, style) = &node.what else { return Ok(Vec::new()) };
+/// Returns the replacements for the references in a text node. A reference that stands alone becomes a value of any kind;
+/// in quotes, or next to other text, it becomes a part of the text.
+pub(super) fn put(
+    text: &str,
+    node: &Node,
+    here: &[(&Reference<'_>, &ParameterValue)],
+) -> Result<Put, PutError> {
+    let NodeKind::Text(_, style) = &node.kind else { return Ok(Vec::new()) };
     if let [(reference, given)] = here
         && *style == ScalarStyle::Plain
         && reference.at == node.range
@@ -88,8 +92,12 @@ pub(super) fn put(text: &str, node: &Node, here: &[(&Reference<'_>, &Given)]) ->
     Ok(put)
 }
 
-/// A plain text as a whole, where a value in it would mean something else to YAML.
-fn quoted(text: &str, node: &Node, here: &[(&Reference<'_>, &Given)]) -> Result<(Piece, String), Wrong> {
+/// Quotes a plain text as a whole, where a value in it would mean something else to YAML.
+fn quoted(
+    text: &str,
+    node: &Node,
+    here: &[(&Reference<'_>, &ParameterValue)],
+) -> Result<(Replacement, String), PutError> {
     let (mut whole, mut done) = (String::new(), node.range.start);
     for (reference, given) in here {
         whole.push_str(&text[done..reference.at.start]);
@@ -97,18 +105,18 @@ fn quoted(text: &str, node: &Node, here: &[(&Reference<'_>, &Given)]) -> Result<
         done = reference.at.end;
     }
     whole.push_str(&text[done..node.range.end]);
-    // A plain text goes on in the next line as behind a space.
+    // In a plain text a line break means a space.
     let whole = whole.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
     let names = here.iter().map(|(reference, _)| reference.name.to_owned()).collect();
-    Ok((Piece { file: node.range.clone(), written: 0..0, names }, Value::String(whole).to_string()))
+    Ok((Replacement { file: node.range.clone(), written: 0..0, names }, Value::String(whole).to_string()))
 }
 
-fn piece(reference: &Reference<'_>) -> Piece {
-    Piece { file: reference.at.clone(), written: 0..0, names: vec![reference.name.to_owned()] }
+fn piece(reference: &Reference<'_>) -> Replacement {
+    Replacement { file: reference.at.clone(), written: 0..0, names: vec![reference.name.to_owned()] }
 }
 
-/// A value as a piece of a text.
-fn within(reference: &Reference<'_>, given: &Given) -> Result<String, Wrong> {
+/// Returns a value as a part of a text.
+fn within(reference: &Reference<'_>, given: &ParameterValue) -> Result<String, PutError> {
     let what = match &given.value {
         Value::String(text) if text.contains('\n') => "a text of several lines",
         Value::String(text) => return Ok(text.clone()),
@@ -125,7 +133,7 @@ fn within(reference: &Reference<'_>, given: &Given) -> Result<String, Wrong> {
     ))
 }
 
-/// Whether YAML reads it as a text wherever it stands.
+/// Returns whether YAML reads a value as a text wherever it stands.
 fn is_plain(value: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./%+- ".contains(&byte);
     value.starts_with(|first: char| first.is_ascii_alphanumeric())

@@ -1,4 +1,4 @@
-//! Rules for controls. Each is applied to the scenario, which must be valid then.
+//! The rules for controls. The change of each is applied, and the result must be a valid scenario.
 
 use super::{named, steps};
 use crate::field_path::ensure;
@@ -6,7 +6,7 @@ use crate::yaml::meant;
 use crate::{CheckName, Control, FieldPath, Measure, Problem, Scenario, ScenarioError, Step, folder};
 use std::path::Path;
 
-/// The largest number of controls: the whole scenario is checked for each.
+/// The largest number of controls: for each, the whole scenario is checked.
 const MOST: usize = 100;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
@@ -25,7 +25,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
             patch.check(&at.then("patches").then(number))?;
         }
         checks(control, at)?;
-        // In a record of a control, the control is applied already.
+        // The record of a control has its changes already.
         if scenario.control.is_none() {
             tried(scenario, control, at)?;
         }
@@ -40,7 +40,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
 }
 
 impl Scenario {
-    /// Applies one of its controls. `path` is the scenario's file, from which relative paths count.
+    /// Returns the scenario as changed by one of its controls.
     ///
     /// # Errors
     /// If there is no control of that name, or the scenario is invalid under it.
@@ -60,7 +60,7 @@ impl Scenario {
     }
 }
 
-/// Checks that the checks that it names can fail, and are named once.
+/// Checks that the checks that it names exist and can fail.
 fn checks(control: &Control, at: &FieldPath) -> Result<(), Problem> {
     ensure(!control.red.is_empty(), &at.then("red"), "it names no check that must fail")?;
     for (list, names) in [("red", &control.red), ("also", &control.also)] {
@@ -112,10 +112,10 @@ fn tried(scenario: &Scenario, control: &Control, at: &FieldPath) -> Result<(), P
     Ok(())
 }
 
-/// The fields that a control must not change: they do not belong to what a scenario does.
+/// Fields that a control cannot change: they are not about what the scenario does.
 const NOT_CHANGED: [&str; 5] = ["name", "about", "parameters", "controls", "control"];
 
-/// Returns why a check cannot fail in a scenario, if so.
+/// Returns the reason why a check cannot fail, if there is one.
 fn green(check: CheckName, scenario: &Scenario) -> Option<&'static str> {
     let any = |is: fn(&Step) -> bool| scenario.all_steps().any(is);
     let expect = scenario.expect;

@@ -2,7 +2,6 @@
 
 use super::LONGEST_LOAD;
 use crate::field_path::ensure;
-use crate::profile::Stretch;
 use crate::{FieldPath, Problem, Rate, Scenario, Share, Span};
 use std::time::Duration;
 
@@ -11,31 +10,18 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest duration: more is a slip.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The resolution of the load: spans are counted by the second, and the probes are asked once a second.
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// The highest rate, in spans per second: more than a hundred times what one machine can send and receive.
 const FASTEST: f64 = 1e9;
 /// The smallest share: the sinks count shares of requests by the million.
 const LEAST_SHARE: f64 = 1e-6;
-const MOST_GATEWAYS: u16 = 5_000;
-const MOST_SINKS: u16 = 256;
-const MOST_CONNECTIONS: u32 = 1_024;
-const MOST_IN_FLIGHT: u32 = 65_536;
-const MOST_HELD: u32 = 1 << 20;
-/// The largest OTLP request that is sent, in bytes.
-const LARGEST_REQUEST: u64 = 64 << 20;
-/// The largest number of streams: a stream's number has 16 bits.
-const MOST_STREAMS: u32 = 0xffff;
 
 /// Checks all of them.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    let tier = FieldPath::of("tier");
-    at_most(scenario.tier.gateways.into(), MOST_GATEWAYS.into(), &tier, "gateways")?;
-    at_most(scenario.tier.sinks.into(), MOST_SINKS.into(), &tier, "sinks")?;
     let steady = FieldPath::of("steady");
     time(scenario.steady, &steady)?;
     let seen = scenario.steady.duration() >= SECOND;
     ensure(seen, &steady, "`steady` is 1s at the least: in less the tier is not seen to be steady")?;
-    load(scenario)?;
     expect(scenario)?;
     let settle = FieldPath::of("settle");
     time(scenario.settle.tail, &settle.then("tail"))?;
@@ -54,60 +40,6 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
             some(need.deadline, &at, "deadline")
         })
     })
-}
-
-fn load(scenario: &Scenario) -> Result<(), Problem> {
-    let (load, at) = (&scenario.load, &FieldPath::of("load"));
-    if let Some(rate) = load.rate {
-        self::rate(rate, &at.then("rate"))?;
-    }
-    for (number, stretch) in load.profile.iter().enumerate() {
-        self::stretch(stretch, &at.then("profile").then(number))?;
-    }
-    for (name, share) in [("jitter", load.jitter), ("floor", Some(load.floor))] {
-        share.map_or(Ok(()), |share| self::share(share, &at.then(name)))?;
-    }
-    time(load.deadline, &at.then("deadline"))?;
-    for (name, number, most) in [
-        ("connections", load.connections, MOST_CONNECTIONS),
-        ("in_flight", load.in_flight, MOST_IN_FLIGHT),
-        ("held_requests", load.held_requests, MOST_HELD),
-        ("streams_per_trace", load.streams_per_trace, MOST_STREAMS),
-    ] {
-        at_most(number, most, at, name)?;
-    }
-    let span = u64::from(load.payload_bytes) + u64::from(load.attributes) + 1;
-    let request = span.saturating_mul(load.spans_per_request.into());
-    let name = if load.payload_bytes >= load.attributes { "payload_bytes" } else { "attributes" };
-    let name = if u64::from(load.spans_per_request) > span { "spans_per_request" } else { name };
-    let fits = request <= LARGEST_REQUEST;
-    ensure(fits, &at.then(name), format!("with this `{name}` a request would be larger than 64 MiB"))
-}
-
-fn stretch(stretch: &Stretch, at: &FieldPath) -> Result<(), Problem> {
-    let at = &at.then(stretch.key());
-    if let Some(lasts) = stretch.lasts() {
-        time(lasts, &at.then("for"))?;
-    }
-    let rates =
-        |rates: &[(&str, Rate)]| rates.iter().try_for_each(|(name, rate)| self::rate(*rate, &at.then(name)));
-    match stretch {
-        Stretch::Constant(it) => rates(&[("rate", it.rate)]),
-        Stretch::Ramp(it) => rates(&[("from", it.from), ("to", it.to)]),
-        Stretch::Step(it) => rates(&[("from", it.from), ("to", it.to)]),
-        Stretch::Spike(it) => {
-            rates(&[("base", it.base), ("peak", it.peak)])?;
-            time(it.after, &at.then("after"))?;
-            time(it.lasts, &at.then("lasts"))
-        }
-        Stretch::Sine(it) => {
-            rates(&[("mean", it.mean)])?;
-            time(it.period, &at.then("period"))?;
-            let slow = it.period.duration() >= SECOND;
-            let mean = "`period` is 1s at the least: load is counted by the second, and of a faster swing only the mean is seen";
-            ensure(slow, &at.then("period"), mean)
-        }
-    }
 }
 
 fn expect(scenario: &Scenario) -> Result<(), Problem> {
@@ -151,16 +83,4 @@ pub(crate) fn rate(rate: Rate, at: &FieldPath) -> Result<(), Problem> {
 pub(crate) fn share(share: Share, at: &FieldPath) -> Result<(), Problem> {
     let some = share.fraction() >= LEAST_SHARE * 0.999;
     ensure(some, at, "a share is 0.0001% at the least, which is one in a million")
-}
-
-fn at_most(number: u32, most: u32, at: &FieldPath, name: &str) -> Result<(), Problem> {
-    ensure(number <= most, &at.then(name), format!("`{name}` is {} at the most", grouped(most)))
-}
-
-/// Formats `1048576` as `1,048,576`.
-fn grouped(number: u32) -> String {
-    match number {
-        0..1_000 => number.to_string(),
-        _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),
-    }
 }

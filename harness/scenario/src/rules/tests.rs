@@ -68,7 +68,7 @@ fn a_load_that_cannot_be_offered() {
     profile("{sine: {mean: 10/s, amplitude: §20/s, period: 1m}}", "less than `mean`");
     profile("{sine: {mean: 10/s, amplitude: 2/s, period: §0s}}", "`period` must be above 0");
     profile("§{constant: {rate: 1/s}}, {constant: {rate: 2/s}}", "only the last stretch");
-    profile("{step: {from: 1/s, to: 2/s, count: §1, for: 5s}}", "2 to 10000");
+    profile("{step: {from: 1/s, to: 2/s, count: §1, for: 5s}}", "`count` is 2 at the least");
     profile("{spike: {base: 1/s, peak: 2/s, after: 5s, lasts: 5s, for: §6s}}", "longer than `for`");
     profile("{ramp: {from: 1/s, to: 2/s, for: §0s}}", "`for` must be above 0");
 }

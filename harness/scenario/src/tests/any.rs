@@ -1,4 +1,4 @@
-//! Scenarios of every shape: what is written reads back as the same, and editors are told that it is good.
+//! Scenarios of every shape: each is written and read back without a change, and fits the schema.
 
 use super::*;
 use proptest::collection::{btree_map, vec};
@@ -27,7 +27,7 @@ fn text() -> impl Strategy<Value = String> {
         ])
         .prop_map(str::to_owned),
     ]
-    .prop_filter("who has nothing to say leaves the field out", |text| !text.trim().is_empty())
+    .prop_filter("an empty text is refused", |text| !text.trim().is_empty())
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -162,7 +162,7 @@ proptest! {
     fn what_is_written_reads_back_and_fits_the_schema(scenario in scenario()) {
         let text = serde_saphyr::to_string(&scenario).unwrap();
         prop_assert_eq!(&parse(&text).unwrap(), &scenario, "{}", text);
-        // What is wrong with it has a place in its text.
+        // A problem with it has a place in its text.
         if let Some(problem) = scenario.problem() {
             let error = Scenario::sensible(Path::new("test.yaml"), &text, &[]).unwrap_err();
             let said = error.to_string();

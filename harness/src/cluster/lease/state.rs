@@ -1,36 +1,36 @@
-//! Who may have the lease: what follows from what is seen of it.
+//! The rules of the lease: who may acquire it, and what its holder does after a renewal. No I/O.
 
 use std::time::Duration;
 
-/// How a lease is kept.
+/// The timing of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
-    /// How long it is its holder's after it was renewed.
+    /// The lease's duration after a renewal.
     pub(super) lasts: Duration,
-    /// How often its holder renews it.
-    pub(super) renewed_every: Duration,
-    /// How long it is watched when it seems to have run out: clocks differ, and a holder that could not renew it for
-    /// a while may still be there.
+    /// The holder's interval between renewals.
+    pub(super) renew_interval: Duration,
+    /// The time for which a lease that seems to have expired is watched before it is acquired: clocks differ, and a
+    /// holder that could not renew for a while may still be alive.
     pub(super) probation: Duration,
-    /// How often somebody who waits for it looks.
-    pub(super) looked_at_every: Duration,
-    /// How long an answer to the holder's renewing may take.
-    pub(super) answered_within: Duration,
+    /// The interval at which a waiting process looks at the lease.
+    pub(super) poll_interval: Duration,
+    /// The longest wait for the API server's answer to a renewal.
+    pub(super) answer_timeout: Duration,
 }
 
-/// What is seen of a lease.
+/// A lease as it was observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct ObservedLease {
     pub(super) holder: Holder,
-    /// How long it is its holder's after it was renewed, as it says itself.
+    /// The duration after a renewal, as the lease itself says.
     pub(super) lasts: Duration,
-    /// How long ago it was renewed, by its holder's clock and by this machine's.
+    /// The time since the last renewal, from the holder's clock to this machine's.
     pub(super) age: Duration,
-    /// For how long it has been seen not to change.
+    /// The time for which it has been seen not to change.
     pub(super) unchanged_for: Duration,
 }
 
-/// Whose a lease is.
+/// The holder of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     Nobody,
@@ -39,72 +39,72 @@ pub(super) enum Holder {
     Somebody,
 }
 
-/// What to do about a lease that is wanted.
+/// A decision about a lease that this process wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// It is free.
+pub(super) enum Decision {
+    /// It is free: acquire it.
     Take,
-    /// It seems to have run out; if it is not renewed meanwhile, it is free.
+    /// It seems to have expired: watch whether it is renewed, and acquire it if not.
     Watch,
-    /// It is somebody's.
+    /// Somebody holds it.
     Held,
 }
 
-/// What to do about a lease that is there, and wanted.
-pub(super) fn next(sight: Sight, terms: &Terms) -> Next {
-    let Sight { holder, lasts, age, unchanged_for } = sight;
+/// Decides what to do about an existing lease that this process wants.
+pub(super) fn decide(lease: ObservedLease, terms: &Terms) -> Decision {
+    let ObservedLease { holder, lasts, age, unchanged_for } = lease;
     match holder {
-        Holder::Nobody | Holder::Dead => Next::Take,
+        Holder::Nobody | Holder::Dead => Decision::Take,
         // Whatever the clocks say: a holder that lives would have renewed it.
-        Holder::Somebody if unchanged_for >= lasts.max(terms.probation) => Next::Take,
-        Holder::Somebody if age >= lasts && unchanged_for >= terms.probation => Next::Take,
-        Holder::Somebody if age >= lasts => Next::Watch,
-        Holder::Somebody => Next::Held,
+        Holder::Somebody if unchanged_for >= lasts.max(terms.probation) => Decision::Take,
+        Holder::Somebody if age >= lasts && unchanged_for >= terms.probation => Decision::Take,
+        Holder::Somebody if age >= lasts => Decision::Watch,
+        Holder::Somebody => Decision::Held,
     }
 }
 
-/// What became of a renewal.
+/// The result of a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Renewal {
     Renewed,
-    /// It is not as it was: this is what there is now.
-    Found(Whose),
-    /// Nobody knows: no answer in time, or none that says anything.
+    /// The object has changed: this is its holder now.
+    Found(FoundHolder),
+    /// No answer in time, or none that tells anything.
     Unknown,
 }
 
-/// Whose a lease is that was held.
+/// The holder of a lease.that was held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// This process's: a renewal had no answer, but an effect.
-    Mine,
-    /// It was removed.
-    Nobodys,
-    /// Somebody has taken it over.
-    Others(String),
+pub(super) enum FoundHolder {
+    /// This process: an earlier renewal had no answer, but an effect.
+    Ours,
+    /// Nobody: the object was deleted.
+    Nobody,
+    /// Another process, which has taken the lease over.
+    Other(String),
 }
 
-/// What the holder of a lease does after a renewal.
+/// The holder's next step after a renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Then {
-    /// It renews it when it is time to.
+pub(super) enum NextStep {
+    /// Renew at the next interval.
     Wait,
-    /// It renews what was found, at once.
+    /// Renew the object that was found, at once.
     Adopt,
-    /// It makes it anew.
-    Make,
-    /// It has lost it to somebody.
+    /// Create the object again.
+    Recreate,
+    /// Stop: another process has taken the lease over.
     Lost(String),
 }
 
-/// What the holder of a lease does after a renewal. Without an answer it goes on: an API server that is away may be
-/// what a scenario is about, and nobody can take the lease over meanwhile.
-pub(super) fn then(answer: Answer) -> Then {
+/// Returns the holder's next step after a renewal. Without an answer it carries on: an unavailable API server may be
+/// the very fault of the scenario, and nobody can take the lease over meanwhile.
+pub(super) fn after_renewal(answer: Renewal) -> NextStep {
     match answer {
-        Answer::Renewed | Answer::Unknown => Then::Wait,
-        Answer::Found(Whose::Mine) => Then::Adopt,
-        Answer::Found(Whose::Nobodys) => Then::Make,
-        Answer::Found(Whose::Others(by)) => Then::Lost(by),
+        Renewal::Renewed | Renewal::Unknown => NextStep::Wait,
+        Renewal::Found(FoundHolder::Ours) => NextStep::Adopt,
+        Renewal::Found(FoundHolder::Nobody) => NextStep::Recreate,
+        Renewal::Found(FoundHolder::Other(by)) => NextStep::Lost(by),
     }
 }
 
@@ -116,38 +116,41 @@ mod tests {
 
     const S: fn(u64) -> Duration = Duration::from_secs;
 
-    fn seen(holder: Holder, age: u64, unchanged_for: u64) -> Next {
-        next(Sight { holder, lasts: TERMS.lasts, age: S(age), unchanged_for: S(unchanged_for) }, &TERMS)
+    fn seen(holder: Holder, age: u64, unchanged_for: u64) -> Decision {
+        decide(
+            ObservedLease { holder, lasts: TERMS.lasts, age: S(age), unchanged_for: S(unchanged_for) },
+            &TERMS,
+        )
     }
 
     #[test]
     fn a_lease_is_taken_when_it_is_free() {
-        assert_eq!(seen(Holder::Nobody, 0, 0), Next::Take);
-        assert_eq!(seen(Holder::Dead, 0, 0), Next::Take);
-        assert_eq!(seen(Holder::Somebody, 5, 0), Next::Held);
-        assert_eq!(seen(Holder::Somebody, 59, 30), Next::Held);
-        assert_eq!(seen(Holder::Somebody, 60, 0), Next::Watch, "its holder's clock may be behind");
-        assert_eq!(seen(Holder::Somebody, 75, 15), Next::Take);
-        assert_eq!(seen(Holder::Somebody, 0, 60), Next::Take, "its holder's clock is ahead");
+        assert_eq!(seen(Holder::Nobody, 0, 0), Decision::Take);
+        assert_eq!(seen(Holder::Dead, 0, 0), Decision::Take);
+        assert_eq!(seen(Holder::Somebody, 5, 0), Decision::Held);
+        assert_eq!(seen(Holder::Somebody, 59, 30), Decision::Held);
+        assert_eq!(seen(Holder::Somebody, 60, 0), Decision::Watch, "its holder's clock may be behind");
+        assert_eq!(seen(Holder::Somebody, 75, 15), Decision::Take);
+        assert_eq!(seen(Holder::Somebody, 0, 60), Decision::Take, "its holder's clock is ahead");
     }
 
     proptest! {
-        /// Whatever the clocks say, nobody takes over from a holder that renews in time.
+        /// A holder that renews in time keeps its lease, whatever the clocks say.
         #[test]
         fn a_holder_that_renews_keeps_it(age in 0_u64..100_000, unchanged_for in 0_u64..15, lasts in 0_u64..100) {
-            let sight = Sight {
+            let lease = ObservedLease {
                 holder: Holder::Somebody, lasts: S(lasts), age: S(age), unchanged_for: S(unchanged_for),
             };
-            prop_assert_ne!(next(sight, &TERMS), Next::Take);
+            prop_assert_ne!(decide(lease, &TERMS), Decision::Take);
         }
 
-        /// Whatever the clocks say, one that is not renewed is free in the end; and it stays free.
+        /// A lease that is not renewed becomes free, whatever the clocks say, and stays free.
         #[test]
         fn one_that_is_not_renewed_is_free_in_the_end(age in 0_u64..100_000, unchanged_for in 0_u64..200) {
             let now = seen(Holder::Somebody, age, unchanged_for);
             let later = seen(Holder::Somebody, age + 1, unchanged_for + 1);
-            prop_assert!(now != Next::Take || later == Next::Take);
-            prop_assert_eq!(seen(Holder::Somebody, age, 60), Next::Take);
+            prop_assert!(now != Decision::Take || later == Decision::Take);
+            prop_assert_eq!(seen(Holder::Somebody, age, 60), Decision::Take);
         }
     }
 }

@@ -4,20 +4,21 @@ use super::*;
 use crate::host::Process;
 use crate::progress::tests::Lines;
 use kube::client::Body;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// As `TERMS`, but a lease lasts a second.
+/// The terms of [`TERMS`], but with a lease of one second.
 const QUICK: Terms = Terms {
     lasts: Duration::from_secs(1),
-    renewed_every: Duration::from_millis(50),
+    renew_interval: Duration::from_millis(50),
     probation: Duration::from_millis(400),
-    looked_at_every: Duration::from_millis(20),
-    answered_within: Duration::from_millis(200),
+    poll_interval: Duration::from_millis(20),
+    answer_timeout: Duration::from_millis(200),
 };
 
-/// What an API server does for one Lease: optimistic locking by resource version, preconditions of a deletion.
+/// An API server for one Lease: optimistic locking by resource version, and preconditions of a deletion.
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<State>>);
 
@@ -25,9 +26,9 @@ struct Server(Arc<Mutex<State>>);
 struct State {
     object: Option<Value>,
     version: u64,
-    /// It does what it is asked, and does not say so.
+    /// Carries requests out, but does not answer.
     mute: bool,
-    /// It is not there.
+    /// Does not answer, nor carry anything out.
     away: bool,
     /// The lease's holder renews it between any two looks at it.
     renewed: bool,
@@ -53,8 +54,8 @@ impl Server {
         Client::new(service, "default")
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
     }
 
     fn holder(&self) -> Option<Owner> {
@@ -62,7 +63,7 @@ impl Server {
         owner_of(&serde_json::from_value(object).unwrap())
     }
 
-    /// Somebody else's lease is there, renewed so long ago.
+    /// Stores somebody else's lease, renewed some time ago.
     fn hold(&self, owner: &Owner, ago: Duration) {
         let mut lease = owned(None, owner, &QUICK);
         let renewed = Timestamp::now().saturating_sub(ago).unwrap();
@@ -118,11 +119,11 @@ impl State {
 
 fn other() -> Owner {
     // A process of another machine: whether it lives cannot be seen from here.
-    Owner { host: "elsewhere".to_owned(), pids_of: "elsewhere".to_owned(), ..Owner::this() }
+    Owner { host: "elsewhere".to_owned(), pids_of: "elsewhere".to_owned(), ..Owner::current() }
 }
 
-async fn take(server: &Server, patience: Duration) -> Result<Lease, LeaseError> {
-    Lease::take_on(&server.client(), "dev", patience, QUICK).await
+async fn take(server: &Server, timeout: Duration) -> Result<Lease, LeaseError> {
+    Lease::acquire_with(&server.client(), "dev", timeout, QUICK).await
 }
 
 async fn until(awaited: &str, condition: impl Fn() -> bool) {
@@ -155,7 +156,7 @@ async fn a_second_holder_is_told_who_the_first_is_or_waits_for_it() {
     assert_eq!(refused, format!("the cluster dev is in use by {}", first.owner));
     let (told, _collecting) = Lines::collect();
     let client = server.client();
-    let waiting = Lease::take_on(&client, "dev", Duration::from_secs(60), QUICK);
+    let waiting = Lease::acquire_with(&client, "dev", Duration::from_secs(60), QUICK);
     let letting_go = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         first.release().await.unwrap();
@@ -169,8 +170,10 @@ async fn a_second_holder_is_told_who_the_first_is_or_waits_for_it() {
 #[tokio::test]
 async fn a_dead_holder_is_followed_at_once_and_one_elsewhere_when_its_lease_has_run_out() {
     let server = Server::default();
-    server
-        .hold(&Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::this() }, Duration::ZERO);
+    server.hold(
+        &Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::current() },
+        Duration::ZERO,
+    );
     let lease = take(&server, Duration::ZERO).await.unwrap();
     assert_eq!(server.lock().object.as_ref().unwrap()["spec"]["leaseTransitions"], 1);
     lease.release().await.unwrap();
@@ -183,7 +186,7 @@ async fn a_dead_holder_is_followed_at_once_and_one_elsewhere_when_its_lease_has_
     assert!(began.elapsed() >= QUICK.probation);
 }
 
-/// Its clock is an hour behind, and it is there.
+/// The holder's clock is an hour behind, and the holder is alive.
 #[tokio::test]
 async fn a_holder_that_renews_is_not_followed_whatever_its_clock_says() {
     let server = Server::default();
@@ -211,7 +214,7 @@ async fn a_lease_survives_an_api_server_that_is_away_answers_that_are_lost_and_i
     let server = Server::default();
     let lease = take(&server, Duration::ZERO).await.unwrap();
     server.lock().away = true;
-    tokio::time::sleep(QUICK.answered_within * 3).await;
+    tokio::time::sleep(QUICK.answer_timeout * 3).await;
     server.lock().away = false;
     let before = server.lock().version;
     until("a renewal after the outage", || server.lock().version > before).await;
@@ -219,7 +222,7 @@ async fn a_lease_survives_an_api_server_that_is_away_answers_that_are_lost_and_i
     let before = server.lock().version;
     server.lock().mute = true;
     until("a renewal without an answer", || server.lock().version > before).await;
-    tokio::time::sleep(QUICK.answered_within).await;
+    tokio::time::sleep(QUICK.answer_timeout).await;
     server.lock().mute = false;
     let before = server.lock().version;
     until("two renewals after that", || server.lock().version > before + 1).await;

@@ -1,16 +1,16 @@
-//! What a Collector's configuration says of its hop: where what it has acknowledged waits, and for how long. No I/O.
+//! A hop, read from its Collector's configuration: where acknowledged spans wait, and for how long. No I/O.
 
 use crate::record::{Hop, Keeps};
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long a gRPC client may wait before it looks for addresses again: its resolver asks at most every 30 s
-/// (`MinResolutionInterval` of grpc-go).
+/// The longest time before a gRPC client resolves addresses again: grpc-go's resolver asks at most every 30 s
+/// (`MinResolutionInterval`).
 const RESOLUTION_PAUSE: Duration = Duration::from_secs(30);
-/// What takes spans and passes none on, or writes them at once.
+/// The exporters that pass no spans on, or write them at once.
 const ENDS: [&str; 4] = ["debug", "logging", "nop", "file"];
-/// What answers at once and passes on later; how long it keeps what it has, by which setting, if none is given.
+/// The processors that answer at once and pass spans on later: the setting of their delay, and its default.
 const KEEPING: [(&str, &str, Duration); 3] = [
     ("batch", "timeout", Duration::from_millis(200)),
     ("tail_sampling", "decision_wait", Duration::from_secs(30)),
@@ -50,7 +50,7 @@ pub(super) fn hop(name: &str, configuration: &Value, pod: Option<&PodSpec>) -> R
     Ok(hop)
 }
 
-/// One of which nothing can be read: what it keeps is not known, nor can it be asked.
+/// A hop whose configuration cannot be read: what it keeps is unknown, and no metric tells.
 pub(super) fn unknown(name: &str) -> Hop {
     let pause = exporting(&Value::Null).map_or(RESOLUTION_PAUSE, |one| one.pause);
     Hop {
@@ -70,14 +70,14 @@ const fn worse(one: Keeps, other: Keeps) -> Keeps {
     }
 }
 
-/// What spans pass through, by type.
+/// The components that spans pass through, by type.
 struct Parts<'a> {
     exporters: Vec<(&'a str, &'a Value)>,
     processors: Vec<(&'a str, &'a Value)>,
 }
 
 impl<'a> Parts<'a> {
-    /// Those of the pipelines of traces; all of them, where there is no such pipeline.
+    /// Returns the parts of the pipelines of traces; all parts, where there is no such pipeline.
     fn of(configuration: &'a Value) -> Self {
         let pipelines = configuration["service"]["pipelines"].as_object().into_iter().flatten();
         let traces: Vec<_> = pipelines.filter(|(id, _)| kind(id) == "traces").map(|(_, it)| it).collect();
@@ -95,23 +95,23 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// `otlp_grpc/second` is an `otlp_grpc`.
+/// Returns a component's type: `otlp_grpc` of `otlp_grpc/second`.
 fn kind(id: &str) -> &str {
     id.split('/').next().unwrap_or(id)
 }
 
-/// What an exporter does with what it was given.
+/// The behaviour of an exporter.
 struct Exporting<'a> {
-    /// Whether it answers before it has sent it.
+    /// True if it answers before it has sent the spans.
     queue: bool,
     storage: Option<&'a str>,
-    /// Whether it says how much its queue holds.
+    /// True if a metric tells how much its queue holds.
     readable: bool,
     pause: Duration,
 }
 
-/// timeout + 1.5 × `max_interval` (its randomisation) + the pause before addresses are looked up again. The
-/// Collector's defaults where nothing is written.
+/// Reads an exporter. Its longest pause is timeout + 1.5 × `max_interval` (its randomisation) + the pause before
+/// addresses are resolved again, with the Collector's defaults.
 fn exporting(exporter: &Value) -> Result<Exporting<'_>, String> {
     let (queue, retry) = (&exporter["sending_queue"], &exporter["retry_on_failure"]);
     let on = |part: &Value| part["enabled"].as_bool().unwrap_or(true);
@@ -126,8 +126,8 @@ fn exporting(exporter: &Value) -> Result<Exporting<'_>, String> {
     })
 }
 
-/// One that has an exporter for each endpoint, with a queue of its own, of which no metric tells; and perhaps a queue
-/// and a retry before them, which are off unless they are written.
+/// Reads a load-balancing exporter. It has an exporter for each endpoint, with a queue that no metric shows; and
+/// perhaps a queue and a retry before them, which are off unless they are configured.
 fn balancing(exporter: &Value) -> Result<Exporting<'_>, String> {
     let each = exporting(&exporter["protocol"]["otlp"])?;
     let written = |part: &str| !exporter[part].is_null();
@@ -141,7 +141,7 @@ fn balancing(exporter: &Value) -> Result<Exporting<'_>, String> {
     })
 }
 
-/// Whether a storage's directory is on something that is still there when the pod is not.
+/// Returns true if a storage's directory is on a volume that outlives the pod.
 fn outlives_the_pod(storage: &Value, pod: Option<&PodSpec>) -> bool {
     // What is not a directory is somewhere else altogether.
     let Some(directory) = storage["directory"].as_str() else { return true };
@@ -153,7 +153,7 @@ fn outlives_the_pod(storage: &Value, pod: Option<&PodSpec>) -> bool {
     volume.is_some_and(|volume| volume.empty_dir.is_none() && volume.ephemeral.is_none())
 }
 
-/// As Go writes them: `1m30s`, `1.5s`. A number is in nanoseconds.
+/// Parses a duration as Go writes it: `1m30s`, `1.5s`. A number is in nanoseconds.
 pub(in crate::deploy) fn duration(value: &Value, default: Duration) -> Result<Duration, String> {
     if let Some(number) = value.as_u64() {
         return Ok(Duration::from_nanos(number));

@@ -5,7 +5,7 @@ use crate::scenario::TierPatch;
 use serde_json::Value;
 
 impl Manifest {
-    /// With a scenario's patch. A field that the kind does not have is an error.
+    /// Returns the object with a scenario's patch. A field that the kind does not have is an error.
     pub(in crate::deploy) fn patched(&self, patch: &TierPatch) -> Result<Self, String> {
         let mut value = self.value().map_err(|error| error.to_string())?;
         if !patch.merge.is_null() {

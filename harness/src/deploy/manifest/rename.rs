@@ -1,4 +1,4 @@
-//! Manifests in another namespace than the one that they are written for.
+//! Manifests in another namespace than the one they are written for.
 
 use super::Manifest;
 use k8s_openapi::api::rbac::v1::Subject;
@@ -37,7 +37,7 @@ impl Manifest {
         }
     }
 
-    /// Texts in which a Service of the same namespace may be named.
+    /// Returns the texts that may name a Service of the same namespace.
     pub(in crate::deploy) fn texts_mut(&mut self) -> Vec<&mut String> {
         if let Self::ConfigMap(it) = self {
             return it.data.iter_mut().flat_map(|data| data.values_mut()).collect();
@@ -55,7 +55,7 @@ impl Manifest {
         texts.collect()
     }
 
-    /// Who may do something by it.
+    /// Returns the subjects of a binding; none for other kinds.
     pub(in crate::deploy) fn subjects_mut(&mut self) -> Option<&mut Vec<Subject>> {
         match self {
             Self::RoleBinding(it) => it.subjects.as_mut(),

@@ -111,9 +111,9 @@ fn what_the_harness_needs_is_asked_for_with_the_file_that_lacks_it() {
         (
             "kind: Service\nmetadata: {name: gateway-headless,",
             "kind: Service\nmetadata: {name: backend,",
-            "brings it along",
+            "leave it out",
         ),
-        ("kind: Secret", "kind: Certificate", "\"Certificate\" are not known here"),
+        ("kind: Secret", "kind: Certificate", "\"Certificate\" are not supported"),
         ("serviceAccountName", "serviceAcountName", ".spec.template.spec.serviceAcountName"),
         ("timeout: 10s", "timeout: ${env:TIMEOUT}", "the agents' configuration"),
     ] {

@@ -1,4 +1,4 @@
-//! The containers of a tier: how each is made of the real image and of what the manifests say.
+//! The containers of a tier, each made from the real image and the manifests.
 
 use super::{GATEWAYS, OTLP_PORT, PATIENCE, Tier};
 use crate::config::{Part, memory_limit, merge};
@@ -17,9 +17,9 @@ impl Tier {
         format!("{}-{name}", self.name)
     }
 
-    /// A container knows those that were started before it by name, the gateways by their Service's name. Not
-    /// by DNS: an address stays known while its container is down, as a pod's does while a container in it is
-    /// started again.
+    /// Returns the names by which a container knows those that were started before it; the gateways have that of their
+    /// Service. Without DNS, so that an address stays known while its container is down, as a pod's does while a container
+    /// in it restarts.
     fn hosts(&self) -> Vec<String> {
         let service = |name| if GATEWAYS.contains(&name) { "gateway-headless" } else { name };
         self.addresses.iter().map(|(name, address)| format!("{}:{address}", service(name))).collect()
@@ -114,7 +114,7 @@ impl Tier {
     }
 }
 
-/// Nothing of it stays in the engine. What its containers said is kept when a test fails.
+/// Removes everything from the engine. If the test fails, the logs of the containers are kept.
 impl Drop for Tier {
     fn drop(&mut self) {
         if std::thread::panicking() {

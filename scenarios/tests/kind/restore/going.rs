@@ -1,4 +1,4 @@
-//! A run that goes on in another process, and is watched by what it writes.
+//! A run in another process, observed through the files that it writes.
 
 use crate::support::lent::Lent;
 use spanproof::host::cache_dir;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a run may take until it is where it is to be killed.
+/// The time that a run may take to the moment at which it is killed.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A run that goes on in another process.
+/// A run in another process.
 pub(super) struct Going {
     process: Child,
-    /// Where its folder appears.
+    /// The folder in which its run folder appears.
     out: PathBuf,
 }
 
@@ -34,7 +34,7 @@ impl Going {
         entries.find(|path| path.is_dir())
     }
 
-    /// What its timeline says so far.
+    /// Returns its timeline so far.
     pub(super) fn timeline(&self) -> Vec<Event> {
         let path = self.folder().map(|folder| folder.join("timeline.jsonl"));
         let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
@@ -43,7 +43,7 @@ impl Going {
         entries.map(|entry| entry.event).collect()
     }
 
-    /// The run's name.
+    /// Returns the run's name.
     pub(super) fn run(&self) -> Option<String> {
         self.timeline().into_iter().find_map(|event| match event {
             Event::Began { run, .. } => Some(run),
@@ -89,7 +89,7 @@ impl Going {
         }
     }
 
-    /// Whether the run is known to have something open.
+    /// Returns whether the run is registered as having something to undo.
     pub(super) fn is_open(&self) -> bool {
         let pointer = format!("{}.json", self.run().unwrap());
         cache_dir().join("open").join(pointer).exists()

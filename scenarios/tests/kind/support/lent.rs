@@ -1,16 +1,16 @@
-//! The cluster, lent to other processes: as one that was kept, for which the command line takes the lock by itself.
+//! The cluster, lent to other processes like one that was kept, for which the command line acquires the lock by itself.
 //!
-//! Not a second cluster: eight nodes on one machine come to more inotify instances than a kernel allows by default
-//! (128), and the last nodes' kube-proxies do not start.
+//! It is not a second cluster: eight nodes on one machine need more inotify instances than a kernel allows by default
+//! (128), and the kube-proxies of the last nodes do not start.
 
 use super::{CLUSTER, Held, Shared, program};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use parking_lot::MutexGuard;
 use spanproof::host::cache_dir;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::MutexGuard;
 
 /// Removes the cluster when the pipe closes, as it does when this process ends.
 pub(super) struct Keeper {
@@ -38,14 +38,14 @@ fn state() -> PathBuf {
     cache_dir().join("clusters").join(CLUSTER)
 }
 
-/// The cluster, held by no process, and used by no other test as long as this is there.
+/// Exclusive use of the cluster, which no process holds.
 pub(crate) struct Lent {
     _held: MutexGuard<'static, Held>,
     pub(crate) client: Client,
 }
 
 impl Shared {
-    /// Waits until no other test uses the cluster, and lets go of its lock.
+    /// Waits until no other test uses the cluster, and releases its lock.
     pub(crate) fn lend() -> Lent {
         let shared = Self::get();
         let mut held = shared.lock();
@@ -71,7 +71,7 @@ impl Lent {
         Shared::get().runtime.block_on(future)
     }
 
-    /// `spanproof run` on it, of a scenario that names every fault.
+    /// Returns the command `spanproof run` on it, with a scenario that has every fault.
     #[allow(clippy::unused_self, reason = "only for whoever has it")]
     pub(crate) fn run(&self) -> Command {
         let mut command = Command::new(program());
@@ -80,7 +80,7 @@ impl Lent {
         command
     }
 
-    /// `spanproof restore`.
+    /// Returns the command `spanproof restore`.
     #[allow(clippy::unused_self, reason = "only for whoever has it")]
     pub(crate) fn restore(&self) -> Command {
         let mut command = Command::new(program());

@@ -1,5 +1,5 @@
-//! A cluster as it is, to be compared with what it is afterwards: nodes, namespaces, workloads, firewall rules,
-//! containers, queue directories.
+//! A snapshot of a cluster, to be compared with a later one: nodes, namespaces, workloads, firewall rules, containers,
+//! queue directories.
 
 use super::{CLUSTER, containers_of, lent::Lent};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
@@ -17,15 +17,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What there is, by what it is called.
+/// The state of each thing, by its name.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot(BTreeMap<String, String>);
 
-/// How long what is undone may take to have its last effect: rules are written, containers end.
+/// The time until an undo has had its last effect: rules are written, containers end.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 impl Snapshot {
-    /// As it is now.
+    /// Takes a snapshot.
     pub(crate) fn take(lent: &Lent) -> Self {
         let mut all = lent.block_on(objects(&lent.client));
         all.extend(lent.block_on(pods(&lent.client)));
@@ -46,7 +46,7 @@ impl Snapshot {
         Self(all)
     }
 
-    /// Waits until the cluster is as it was; what is not, if it does not become so.
+    /// Waits until the cluster is as it was. Returns the differences if it does not become so.
     #[track_caller]
     pub(crate) fn expect_again(&self, lent: &Lent) {
         let until = Instant::now() + SETTLED_WITHIN;
@@ -59,7 +59,7 @@ impl Snapshot {
         }
     }
 
-    /// Line by line what was there (-) and what is (+).
+    /// Returns the differences, one a line: before (-) and after (+).
     fn difference(&self, now: &Self) -> String {
         let keys: BTreeSet<_> = self.0.keys().chain(now.0.keys()).collect();
         let lines = |all: &Self, key: &str| -> Vec<String> {
@@ -76,7 +76,7 @@ impl Snapshot {
     }
 }
 
-/// Queue directories of runs on the nodes.
+/// Returns the queue directories of runs on the nodes.
 pub(crate) fn queues() -> Vec<String> {
     let on = |node: &String| {
         inside(node, "ls /var/lib/spanproof 2>/dev/null").lines().map(str::to_owned).collect()
@@ -84,7 +84,7 @@ pub(crate) fn queues() -> Vec<String> {
     containers_of(CLUSTER, "{{.Names}}").iter().flat_map(|node| -> Vec<String> { on(node) }).collect()
 }
 
-/// What a command says on a node.
+/// Runs a command on a node and returns its output.
 fn inside(node: &str, command: &str) -> String {
     let output = Command::new("docker").args(["exec", node, "sh", "-c", command]).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
@@ -95,7 +95,7 @@ fn lines(mut all: Vec<String>) -> String {
     all.join("\n")
 }
 
-/// Rules by their table, without counters and times; in no order, since kube-proxy has none between Services.
+/// Returns the rules by table, without counters and times, and sorted, since kube-proxy has no order between Services.
 fn rules(saved: &str) -> String {
     let mut table = "";
     let mut all = Vec::new();
@@ -110,7 +110,7 @@ fn rules(saved: &str) -> String {
     lines(all)
 }
 
-/// Every object of these kinds but for what changes by itself.
+/// Returns every object of these kinds, without the parts that change by themselves.
 async fn objects(client: &Client) -> BTreeMap<String, String> {
     let kinds = [
         ApiResource::erase::<Node>(&()),
@@ -162,7 +162,7 @@ fn told(object: &DynamicObject) -> String {
     serde_json::to_string_pretty(&told).unwrap()
 }
 
-/// How many pods each owner has, and how they are; on which node, where that is not the scheduler's to say.
+/// Returns the number of pods of each owner and their state, with the node where the scheduler does not choose it.
 async fn pods(client: &Client) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let pods: Api<Pod> = Api::all(client.clone());

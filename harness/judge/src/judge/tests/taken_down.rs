@@ -107,7 +107,7 @@ fn what_a_disk_may_hold_is_stranded_and_not_lost() {
             loss.reason
         );
         assert_ne!(judgement.verdict, Verdict::Pass);
-        // What is in memory goes with its process, however much it was.
+        // Memory goes with its process, however much was in it.
         let record = read(&taken_down(Keeps::Memory), [held, Some(0.0)]);
         assert_eq!(judge(&record).spans.lost, 3);
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message;
 use prost::encoding::encode_varint;
 
-/// A view that owns what it shows.
+/// An owned `SpanView`.
 #[derive(Debug, PartialEq)]
 struct Seen {
     trace_id: Vec<u8>,
@@ -31,7 +31,7 @@ fn scanned(bytes: &[u8], attributes: bool) -> Result<Vec<Seen>, ScanError> {
     Ok(seen)
 }
 
-/// What prost makes of the same bytes.
+/// The result of prost for the same bytes.
 fn decoded(bytes: &[u8], attributes: bool) -> Option<Vec<Seen>> {
     let request = ExportTraceServiceRequest::decode(bytes).ok()?;
     let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
@@ -92,7 +92,7 @@ fn unknown() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Fields, in the order in which they came, as one message's content.
+/// The content of a message with some of `fields`.
 fn message(fields: impl Strategy<Value = Vec<u8>>, most: usize) -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![9 => fields, 1 => unknown()], 0..most).prop_map(|fields| fields.concat())
 }
@@ -153,7 +153,7 @@ proptest! {
 
     /// A damaged request is read as prost reads it, if prost reads it; and nothing panics.
     #[test]
-    fn what_prost_reads_of_a_damaged_request_is_read(
+    fn a_damaged_request_is_read_if_prost_reads_it(
         mut bytes in request(),
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),
@@ -175,7 +175,7 @@ proptest! {
         }
     }
 
-    /// Any bytes can be scanned; what prost takes of them is taken.
+    /// Any bytes can be scanned, with the result of prost if it decodes them.
     #[test]
     fn any_bytes_can_be_scanned(bytes: Vec<u8>, attributes: bool) {
         let scanned = scanned(&bytes, attributes);
@@ -185,9 +185,9 @@ proptest! {
     }
 }
 
-/// What is broken where the sink looks is refused, and by prost, too.
+/// Requests malformed in a field that the sink reads are refused, by prost too.
 #[test]
-fn what_is_broken_is_refused() {
+fn malformed_requests_are_refused() {
     let in_span = |span: Vec<u8>| with_length(1, &with_length(2, &with_length(2, &span)));
     let deep = |depth: usize| [key(200, GROUP).repeat(depth), key(200, GROUP_END).repeat(depth)].concat();
     let broken: [(&str, Vec<u8>); 14] = [
@@ -213,9 +213,9 @@ fn what_is_broken_is_refused() {
     assert_eq!(scanned(&deep(99), true), Ok(Vec::new()));
 }
 
-/// What is skipped is not checked: its strings may be anything. Prost would refuse this.
+/// Skipped fields are not checked: their strings may be invalid UTF-8, which prost would refuse.
 #[test]
-fn the_text_of_what_is_skipped_is_not_checked() {
+fn skipped_text_is_not_checked() {
     let span = [with_length(5, &[0xFF, 0xFE]), with_length(2, &[7; 8])].concat();
     let bytes = with_length(1, &with_length(2, &with_length(2, &span)));
     assert!(decoded(&bytes, false).is_none());

@@ -8,15 +8,15 @@ use prost::Message;
 use spanproof_ledger::SpanIdentity;
 use std::collections::BTreeMap;
 
-fn terms() -> Terms {
-    Terms { identity: Identity::new(7, 10, 1), checksum: false, seed: 5, trace_one_in: 3 }
+fn settings() -> RunSettings {
+    RunSettings { identity: Identity::new(7, 10, 1), checksum: false, seed: 5, trace_one_in: 3 }
 }
 
-fn span(terms: &Terms, stream: Stream, seq: u64, start: u64) -> Span {
+fn span(settings: &RunSettings, stream: Stream, seq: u64, start: u64) -> Span {
     let identity = SpanIdentity { stream, seq };
     Span {
-        trace_id: terms.identity.trace_id(identity).to_be_bytes().to_vec(),
-        span_id: terms.identity.span_id(identity).to_be_bytes().to_vec(),
+        trace_id: settings.identity.trace_id(identity).to_be_bytes().to_vec(),
+        span_id: settings.identity.span_id(identity).to_be_bytes().to_vec(),
         start_time_unix_nano: start,
         ..Span::default()
     }
@@ -39,32 +39,31 @@ fn numbers(tally: &Tally) -> BTreeMap<(Stream, u64), usize> {
 }
 
 proptest! {
-    /// Whatever the order and however often, each span is counted as often as it is there; what is left
-    /// out is exactly what the hash says.
+    /// Every copy of every span is counted, in any order, and exactly the spans selected by hash are left out.
     #[test]
     fn every_copy_of_every_span_is_counted(
         sent in prop::collection::vec((1u16..4, 0u64..30, 0u64..3), 0..80),
-        leave_out in 0u64..4,
+        left_out_one_in in 0u64..4,
     ) {
-        let terms = terms();
-        let spans = sent.iter().map(|(stream, seq, start)| span(&terms, *stream, *seq, *start)).collect();
-        let request = Request::of(&encoded(spans), &terms, leave_out).unwrap();
+        let settings = settings();
+        let spans = sent.iter().map(|(stream, seq, start)| span(&settings, *stream, *seq, *start)).collect();
+        let request = ScannedRequest::of(&encoded(spans), &settings, left_out_one_in).unwrap();
 
         let (mut taken, mut left_out) = (BTreeMap::new(), BTreeMap::new());
-        let mut followed = 0;
+        let mut sampled = 0;
         for (stream, seq, _) in &sent {
             let identity = SpanIdentity { stream: *stream, seq: *seq };
-            let gone = is_selected(terms.seed, terms.identity.span_id(identity), leave_out);
+            let gone = is_selected(settings.seed, settings.identity.span_id(identity), left_out_one_in);
             *(if gone { &mut left_out } else { &mut taken }).entry((*stream, *seq)).or_default() += 1;
-            let trace = terms.identity.trace_id(identity) & u128::from(u64::MAX);
+            let trace = settings.identity.trace_id(identity) & u128::from(u64::MAX);
             let trace = u64::try_from(trace).unwrap();
-            followed += u32::from(!gone && is_selected(terms.seed, trace, terms.trace_one_in));
+            sampled += u32::from(!gone && is_selected(settings.seed, trace, settings.trace_one_in));
         }
         prop_assert_eq!(numbers(&request.taken), taken);
         prop_assert_eq!(numbers(&request.left_out), left_out);
         prop_assert_eq!(request.taken.spans() + request.left_out.spans(), sent.len() as u64);
         prop_assert_eq!(request.taken.due.iter().map(|(_, spans)| spans).sum::<u64>(), request.taken.spans());
-        prop_assert_eq!(request.taken.traces.iter().map(|(_, spans)| spans).sum::<u32>(), followed);
+        prop_assert_eq!(request.taken.traces.iter().map(|(_, spans)| spans).sum::<u32>(), sampled);
         for (_, ranges) in &request.taken.streams {
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end != pair[1].start), "{:?}", ranges);
         }
@@ -73,26 +72,26 @@ proptest! {
 
 #[test]
 fn consecutive_numbers_are_one_range() {
-    let terms = terms();
-    let spans = (0..1_000).map(|seq| span(&terms, 9, seq, 1)).collect();
-    let request = Request::of(&encoded(spans), &terms, 0).unwrap();
+    let settings = settings();
+    let spans = (0..1_000).map(|seq| span(&settings, 9, seq, 1)).collect();
+    let request = ScannedRequest::of(&encoded(spans), &settings, 0).unwrap();
     assert_eq!(request.taken.streams, [(9, vec![Range::new(0, 1_000)])]);
     assert_eq!(request.taken.due, [(1, 1_000)]);
 }
 
 #[test]
-fn strangers_and_wrong_ids_are_told_apart() {
-    let terms = terms();
-    let other = Terms { identity: Identity::new(8, 10, 1), ..terms };
-    let stolen = Span { span_id: span(&terms, 1, 999, 0).span_id, ..span(&terms, 1, 1, 0) };
-    let short = Span { span_id: vec![1; 7], ..span(&terms, 1, 1, 0) };
+fn foreign_and_damaged_spans_are_counted_apart() {
+    let settings = settings();
+    let other = RunSettings { identity: Identity::new(8, 10, 1), ..settings };
+    let stolen = Span { span_id: span(&settings, 1, 999, 0).span_id, ..span(&settings, 1, 1, 0) };
+    let short = Span { span_id: vec![1; 7], ..span(&settings, 1, 1, 0) };
     let spans = vec![span(&other, 1, 1, 0), stolen, short, Span::default()];
-    let taken = Request::of(&encoded(spans), &terms, 0).unwrap().taken;
+    let taken = ScannedRequest::of(&encoded(spans), &settings, 0).unwrap().taken;
     assert_eq!((taken.foreign, taken.damaged, taken.spans()), (1, 3, 0));
 }
 
 #[test]
-fn a_payload_that_is_not_what_its_checksum_says_is_damage() {
+fn a_payload_that_contradicts_its_checksum_is_damage() {
     let attribute = |key: &str, value| KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue { value: Some(value) }),
@@ -100,8 +99,8 @@ fn a_payload_that_is_not_what_its_checksum_says_is_damage() {
     };
     let payload = |text: &str| attribute(PAYLOAD, Value::StringValue(text.to_owned()));
     let checksum = |text: &str| attribute(CHECKSUM, Value::IntValue(crc32fast::hash(text.as_bytes()).into()));
-    let terms = Terms { checksum: true, ..terms() };
-    let with = |seq, attributes| Span { attributes, ..span(&terms, 1, seq, 0) };
+    let settings = RunSettings { checksum: true, ..settings() };
+    let with = |seq, attributes| Span { attributes, ..span(&settings, 1, seq, 0) };
     let spans = vec![
         with(0, vec![payload("abc"), checksum("abc")]),
         with(1, vec![checksum("abc"), payload("abd")]),
@@ -110,8 +109,9 @@ fn a_payload_that_is_not_what_its_checksum_says_is_damage() {
         with(4, vec![]),
     ];
     let bytes = encoded(spans);
-    let taken = Request::of(&bytes, &terms, 0).unwrap().taken;
+    let taken = ScannedRequest::of(&bytes, &settings, 0).unwrap().taken;
     assert_eq!((taken.damaged, taken.streams), (4, vec![(1, vec![Range::new(0, 1)])]));
-    let unchecked = Request::of(&bytes, &Terms { checksum: false, ..terms }, 0).unwrap().taken;
+    let unchecked =
+        ScannedRequest::of(&bytes, &RunSettings { checksum: false, ..settings }, 0).unwrap().taken;
     assert_eq!((unchecked.damaged, unchecked.spans()), (0, 5));
 }

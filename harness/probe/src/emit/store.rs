@@ -1,21 +1,21 @@
-//! The emitter's books: the ledger on disk and its sum in memory, always in step.
+//! The emitter's ledger: the file on disk and its sum in memory, always consistent.
 
-use super::sdk::Sdk;
+use super::sdk::SdkModel;
 use crate::control::{EmitStatus, ProbeError};
 use crate::ledger_file::LedgerFile;
+use parking_lot::Mutex;
 use spanproof_ledger::{EmitterLedger, EmitterRecord, EmitterSeal, Latency, Range, RangeSet, Stream};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::error;
 
-/// How many numbers are reserved at a time, at least: those of about a second, since each reservation is synced to
+/// The fewest numbers that are reserved at a time: those of about a second, because each reservation is synced to
 /// the disk.
 const BLOCK: u64 = 16_384;
 
-/// Everything that is counted, behind one lock: what is counted is in the file.
+/// Ledger and counts under one lock: everything counted is in the file.
 #[derive(Debug)]
-pub(super) struct Book(Mutex<Inner>);
+pub(super) struct EmitterStore(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -23,44 +23,44 @@ struct Inner {
     ledger: EmitterLedger,
     /// The next number to be used.
     next: u64,
-    /// One past the last reserved number.
+    /// The last reserved number plus one.
     reserved: u64,
-    /// How many numbers the last second took.
+    /// The count of numbers used in the last second.
     last_second: u64,
-    /// What the second that runs holds so far.
-    second: Second,
-    /// What an application would have instead of this emitter.
-    sdk: Sdk,
+    /// The counts of the current second.
+    second: CurrentSecond,
+    /// The model of an application's SDK in this emitter's place.
+    sdk: SdkModel,
     status: EmitStatus,
     problem: String,
 }
 
 #[derive(Debug, Default)]
-struct Second {
+struct CurrentSecond {
     first: u64,
     offered: u64,
     acknowledged: u64,
     failed_requests: u64,
     failed_spans: u64,
-    /// What the SDK had dropped before it.
+    /// Spans that the SDK model had dropped before this second.
     sdk_dropped: u64,
     latency: Latency,
 }
 
-/// What became of an attempt to deliver a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum RequestOutcome {
     Acknowledged,
-    /// Never to be sent again: with which code, and why.
+    /// Refused permanently, with a code and a reason.
     Rejected(i32, String),
-    /// Taken in part: nobody can say which part.
+    /// Accepted in part; it is not known which part.
     Partial,
-    /// Given up at the end, without an answer.
+    /// Given up at the end of the drain, without an answer.
     Abandoned,
 }
 
-impl Book {
-    /// Opens the books; an earlier incarnation's numbers are never used again.
+impl EmitterStore {
+    /// Opens the ledger; the numbers of earlier incarnations are never used again.
     pub(super) fn open(path: &Path, run_tag: u64, stream: Stream) -> Result<Self, ProbeError> {
         let mut ledger = EmitterLedger::default();
         let file = LedgerFile::open_with(path, |record| {
@@ -76,21 +76,17 @@ impl Book {
             offered: next,
             ..EmitStatus::default()
         };
-        let second = Second { first: next, ..Second::default() };
-        let (sdk, problem) = (Sdk::new(crate::unix_ms()), String::new());
+        let second = CurrentSecond { first: next, ..CurrentSecond::default() };
+        let (sdk, problem) = (SdkModel::new(crate::unix_ms()), String::new());
         let mut inner =
             Inner { file, ledger, next, reserved: next, last_second: 0, second, sdk, status, problem };
         inner.record(&EmitterRecord::Opened { run_tag, stream, unix_ms: crate::unix_ms() }, true);
         Ok(Self(Mutex::new(inner)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The schedule asks for a request: its numbers, reserved on disk. None if the ledger failed.
+    /// The numbers of a new request, reserved on disk; none if the ledger failed.
     pub(super) fn take(&self, spans: u64) -> Option<Range> {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let range = Range::new(inner.next, inner.next + spans);
         if range.end > inner.reserved {
             let block = Range::new(inner.reserved, inner.reserved + spans.max(BLOCK).max(inner.last_second));
@@ -106,18 +102,18 @@ impl Book {
         Some(range)
     }
 
-    /// The schedule asked for spans, whether or not they could be taken up.
+    /// Counts spans that the schedule asked for, whether or not they can be sent.
     pub(super) fn offer(&self, spans: u64, slipped_ms: u64) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.second.offered += spans;
         inner.sdk.offered(crate::unix_ms(), spans);
         inner.status.offered += spans;
         inner.status.slipped_ms = slipped_ms;
     }
 
-    /// An attempt failed and will be made again; `resent`: for the first time of those that may have been sent.
+    /// Counts a failed attempt that will be retried; `resent` is set at the first one that may have reached the agent.
     pub(super) fn failed(&self, range: Range, resent: bool, why: &str) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         if resent {
             inner.record(&EmitterRecord::Resent { range }, false);
         }
@@ -125,12 +121,12 @@ impl Book {
         why.clone_into(&mut inner.status.last_error);
     }
 
-    /// A request is done with, so long after it was due.
-    pub(super) fn settle(&self, range: Range, outcome: Outcome, took: Duration) {
-        let mut inner = self.lock();
+    /// Records the outcome of a request, and its latency `took` since it was due.
+    pub(super) fn settle(&self, range: Range, outcome: RequestOutcome, took: Duration) {
+        let mut inner = self.0.lock();
         inner.status.in_flight -= range.count();
         match outcome {
-            Outcome::Acknowledged => {
+            RequestOutcome::Acknowledged => {
                 if inner.record(&EmitterRecord::Acknowledged { range }, false) {
                     inner.second.acknowledged += range.count();
                     inner.second.latency.record(micros(took), 1);
@@ -138,24 +134,26 @@ impl Book {
                     inner.sdk.acknowledged(crate::unix_ms());
                 }
             }
-            Outcome::Rejected(code, why) => {
+            RequestOutcome::Rejected(code, why) => {
                 inner.record(&EmitterRecord::Rejected { range, code }, false);
                 inner.count_failure(range);
                 inner.status.rejected += range.count();
                 inner.sdk.rejected(range.count());
                 inner.status.last_error = format!("rejected: {why}");
             }
-            Outcome::Partial => "partial success: taken for unknown".clone_into(&mut inner.status.last_error),
-            Outcome::Abandoned => {}
+            RequestOutcome::Partial => {
+                "partial success: counted as unknown".clone_into(&mut inner.status.last_error);
+            }
+            RequestOutcome::Abandoned => {}
         }
     }
 
-    /// A second is over.
+    /// Records the counts of the second that ended.
     pub(super) fn tick(&self, began_unix_ms: u64) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.sdk.pass(crate::unix_ms());
         let (next, dropped) = (inner.next, inner.sdk.dropped());
-        let begun = Second { first: next, sdk_dropped: dropped, ..Second::default() };
+        let begun = CurrentSecond { first: next, sdk_dropped: dropped, ..CurrentSecond::default() };
         let second = std::mem::replace(&mut inner.second, begun);
         inner.status.sdk_dropped = dropped;
         inner.last_second = next - second.first;
@@ -173,9 +171,9 @@ impl Book {
         inner.record(&record, false);
     }
 
-    /// Nothing comes after it.
+    /// Seals the ledger.
     pub(super) fn seal(&self, complete: bool) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let seal = EmitterSeal {
             next: inner.next,
             acknowledged: inner.ledger.acknowledged().count(),
@@ -186,23 +184,23 @@ impl Book {
         inner.record(&EmitterRecord::Sealed(seal), true);
     }
 
-    /// The books cannot be kept any more, or a part of the emitter broke.
+    /// Fails permanently: the ledger cannot be written, or a part of the emitter broke.
     pub(super) fn fail(&self, problem: &str) {
-        self.lock().fail(problem);
+        self.0.lock().fail(problem);
     }
 
     pub(super) fn healthy(&self) -> bool {
-        self.lock().problem.is_empty()
+        self.0.lock().problem.is_empty()
     }
 
-    /// (status, problem, incarnations)
+    /// (status, problem, incarnations).
     pub(super) fn status(&self) -> (EmitStatus, String, u32) {
-        let inner = self.lock();
+        let inner = self.0.lock();
         (inner.status.clone(), inner.problem.clone(), inner.ledger.incarnations())
     }
 
     pub(super) fn acknowledged(&self) -> (Stream, RangeSet) {
-        let inner = self.lock();
+        let inner = self.0.lock();
         (inner.ledger.stream(), inner.ledger.acknowledged().clone())
     }
 }
@@ -214,7 +212,7 @@ impl Inner {
         self.status.failed_requests += 1;
     }
 
-    /// To the file first, then to the sum. False if the ledger cannot be kept.
+    /// Writes a record to the file, then adds it to the sum. Returns `false` if the ledger cannot be written.
     fn record(&mut self, record: &EmitterRecord, durable: bool) -> bool {
         if !self.problem.is_empty() {
             return false;
@@ -231,7 +229,7 @@ impl Inner {
     }
 
     fn fail(&mut self, problem: &str) {
-        error!(problem, "the ledger cannot be kept");
+        error!(problem, "the ledger cannot be written");
         if self.problem.is_empty() {
             problem.clone_into(&mut self.problem);
         }

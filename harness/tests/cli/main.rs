@@ -1,5 +1,8 @@
-//! The command line: a user's mistake gets one clear message and its exit code, never a panic.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! The command line: a mistake of the user gets one clear message and its exit code, never a panic.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod input;
+mod restore;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -37,7 +40,7 @@ fn a_scenario_with_an_unknown_field_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_load_or_a_backend_that_makes_no_sense_is_refused_with_its_place() {
+fn an_invalid_load_or_backend_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |text: &str, words: &[&str]| {
         let file = scenario(dir.path(), &format!("name: x\n{text}\n"));
@@ -57,7 +60,7 @@ fn a_load_or_a_backend_that_makes_no_sense_is_refused_with_its_place() {
 }
 
 #[test]
-fn what_an_emitter_would_refuse_is_refused_beforehand() {
+fn a_load_that_an_emitter_would_refuse_is_refused_before_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |text: &str, words: &[&str]| {
         let file = scenario(dir.path(), &format!("name: x\n{text}\n"));
@@ -91,7 +94,7 @@ fn a_set_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn without_an_engine_it_says_what_was_tried() {
+fn without_an_engine_the_message_says_what_was_tried() {
     let dir = tempfile::tempdir().unwrap();
     let file = scenario(dir.path(), "name: x\n");
     let failed = spanproof(&["run", &file], |command| {
@@ -107,12 +110,12 @@ fn a_folder_that_is_no_run_is_refused() {
     expect(&spanproof(&["analyze", &folder], |_| {}), 2, &["scenario.yaml", "spanproof run"]);
 }
 
-/// A scenario, a kubeconfig with contexts `staging` and `kind-dev`, and a configuration with that text. What `run` says
-/// with these further arguments.
+/// Returns the output of `run` with further arguments, given a scenario, a kubeconfig with the contexts `staging` and
+/// `kind-dev`, and a configuration with the text `config`.
 fn run_with(dir: &Path, config: &str, arguments: &[&str]) -> Output {
     let file = scenario(dir, "name: x\n");
     let [kubeconfig, configuration] = ["kubeconfig", "config.yaml"].map(|name| dir.join(name));
-    // Nobody listens at that port.
+    // Nothing listens on that port.
     let text = "apiVersion: v1\nkind: Config\ncurrent-context: staging\n\
                 clusters: [{name: there, cluster: {server: 'http://127.0.0.1:1'}}]\n\
                 users: []\n\
@@ -138,14 +141,14 @@ fn a_context_that_is_not_there_is_refused_with_those_that_are() {
 }
 
 #[test]
-fn a_context_whose_cluster_does_not_answer_is_the_clusters_fault() {
+fn a_context_whose_cluster_does_not_answer_is_an_error_of_the_cluster() {
     let dir = tempfile::tempdir().unwrap();
     let failed = run_with(dir.path(), "", &["--context", "staging"]);
     expect(&failed, 4, &["the cluster staging cannot be reached", "127.0.0.1:1"]);
 }
 
 #[test]
-fn options_that_exclude_or_need_one_another_are_said() {
+fn options_that_exclude_or_need_one_another_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |arguments: &[&str], words: &[&str]| {
         expect(&run_with(dir.path(), "", arguments), 2, words);
@@ -174,7 +177,7 @@ fn a_configuration_with_a_mistake_is_refused_with_its_place() {
     expect(&missing, 2, &["missing.yaml", "SPANPROOF_CONFIG"]);
 }
 
-/// What `check` prints, and what it shows.
+/// Returns the exit code of `check`, its standard output and its standard error.
 fn checked(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = spanproof(&[&["check"], arguments].concat(), |_| {});
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -182,7 +185,7 @@ fn checked(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn check_looks_at_every_file_and_says_what_run_would_say() {
+fn check_reads_every_file_and_has_the_messages_of_run() {
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios");
     let shipped = |name: &str| scenarios.join(name).display().to_string();
     let dir = tempfile::tempdir().unwrap();
@@ -268,7 +271,7 @@ fn a_plan_needs_no_engine_and_makes_nothing() {
     assert_eq!((&json["format"], &json["control"]), (&1.into(), &"red".into()));
     assert!(!cache.exists(), "it wrote to the cache");
 
-    // No eviction is granted, so no drain can finish.
+    // No eviction is granted, so that no drain can finish.
     let pdb = "tier.patches=[{of: PodDisruptionBudget/gateway, merge: {spec: {minAvailable: 2}}}]";
     let stuck = plan(&["--set", pdb]);
     assert_eq!(stuck.status.code(), Some(1));
@@ -288,7 +291,7 @@ fn a_plan_that_cannot_be_made_says_why() {
     expect(&plan(&["--set", "load.rate=fast"]), 2, &["load.rate=fast"]);
     expect(&plan(&["--control", "red"]), 2, &["there is no control `red`"]);
     expect(&plan(&["--cluster", "a", "--context", "b"]), 2, &["cannot be used with"]);
-    // A cluster that was there, and does not answer.
+    // A cluster that existed and does not answer.
     let state = dir.path().join("clusters").join("gone");
     std::fs::create_dir_all(&state).unwrap();
     let kubeconfig = "{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}], \

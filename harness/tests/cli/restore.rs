@@ -1,13 +1,11 @@
-//! `spanproof restore` where there is no cluster to go to: which runs it finds, and what it says of the others.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! `spanproof restore` without a cluster: the runs that it finds, and its messages about the others.
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-/// A cache, and a run folder.
+/// A cache and a run folder.
 struct Trial(TempDir);
 
 impl Trial {
@@ -24,7 +22,7 @@ impl Trial {
         self.0.path().join(name)
     }
 
-    /// A run that has something open, as it leaves it on disk.
+    /// Writes the journal of a run that has something to undo, as a run does.
     fn open(&self, header: &Value) {
         let undo =
             json!({"n": 0, "unix_ms": 1, "undo": {"kind": "cordon", "node": "worker", "run": "abc123"}});
@@ -48,16 +46,15 @@ impl Trial {
         let output = command.arg("restore").args(run).env("SPANPROOF_CACHE", self.path("cache")).output();
         let Output { status, stdout, stderr } = output.unwrap();
         let said = [stdout, stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-        // A long line is broken where the width of the page wants it.
+        // Long lines are wrapped.
         let words: Vec<_> = said.split_whitespace().filter(|word| *word != "│").collect();
         (status.code().unwrap(), words.join(" "))
     }
 }
 
-/// When this process began, as the kernel counts.
+/// Returns when this process began, in the kernel's clock ticks.
 fn began() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
+    procfs::process::Process::myself().unwrap().stat().unwrap().starttime
 }
 
 #[test]
@@ -71,7 +68,7 @@ fn nothing_open_is_nothing_to_undo() {
 }
 
 #[test]
-fn a_run_that_nobody_knows_is_a_mistake() {
+fn an_unknown_run_is_refused() {
     let trial = Trial::new();
     trial.open(&trial.header(1, std::process::id(), began()));
     for run in [Path::new("f00f00"), &trial.path("cache")] {
@@ -82,10 +79,10 @@ fn a_run_that_nobody_knows_is_a_mistake() {
 }
 
 #[test]
-fn a_run_that_goes_on_is_left_alone() {
+fn a_run_in_progress_is_left_alone() {
     let trial = Trial::new();
     trial.open(&trial.header(1, std::process::id(), began()));
-    let still_going = format!("run abc123 is still going, process {}", std::process::id());
+    let still_going = format!("run abc123 is still running, process {}", std::process::id());
     for (run, expected) in [(vec![], 0), (vec![Path::new("abc123")], 4), (vec![&*trial.path("run")], 4)] {
         let (code, said) = trial.restore(&run);
         assert_eq!(code, expected, "{said}");
@@ -95,7 +92,7 @@ fn a_run_that_goes_on_is_left_alone() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said() {
+fn a_journal_of_another_format_is_reported() {
     let trial = Trial::new();
     trial.open(&trial.header(7, std::process::id(), began()));
     for run in [vec![], vec![trial.path("run")]] {
