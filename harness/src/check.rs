@@ -3,7 +3,6 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::deploy::{self, DeployError, ManifestError, RunManifests};
-use crate::judge::balance_foreseen;
 use crate::load::{self, PlanError};
 use crate::plan;
 use crate::scenario::{FieldPath, Measure, Problem, Scenario, ScenarioError};
@@ -22,8 +21,8 @@ pub enum CheckError {
     Manifests(ManifestError),
 }
 
-/// Reads a scenario file with fields set, and checks it: its patches on the manifests, its load, and each control. Adds to
-/// `tier.without` what a tier of the user's own does not have.
+/// Reads a scenario file with fields set, and checks it: its patches on the manifests, its load, and each control. Adds
+/// to `tier.without` what a tier of the user's own does not have.
 ///
 /// # Errors
 /// If the scenario is invalid, or the manifests cannot be used.
@@ -61,9 +60,7 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
 /// Returns warnings of checks that will fail or be inconclusive, as far as is known without a cluster.
 pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
     let made = RunManifests::of_run(manifests, &scenario.tier, plan::SOME_RUN);
-    let mut found = made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default();
-    found.extend(balance_foreseen(scenario, None, None));
-    found
+    made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default()
 }
 
 /// Checks that the tier can be made of its manifests; returns the measures that they do not have.
@@ -111,8 +108,8 @@ fn offered(scenario: &Scenario) -> Result<(), Problem> {
     })
 }
 
-/// Locates a problem of a scenario under a control at the control. `own`: the number of the scenario's own patches, which
-/// come before the control's.
+/// Locates a problem of a scenario under a control at the control. `own`: the number of the scenario's own patches,
+/// which come before the control's.
 fn under(problem: Problem, at: &FieldPath, own: usize) -> Problem {
     let place = problem.at.to_string();
     let patch = place.strip_prefix("tier.patches.").and_then(|rest| rest.split('.').next());

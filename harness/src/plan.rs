@@ -34,6 +34,7 @@ pub use tier::{MeasurePlan, TierPlan};
 pub use time::Phase;
 
 use crate::deploy::{Manifest, RunManifests};
+use crate::judge::balance_foreseen;
 use crate::rights::RequiredRights;
 use crate::scenario::{Protocol, Scenario};
 use crate::scope::Scope;
@@ -90,7 +91,7 @@ pub struct Plan {
 pub struct Site {
     /// The cluster's name, or the context's.
     pub cluster: String,
-    /// Whether it is a kind cluster that would be made.
+    /// True for a kind cluster that would be made.
     pub to_be_made: bool,
     /// Kubernetes' version; none if the cluster is still to be made.
     pub kubernetes: Option<String>,
@@ -98,7 +99,7 @@ pub struct Site {
     pub control_plane: usize,
     /// The workers.
     pub workers: Vec<String>,
-    /// Whether the cluster serves the metrics of pods, which an HPA reads.
+    /// True if the cluster serves the metrics of pods, which an HPA reads.
     pub metrics: bool,
 }
 
@@ -107,7 +108,7 @@ pub struct Site {
 pub struct ControlPlan {
     /// Its name.
     pub name: String,
-    /// Why its checks must fail.
+    /// The reason for its checks to fail.
     pub why: String,
     /// The checks that must fail.
     pub red: Vec<String>,
@@ -141,8 +142,7 @@ impl Plan {
         let together = planner.together;
         let draft =
             Draft { scenario, layout: &layout, tier: &tier, nodes: &nodes, rights: &rights, together };
-        let (obstacles, mut warnings) = (draft.obstacles(), draft.warnings());
-        warnings.extend(foresee::foresee(scenario).iter().map(ToString::to_string));
+        let (obstacles, warnings) = (draft.obstacles(), draft.warnings());
         let phases = time::phases(scenario, made, &steps, to_be_made);
         let controls = scenario.controls.iter().map(|control| ControlPlan {
             name: control.name.clone(),
@@ -193,9 +193,18 @@ impl Site {
     }
 }
 
-/// What a scenario's manifests alone tell of checks that will fail or come to nothing.
+/// Returns warnings of checks that will fail or be inconclusive, and of waits that will time out, as far as is known
+/// without a cluster.
 pub fn foreseen(scenario: &Scenario, made: &RunManifests) -> Vec<String> {
-    let mut found = known::known(scenario, made, None);
+    foreseen_on(scenario, made, None)
+}
+
+/// Returns the same warnings; with the layout on a cluster, more is known.
+fn foreseen_on(scenario: &Scenario, made: &RunManifests, layout: Option<&Layout<'_>>) -> Vec<String> {
+    let workers = layout.map(Layout::count_workers);
+    let mut found = known::known(scenario, made, workers);
+    let gateways = layout.map(|layout| layout.gateways.most);
+    found.extend(balance_foreseen(scenario, workers.filter(|workers| *workers > 0), gateways));
     found.extend(foresee::foresee(scenario).iter().map(ToString::to_string));
     found
 }

@@ -10,8 +10,8 @@ pub(crate) const TRANSIT: Duration = Duration::from_secs(20);
 pub(crate) const STEADY_TRIES: u32 = 2;
 /// The timeout of emitters that are to finish their open requests.
 pub(crate) const LOAD_DRAIN: Duration = Duration::from_secs(30);
-/// The time that Kubernetes may take to remove a workload besides its pods' grace period: for the garbage collector, the
-/// kubelet and the API server.
+/// The time that Kubernetes may take to remove a workload besides its pods' grace period: for the garbage collector,
+/// the kubelet and the API server.
 pub(crate) const TAKE_DOWN_MARGIN: Duration = Duration::from_secs(30);
 
 /// Returns the longest time until the steady state is seen, or the run gives up.

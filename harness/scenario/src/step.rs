@@ -26,8 +26,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A step that is no container of other steps. Its methods are all that rules, plan, run and judge know of it: none has a
-/// default, so that none can be forgotten.
+/// A step that is no container of other steps. Its methods are all that rules, plan, run and judge know of it: none has
+/// a default, so that none can be forgotten.
 pub trait Action {
     /// The key in scenarios.
     fn key(&self) -> &'static str;
@@ -41,7 +41,8 @@ pub trait Action {
     /// Returns whether it uses the Eviction API, which a `PodDisruptionBudget` guards.
     fn evicts(&self) -> bool;
 
-    /// The part of the tier, the load or the backend that it changes, and that no other step may change at the same time.
+    /// The part of the tier, the load or the backend that it changes, and that no other step may change at the same
+    /// time.
     fn changes(&self) -> Option<Changed>;
 
     /// The rate that the emitters offer during it, if it changes that.

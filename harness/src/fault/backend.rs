@@ -36,8 +36,8 @@ impl Perform for Backend {
     ) {
     }
 
-    /// Changes the answers of the backend, in place of an earlier misbehaviour. With `for`, also waits until that time is
-    /// over, and heals it.
+    /// Changes the answers of the backend, in place of an earlier misbehaviour. With `for`, also waits until that time
+    /// is over, and heals it.
     fn perform<'a>(&'a self, stage: &'a Stage<'_>) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             if self.answers == Answers::Ok {
@@ -98,7 +98,10 @@ impl Fault for Misbehaviour {
 
     async fn landed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError> {
         let felt = |load: &LoadStatus| load.misbehaved > self.before;
-        stage.await_load("the backend to be felt", TIMEOUT, felt).await.map(|()| Observed::Yes)
+        stage
+            .await_load("the misbehaviour of the backend to be seen", TIMEOUT, felt)
+            .await
+            .map(|()| Observed::Yes)
     }
 
     /// It may last beyond the step, so the step itself waits.

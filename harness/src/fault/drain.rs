@@ -1,5 +1,5 @@
-//! Drains nodes as `kubectl drain` does: cordons each, evicts its pods, and waits until they are gone. Afterwards uncordons
-//! it in any case, if this drain cordoned it.
+//! Drains nodes as `kubectl drain` does: cordons each, evicts its pods, and waits until they are gone. Afterwards
+//! uncordons it in any case, if this drain cordoned it.
 
 use super::eviction::{await_gone, evict};
 use super::window::{Fault, Observed, Window, within_window};
@@ -36,8 +36,8 @@ pub(crate) enum Disposition {
 }
 
 impl Disposition {
-    /// Returns what `kubectl drain --ignore-daemonsets` does with a pod. The options `unmanaged` and `empty_dir` are its
-    /// `--force` and `--delete-emptydir-data`.
+    /// Returns what `kubectl drain --ignore-daemonsets` does with a pod. The options `unmanaged` and `empty_dir` are
+    /// its `--force` and `--delete-emptydir-data`.
     pub(crate) fn of(pod: &Pod, options: &Drain) -> Self {
         let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -222,13 +222,13 @@ async fn turn<'a>(stage: &'a Stage<'a>, node: &'a str, options: &Drain) -> Resul
     match tokio::time::timeout(timeout, free).await {
         Ok(()) => Ok(Turn { stage, node }),
         Err(_) => Err(FaultError::Deadline {
-            awaited: format!("{node} to be in nobody else's drain"),
+            awaited: format!("{node} not to be drained by another step"),
             waited: timeout,
             state: stage
                 .drained()
                 .now
                 .get(node)
-                .map_or_else(String::new, |by| format!("it is in step {by}'s")),
+                .map_or_else(String::new, |by| format!("step {by} drains it")),
         }),
     }
 }
@@ -293,7 +293,7 @@ async fn cordon(stage: &Stage<'_>, node: &str) -> Result<(), FaultError> {
         return Ok(());
     }
     stage.shared.journal.close(undo, "it is somebody else's")?;
-    let message = format!("{node} was cordoned before, by somebody else: it stays so");
+    let message = format!("{node} was cordoned before, by somebody else: it stays cordoned");
     Ok(stage.shared.recorder.event(Event::Note { message })?)
 }
 

@@ -63,7 +63,7 @@ pub enum FaultError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The probes did not report the state of the load.
-    #[error("the probes did not answer, so it was not seen whether it came about: {awaited}")]
+    #[error("the probes did not answer, so it is not known whether this came about: {awaited}")]
     Blind {
         /// The condition that was awaited.
         awaited: String,

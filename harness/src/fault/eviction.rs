@@ -1,6 +1,6 @@
 //! Evicts a pod as `kubectl drain` does: asks until the eviction is granted, then waits until the pod is gone.
 //!
-//! What an answer means is decided by [`EvictionAnswer::of`], which does no I/O.
+//! [`EvictionAnswer::of`], which does no I/O, decides on the meaning of an answer.
 
 use super::{FaultError, Stage};
 use crate::kubernetes::await_condition;

@@ -1,6 +1,8 @@
-//! Kills the Collectors in gateway pods with SIGKILL, as the kernel does when memory runs out. The kubelet starts them again.
+//! Kills the Collectors in gateway pods with SIGKILL, as the kernel does when memory runs out. The kubelet starts them
+//! again.
 //!
-//! The signal comes from a pod on the node that sees the node's processes: a container cannot kill its own first process.
+//! The signal comes from a pod on the node that sees the node's processes: a container cannot kill its own first
+//! process.
 
 use super::window::{Fault, Observed, Window, within_window};
 use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets, target};
@@ -68,8 +70,8 @@ impl Victim {
     }
 }
 
-/// Returns the ID of a pod's first container and the number of restarts of all its containers; none if the first one does
-/// not run.
+/// Returns the ID of a pod's first container and the number of restarts of all its containers; none if the first one
+/// does not run.
 fn container(pod: &Pod) -> Option<(&str, u32)> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let first = pod.spec.as_ref()?.containers.first()?;

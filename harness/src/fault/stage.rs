@@ -200,7 +200,8 @@ impl<'a> Stage<'a> {
     /// Waits until the load fulfils a condition.
     ///
     /// # Errors
-    /// [`FaultError::Deadline`] after the timeout, or [`FaultError::Blind`] if the probes have not reported for a while.
+    /// [`FaultError::Deadline`] after the timeout, or [`FaultError::Blind`] if the probes have not reported for a
+    /// while.
     pub(super) async fn await_load(
         &self,
         awaited: &str,
@@ -225,7 +226,7 @@ impl<'a> Stage<'a> {
         let whole = |world: &World| {
             world.ready("gateway") >= wanted && world.pods("gateway").all(|(_, pod)| !pod.terminating)
         };
-        let awaited = format!("{wanted} ready gateways, and none on its way out");
+        let awaited = format!("{wanted} ready gateways, and none terminating");
         self.await_world(&awaited, timeout, whole, |world| pods_state(world, "gateway")).await
     }
 

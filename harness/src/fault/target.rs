@@ -147,7 +147,7 @@ async fn busiest_of(stage: &Stage<'_>, pods: &[Pod]) -> Result<Option<String>, F
     let deliveries: Vec<_> =
         deliveries.map(|(second, _, said, spans)| (second, named(said, &addresses), spans)).collect();
     if strangers(&here, &deliveries) {
-        let what = "which gateway is the busiest is not known: the sinks are delivered from addresses that are no \
+        let what = "which gateway is the busiest is not known: the sinks receive from addresses that are no \
                     gateway's";
         return Err(FaultError::NoTarget(what.to_owned()));
     }
@@ -181,8 +181,8 @@ fn of_late(deliveries: &[(u64, &str, u64)]) -> u64 {
     (last + 1).saturating_sub(WINDOW_S)
 }
 
-/// Returns the gateway with the most spans in the last seconds of the deliveries; of several, the one with the most spans
-/// in all, and of several the first by name. None if there are no gateways.
+/// Returns the gateway with the most spans in the last seconds of the deliveries; of several, the one with the most
+/// spans in all, and of several the first by name. None if there are no gateways.
 fn busiest(here: &[String], deliveries: &[(u64, &str, u64)]) -> Option<String> {
     let spans = |name: &str, since: u64| -> u64 {
         let its = deliveries.iter().filter(|(second, gateway, _)| *gateway == name && *second >= since);

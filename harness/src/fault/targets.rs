@@ -14,7 +14,7 @@ pub struct StepTargets {
     pub number: CountRange,
     /// The candidates: nodes, or the owners of pods by kind and name.
     pub among: Vec<String>,
-    /// Whether the step is done to all of them at the same time.
+    /// True if the step is done to all of them at the same time.
     pub at_once: bool,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Candidates<'a> {
     pub(crate) agents: CountRange,
     /// The number of sinks.
     pub(crate) sinks: u32,
-    /// Whether there is an HPA.
+    /// True if there is an HPA.
     pub(crate) hpa: bool,
     /// The number of workers that hold a gateway.
     pub(crate) nodes_with_gateway: CountRange,

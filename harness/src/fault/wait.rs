@@ -45,7 +45,8 @@ impl Perform for Wait {
     }
 }
 
-/// Waits for a precondition of a control, and puts on record whether it came about. Without it the control shows nothing.
+/// Waits for a precondition of a control, and puts on record whether it came about. Without it the control shows
+/// nothing.
 ///
 /// # Errors
 /// If it does not come about: no further step is taken then.

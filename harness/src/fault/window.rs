@@ -1,5 +1,5 @@
-//! The window of a fault: opened before anything is done, closed after it is undone. One wrapper for all faults, so that
-//! none forgets to await its effect, to undo it, or to put it on record.
+//! The window of a fault: opened before anything is done, closed after it is undone. One wrapper for all faults, so
+//! that none forgets to await its effect, to undo it, or to put it on record.
 
 use super::{FaultError, Stage};
 use crate::record::Event;
@@ -37,7 +37,7 @@ pub(super) trait Fault {
     async fn healed(&mut self, stage: &Stage<'_>) -> Result<Observed, FaultError>;
 }
 
-/// Whether an effect was seen.
+/// The result of waiting for an effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Observed {
     Yes,
@@ -96,7 +96,8 @@ impl Window {
         Ok(stage.shared.recorder.event(event)?)
     }
 
-    /// Undoes a fault, and puts its end on record. `lasted` is its result so far, which is returned if the undo succeeds.
+    /// Undoes a fault, and puts its end on record. `lasted` is its result so far, which is returned if the undo
+    /// succeeds.
     pub(super) async fn close(
         self,
         stage: &Stage<'_>,

@@ -11,17 +11,19 @@ const METRICS: &str = "metrics";
 pub(super) fn warnings(parts: &Parts<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (called, pod, checks) in [
-        ("Deployment/gateway", parts.gateway_pod(), "which gateways are busy, and `queues`"),
+        (
+            "Deployment/gateway",
+            parts.gateway_pod(),
+            "the busiest gateway is not known, and `queues` is inconclusive",
+        ),
         (
             "DaemonSet/agent",
             parts.agent_pod(),
-            "the agents' queues, and every check and wait that needs them",
+            "every check and wait that needs the agents' queues is inconclusive or times out",
         ),
     ] {
         if pod.is_some_and(|pod| !has_port(pod)) {
-            found.push(format!(
-                "no container of {called} has a port called `{METRICS}`: {checks} come to nothing"
-            ));
+            found.push(format!("no container of {called} has a port called `{METRICS}`: {checks}"));
         }
     }
     if let Some(spec) = parts.service("agent").and_then(|service| service.spec.as_ref()) {
@@ -34,7 +36,7 @@ pub(super) fn warnings(parts: &Parts<'_>) -> Vec<String> {
         }
         if !spec.ports.iter().flatten().any(|port| port.port == i32::from(OTLP_PORT)) {
             found.push(format!(
-                "Service/agent has no port {OTLP_PORT}: emitters that speak OTLP/gRPC reach nobody"
+                "Service/agent has no port {OTLP_PORT}: emitters that speak OTLP/gRPC cannot connect"
             ));
         }
     }
@@ -43,7 +45,7 @@ pub(super) fn warnings(parts: &Parts<'_>) -> Vec<String> {
     let known = |name: &String| name.starts_with("otlp") || name.starts_with("load");
     if !exporters.is_some_and(|exporters| exporters.keys().any(known)) {
         found.push(
-            "the agents' configuration has no exporter called `otlp…`: how long they may pause between two tries is \
+            "the agents' configuration has no exporter called `otlp…`: their longest pause between two attempts is \
              taken from the Collector's defaults"
                 .to_owned(),
         );

@@ -31,7 +31,7 @@ pub enum HeadRoom {
         healthy: u32,
         /// The number of healthy pods that it demands.
         demanded: u32,
-        /// Whether it refuses even when all of its pods are healthy.
+        /// True if it refuses even when all of its pods are healthy.
         always: bool,
     },
     /// Several budgets select the pod: the Eviction API always refuses that.
@@ -47,7 +47,7 @@ impl fmt::Display for HeadRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unguarded => write!(f, "no PDB"),
-            Self::NotAsked => write!(f, "no PDB is asked"),
+            Self::NotAsked => write!(f, "no PDB applies"),
             Self::Grants { budget, now } => write!(f, "PDB {budget} grants {now} now"),
             Self::Refuses { budget, healthy, demanded, always: true } => {
                 write!(f, "PDB {budget} never grants: it demands {demanded}, and {healthy} are healthy")
@@ -57,9 +57,13 @@ impl fmt::Display for HeadRoom {
                 "PDB {budget} refuses now ({healthy} healthy, {demanded} demanded): the drain waits up to its deadline"
             ),
             Self::Several { budgets } => {
-                write!(f, "PDBs {}: with more than one, refused for good", budgets.join(" and "))
+                write!(
+                    f,
+                    "PDBs {}: more than one selects it, so its eviction is always refused",
+                    budgets.join(" and ")
+                )
             }
-            Self::Unknown => write!(f, "its PDB could not be looked at"),
+            Self::Unknown => write!(f, "its PDB may not be read"),
         }
     }
 }
@@ -69,8 +73,8 @@ pub(super) fn demand(budget: &PodDisruptionBudget) -> Demand {
     budget.spec.as_ref().map_or_else(|| Demand { selector: nothing(), ..Demand::default() }, Demand::from)
 }
 
-/// Returns whether a budget selects a pod with these labels. Without a selector it selects none, with an empty one every
-/// pod of its namespace.
+/// Returns whether a budget selects a pod with these labels. Without a selector it selects none, with an empty one
+/// every pod of its namespace.
 pub(super) fn selects(
     budget: &PodDisruptionBudget,
     labels: &std::collections::BTreeMap<String, String>,

@@ -16,7 +16,7 @@ pub struct NodePlan {
     pub node: String,
     /// The places of the steps that may drain it.
     pub steps: Vec<String>,
-    /// Who cordoned it before the run; none if it is not cordoned.
+    /// The author of its cordon before the run; none if it is not cordoned.
     pub cordoned: Option<String>,
     /// The pods that a drain moves besides the tier.
     pub moves: Vec<Bystander>,
@@ -33,7 +33,7 @@ pub struct Bystander {
     pub pod: String,
     /// The kind and name of its controller; none if nothing would replace it.
     pub owner: Option<String>,
-    /// How it is removed.
+    /// The way in which it is removed.
     pub how: Removal,
     /// The answer of its disruption budget.
     pub budget: HeadRoom,
@@ -60,7 +60,7 @@ pub struct BlockingPod {
     pub pod: String,
     /// The place of the step that it blocks.
     pub step: String,
-    /// Why it may not be moved, and what would allow it.
+    /// The reason why it may not be moved, and what would allow it.
     pub why: String,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn nodes(snapshot: &ClusterSnapshot, drains: &[PlannedDrain<'_>], own
 fn by_whom(node: &Node) -> Option<String> {
     Some(match cordoned(node)? {
         Cordoned::ByRun(run) => format!("left cordoned by run {run}: that is undone before the next run"),
-        Cordoned::BySomebody => "cordoned by somebody: it stays so".to_owned(),
+        Cordoned::BySomebody => "cordoned by somebody else: it stays cordoned".to_owned(),
     })
 }
 

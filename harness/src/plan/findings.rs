@@ -3,13 +3,13 @@
 use super::blind;
 use super::budget::{self, HeadRoom};
 use super::drains::NodePlan;
-use super::known::{self, BudgetCoverage};
+use super::foreseen_on;
+use super::known::BudgetCoverage;
 use super::layout::Layout;
 use super::rights::RightPlan;
 use super::snapshot::Listing;
 use super::tier::TierPlan;
 use crate::extent::CountRange;
-use crate::judge::balance_foreseen;
 use crate::scenario::{NodeRole, Scenario, Shape, Step};
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ impl Draft<'_> {
         (seen && wanted > there as u64).then(|| {
             format!(
                 "{wanted} drains are of a worker that was not drained yet, and {there} workers can hold a gateway: \
-                 the one after these finds none"
+                 the next one finds none"
             )
         })
     }
@@ -109,13 +109,15 @@ impl Draft<'_> {
     pub(super) fn warnings(&self) -> Vec<String> {
         let optional = self.rights.iter().filter(|right| !right.required && !right.allowed);
         let mut found: Vec<String> =
-            optional.map(|right| format!("may not {right}: what that shows is left out")).collect();
+            optional.map(|right| format!("may not {right}: details that need it are left out")).collect();
         if !self.tier.outside.is_empty() {
             let outside = self.tier.outside.join(", ");
             found.push(format!("made for the whole cluster, and removed by the run's label: {outside}"));
         }
         found.extend(self.layout.stray.iter().map(|node| {
-            format!("{node} is of the control plane and may be given a gateway: a step that meets it there is refused")
+            format!(
+                "{node} is of the control plane and may be given a gateway: a step that targets it is refused"
+            )
         }));
         if !self.layout.metrics() {
             let lent =
@@ -123,18 +125,12 @@ impl Draft<'_> {
             found.push(lent.to_owned());
         }
         if !self.layout.has_control_plane() {
-            let sinks = "no node is of the control plane: the sinks are on workers, and a drain that moves one takes its \
-                         ledger away";
+            let sinks = "no node is of the control plane: the sinks are on workers, and a drain that moves one loses \
+                         its ledger";
             found.push(sinks.to_owned());
         }
         found.extend(blind::warnings(&self.layout.parts));
-        found.extend(known::known(self.scenario, self.layout.made(), Some(self.layout.count_workers())));
-        let (workers, most) = (self.layout.count_workers(), self.layout.gateways.most);
-        found.extend(balance_foreseen(
-            self.scenario,
-            Some(workers).filter(|workers| *workers > 0),
-            Some(most),
-        ));
+        found.extend(foreseen_on(self.scenario, self.layout.made(), Some(self.layout)));
         found.extend(self.cordoned());
         found.extend(self.no_room());
         if self.nodes.is_empty() {
@@ -142,7 +138,8 @@ impl Draft<'_> {
         }
         if self.layout.snapshot.pods == Listing::Forbidden {
             found.push(
-                "pods of other namespaces may not be listed: whom a drain moves is not known".to_owned(),
+                "pods of other namespaces may not be listed: which pods a drain moves is not known"
+                    .to_owned(),
             );
         }
         found.extend(self.budgets());

@@ -1,10 +1,11 @@
-//! Checks that will be inconclusive and waits that will time out, as far as the scenario alone tells. None of these is a
-//! reason not to run it.
+//! Checks that will be inconclusive and waits that will time out, as far as the scenario alone tells. None of these is
+//! a reason not to run it.
 
 use crate::scenario::{Condition, FieldPath, Measure, Scenario, Shape, Spike, Step};
 use std::time::Duration;
 
-/// The interval at which the Collectors' metrics are read, with a margin: a queue that fills for less may not be seen to.
+/// The interval at which the Collectors' metrics are read, with a margin: a queue that fills for less may not be seen
+/// to.
 const FELT: Duration = Duration::from_secs(5);
 
 /// A check or a wait that will come to nothing.
@@ -96,8 +97,7 @@ fn action(scenario: &Scenario, step: &Step, at: &FieldPath, backend: &mut Backen
         if let (true, Some(lasts)) = (it.is_outage(), it.lasts)
             && lasts.duration() < FELT
         {
-            let why =
-                format!("an outage of {lasts} may be over before a queue was read that had grown by it");
+            let why = format!("an outage of {lasts} may be over before a queue that it has filled is read");
             say(Subject::Check("`queues`"), at.then("backend").then("for"), why);
         }
         *backend = if it.lasts.is_none() && it.is_outage() { BackendState::Out } else { BackendState::Well };
@@ -115,13 +115,15 @@ fn spike(scenario: &Scenario, spike: &Spike, at: &FieldPath, say: &mut Say<'_>) 
     let Spike { rate, deadline, .. } = *spike;
     if scenario.load.constant().is_some_and(|usual| rate <= usual) {
         let why = format!(
-            "a spike of {rate} is no more than the load has already: the HPA has no cause to scale out"
+            "a spike of {rate} is not above the rate of the load: the HPA has no reason to scale out"
         );
         say(Subject::Check("`hpa`"), at.then("rate"), why);
     }
     let within = scenario.expect.scale_out_within;
     if deadline.duration() < within.duration() {
-        let why = format!("the spike ends after {deadline} without the HPA, which may take {within}");
+        let why = format!(
+            "the spike ends after {deadline} even if the HPA has not scaled out, which may take {within}"
+        );
         say(Subject::Check("`hpa`, if it does not scale out"), at.then("deadline"), why);
     }
 }
@@ -131,7 +133,7 @@ fn in_vain(scenario: &Scenario, what: Condition, backend: BackendState) -> Optio
     let alone = scenario.steps.len() == 1;
     match (what, backend) {
         (Condition::Delivered | Condition::QueuesEmpty, BackendState::Out) => {
-            Some(format!("the backend takes nothing, so nobody will see {}", what.name()))
+            Some(format!("the backend accepts nothing, so it is in vain to wait for {}", what.name()))
         }
         (Condition::QueuesFill, BackendState::Well) if alone => {
             Some("nothing in the scenario makes the queues fill".to_owned())

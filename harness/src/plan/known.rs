@@ -98,7 +98,7 @@ impl BudgetCoverage {
             let names: Vec<_> = self.of_gateways.iter().map(|(name, _)| name.as_str()).collect();
             let names = names.join(" and ");
             return Some(format!(
-                "PDBs {names} cover the same gateways: with more than one every eviction is refused for good, and `pdb` fails"
+                "PDBs {names} cover the same gateways: with more than one, every eviction is refused, and `pdb` fails"
             ));
         }
         if !self.others.is_empty() {
@@ -116,7 +116,7 @@ impl BudgetCoverage {
         }
         if demand.min_available.is_none() && demand.max_unavailable.is_none() {
             return Some(format!(
-                "PDB {name} gives neither minAvailable nor maxUnavailable: Kubernetes refuses every eviction for ever, and \
+                "PDB {name} gives neither minAvailable nor maxUnavailable: Kubernetes refuses every eviction, and \
                  `pdb` fails"
             ));
         }
@@ -183,10 +183,10 @@ fn unreadable(metric: &MetricSpec, pod: &PodSpec) -> Option<String> {
         let share = resource.target.average_utilization.is_some();
         let name = &resource.name;
         return (share && !asks(container, name))
-            .then(|| format!("container `{}` of the gateways asks for no {name}", container.name));
+            .then(|| format!("container `{}` of the gateways requests no {name}", container.name));
     }
     Some(format!(
-        "it is of type {}, which something must serve that the harness does not bring along, and did not look for",
+        "it is of type {}, which needs a metrics adapter: the harness brings none, and did not look for one",
         metric.type_
     ))
 }
@@ -196,7 +196,7 @@ fn without_request(pod: &PodSpec, resource: &str) -> Option<String> {
     let beside = pod.init_containers.iter().flatten();
     let beside = beside.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let container = pod.containers.iter().chain(beside).find(|container| !asks(container, resource))?;
-    Some(format!("container `{}` of the gateways asks for no {resource}", container.name))
+    Some(format!("container `{}` of the gateways requests no {resource}", container.name))
 }
 
 /// Returns whether a container requests a resource; the API server uses the limit as the default of the request.
@@ -262,7 +262,7 @@ mod tests {
         let resources =
             json!([{"name": "collector", "resources": {"requests": {"cpu": null}, "limits": {"cpu": null}}}]);
         let template = json!({"spec": {"template": {"spec": {"containers": resources}}}});
-        one("Deployment/gateway", template, "container `collector` of the gateways asks for no cpu");
+        one("Deployment/gateway", template, "container `collector` of the gateways requests no cpu");
         // The API server uses the limit as the default of the request.
         let resources = json!([{"name": "collector", "resources": {"requests": {"cpu": null}}}]);
         let template = json!({"spec": {"template": {"spec": {"containers": resources}}}});

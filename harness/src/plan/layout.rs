@@ -25,7 +25,7 @@ pub(super) struct Layout<'a> {
     pub(super) gateways: CountRange,
     /// The number of sinks.
     pub(super) sinks: u32,
-    /// Whether gateways must be on different nodes, as far as there are nodes.
+    /// True if gateways must be on different nodes while there are enough nodes.
     pub(super) spread: bool,
     hpa: bool,
     made: &'a RunManifests,

@@ -17,9 +17,9 @@ pub struct RightPlan {
     pub right: Right,
     /// Its purposes.
     pub uses: BTreeSet<Purpose>,
-    /// Whether a run is worth nothing without it.
+    /// True if a run is worth nothing without it.
     pub required: bool,
-    /// Whether it is granted.
+    /// True if it is granted.
     pub allowed: bool,
     /// The authoriser's reason for not granting it; often empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]

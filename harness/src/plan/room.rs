@@ -22,9 +22,9 @@ pub(super) struct Room {
     pub(super) hosts: Vec<Host>,
     /// The `maxSkew` of a constraint that must be met; none without such a constraint.
     pub(super) skew: Option<u32>,
-    /// Whether the constraint counts a node that can hold no gateway, as one without gateways.
+    /// True if the constraint counts a node that can hold no gateway, as one without gateways.
     pub(super) empty_domain: bool,
-    /// Whether the constraint counts cordoned nodes.
+    /// True if the constraint counts cordoned nodes.
     pub(super) cordoned_count: bool,
 }
 
@@ -110,8 +110,8 @@ impl Room {
         let left = free.len().saturating_sub(usize::try_from(drained).unwrap_or(usize::MAX));
         let empty = self.empty_domain || (self.cordoned_count && left < free.len());
         free.truncate(left);
-        // The scheduler picks the node with the fewest gateways, so the node with the least room is full before any other
-        // holds more than that plus the skew.
+        // The scheduler picks the node with the fewest gateways, so the node with the least room is full before any
+        // other holds more than that plus the skew.
         let fewest = if empty { 0 } else { free.iter().copied().min().unwrap_or_default() };
         let most = self.skew.map(|skew| fewest.saturating_add(skew));
         let holds = free.into_iter().map(|free| most.map_or(free, |most| free.min(most)));

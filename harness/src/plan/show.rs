@@ -39,7 +39,7 @@ pub fn text(plan: &Plan) -> String {
         plan.warnings.iter().for_each(|warning| page.item(warning));
     }
     if plan.can_be_carried_out() {
-        page.section("result", "it can be carried out, as far as is seen. Nothing was changed.");
+        page.section("result", "it can be carried out, as far as is known. Nothing was changed.");
     } else {
         page.section("result", "it CANNOT be carried out. Nothing was changed.");
         plan.obstacles.iter().for_each(|obstacle| page.item(obstacle));
@@ -101,7 +101,7 @@ fn step_lines(page: &mut Page, step: &StepPlan) {
     page.labelled(&step.place, &format!("{} ({})", step.what, step.takes));
     if let Some(about) = &step.about {
         let among = about.among.join(", ");
-        let among = if about.among.is_empty() { "nobody".to_owned() } else { among };
+        let among = if about.among.is_empty() { "none".to_owned() } else { among };
         // Pods do not exist yet: only their owners are known.
         let pods = about.among.iter().any(|name| name.contains('/'));
         let order = match (about.at_once, about.number.most) {
@@ -120,11 +120,11 @@ fn nodes(page: &mut Page, plan: &Plan) {
     if plan.nodes.is_empty() {
         return;
     }
-    page.section("drains", "whom each moves besides the tier's own");
+    page.section("drains", "the pods that each moves besides the tier's own");
     let quiet = |node: &&NodePlan| node.moves.is_empty() && node.stops.is_empty() && node.cordoned.is_none();
-    let nobody: Vec<_> = plan.nodes.iter().filter(quiet).map(|node| node.node.as_str()).collect();
-    if !nobody.is_empty() {
-        page.item(&format!("{}: nobody", nobody.join(", ")));
+    let quiet_nodes: Vec<_> = plan.nodes.iter().filter(quiet).map(|node| node.node.as_str()).collect();
+    if !quiet_nodes.is_empty() {
+        page.item(&format!("{}: none", quiet_nodes.join(", ")));
     }
     for node in plan.nodes.iter().filter(|node| !quiet(node)) {
         let cordoned = node.cordoned.as_ref().map_or_else(String::new, |said| format!(" {said}"));
@@ -132,7 +132,7 @@ fn nodes(page: &mut Page, plan: &Plan) {
         page.table(&moved(node));
         for stop in &node.stops {
             let (namespace, pod, why) = (&stop.namespace, &stop.pod, &stop.why);
-            page.wrapped(4, &format!("STOPS step {} here: {namespace}/{pod} {why}", stop.step));
+            page.wrapped(4, &format!("BLOCKS step {}: {namespace}/{pod} {why}", stop.step));
         }
     }
 }
@@ -153,9 +153,9 @@ fn moved(node: &NodePlan) -> Vec<[String; 3]> {
         let what = match how {
             Removal::Evicted => budget,
             Removal::Deleted => "has finished: deleted".to_owned(),
-            Removal::Awaited => "on its way out: awaited".to_owned(),
+            Removal::Awaited => "terminating: awaited".to_owned(),
         };
-        let owner = owner.map_or_else(|| "kept by nothing".to_owned(), |owner| format!("of {owner}"));
+        let owner = owner.map_or_else(|| "no controller".to_owned(), |owner| format!("of {owner}"));
         [who, if pods.len() == 1 { owner } else { String::new() }, what]
     });
     rows.collect()
@@ -193,7 +193,7 @@ fn rights(page: &mut Page, rights: &[RightPlan]) {
         page.table(&rows);
     }
     for right in missing {
-        page.item(&format!("MISSING {right}{}", if right.required { "" } else { "; it can do without" }));
+        page.item(&format!("MISSING {right}{}", if right.required { "" } else { "; optional" }));
     }
 }
 

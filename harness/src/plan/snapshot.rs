@@ -28,7 +28,7 @@ pub enum Listing<K> {
 /// The API server's decision on a right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessDecision {
-    /// Whether it is granted.
+    /// True if it is granted.
     pub allowed: bool,
     /// The authoriser's reason; often empty.
     pub reason: String,
@@ -45,7 +45,7 @@ pub struct ClusterSnapshot {
     pub pods: Listing<Pod>,
     /// The disruption budgets of all namespaces.
     pub budgets: Listing<PodDisruptionBudget>,
-    /// Whether the cluster serves the metrics of pods, which an HPA reads.
+    /// True if the cluster serves the metrics of pods, which an HPA reads.
     pub metrics: bool,
     /// The decisions on rights; none on a cluster that is still to be made, where everything is granted.
     pub access: Option<BTreeMap<Right, AccessDecision>>,
@@ -116,7 +116,7 @@ pub(super) fn cordoned(node: &Node) -> Option<Cordoned> {
     })
 }
 
-/// Who cordoned a node.
+/// The author of a cordon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cordoned {
     /// A run that was killed: its cordon is undone before the next run.

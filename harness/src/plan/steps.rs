@@ -30,7 +30,7 @@ pub(super) struct StepPlanner<'a> {
     pub(super) drains: Vec<PlannedDrain<'a>>,
     /// The largest number of nodes that are drained at the same time.
     pub(super) together: u32,
-    /// Whether no two gateways share a node while there are enough nodes.
+    /// True if no two gateways share a node while there are enough nodes.
     spread: bool,
 }
 
@@ -77,7 +77,8 @@ impl<'a> StepPlanner<'a> {
         (StepPlan { place: place.to_owned(), what: step.name(), about, takes, steps: Vec::new() }, drained)
     }
 
-    /// Returns the candidates for the targets of the next step. `this`: the nodes that a `for-each` around it goes through.
+    /// Returns the candidates for the targets of the next step. `this`: the nodes that a `for-each` around it goes
+    /// through.
     fn candidates<'t>(&'t self, this: Option<&'t [String]>) -> Candidates<'t> {
         let layout = self.layout;
         Candidates {

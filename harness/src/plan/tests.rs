@@ -122,7 +122,7 @@ fn what_stops_a_drain_or_never_lets_it_finish_is_an_obstacle() {
     let mut second = budget("shop", "web", [1, 2, 1, 2]);
     second.metadata.name = Some("more".to_owned());
     let said = obstacle(&scenario, &shared(&[web], vec![budget("shop", "web", [1, 2, 1, 2]), second]));
-    assert!(said.contains("with more than one, refused for good"), "{said}");
+    assert!(said.contains("its eviction is always refused"), "{said}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_node_that_is_cordoned_is_said_to_be() {
     assert!(plan.nodes[0].cordoned.as_ref().unwrap().contains("left cordoned by run abc"));
     assert!(plan.warnings.iter().any(|said| said.starts_with("demo-worker takes no gateway")));
     let every = plan_on(&parse("steps: [{drain: {each: worker}}]"), Some(&snapshot));
-    assert_eq!(every.nodes[0].cordoned.as_deref(), Some("cordoned by somebody: it stays so"));
+    assert_eq!(every.nodes[0].cordoned.as_deref(), Some("cordoned by somebody else: it stays cordoned"));
 }
 
 #[test]
@@ -337,7 +337,7 @@ proptest! {
     }
 }
 
-/// What an SRE reads; where it is meant to change, so does this.
+/// The text that users read. A deliberate change of it also changes this test.
 #[test]
 fn the_text_of_a_shipped_scenario() {
     let pods =

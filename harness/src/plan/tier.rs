@@ -36,7 +36,7 @@ pub struct TierPlan {
 pub struct MeasurePlan {
     /// The name.
     pub name: String,
-    /// Whether the manifests have it.
+    /// True if the manifests have it.
     pub there: bool,
     /// Its settings, or what is missing.
     pub detail: String,
@@ -67,7 +67,11 @@ impl Parts<'_> {
                 Some(warning) => measured("PDB", None, warning),
                 None => measured("PDB", self.budget(), format!("{no_pdb}: nothing refuses an eviction")),
             },
-            measured("persistent queues", self.queues(), "the agents' queues go with their pods".to_owned()),
+            measured(
+                "persistent queues",
+                self.queues(),
+                "the agents' queues are lost with their pods".to_owned(),
+            ),
         ]
     }
 

@@ -64,14 +64,15 @@ pub(super) fn phases(
     });
     let parts = CountRange::exactly(u32::try_from(awaited.count()).unwrap_or(u32::MAX));
     let timeout = humantime::format_duration(DEPLOY);
-    let how = format!("estimated: 20 s where the images are; each of {parts} parts may take {timeout}");
+    let how =
+        format!("estimated: 20 s with the images there; each of {parts} objects has a timeout of {timeout}");
     phase("deploy", DurationRange::up_to(DEPLOY).times(parts), how);
     let steady = scenario.steady.duration();
     let most = timeouts::steady(steady, scenario.tier.has(Measure::Hpa));
     phase(
         "steady state",
         DurationRange { least: steady, most },
-        format!("{} seen to be well, tried twice", scenario.steady),
+        format!("well for {}, tried twice", scenario.steady),
     );
     let needs = scenario.as_control().map_or(&[][..], |control| &control.needs);
     let needs = needs
@@ -90,7 +91,7 @@ pub(super) fn phases(
         settle.then(take_down(scenario, made)),
         "until everything has arrived, or the tier was taken down".to_owned(),
     );
-    let how = format!("pods, sweep and namespace may take {timeout} each");
+    let how = format!("pods, sweep and namespace have a timeout of {timeout} each");
     phase("remove", DurationRange::up_to(DEPLOY).times(CountRange::exactly(3)), how);
     phases
 }

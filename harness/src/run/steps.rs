@@ -53,7 +53,7 @@ impl Run<'_> {
             for need in needs.unwrap_or_default().iter().filter(|need| need.before == stage.step) {
                 tracing::info!(
                     target: progress::TARGET,
-                    "before step {}: {} is needed",
+                    "before step {}: waiting for {}",
                     stage.step,
                     need.is.name()
                 );

@@ -9,9 +9,9 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest duration: more is a slip.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// Load is counted by the second, and the probes are asked once in one.
+/// The resolution of the load: spans are counted by the second, and the probes are asked once a second.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-/// More than a hundred times what one machine can send and take.
+/// The highest rate, in spans per second: more than a hundred times what one machine can send and receive.
 const FASTEST: f64 = 1e9;
 /// The smallest share: the sinks count shares of requests by the million.
 const LEAST_SHARE: f64 = 1e-6;
@@ -21,7 +21,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     let steady = FieldPath::of("steady");
     time(scenario.steady, &steady)?;
     let seen = scenario.steady.duration() >= SECOND;
-    ensure(seen, &steady, "`steady` is 1s at the least: in less nobody would have seen the tier be well")?;
+    ensure(seen, &steady, "`steady` is 1s at the least: in less the tier is not seen to be steady")?;
     expect(scenario)?;
     let settle = FieldPath::of("settle");
     time(scenario.settle.tail, &settle.then("tail"))?;
@@ -65,7 +65,7 @@ pub(crate) fn time(span: Span, at: &FieldPath) -> Result<(), Problem> {
     let long = span.duration();
     ensure(long <= LONGEST, at, format!("{span} is longer than a day, which no time of a run is"))?;
     let good = long.is_zero() || long >= SHORTEST;
-    ensure(good, at, format!("{span} is shorter than 1ms, the shortest time that is known here"))
+    ensure(good, at, format!("{span} is shorter than 1ms, the shortest duration that is possible"))
 }
 
 /// Checks that a duration is above 0.

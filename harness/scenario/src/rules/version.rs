@@ -25,7 +25,7 @@ fn tag(version: &str, at: &FieldPath) -> Result<(), Problem> {
 struct Versions<'a> {
     gateways: &'a str,
     agents: &'a str,
-    /// Whether this is a later round of a `repeat`: inner repeats were checked in the first one.
+    /// True in a later round of a `repeat`: inner repeats were checked in the first one.
     again: bool,
 }
 

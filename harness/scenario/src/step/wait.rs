@@ -37,7 +37,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// The name in reports.
+    /// The name in reports and in timelines: the judge finds a control's precondition by it, so it stays as it is.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GatewaysReady => "as many gateways to be ready as there must be",
