@@ -2,7 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use crate::deploy::{self, DeployError, Made, ManifestError};
+use crate::deploy::{self, DeployError, ManifestError, RunManifests};
 use crate::judge::balance_foreseen;
 use crate::load::{self, PlanError};
 use crate::plan;
@@ -60,7 +60,7 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
 
 /// Returns warnings of checks that will fail or be inconclusive, as far as is known without a cluster.
 pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
-    let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
+    let made = RunManifests::of_run(manifests, &scenario.tier, plan::SOME_RUN);
     let mut found = made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default();
     found.extend(balance_foreseen(scenario, None, None));
     found

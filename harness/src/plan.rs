@@ -33,7 +33,7 @@ pub use steps::StepPlan;
 pub use tier::{MeasurePlan, TierPlan};
 pub use time::Phase;
 
-use crate::deploy::{Made, Manifest};
+use crate::deploy::{Manifest, RunManifests};
 use crate::rights::RequiredRights;
 use crate::scenario::{Protocol, Scenario};
 use crate::scope::Scope;
@@ -115,7 +115,12 @@ pub struct ControlPlan {
 
 impl Plan {
     /// Plans a scenario on a cluster; without a snapshot, on a kind cluster that would be made.
-    pub fn of(scenario: &Scenario, made: &Made, cluster: &str, snapshot: Option<&ClusterSnapshot>) -> Self {
+    pub fn of(
+        scenario: &Scenario,
+        made: &RunManifests,
+        cluster: &str,
+        snapshot: Option<&ClusterSnapshot>,
+    ) -> Self {
         let new = ClusterSnapshot::of_new(cluster);
         let to_be_made = snapshot.is_none();
         let snapshot = snapshot.unwrap_or(&new);
@@ -189,7 +194,7 @@ impl Site {
 }
 
 /// What a scenario's manifests alone tell of checks that will fail or come to nothing.
-pub fn foreseen(scenario: &Scenario, made: &Made) -> Vec<String> {
+pub fn foreseen(scenario: &Scenario, made: &RunManifests) -> Vec<String> {
     let mut found = known::known(scenario, made, None);
     found.extend(foresee::foresee(scenario).iter().map(ToString::to_string));
     found
@@ -214,7 +219,7 @@ fn load(scenario: &Scenario) -> String {
 }
 
 /// Returns the rights that a scenario needs on a cluster.
-fn required_rights(scenario: &Scenario, made: &Made, snapshot: &ClusterSnapshot) -> RequiredRights {
+fn required_rights(scenario: &Scenario, made: &RunManifests, snapshot: &ClusterSnapshot) -> RequiredRights {
     let layout = Layout::of(scenario, made, snapshot);
     let mut planner = StepPlanner::new(&layout);
     planner.all(&scenario.steps);
@@ -223,7 +228,7 @@ fn required_rights(scenario: &Scenario, made: &Made, snapshot: &ClusterSnapshot)
 
 /// Returns what may be touched: the objects that are made, the nodes that may be drained, and the namespaces whose pods
 /// those drains move.
-fn scope_of(made: &Made, nodes: &[NodePlan]) -> Scope {
+fn scope_of(made: &RunManifests, nodes: &[NodePlan]) -> Scope {
     let moved = nodes.iter().flat_map(|node| &node.moves);
     Scope {
         namespace: made.namespace.clone(),
