@@ -6,7 +6,7 @@ use crate::host::command::{self, CommandError};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use procfs::{Current, Meminfo};
+use procfs_core::{FromRead, Meminfo};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -232,7 +232,7 @@ fn isolation() -> String {
 
 fn enough_memory() -> Result<(), ClusterError> {
     // Where the kernel does not say how much is free, the engine decides.
-    let available = Meminfo::current().ok().and_then(|memory| memory.mem_available);
+    let available = Meminfo::from_file("/proc/meminfo").ok().and_then(|memory| memory.mem_available);
     match available.map(|bytes| bytes >> 20) {
         Some(available_mib) if available_mib < NEEDED_MIB => {
             Err(ClusterError::TooLittleMemory { available_mib, needed_mib: NEEDED_MIB })

@@ -1,6 +1,7 @@
 //! A process, known by its number and its start: the kernel uses numbers again.
 
-use procfs::process::Stat;
+use procfs_core::FromRead;
+use procfs_core::process::Stat;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -34,7 +35,7 @@ impl Process {
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    procfs::process::Process::new(pid.try_into().ok()?).ok()?.stat().ok()
+    Stat::from_file(format!("/proc/{pid}/stat")).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
+use procfs_core::FromRead;
+use procfs_core::process::Stat;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -111,8 +113,8 @@ fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 
 /// The processor seconds that this process has used, from `/proc`; none where there is none.
 fn own_cpu_seconds() -> Option<f64> {
-    let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
-    Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+    let stat = Stat::from_file("/proc/self/stat").ok()?;
+    Some((stat.utime + stat.stime) as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 #[cfg(test)]
