@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const NAMESPACE: &str = "kube-system";
-/// The APIService of resource metrics, whatever serves it.
+/// The `APIService` of resource metrics, whatever serves it.
 const METRICS_API: &str = "v1beta1.metrics.k8s.io";
 
 /// Adds metrics-server to a cluster of the harness's own, and waits until it answers.
