@@ -2,7 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use crate::deploy::{self, DeployError, Made, ManifestError};
+use crate::deploy::{self, DeployError, ManifestError, RunManifests};
 use crate::load::{self, PlanError};
 use crate::plan;
 use crate::scenario::{FieldPath, Measure, Problem, Scenario, ScenarioError};
@@ -59,7 +59,7 @@ pub fn check(path: &Path, sets: &[(String, String)], manifests: &Path) -> Result
 
 /// Returns warnings of checks that will fail or be inconclusive, as far as is known without a cluster.
 pub fn foreseen(scenario: &Scenario, manifests: &Path) -> Vec<String> {
-    let made = Made::by_run(manifests, &scenario.tier, plan::SOME_RUN);
+    let made = RunManifests::of_run(manifests, &scenario.tier, plan::SOME_RUN);
     made.map(|made| plan::foreseen(scenario, &made)).unwrap_or_default()
 }
 

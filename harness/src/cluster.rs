@@ -110,15 +110,19 @@ enum Ownership {
 }
 
 impl Cluster {
-    /// Takes lock and lease, and makes the cluster if it is to be made. It is not ready for a run before
+    /// Acquires lock and lease, and makes the cluster if it does not exist. It is not ready for a run before
     /// [`Self::prepare`]: in between, what runs that died left in it can be undone.
     pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Self, ClusterError> {
         let cluster = match &request.cluster {
-            ClusterChoice::Kind { name, keep } => unless(cancel, own::hold(name, *keep, request)).await,
-            ClusterChoice::Context(context) => unless(cancel, foreign::hold(context, request)).await,
+            ClusterChoice::Kind { name, keep } => {
+                unless_cancelled(cancel, own::acquire(name, *keep, request)).await
+            }
+            ClusterChoice::Context(context) => {
+                unless_cancelled(cancel, foreign::acquire(context, request)).await
+            }
         }?;
         let loaded = match &cluster.ownership {
-            Ownership::Own(own) => unless(cancel, own.load(&cluster, request)).await,
+            Ownership::Own(own) => unless_cancelled(cancel, own.load(&cluster, request)).await,
             Ownership::Foreign(_) => Ok(()),
         };
         match loaded {
@@ -134,8 +138,8 @@ impl Cluster {
         cancel: &CancellationToken,
     ) -> Result<Self, ClusterError> {
         let prepared = match &self.ownership {
-            Ownership::Own(own) => unless(cancel, own.prepare(&self, request)).await,
-            Ownership::Foreign(foreign) => unless(cancel, foreign.prepare(&self, request)).await,
+            Ownership::Own(own) => unless_cancelled(cancel, Box::pin(own.prepare(&self, request))).await,
+            Ownership::Foreign(foreign) => unless_cancelled(cancel, foreign.prepare(&self, request)).await,
         };
         match prepared {
             Ok(settings) => {
@@ -212,7 +216,8 @@ impl Cluster {
             Ownership::Foreign(_) => true,
         }
     }
-    /// Waits until somebody else has taken the cluster over, which ends what this process may do there; who it is.
+    /// Waits until another process has taken the cluster over, which ends what this one may do there. Returns that
+    /// process.
     pub async fn lost(&self) -> String {
         self.lease.lost().await
     }
@@ -285,7 +290,7 @@ fn waiting(cluster: &str, by: &str, timeout: Duration) -> String {
 }
 
 /// A future's outcome, or that the user gave up.
-async fn unless<T>(
+async fn unless_cancelled<T>(
     cancel: &CancellationToken,
     future: impl Future<Output = Result<T, ClusterError>>,
 ) -> Result<T, ClusterError> {

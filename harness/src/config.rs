@@ -126,8 +126,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the file that `SPANPROOF_CONFIG` names, which must be there; else the one in the user's
-    /// configuration folder, if there is one.
+    /// Reads the file that `SPANPROOF_CONFIG` names, which must exist; or else the one in the user's configuration
+    /// folder, if it exists.
     pub fn load() -> Result<Self, ConfigError> {
         let Some((path, named)) = file(&|variable| std::env::var_os(variable))? else {
             return Ok(Self::default());

@@ -4,21 +4,21 @@ mod autoscaler;
 mod control_plane;
 mod embedded;
 mod facts;
-mod made;
 mod manifest;
 mod metrics_server;
 mod own;
 mod ready;
 mod remove;
+mod run_manifests;
 mod sampling;
 mod take_down;
 mod valid;
 
 pub use facts::TierFacts;
-pub use made::Made;
 pub use manifest::{Manifest, ManifestError};
 pub use metrics_server::{apply_metrics_server, lend_metrics_server, remove_metrics_server};
 pub(crate) use ready::await_daemon_set;
+pub use run_manifests::RunManifests;
 
 use crate::host::cache_dir;
 use crate::images::Images;
@@ -44,7 +44,7 @@ const FIELD_MANAGER: &str = "spanproof";
 const HPA: &str = "HorizontalPodAutoscaler/gateway";
 /// The gateways' PDB.
 const PDB: &str = "PodDisruptionBudget/gateway";
-/// The order in which the parts are deployed; what belongs to none of them (the namespace) comes first.
+/// The order in which the parts are deployed; objects of no part (the namespace) come first.
 const FROM_THE_BACKEND: [&str; 4] = ["sink", "gateway", "agent", "emit"];
 
 /// An error in deploying, or removing, the tier or the probes.
@@ -140,7 +140,7 @@ impl Deployment {
         images: &Images,
         timeout: Duration,
     ) -> Result<TierFacts, DeployError> {
-        let made = Made::by_run(&self.manifests, tier, &self.run)?;
+        let made = RunManifests::of_run(&self.manifests, tier, &self.run)?;
         let facts = made.facts.clone();
         let mut objects = [made.tier, made.probes].concat();
         let control_plane = has_control_plane(&self.client).await?;
@@ -168,7 +168,7 @@ impl Deployment {
 
     /// Changes an object for the run: namespace and label, images, numbers of gateways and sinks.
     fn patch(&self, object: &mut Manifest, tier: &Tier, images: &Images) -> Result<(), DeployError> {
-        made::make_of_run(object, tier, &self.run);
+        run_manifests::make_of_run(object, tier, &self.run);
         patch_images(object, &tier.collector, images)
     }
 }

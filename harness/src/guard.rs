@@ -55,7 +55,7 @@ pub enum Reason {
         /// The pattern or word that matched.
         by: String,
     },
-    /// A label says production.
+    /// A label means production.
     Label {
         /// The label, and the first that carries it.
         label: Label,
@@ -101,7 +101,7 @@ pub enum GuardError {
         /// The reasons, all of them.
         reasons: Vec<Reason>,
     },
-    /// The user said the name of another cluster.
+    /// The user named another cluster.
     #[error("--yes-really {said} is not the name of the context {context}")]
     #[diagnostic(help("it must be exactly the name given to --context"))]
     OtherName {
@@ -166,7 +166,7 @@ fn production(text: &str, patterns: Option<&[Glob]>) -> Option<String> {
     patterns.iter().find(|pattern| pattern.matches_any_case(text)).map(ToString::to_string)
 }
 
-/// The word in a text that means production, whatever number is behind it: `eu-Prod2.example.com` has one.
+/// Returns the word in a text that means production, with or without a number: `eu-Prod2.example.com` has one.
 fn word(text: &str) -> Option<&str> {
     text.split(|c: char| !c.is_alphanumeric()).find(|word| {
         let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -174,7 +174,7 @@ fn word(text: &str) -> Option<&str> {
     })
 }
 
-/// The labels that say production, each once.
+/// Returns the labels that mean production, each once.
 fn labels(labels: &[Label], wanted: Option<&BTreeMap<String, Vec<Glob>>>) -> Vec<Reason> {
     let mut found: BTreeMap<(&str, &str), (&Label, usize)> = BTreeMap::new();
     for label in labels.iter().filter(|label| says_production(label, wanted)) {

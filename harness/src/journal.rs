@@ -61,7 +61,7 @@ fn io(path: &Path) -> impl FnOnce(std_io::Error) -> JournalError {
     move |source| JournalError::Io { path, source }
 }
 
-/// A run's journal. What a call of it says is on disk when the call returns.
+/// A run's journal. Each change is on disk when its call returns.
 #[derive(Debug, Clone)]
 pub struct Journal(Arc<Shared>);
 
@@ -73,7 +73,7 @@ struct Shared {
     lines: Mutex<Writer>,
 }
 
-/// The file. What could not be written once is torn: nothing may be written after it.
+/// The journal's file, open for writing. After a write that failed nothing more may be written.
 #[derive(Debug)]
 struct Writer {
     file: File,
@@ -251,7 +251,7 @@ impl Journal {
     }
 }
 
-/// The journal of the run that is going on, for whoever ends it at once.
+/// The journal of the present run, for a signal handler that ends it at once.
 #[derive(Debug, Clone, Default)]
 pub struct CurrentJournal(Arc<Mutex<Option<Journal>>>);
 

@@ -227,8 +227,8 @@ impl Probes {
         join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
     }
 
-    /// Renews the leases once a second and publishes how the load stands, until it is cancelled. A probe
-    /// that does not answer is asked again: it goes on by itself meanwhile.
+    /// Renews the leases once a second and publishes the status of the load, until it is cancelled. A probe that does
+    /// not answer is asked again; it carries on by itself meanwhile.
     pub async fn renew_leases(
         self,
         (hops, world): (Vec<Hop>, watch::Receiver<World>),
@@ -306,7 +306,7 @@ impl Probes {
         fetched
     }
 
-    /// The sinks' node: none of them is anywhere else.
+    /// Returns the node of the sinks, which is the same for all of them.
     pub async fn sink_node(&self) -> Result<String, LinkError> {
         match self.sinks.first() {
             Some(first) => Ok(first.describe().await?.node),

@@ -1,8 +1,8 @@
 //! Watches a run's namespace and the nodes for as long as the run takes: every change is a line of the timeline, and
 //! so is every gap.
 
+mod pending;
 mod project;
-mod told;
 mod usage;
 
 pub use usage::watch_usage;
@@ -18,6 +18,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ListParams, ObjectMeta};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
+use pending::{Pending, Versions};
 use project::Recorded;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -27,7 +28,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use told::{Pending, Versions};
 
 /// The lifetime of a watch request, in seconds.
 const WATCH_SECONDS: u32 = 30;
@@ -58,27 +58,27 @@ pub struct Observer {
 /// The sender that is notified when a watch has caught up.
 type Waiter = oneshot::Sender<()>;
 
-/// Asks the watches whether they have told all.
+/// The watches, which can be asked to catch up.
 pub struct Watches {
     recorder: Recorder,
     each: Vec<(Kind, mpsc::Sender<Waiter>)>,
 }
 
 impl Watches {
-    /// Waits until each watch has told all that has happened by now. One that cannot is on record with a gap, from when
-    /// it last had.
+    /// Waits until each watch has delivered everything that has happened by now. One that cannot is recorded with a
+    /// gap since it last had.
     pub async fn catch_up(&self) {
         let ask = async |sender: &mpsc::Sender<Waiter>| {
-            let (waiter, told) = oneshot::channel();
-            sender.send(waiter).await.is_ok() && told.await.is_ok()
+            let (waiter, caught_up) = oneshot::channel();
+            sender.send(waiter).await.is_ok() && caught_up.await.is_ok()
         };
         // A list, and what it waits for, and as much again for a list that was going on already.
         let timeout = (LIST_TIMEOUT + CATCH_UP_TIMEOUT) * 2;
         let all = self.each.iter().map(async |(kind, sender)| {
-            (*kind, tokio::time::timeout(timeout, ask(sender)).await.is_ok_and(|told| told))
+            (*kind, tokio::time::timeout(timeout, ask(sender)).await.is_ok_and(|caught_up| caught_up))
         });
-        for (kind, told) in futures::future::join_all(all).await {
-            if !told {
+        for (kind, caught_up) in futures::future::join_all(all).await {
+            if !caught_up {
                 let since = Some((self.recorder.clock().now() - MAY_HAVE_BEEN_DEAD).max(0.0));
                 let problem = Some("it does not answer".to_owned());
                 let _ = self.recorder.event(Event::Watch { kind, synced: false, since, problem });
@@ -135,7 +135,7 @@ impl Observer {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    fn saw(&self, events: Vec<Event>) {
+    fn record(&self, events: Vec<Event>) {
         for event in events {
             // On record first: what somebody concludes from it stands behind it. A timeline that cannot be written
             // ends the run elsewhere.
@@ -148,7 +148,7 @@ impl Observer {
         }
     }
 
-    /// Watches one kind. Breaking and reconnecting are recorded; so is a watch that does not catch up: see [`told`].
+    /// Watches one kind. Breaking and reconnecting are recorded; so is a watch that does not catch up: see [`pending`].
     async fn watch<K>(self, objects: Api<K>, (kind, mut asks): (Kind, mpsc::Receiver<Waiter>))
     where
         K: Resource<DynamicType = ()> + Recorded + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -157,8 +157,8 @@ impl Observer {
         let mut said = watcher(objects.clone(), wanted.clone()).boxed();
         let mut view = View::new(kind);
         let now = || self.recorder.clock().now();
-        // The last sign of life, and the last moment up to which all is told.
-        let (mut alive, mut told_until) = (now(), now());
+        // The last sign of life, and the last moment up to which everything was delivered.
+        let (mut alive, mut complete_until) = (now(), now());
         let (mut pending, mut waiters) = (None::<Pending>, Vec::<Waiter>::new());
         let mut until = Instant::now();
         let mut looks = tokio::time::interval(LOOK);
@@ -173,9 +173,9 @@ impl Observer {
                         Ok(event) => {
                             let news = trimmed(&event);
                             if let (Some(pending), WatchEvent::Gone(name)) = (&mut pending, &news) {
-                                pending.ended(name);
+                                pending.deleted(name);
                             }
-                            self.saw(view.take(Ok(news), alive));
+                            self.record(view.take(Ok(news), alive));
                             alive = now();
                         }
                         Err(error) => problem = Some((error.to_string(), alive.max(now() - MAY_HAVE_BEEN_DEAD))),
@@ -190,7 +190,7 @@ impl Observer {
                 () = tokio::time::sleep_until(until), if pending.is_some() => {
                     let missing = pending.as_ref().map(Pending::missing).unwrap_or_default();
                     let seconds = CATCH_UP_TIMEOUT.as_secs();
-                    problem = Some((format!("it did not deliver {missing} within {seconds}s"), told_until));
+                    problem = Some((format!("it did not deliver {missing} within {seconds}s"), complete_until));
                     false
                 }
                 () = self.end.cancelled() => return,
@@ -204,23 +204,23 @@ impl Observer {
                             .items
                             .iter()
                             .map(|it| (project::name(&it.metadata), version(&it.metadata)));
-                        pending = Some(Pending::of(asked, listed.collect(), &view.told));
+                        pending = Some(Pending::of(asked, listed.collect(), &view.delivered));
                         until = Instant::now() + CATCH_UP_TIMEOUT;
                     }
                     // That the API server does not answer is noticed elsewhere; but who asks now must know now.
                     _ if waiters.is_empty() => {}
-                    _ => problem = Some(("the objects could not be listed".to_owned(), told_until)),
+                    _ => problem = Some(("the objects could not be listed".to_owned(), complete_until)),
                 }
             }
             if let Some((why, since)) = problem {
-                self.saw(view.take(Err(why), since));
+                self.record(view.take(Err(why), since));
                 // Begun anew, with a list: a watch that is resumed does not say what it missed.
                 tokio::time::sleep(PAUSE).await;
                 said = watcher(objects.clone(), wanted.clone()).boxed();
                 (alive, pending) = (now(), None);
             }
-            if pending.as_mut().is_some_and(|pending| pending.tell(&view.told)) {
-                told_until = pending.take().map_or(told_until, |pending| pending.asked);
+            if pending.as_mut().is_some_and(|pending| pending.advance(&view.delivered)) {
+                complete_until = pending.take().map_or(complete_until, |pending| pending.asked);
             }
             // While there is a gap on record, nothing is to be waited for.
             if pending.is_none() {
@@ -257,7 +257,7 @@ impl Observer {
             if problem.is_none() != synced {
                 synced = problem.is_none();
                 let since = (!synced).then_some(alive);
-                self.saw(vec![Event::Watch { kind: Kind::ApiServer, synced, since, problem }]);
+                self.record(vec![Event::Watch { kind: Kind::ApiServer, synced, since, problem }]);
             }
             if synced {
                 alive = now;
@@ -278,7 +278,7 @@ impl Observer {
                 Some(Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event))) => {
                     let object = &event.involved_object;
                     let names = [&object.kind, &object.name].map(|part| part.clone().unwrap_or_default());
-                    self.saw(vec![Event::Kubernetes {
+                    self.record(vec![Event::Kubernetes {
                         object: names.join("/"),
                         reason: event.reason.unwrap_or_default(),
                         message: event.message.unwrap_or_default(),
@@ -321,13 +321,13 @@ fn version(metadata: &ObjectMeta) -> String {
     metadata.resource_version.clone().unwrap_or_default()
 }
 
-/// The objects of a kind as far as the watch has told. No I/O.
+/// The objects of a kind, as far as the watch has delivered them. No I/O.
 #[derive(Debug)]
 struct View {
     kind: Kind,
     objects: BTreeMap<String, Object>,
     /// The versions of them.
-    told: Versions,
+    delivered: Versions,
     /// The objects of a list that is still going on; they replace `objects` when it is complete.
     listed: Option<BTreeMap<String, (Object, String)>>,
     synced: bool,
@@ -335,10 +335,11 @@ struct View {
 
 impl View {
     const fn new(kind: Kind) -> Self {
-        Self { kind, objects: BTreeMap::new(), told: Versions::new(), listed: None, synced: false }
+        Self { kind, objects: BTreeMap::new(), delivered: Versions::new(), listed: None, synced: false }
     }
 
-    /// Takes in what the watch says; the events to be recorded. `alive` is its last sign of life before this one.
+    /// Takes in an event of the watch. Returns the events to be recorded. `alive` is the watch's last sign of life
+    /// before this one.
     fn take(&mut self, said: Result<WatchEvent, String>, alive: f64) -> Vec<Event> {
         match said {
             Ok(WatchEvent::Is(name, object, version)) => self.is(name, object, version).into_iter().collect(),
@@ -379,13 +380,13 @@ impl View {
     }
 
     fn is(&mut self, name: String, object: Object, version: String) -> Option<Event> {
-        self.told.insert(name.clone(), version);
+        self.delivered.insert(name.clone(), version);
         let before = self.objects.insert(name.clone(), object.clone());
         (before.as_ref() != Some(&object)).then_some(Event::Seen { name, object })
     }
 
     fn gone(&mut self, name: String) -> Option<Event> {
-        self.told.remove(&name);
+        self.delivered.remove(&name);
         self.objects.remove(&name)?;
         Some(Event::Gone { kind: self.kind, name })
     }
@@ -429,7 +430,7 @@ mod tests {
         );
 
         assert_eq!(
-            view.told.get("a").map(String::as_str),
+            view.delivered.get("a").map(String::as_str),
             Some("3"),
             "also where nothing that is recorded changed"
         );

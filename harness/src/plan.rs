@@ -33,7 +33,7 @@ pub use steps::StepPlan;
 pub use tier::{MeasurePlan, TierPlan};
 pub use time::Phase;
 
-use crate::deploy::{Made, Manifest};
+use crate::deploy::{Manifest, RunManifests};
 use crate::judge::balance_foreseen;
 use crate::rights::RequiredRights;
 use crate::scenario::{Protocol, Scenario};
@@ -116,7 +116,12 @@ pub struct ControlPlan {
 
 impl Plan {
     /// Plans a scenario on a cluster; without a snapshot, on a kind cluster that would be made.
-    pub fn of(scenario: &Scenario, made: &Made, cluster: &str, snapshot: Option<&ClusterSnapshot>) -> Self {
+    pub fn of(
+        scenario: &Scenario,
+        made: &RunManifests,
+        cluster: &str,
+        snapshot: Option<&ClusterSnapshot>,
+    ) -> Self {
         let new = ClusterSnapshot::of_new(cluster);
         let to_be_made = snapshot.is_none();
         let snapshot = snapshot.unwrap_or(&new);
@@ -190,12 +195,12 @@ impl Site {
 
 /// Returns warnings of checks that will fail or be inconclusive, and of waits that will time out, as far as is known
 /// without a cluster.
-pub fn foreseen(scenario: &Scenario, made: &Made) -> Vec<String> {
+pub fn foreseen(scenario: &Scenario, made: &RunManifests) -> Vec<String> {
     foreseen_on(scenario, made, None)
 }
 
 /// Returns the same warnings; with the layout on a cluster, more is known.
-fn foreseen_on(scenario: &Scenario, made: &Made, layout: Option<&Layout<'_>>) -> Vec<String> {
+fn foreseen_on(scenario: &Scenario, made: &RunManifests, layout: Option<&Layout<'_>>) -> Vec<String> {
     let workers = layout.map(Layout::count_workers);
     let mut found = known::known(scenario, made, workers);
     let gateways = layout.map(|layout| layout.gateways.most);
@@ -223,7 +228,7 @@ fn load(scenario: &Scenario) -> String {
 }
 
 /// Returns the rights that a scenario needs on a cluster.
-fn required_rights(scenario: &Scenario, made: &Made, snapshot: &ClusterSnapshot) -> RequiredRights {
+fn required_rights(scenario: &Scenario, made: &RunManifests, snapshot: &ClusterSnapshot) -> RequiredRights {
     let layout = Layout::of(scenario, made, snapshot);
     let mut planner = StepPlanner::new(&layout);
     planner.all(&scenario.steps);
@@ -232,7 +237,7 @@ fn required_rights(scenario: &Scenario, made: &Made, snapshot: &ClusterSnapshot)
 
 /// Returns what may be touched: the objects that are made, the nodes that may be drained, and the namespaces whose pods
 /// those drains move.
-fn scope_of(made: &Made, nodes: &[NodePlan]) -> Scope {
+fn scope_of(made: &RunManifests, nodes: &[NodePlan]) -> Scope {
     let moved = nodes.iter().flat_map(|node| &node.moves);
     Scope {
         namespace: made.namespace.clone(),

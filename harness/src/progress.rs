@@ -5,9 +5,9 @@ use std::fmt::{self, Write as _};
 use tracing::Event;
 use tracing::field::{Field, Visit};
 
-/// The target of an event that the user is told: a line that stays. Its level is INFO.
+/// The target of a line of progress, which stays. Its level is INFO.
 pub const TARGET: &str = "progress";
-/// The target of an event that says how things stand: the next one replaces it. Its level is INFO.
+/// The target of a status, which the next one replaces. Its level is INFO.
 pub const STATUS: &str = "progress::status";
 
 /// Returns the message of an event, without its other fields.
@@ -35,7 +35,7 @@ pub(crate) mod tests {
     use tracing::subscriber::DefaultGuard;
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-    /// The lines that the user is told on this thread, in order.
+    /// The lines of progress on this thread, in order.
     #[derive(Clone, Default)]
     pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
 

@@ -107,8 +107,8 @@ impl RestoreReport {
     }
 }
 
-/// Acquires a cluster and makes it ready for a run. What runs that died left in one of the harness's own is undone; what
-/// they left in somebody else's is said.
+/// Acquires a cluster and makes it ready for a run. What runs that died left in a cluster of the harness's own is
+/// undone; what they left in the user's cluster is reported.
 pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cluster, ClusterError> {
     let cluster = Cluster::acquire(request, cancel).await?;
     let location = cluster.location();
@@ -118,18 +118,18 @@ pub async fn acquire(request: &Request, cancel: &CancellationToken) -> Result<Cl
     } else if cluster.is_own() {
         let (client, images) = (cluster.client(), cluster.images());
         let context = UndoContext { client, manifests: &request.manifests, images };
-        let undone = cancel.run_until_cancelled(clean(&location, &context)).await;
+        let undone = cancel.run_until_cancelled(Box::pin(clean(&location, &context))).await;
         if undone.is_none() {
             return Err(cluster.abandon(ClusterError::Interrupted).await);
         }
     } else {
         tell(&location, cluster.client()).await;
     }
-    cluster.prepare(request, cancel).await
+    Box::pin(cluster.prepare(request, cancel)).await
 }
 
-/// Undoes what runs that died left in a cluster which this process holds: as their journals say, and then whatever
-/// carries the label or annotation of any run. What cannot be undone is said.
+/// Undoes what runs that died left in a cluster which this process holds: first by their journals, then whatever
+/// carries the label or annotation of any run. What cannot be undone is reported.
 async fn clean(location: &Location, context: &UndoContext<'_>) {
     for dead in dead_on(location) {
         tracing::info!(

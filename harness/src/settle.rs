@@ -52,7 +52,7 @@ impl Settling {
         self.still_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
-    /// Takes in what is known at a moment (since the waiting began); how waiting ends, if it does.
+    /// Takes in an observation, at a time since the waiting began. Returns how waiting ends, once it does.
     pub fn observe(&mut self, now: Duration, observation: Observation) -> Option<SettleEnd> {
         // What is no number says nothing, and no queue holds less than nothing.
         let queued = observation.queued.filter(|queued| queued.is_finite() && *queued >= 0.0);

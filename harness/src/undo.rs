@@ -29,7 +29,7 @@ use std::time::Duration;
 /// An error in undoing something.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UndoError {
-    /// The API server could not be asked, or said no.
+    /// The request to the API server failed.
     #[error("{action} {object}: {source}")]
     Api {
         /// The attempted action.
@@ -42,7 +42,7 @@ pub(crate) enum UndoError {
     /// The run's namespace, or what it left on the nodes.
     #[error(transparent)]
     Deploy(#[from] DeployError),
-    /// A probe could not be told.
+    /// A probe could not be reached.
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The timeout passed.

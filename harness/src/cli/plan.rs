@@ -7,7 +7,7 @@ use clap::Args;
 use miette::Report;
 use spanproof::check;
 use spanproof::cluster::{self, ClusterChoice};
-use spanproof::deploy::Made;
+use spanproof::deploy::RunManifests;
 use spanproof::plan::{self, Plan, SOME_RUN};
 use spanproof::run::RunError;
 use spanproof::scenario::Scenario;
@@ -82,7 +82,8 @@ pub(super) async fn allowed<'a>(
     };
     let mut missing = BTreeSet::new();
     for scenario in scenarios {
-        let made = Made::by_run(manifests, &scenario.tier, SOME_RUN).map_err(|error| failed(&error))?;
+        let made =
+            RunManifests::of_run(manifests, &scenario.tier, SOME_RUN).map_err(|error| failed(&error))?;
         let sight = plan::look(&visited.client, scenario, &made).await.map_err(|error| failed(&error))?;
         missing.extend(Plan::of(scenario, &made, place.name(), Some(&sight)).missing_rights());
     }
@@ -93,7 +94,7 @@ pub(super) async fn allowed<'a>(
 }
 
 /// A scenario, and what its run makes.
-fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Failure> {
+fn scenario(options: &Options, path: &Path) -> Result<(Scenario, RunManifests), Failure> {
     let bad = |error: Report| (error, CommandEnd::BadInput);
     let about = |error: &dyn std::error::Error| bad(miette::miette!("{}: {error}", path.display()));
     let manifests = manifests(options.manifests.as_deref())?;
@@ -102,7 +103,7 @@ fn scenario(options: &Options, path: &Path) -> Result<(Scenario, Made), Failure>
     if let Some(control) = &options.control {
         scenario = scenario.under(path, control).map_err(|error| bad(Report::new(error)))?;
     }
-    let made = Made::by_run(&manifests, &scenario.tier, SOME_RUN).map_err(|error| about(&error))?;
+    let made = RunManifests::of_run(&manifests, &scenario.tier, SOME_RUN).map_err(|error| about(&error))?;
     Ok((scenario, made))
 }
 

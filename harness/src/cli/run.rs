@@ -174,7 +174,7 @@ fn taken_over(cluster: &str, by: &str) -> Failure {
     (miette::miette!(help = help, "the cluster {cluster} was taken over by {by}"), CommandEnd::HarnessFailed)
 }
 
-/// An error with all that is behind it.
+/// Returns an error with all its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -196,7 +196,8 @@ fn collectors(scenarios: &[(PathBuf, Scenario)]) -> Vec<String> {
     versions
 }
 
-/// The first Ctrl-C (or SIGTERM) heals, collects and judges; the second ends at once, and says what is left to undo.
+/// Handles the signals: the first Ctrl-C (or SIGTERM) heals, collects and judges; the second ends at once, and names
+/// what is left to undo.
 async fn on_signals(
     cancel: CancellationToken,
     progress: Progress,

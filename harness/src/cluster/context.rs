@@ -71,7 +71,7 @@ pub enum ContextError {
         /// The UID that identifies the run's cluster.
         uid: String,
     },
-    /// The context does not say how to reach its cluster.
+    /// The context does not lead to a cluster.
     #[error("the context {name} in {path}: {message}")]
     Unusable {
         /// The name.
@@ -176,7 +176,8 @@ fn labels_of<'a, K: ResourceExt>(kind: &'a str, object: &'a K) -> impl Iterator<
     object.labels().iter().map(move |(key, value)| Label { of: of(), key: key.clone(), value: value.clone() })
 }
 
-/// The kubeconfig that the user says; else those of the variable `KUBECONFIG`; else the one at home.
+/// Returns the kubeconfig that the user named; else those of the variable `KUBECONFIG`; else the one in the home
+/// folder.
 pub fn kubeconfigs(said: Option<&Path>, variable: Option<&OsStr>) -> Vec<PathBuf> {
     let paths: Vec<PathBuf> = match (said, variable) {
         (Some(path), _) => vec![path.to_owned()],

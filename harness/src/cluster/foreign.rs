@@ -31,7 +31,7 @@ pub(super) struct ForeignCluster {
 }
 
 /// Inspects the cluster, and acquires lock and lease if a run may work there.
-pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster, ClusterError> {
+pub(super) async fn acquire(context: &Context, request: &Request) -> Result<Cluster, ClusterError> {
     let remaining = request.remaining_wait();
     guard::confirmed(&context.name, context.yes_really.as_deref())?;
     let opened = context.open().await?;
@@ -42,7 +42,7 @@ pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster
     }
     let images = Images::read(&cache_dir())?;
 
-    let (lock, lease) = take(&opened, &context.name, remaining).await?;
+    let (lock, lease) = acquire_lock_and_lease(&opened, &context.name, remaining).await?;
     let foreign = ForeignCluster {
         kind_name: kind_name(&opened).await,
         has_control_plane: opened.has_control_plane(),
@@ -64,15 +64,15 @@ pub(super) async fn hold(context: &Context, request: &Request) -> Result<Cluster
     })
 }
 
-/// Takes the lock, for this machine, and the lease.
-pub(super) async fn take(
+/// Acquires the lock, for this machine, and the lease.
+pub(super) async fn acquire_lock_and_lease(
     opened: &Opened,
     name: &str,
     remaining: impl Fn() -> Duration,
 ) -> Result<(Lock, Lease), ClusterError> {
     let state = cache_dir().join("contexts").join(&opened.uid);
-    let lock = Lock::await_free(&state, name, remaining()).await?;
-    lock.own()?;
+    let lock = Lock::acquire(&state, name, remaining()).await?;
+    lock.record_owner()?;
     let lease = Lease::acquire(&opened.client, name, remaining()).await;
     let lease = lease.inspect_err(|_| lock.forget())?;
     Ok((lock, lease))

@@ -66,7 +66,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease of a cluster when it is free, which is awaited for so long.
+    /// Acquires the lease of a cluster, and waits up to `timeout` until it is free.
     pub(super) async fn acquire(
         client: &Client,
         cluster: &str,
@@ -145,7 +145,7 @@ impl Lease {
         Ok(Self { leases, owner, lost, stop, renewing })
     }
 
-    /// Waits until somebody else has taken the lease over; who it is.
+    /// Waits until another process has taken the lease over. Returns that process.
     pub(super) async fn lost(&self) -> String {
         let mut lost = self.lost.clone();
         let by = lost.wait_for(Option::is_some).await.ok().and_then(|by| by.clone());
@@ -156,7 +156,7 @@ impl Lease {
         }
     }
 
-    /// Returns true if somebody else has taken it over.
+    /// Returns true if another process has taken it over.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.borrow().is_some()
     }
@@ -183,7 +183,7 @@ pub async fn owner(client: &Client) -> Result<Option<Owner>, LeaseError> {
     Ok(found.as_ref().and_then(owner_of))
 }
 
-/// Removes the lease that a process left behind, if it is still that process's. Whether it was.
+/// Removes the lease of a process that died. Returns false if it is not that process's any more.
 pub async fn remove(client: &Client, owner: &Owner) -> Result<bool, LeaseError> {
     remove_from(&Api::namespaced(client.clone(), NAMESPACE), owner).await
 }
@@ -276,7 +276,7 @@ impl Renewer {
     }
 }
 
-/// The lease as this process's, taken over from what is there.
+/// Returns the lease with this process as its holder, made from the existing one.
 fn owned(before: Option<&coordination::Lease>, owner: &Owner, terms: &Terms) -> coordination::Lease {
     let transitions = before.and_then(|before| before.spec.as_ref()?.lease_transitions);
     let (key, value) = crate::labels::MANAGED_BY;

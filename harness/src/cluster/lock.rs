@@ -40,8 +40,8 @@ pub(super) struct Lock {
 const REAPER_TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Lock {
-    /// Takes the lock of a cluster whose state is in `state`.
-    pub(super) fn take(state: &Path, cluster: &str) -> Result<Self, LockError> {
+    /// Acquires the lock of a cluster whose state is in `state`. An error if another process holds it.
+    pub(super) fn try_acquire(state: &Path, cluster: &str) -> Result<Self, LockError> {
         let io = |path: &Path, source| LockError::Io { path: path.to_owned(), source };
         if let Some(dir) = state.parent() {
             std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
@@ -63,18 +63,14 @@ impl Lock {
         }
     }
 
-    /// Takes the lock when it is free, which is awaited for so long; and if its holder has died and its reaper is at
-    /// work, until that has ended.
-    pub(super) async fn await_free(
-        state: &Path,
-        cluster: &str,
-        timeout: Duration,
-    ) -> Result<Self, LockError> {
+    /// Acquires the lock, and waits up to `timeout` until it is free; if its holder has died, until the reaper has
+    /// finished.
+    pub(super) async fn acquire(state: &Path, cluster: &str, timeout: Duration) -> Result<Self, LockError> {
         let began = Instant::now();
         let mut said = None;
         let mut reaping: Option<Instant> = None;
         loop {
-            let taken = Self::take(state, cluster);
+            let taken = Self::try_acquire(state, cluster);
             let Err(LockError::Held { by, .. }) = &taken else {
                 return taken;
             };
@@ -114,7 +110,7 @@ impl Lock {
     }
 
     /// Records this process as the owner.
-    pub(super) fn own(&self) -> Result<(), LockError> {
+    pub(super) fn record_owner(&self) -> Result<(), LockError> {
         let path = self.state.join("owner.json");
         let bytes = serde_json::to_vec(&Owner::current()).unwrap_or_default();
         let written = File::create(&path).and_then(|mut file| file.write_all(&bytes));
@@ -144,10 +140,10 @@ mod tests {
     async fn the_lock_is_held_until_the_reaper_lets_go() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("cluster");
-        let lock = Lock::take(&state, "cluster").unwrap();
+        let lock = Lock::try_acquire(&state, "cluster").unwrap();
         let reaper = lock.share().unwrap();
         drop(lock);
-        assert!(matches!(Lock::take(&state, "cluster"), Err(LockError::Held { .. })));
+        assert!(matches!(Lock::try_acquire(&state, "cluster"), Err(LockError::Held { .. })));
         // No process has this number.
         let dead = Owner { process: Process { pid: u32::MAX, began: Some(1) }, ..Owner::current() };
         std::fs::write(state.join("owner.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
@@ -155,7 +151,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(300)).await;
             drop(reaper);
         });
-        assert!(Lock::await_free(&state, "cluster", Duration::ZERO).await.is_ok());
+        assert!(Lock::acquire(&state, "cluster", Duration::ZERO).await.is_ok());
         cleaning.await.unwrap();
     }
 
@@ -165,17 +161,17 @@ mod tests {
     async fn a_second_holder_may_wait() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("cluster");
-        let first = Lock::take(&state, "cluster").unwrap();
-        first.own().unwrap();
+        let first = Lock::try_acquire(&state, "cluster").unwrap();
+        first.record_owner().unwrap();
         let (told, _collecting) = Lines::collect();
-        let refused = Lock::await_free(&state, "cluster", Duration::ZERO).await;
+        let refused = Lock::acquire(&state, "cluster", Duration::ZERO).await;
         assert!(matches!(refused, Err(LockError::Held { .. })));
         assert!(told.so_far().is_empty());
         let let_go = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             drop(first);
         };
-        let (second, ()) = tokio::join!(Lock::await_free(&state, "cluster", Duration::from_secs(60)), let_go);
+        let (second, ()) = tokio::join!(Lock::acquire(&state, "cluster", Duration::from_secs(60)), let_go);
         assert!(second.is_ok());
         let said = told.so_far();
         assert!(
@@ -188,16 +184,16 @@ mod tests {
     fn a_second_holder_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("cluster");
-        let first = Lock::take(&state, "cluster").unwrap();
+        let first = Lock::try_acquire(&state, "cluster").unwrap();
         assert!(first.previous().is_none());
-        first.own().unwrap();
-        let refused = Lock::take(&state, "cluster").unwrap_err().to_string();
+        first.record_owner().unwrap();
+        let refused = Lock::try_acquire(&state, "cluster").unwrap_err().to_string();
         assert!(refused.contains(&format!("process {} on ", std::process::id())), "{refused}");
         drop(first);
-        let second = Lock::take(&state, "cluster").unwrap();
+        let second = Lock::try_acquire(&state, "cluster").unwrap();
         assert_eq!(second.previous().unwrap().process.pid, std::process::id(), "it died without a word");
         second.forget();
         drop(second);
-        assert!(Lock::take(&state, "cluster").unwrap().previous().is_none());
+        assert!(Lock::try_acquire(&state, "cluster").unwrap().previous().is_none());
     }
 }

@@ -23,8 +23,8 @@ pub(super) struct OwnCluster {
     pub(super) reaper: Option<Reaper>,
 }
 
-/// Takes lock and lease, and makes the cluster or uses the one that was kept.
-pub(super) async fn hold(name: &str, keep: bool, request: &Request) -> Result<Cluster, ClusterError> {
+/// Acquires lock and lease, and makes the cluster, or uses the one that was kept.
+pub(super) async fn acquire(name: &str, keep: bool, request: &Request) -> Result<Cluster, ClusterError> {
     let remaining = request.remaining_wait();
     let cache = cache_dir();
     let engine = kind::engine_version().await?;
@@ -33,7 +33,7 @@ pub(super) async fn hold(name: &str, keep: bool, request: &Request) -> Result<Cl
     images.check(&request.collectors).await?;
 
     let state = state(name);
-    let lock = Lock::await_free(&state, name, remaining()).await?;
+    let lock = Lock::acquire(&state, name, remaining()).await?;
     let found = kind::nodes(name).await?;
     let kept = state.join("kept").exists();
     if let Some(owner) = lock.previous()
@@ -52,7 +52,7 @@ pub(super) async fn hold(name: &str, keep: bool, request: &Request) -> Result<Cl
         }
         kind.delete(name, &state).await?;
     }
-    lock.own()?;
+    lock.record_owner()?;
 
     let use_kept = kept && !found.is_empty();
     let mut reaper = None;

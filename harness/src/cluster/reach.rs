@@ -34,8 +34,8 @@ impl Reached {
         &self.images
     }
 
-    /// Removes what belongs to no run in particular, and lets go of it.
-    pub(crate) async fn let_go(self) -> Result<(), ClusterError> {
+    /// Removes what belongs to no run in particular, and releases the cluster.
+    pub(crate) async fn release(self) -> Result<(), ClusterError> {
         let mut tidied = Ok(());
         if !self.is_own {
             tidied = deploy::remove_metrics_server(&self.client, TIMEOUT).await;
@@ -46,7 +46,7 @@ impl Reached {
     }
 }
 
-/// Takes a cluster's lock and lease, and connects; none if the cluster is gone.
+/// Acquires a cluster's lock and lease, and connects. Returns none if the cluster is gone.
 pub(crate) async fn reach(place: &Location) -> Result<Option<Reached>, ClusterError> {
     match place {
         Location::Kind { cluster } => reach_kind(cluster).await,
@@ -70,7 +70,7 @@ async fn reach_context(context: &Context, uid: &str) -> Result<Reached, ClusterE
         return Err(ContextError::Elsewhere { name, uid }.into());
     }
     let images = Images::read(&super::cache_dir())?;
-    let (lock, lease) = foreign::take(&opened, &context.name, || Duration::ZERO).await?;
+    let (lock, lease) = foreign::acquire_lock_and_lease(&opened, &context.name, || Duration::ZERO).await?;
     Ok(Reached { client: opened.client, images, is_own: false, lease, lock })
 }
 
@@ -79,7 +79,7 @@ async fn reach_kind(cluster: &str) -> Result<Option<Reached>, ClusterError> {
     let cache = super::cache_dir();
     let kind = kind::Kind::find(&cache).await?;
     let state = own::state(cluster);
-    let lock = Lock::await_free(&state, cluster, Duration::ZERO).await?;
+    let lock = Lock::acquire(&state, cluster, Duration::ZERO).await?;
     let there = !kind::nodes(cluster).await?.is_empty();
     if there && !state.join("kept").exists() {
         // The run made it, and its reaper did not get to remove it.
@@ -98,7 +98,7 @@ async fn reach_kind(cluster: &str) -> Result<Option<Reached>, ClusterError> {
         lock.forget();
         return Ok(None);
     }
-    lock.own()?;
+    lock.record_owner()?;
     let client = own::client(cluster, &state).await?;
     let lease = Lease::acquire(&client, cluster, Duration::ZERO).await?;
     let images = Images::read(&cache)?;

@@ -3,10 +3,10 @@
 
 use super::ClusterError;
 use crate::deploy::{self, DeployError};
+use crate::kubernetes::await_condition;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, LogParams};
-use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const NAMESPACE: &str = "kube-system";
-/// The API by which metrics are asked for, whoever answers.
+/// The APIService of resource metrics, whatever serves it.
 const METRICS_API: &str = "v1beta1.metrics.k8s.io";
 
 /// Adds metrics-server to a cluster of the harness's own, and waits until it answers.
@@ -30,8 +30,8 @@ pub async fn apply_metrics_server(
     apply(client, &read(client, manifests, images).await?, timeout).await
 }
 
-/// Adds metrics-server to somebody's cluster, unless there is something that answers for metrics. Whether it was added:
-/// then it carries a label by which it is removed.
+/// Adds metrics-server to the user's cluster, unless resource metrics are served already. Returns true if it was
+/// added: then it carries the label by which it is removed.
 pub async fn lend_metrics_server(
     client: &Client,
     manifests: &Path,
@@ -59,8 +59,8 @@ pub async fn lend_metrics_server(
     Ok(true)
 }
 
-/// Removes the metrics-server that was added to somebody's cluster, if there is one. By its label: whatever a run that
-/// died had come to.
+/// Removes the metrics-server that was added to the user's cluster, by its label, however far a run that died had
+/// come.
 pub async fn remove_metrics_server(client: &Client, timeout: Duration) -> Result<(), DeployError> {
     // First what would lead others to it, then itself.
     remove_all::<APIService>(Api::all(client.clone())).await?;
@@ -109,7 +109,8 @@ fn is_ours(object: &impl ResourceExt) -> bool {
     object.labels().get(MANAGED_BY.0).is_some_and(|by| by == MANAGED_BY.1)
 }
 
-/// The names of those that carry the label. What this user may not even list was not made by this user.
+/// Returns the names of the objects that carry the label. Objects that this user may not list were not made by this
+/// user.
 async fn labelled_of<K>(objects: &Api<K>) -> Result<Vec<String>, DeployError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,

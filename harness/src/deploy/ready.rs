@@ -1,12 +1,13 @@
-//! Awaiting: watches with a deadline, and a message that says what was awaited and how things stood.
+//! Waiting until objects are ready: watches with a deadline, and an error that names the awaited state and the last
+//! one seen.
 
 use super::DeployError;
+use crate::kubernetes::await_condition;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::ListParams;
-use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;

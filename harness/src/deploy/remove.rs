@@ -18,8 +18,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_secs(10);
 
 impl Deployment {
-    /// Takes the run's queues and ledgers off the nodes' disks, and removes everything that it made, however much of
-    /// that is there.
+    /// Removes the run's queues and ledgers from the nodes' disks, and everything that it made, however much of that
+    /// exists.
     pub async fn remove(&self, images: &Images, timeout: Duration) -> Result<(), DeployError> {
         self.remove_roles().await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
@@ -40,7 +40,7 @@ impl Deployment {
         remove_namespace(&self.client, &sweep, timeout).await
     }
 
-    /// Takes away what a tier of the user's own has in the whole cluster.
+    /// Removes the cluster-wide roles of a tier of the user's own.
     async fn remove_roles(&self) -> Result<(), DeployError> {
         let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.run));
         let (now, client) = (DeleteParams::default(), &self.client);
@@ -75,7 +75,7 @@ impl Deployment {
         ready::await_no_pods(&self.client, &self.namespace, &labels, timeout).await
     }
 
-    /// Takes the run's directories off every node, by pods in this namespace.
+    /// Removes the run's directories from every node, by pods in this namespace.
     async fn sweep(&self, from: &str, images: &Images, timeout: Duration) -> Result<(), DeployError> {
         let mut sweep = manifest::read(&self.manifests.join("sweep"))?;
         for object in &mut sweep {
@@ -118,7 +118,7 @@ async fn remove_namespace(client: &Client, name: &str, timeout: Duration) -> Res
     }
 }
 
-/// Waits until a namespace is gone; if it stays, with what Kubernetes says is in its way.
+/// Waits until a namespace is gone. The error for one that stays holds what Kubernetes says about it.
 async fn await_gone(namespaces: Api<Namespace>, name: &str, timeout: Duration) -> Result<(), DeployError> {
     match ready::await_gone(namespaces.clone(), name, timeout).await {
         Err(DeployError::NotReady { awaited, waited, state }) => {

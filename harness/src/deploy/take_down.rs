@@ -1,12 +1,13 @@
 //! A hop of the tier taken down gracefully: its workload is deleted, and each of its pods has its grace period.
 
 use super::{DeployError, Deployment};
+use crate::kubernetes::await_condition;
 use crate::record::PodEnd;
 use crate::timeouts::TAKE_DOWN_MARGIN;
 use k8s_openapi::api::apps::v1;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
-use kube::runtime::wait::{Condition, await_condition};
+use kube::runtime::wait::Condition;
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Deployment {
-    /// Deletes a hop's workload and waits until its pods are gone; those that were not seen to go are said.
+    /// Deletes a hop's workload and waits until its pods are gone. Returns the pods, and whether each was seen to go.
     pub async fn take_down(&self, hop: &str) -> Result<Vec<PodEnd>, DeployError> {
         let labels = ListParams::default().labels(&format!("app.kubernetes.io/name={hop}"));
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);

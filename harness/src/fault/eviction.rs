@@ -3,6 +3,7 @@
 //! [`EvictionAnswer::of`], which does no I/O, decides on the meaning of an answer.
 
 use super::{FaultError, Stage};
+use crate::kubernetes::await_condition;
 use crate::record::Event;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +11,7 @@ use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
 use kube::api::PostParams;
 use kube::core::Status;
-use kube::runtime::wait::{await_condition, conditions};
+use kube::runtime::wait::conditions;
 use kube::{Api, ResourceExt};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -7,6 +7,7 @@
 use super::window::{Fault, Observed, Window, within_window};
 use super::{BystanderNamespaces, Candidates, FaultError, Perform, Stage, StepTargets, target};
 use crate::extent::DurationRange;
+use crate::kubernetes::await_condition;
 use crate::rights::{Purpose, RequiredRights, Within};
 use crate::scenario::{Action, FaultName, Kill};
 use crate::undo::Undo;
@@ -14,7 +15,6 @@ use crate::world::World;
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::api::{DeleteParams, PostParams};
-use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;

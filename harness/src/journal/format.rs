@@ -44,7 +44,7 @@ impl Header {
     }
 }
 
-/// A line behind the first.
+/// A line after the header.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// Its number, from 0 without a gap.
@@ -103,7 +103,7 @@ pub(super) struct Damage {
     pub(super) message: String,
 }
 
-/// Reads a journal. Its last line may be torn: then what it says had not begun when its writer died, or had been
+/// Reads a journal. A torn last line is ignored: either its action had not begun when the writer died, or it had been
 /// undone and will be found so.
 pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
     let mut content = Content { header: None, open: Vec::new(), next: 0, whole: 0 };

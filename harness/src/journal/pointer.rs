@@ -30,7 +30,7 @@ pub(super) fn write(path: &Path, header: &Header) -> Result<(), JournalError> {
     sync_dir(dir)
 }
 
-/// Takes it away.
+/// Removes a pointer, if it exists.
 pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io(path)(error)),

@@ -114,7 +114,7 @@ pub(super) fn tls(load: &Load) -> Result<Option<control::Tls>, PlanError> {
     }))
 }
 
-/// An emitter's, one of so many.
+/// Returns the plan of one emitter of several.
 pub(super) fn emit(
     scenario: &Scenario,
     run: Run,

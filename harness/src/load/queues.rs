@@ -5,7 +5,7 @@ use crate::world::World;
 use spanproof_probe::control::Status;
 use std::collections::BTreeMap;
 
-/// An answer of a Collector that is older says nothing about how it stands now.
+/// The greatest age of a Collector's answer that counts for the present.
 const FRESH_MS: u64 = 3_500;
 
 /// One Collector's answer of a moment ago.
@@ -47,7 +47,8 @@ impl QueueReading {
     }
 }
 
-/// The agents' queues by node, of the nodes that have an emitter: one on another node stands in for none of them.
+/// Returns the content of the agents' queues by node, of the nodes that have an emitter. An agent on another node
+/// stands in for none of them.
 pub fn by_node<'a>(
     nodes: impl IntoIterator<Item = &'a str>,
     world: &World,

@@ -61,7 +61,7 @@ fn has_port(pod: &PodSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Parts, warnings};
-    use crate::deploy::Made;
+    use crate::deploy::RunManifests;
     use crate::deploy::manifests_dir;
     use crate::scenario::{Tier, TierPatch};
     use serde_json::{Value, json};
@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn warned_of(tier: &Tier) -> Vec<String> {
-        warnings(&Parts::of(&Made::by_run(&manifests_dir(None).unwrap(), tier, "x").unwrap().tier))
+        warnings(&Parts::of(&RunManifests::of_run(&manifests_dir(None).unwrap(), tier, "x").unwrap().tier))
     }
 
     #[test]

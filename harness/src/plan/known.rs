@@ -2,7 +2,7 @@
 
 use super::budget;
 use super::parts::Parts;
-use crate::deploy::{Made, Manifest};
+use crate::deploy::{Manifest, RunManifests};
 use crate::scenario::{Measure, Scenario};
 use crate::world::Demand;
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscalerSpec, MetricSpec};
@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use std::collections::BTreeMap;
 
 /// Returns a warning for each. `workers`: their number, if it is known.
-pub(super) fn known(scenario: &Scenario, made: &Made, workers: Option<u32>) -> Vec<String> {
+pub(super) fn known(scenario: &Scenario, made: &RunManifests, workers: Option<u32>) -> Vec<String> {
     let parts = Parts::of(&made.tier);
     let mut found = Vec::new();
     if scenario.tier.has(Measure::Pdb) {
@@ -47,7 +47,7 @@ pub(super) struct BudgetCoverage {
 }
 
 impl BudgetCoverage {
-    pub(super) fn of(parts: &Parts<'_>, made: &Made, workers: Option<u32>) -> Self {
+    pub(super) fn of(parts: &Parts<'_>, made: &RunManifests, workers: Option<u32>) -> Self {
         let labels = parts.gateway_labels();
         let budgets = made.tier.iter().filter_map(|object| {
             let Manifest::PodDisruptionBudget(it) = object else { return None };
@@ -217,7 +217,7 @@ mod tests {
         let scenario = json!({"name": "x", "steps": []});
         let mut scenario: Scenario = serde_json::from_value(scenario).unwrap();
         scenario.tier.patches = vec![TierPatch { of: of.to_owned(), merge, config: Value::Null }];
-        let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, "x").unwrap();
+        let made = RunManifests::of_run(&manifests_dir(None).unwrap(), &scenario.tier, "x").unwrap();
         known(&scenario, &made, Some(3))
     }
 

@@ -3,7 +3,7 @@
 use super::parts::Parts;
 use super::room::{Host, Room};
 use super::snapshot::{ClusterSnapshot, Cordoned, admits, cordoned, is_worker, selected};
-use crate::deploy::Made;
+use crate::deploy::RunManifests;
 use crate::extent::CountRange;
 use crate::scenario::Scenario;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
@@ -28,11 +28,11 @@ pub(super) struct Layout<'a> {
     /// True if gateways must be on different nodes while there are enough nodes.
     pub(super) spread: bool,
     hpa: bool,
-    made: &'a Made,
+    made: &'a RunManifests,
 }
 
 impl<'a> Layout<'a> {
-    pub(super) fn of(scenario: &'a Scenario, made: &'a Made, snapshot: &'a ClusterSnapshot) -> Self {
+    pub(super) fn of(scenario: &'a Scenario, made: &'a RunManifests, snapshot: &'a ClusterSnapshot) -> Self {
         let parts = Parts::of(&made.tier);
         let default = PodSpec::default();
         let pod = parts.gateway_pod().unwrap_or(&default);
@@ -67,7 +67,7 @@ impl<'a> Layout<'a> {
     }
 
     /// The objects that would be made.
-    pub(super) const fn made(&self) -> &'a Made {
+    pub(super) const fn made(&self) -> &'a RunManifests {
         self.made
     }
 

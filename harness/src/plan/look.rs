@@ -2,7 +2,7 @@
 
 use super::snapshot::{AccessDecision, ClusterSnapshot, Listing};
 use super::{SOME_RUN, required_rights};
-use crate::deploy::Made;
+use crate::deploy::RunManifests;
 use crate::rights::Right;
 use crate::scenario::Scenario;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -40,7 +40,11 @@ impl LookError {
 ///
 /// # Errors
 /// If the API server cannot be reached, or answers otherwise than with objects or a refusal.
-pub async fn look(client: &Client, scenario: &Scenario, made: &Made) -> Result<ClusterSnapshot, LookError> {
+pub async fn look(
+    client: &Client,
+    scenario: &Scenario,
+    made: &RunManifests,
+) -> Result<ClusterSnapshot, LookError> {
     let version = client.apiserver_version().await.map_err(LookError::at("the version"))?;
     let mut snapshot = ClusterSnapshot {
         kubernetes: version.git_version,

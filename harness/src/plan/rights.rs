@@ -2,7 +2,7 @@
 
 use super::drains::{NodePlan, Removal};
 use super::snapshot::ClusterSnapshot;
-use crate::deploy::{Made, Manifest};
+use crate::deploy::{Manifest, RunManifests};
 use crate::fault::{self, BystanderNamespaces};
 use crate::rights::{Purpose, RequiredRights, Right, Within};
 use crate::scenario::Scenario;
@@ -29,7 +29,7 @@ pub struct RightPlan {
 /// Returns the rights that a scenario needs. `drained` are the nodes that may be drained.
 pub(super) fn required(
     scenario: &Scenario,
-    made: &Made,
+    made: &RunManifests,
     snapshot: &ClusterSnapshot,
     drained: &[NodePlan],
 ) -> RequiredRights {
@@ -52,7 +52,7 @@ pub(super) fn required(
     rights
 }
 
-fn deploying(rights: &mut RequiredRights, made: &Made, here: Within<'_>) {
+fn deploying(rights: &mut RequiredRights, made: &RunManifests, here: Within<'_>) {
     let watched = ["list", "watch"];
     for object in made.all() {
         // A server-side apply is a patch, and also a creation where the object does not exist yet.
@@ -77,7 +77,7 @@ fn deploying(rights: &mut RequiredRights, made: &Made, here: Within<'_>) {
 }
 
 /// Rights to add a metrics server where the cluster has none, and to remove it again.
-fn lending(rights: &mut RequiredRights, made: &Made, snapshot: &ClusterSnapshot) {
+fn lending(rights: &mut RequiredRights, made: &RunManifests, snapshot: &ClusterSnapshot) {
     for object in &made.lent {
         // Whether the cluster has one is asked in any case.
         if matches!(object, Manifest::APIService(_)) {

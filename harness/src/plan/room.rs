@@ -1,7 +1,7 @@
 //! The room for gateways on the nodes, by free resources and by the spread constraint.
 
 use super::snapshot::{ClusterSnapshot, admits};
-use crate::deploy::{Made, Manifest};
+use crate::deploy::{Manifest, RunManifests};
 use crate::kubernetes::quantity_value;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -29,7 +29,12 @@ pub(super) struct Room {
 }
 
 impl Host {
-    pub(super) fn of(node: &Node, snapshot: &ClusterSnapshot, gateway: &PodSpec, made: &Made) -> Self {
+    pub(super) fn of(
+        node: &Node,
+        snapshot: &ClusterSnapshot,
+        gateway: &PodSpec,
+        made: &RunManifests,
+    ) -> Self {
         let size = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
         let fits = size.and_then(|size| {
             let name = node.name_any();
@@ -51,7 +56,7 @@ impl Host {
 }
 
 /// Returns the pods of the run's `DaemonSet`s on a node: agent and emitter.
-fn daemons<'a>(node: &'a Node, made: &'a Made) -> impl Iterator<Item = &'a PodSpec> {
+fn daemons<'a>(node: &'a Node, made: &'a RunManifests) -> impl Iterator<Item = &'a PodSpec> {
     made.tier.iter().chain(&made.probes).filter_map(move |object| {
         let Manifest::DaemonSet(it) = object else { return None };
         it.spec.as_ref()?.template.spec.as_ref().filter(|pod| admits(node, pod))

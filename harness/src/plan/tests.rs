@@ -19,7 +19,7 @@ fn shipped(name: &str) -> Scenario {
 }
 
 fn plan_on(scenario: &Scenario, snapshot: Option<&ClusterSnapshot>) -> Plan {
-    let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
+    let made = RunManifests::of_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
     Plan::of(scenario, &made, "demo", snapshot)
 }
 
@@ -190,7 +190,7 @@ fn the_control_plane_is_never_in_scope() {
 #[test]
 fn a_right_that_is_missing_is_an_obstacle_if_a_run_is_worth_nothing_without_it() {
     let scenario = shipped("node-drain");
-    let made = Made::by_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
+    let made = RunManifests::of_run(&manifests_dir(None).unwrap(), &scenario.tier, SOME_RUN).unwrap();
     let mut snapshot = shared(&[], Vec::new());
     let decisions = required_rights(&scenario, &made, &snapshot).0.into_keys().map(|right| {
         let allowed = !matches!(right.resource.as_str(), "pods/eviction" | "nodes/proxy");

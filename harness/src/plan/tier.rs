@@ -3,7 +3,7 @@
 use super::budget;
 use super::known::BudgetCoverage;
 use super::parts::Parts;
-use crate::deploy::{Made, Manifest};
+use crate::deploy::{Manifest, RunManifests};
 use crate::extent::CountRange;
 use crate::scenario::Scenario;
 use k8s_openapi::api::core::v1::{Service, Volume};
@@ -156,7 +156,7 @@ fn lasting(volume: &Volume) -> Option<String> {
 
 impl TierPlan {
     /// Plans the tier of a scenario.
-    pub(super) fn of(scenario: &Scenario, made: &Made, workers: u32) -> Self {
+    pub(super) fn of(scenario: &Scenario, made: &RunManifests, workers: u32) -> Self {
         let parts = Parts::of(&made.tier);
         let mut collectors: Vec<String> = Vec::new();
         for version in scenario.collectors() {

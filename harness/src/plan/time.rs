@@ -2,7 +2,7 @@
 
 use super::parts::Parts;
 use super::steps::StepPlan;
-use crate::deploy::{Made, Manifest};
+use crate::deploy::{Manifest, RunManifests};
 use crate::extent::{CountRange, DurationRange};
 use crate::scenario::{Measure, Scenario};
 use crate::timeouts::{self, DEPLOY};
@@ -26,7 +26,7 @@ const CLUSTER: DurationRange =
     DurationRange { least: Duration::from_secs(30), most: Duration::from_secs(6 * 60) };
 
 /// Returns the duration of taking the tier down hop by hop, each with the time to deliver what it held.
-fn take_down(scenario: &Scenario, made: &Made) -> DurationRange {
+fn take_down(scenario: &Scenario, made: &RunManifests) -> DurationRange {
     let parts = Parts::of(&made.tier);
     let grace = |pod: Option<&PodSpec>| {
         let seconds = pod.and_then(|pod| pod.termination_grace_period_seconds).unwrap_or(30);
@@ -40,7 +40,12 @@ fn take_down(scenario: &Scenario, made: &Made) -> DurationRange {
 }
 
 /// The parts of a run, in order.
-pub(super) fn phases(scenario: &Scenario, made: &Made, steps: &[StepPlan], to_be_made: bool) -> Vec<Phase> {
+pub(super) fn phases(
+    scenario: &Scenario,
+    made: &RunManifests,
+    steps: &[StepPlan],
+    to_be_made: bool,
+) -> Vec<Phase> {
     let mut phases = Vec::new();
     let mut phase = |name: &str, takes: DurationRange, how: String| {
         phases.push(Phase { name: name.to_owned(), takes, how });

@@ -96,7 +96,7 @@ impl DeadRun {
         };
         let context = UndoContext { client: reached.client(), manifests, images: reached.images() };
         let mut restored = self.undo(&context).await;
-        if let Err(error) = reached.let_go().await {
+        if let Err(error) = reached.release().await {
             restored.problem.get_or_insert(error.to_string());
         }
         Ok(restored)

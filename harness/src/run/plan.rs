@@ -1,7 +1,7 @@
 //! The plan of a run, recorded before anything is done.
 
 use super::{Run, RunError};
-use crate::deploy::Made;
+use crate::deploy::RunManifests;
 use crate::plan::{self, Plan};
 use crate::progress;
 use crate::record::Event;
@@ -9,7 +9,7 @@ use crate::record::Event;
 impl Run<'_> {
     /// The plan of this run; an error if the cluster does not allow what it needs.
     pub(super) async fn plan(&self) -> Result<Plan, RunError> {
-        let made = Made::by_run(&self.options.manifests, &self.scenario.tier, &self.short)?;
+        let made = RunManifests::of_run(&self.options.manifests, &self.scenario.tier, &self.short)?;
         let looked = plan::look(self.cluster.client(), self.scenario, &made);
         let sight = self.unless_cancelled(looked).await??;
         let plan = Plan::of(self.scenario, &made, self.cluster.name(), Some(&sight));

@@ -5,7 +5,7 @@ use crate::progress;
 use crate::timeouts;
 
 impl Run<'_> {
-    /// Removes tier and probes; what is left then, and how it is undone.
+    /// Removes tier and probes. Returns what is left, and how it is undone; none if nothing is.
     pub(super) async fn remove(&self) -> Option<String> {
         tracing::info!(target: progress::TARGET, "removing the tier, and its queues from the nodes");
         let removed = self.deployment.remove(self.cluster.images(), timeouts::DEPLOY).await;

@@ -132,8 +132,8 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the hops down, the entry first, each when the one before it is gone: nothing is given to a hop any more
-    /// when its turn comes. Whether all was done.
+    /// Takes the hops down, the entry first, each after the one before it is gone: a hop receives nothing any more
+    /// when its turn comes. Returns false if it was cancelled.
     async fn take_down(
         &self,
         probes: &Probes,

@@ -88,7 +88,7 @@ impl Run<'_> {
         self.not_steady(reason)
     }
 
-    /// Waits until the HPA, where there is one, reads its metric and is at rest; why not, if it is not.
+    /// Waits until the HPA, if there is one, reads its metric and is stable. The error is the reason.
     async fn await_autoscaler(&self, world: &watch::Receiver<World>) -> Result<(), String> {
         if !self.scenario.tier.has(Measure::Hpa) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A cordon: whose it is, its annotation says. One of somebody else's is left as it is.
+//! Cordons, which an annotation assigns to their run. A cordon of somebody else's is left alone.
 
 use super::{UndoError, UndoOutcome};
 use crate::labels::CORDONED_BY;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The objects of a run, without their images.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct RunManifests {
     /// The namespace that it is in.
     pub namespace: String,
     /// The tier.
@@ -23,9 +23,9 @@ pub struct Made {
     pub facts: TierFacts,
 }
 
-impl Made {
+impl RunManifests {
     /// Returns the objects of the run of that name.
-    pub fn by_run(manifests: &Path, tier: &Tier, run: &str) -> Result<Self, DeployError> {
+    pub fn of_run(manifests: &Path, tier: &Tier, run: &str) -> Result<Self, DeployError> {
         let mut objects = patched_tier(manifests, tier)?;
         let metrics = if tier.has(Measure::Hpa) {
             manifest::read(&manifests.join("metrics-server"))?
@@ -95,7 +95,7 @@ mod tests {
         let (mut seen, mut outside) = (0, 0);
         for path in files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")) {
             let tier = Scenario::load(&path, &[]).unwrap().tier;
-            let made = Made::by_run(&root.join("manifests"), &tier, "abc123").unwrap();
+            let made = RunManifests::of_run(&root.join("manifests"), &tier, "abc123").unwrap();
             for object in made.all() {
                 let metadata = object.metadata();
                 let label = metadata.labels.as_ref().and_then(|labels| labels.get(RUN_LABEL));

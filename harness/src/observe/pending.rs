@@ -29,24 +29,25 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Compares a list with what the watch has delivered.
-    pub(super) fn of(asked: f64, listed: Versions, told: &Versions) -> Self {
-        let gone = told.iter().filter(|(name, _)| !listed.contains_key(*name));
+    pub(super) fn of(asked: f64, listed: Versions, delivered: &Versions) -> Self {
+        let gone = delivered.iter().filter(|(name, _)| !listed.contains_key(*name));
         let gone = gone.map(|(name, version)| (name.clone(), version.clone())).collect();
         let mut pending = Self { asked, there: listed, gone };
-        pending.tell(told);
+        pending.advance(delivered);
         pending
     }
 
-    /// Takes in what the watch has told by now; whether it is all.
-    pub(super) fn tell(&mut self, told: &Versions) -> bool {
-        self.there.retain(|name, wanted| !told.get(name).is_some_and(|told| reached(told, wanted)));
+    /// Takes in what the watch has delivered by now. Returns true if that is everything.
+    pub(super) fn advance(&mut self, delivered: &Versions) -> bool {
+        self.there
+            .retain(|name, wanted| !delivered.get(name).is_some_and(|delivered| reached(delivered, wanted)));
         // It may have gone, and another one of its name may have come.
-        self.gone.retain(|name, last| told.get(name) == Some(last));
+        self.gone.retain(|name, last| delivered.get(name) == Some(last));
         self.there.is_empty() && self.gone.is_empty()
     }
 
     /// Takes in the deletion of an object, which settles whatever of it was pending.
-    pub(super) fn ended(&mut self, name: &str) {
+    pub(super) fn deleted(&mut self, name: &str) {
         self.there.remove(name);
         self.gone.remove(name);
     }
@@ -63,9 +64,10 @@ impl Pending {
 }
 
 /// Returns true for the wanted version or a later one. Versions are numbers, though they need not be.
-fn reached(told: &str, wanted: &str) -> bool {
+fn reached(delivered: &str, wanted: &str) -> bool {
     let number = |version: &str| version.parse::<u64>().ok();
-    told == wanted || number(told).zip(number(wanted)).is_some_and(|(told, wanted)| told >= wanted)
+    delivered == wanted
+        || number(delivered).zip(number(wanted)).is_some_and(|(delivered, wanted)| delivered >= wanted)
 }
 
 #[cfg(test)]
@@ -77,34 +79,34 @@ mod tests {
     }
 
     #[test]
-    fn all_is_told_when_each_version_is_or_a_later_one() {
-        let mut told = versions(&[("a", "9"), ("b", "4")]);
+    fn all_is_delivered_when_each_version_is_or_a_later_one() {
+        let mut delivered = versions(&[("a", "9"), ("b", "4")]);
         let listed = || versions(&[("a", "9"), ("b", "4")]);
-        assert!(Pending::of(1.0, listed(), &told).tell(&told), "nothing happened");
+        assert!(Pending::of(1.0, listed(), &delivered).advance(&delivered), "nothing happened");
 
-        let mut pending = Pending::of(1.0, versions(&[("a", "9"), ("b", "12")]), &told);
-        assert!(!pending.tell(&told), "b was unready for a moment, perhaps");
+        let mut pending = Pending::of(1.0, versions(&[("a", "9"), ("b", "12")]), &delivered);
+        assert!(!pending.advance(&delivered), "b was unready for a moment, perhaps");
         assert_eq!(pending.missing(), "b");
-        told.insert("b".to_owned(), "11".to_owned());
-        assert!(!pending.tell(&told), "what is between the two may be the moment");
-        told.insert("b".to_owned(), "13".to_owned());
-        assert!(pending.tell(&told), "in order, so 12 is behind it");
+        delivered.insert("b".to_owned(), "11".to_owned());
+        assert!(!pending.advance(&delivered), "what is between the two may be the moment");
+        delivered.insert("b".to_owned(), "13".to_owned());
+        assert!(pending.advance(&delivered), "in order, so 12 is behind it");
     }
 
     #[test]
-    fn what_went_or_came_must_be_told() {
-        let mut told = versions(&[("a", "9")]);
-        let mut pending = Pending::of(1.0, versions(&[("b", "12")]), &told);
+    fn what_went_or_came_must_be_delivered() {
+        let mut delivered = versions(&[("a", "9")]);
+        let mut pending = Pending::of(1.0, versions(&[("b", "12")]), &delivered);
         assert_eq!(pending.missing(), "b and 1 more");
-        told.insert("b".to_owned(), "12".to_owned());
-        assert!(!pending.tell(&told), "a is gone, and the watch does not know");
-        told.remove("a");
-        assert!(pending.tell(&told));
+        delivered.insert("b".to_owned(), "12".to_owned());
+        assert!(!pending.advance(&delivered), "a is gone, and the watch does not know");
+        delivered.remove("a");
+        assert!(pending.advance(&delivered));
 
-        let mut pending = Pending::of(1.0, versions(&[("b", "14")]), &told);
-        told.remove("b");
-        pending.ended("b");
-        assert!(pending.tell(&told), "it went before its 14th version was told");
+        let mut pending = Pending::of(1.0, versions(&[("b", "14")]), &delivered);
+        delivered.remove("b");
+        pending.deleted("b");
+        assert!(pending.advance(&delivered), "it went before its 14th version was delivered");
         assert!(!reached("x", "y") && reached("x", "x"), "versions need not be numbers");
     }
 }
