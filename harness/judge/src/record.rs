@@ -23,11 +23,12 @@ use crate::clock::Clock;
 use crate::sampling::Sampling;
 use crate::scenario::{FaultName, StepPath};
 use crate::world::{Demand, Kind, Object};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Version of the run folder's format.
 pub const FORMAT: u32 = 5;
@@ -481,7 +482,7 @@ impl Recorder {
         let path = || self.dir.join("timeline.jsonl");
         let content =
             |error: serde_json::Error| RecordError::Content { path: path(), message: error.to_string() };
-        let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timeline = self.timeline.lock();
         if timeline.ended {
             return Ok(()); // a task that had not heard yet that the run is over
         }
@@ -514,7 +515,7 @@ impl Recorder {
     /// noticed. To be called after [`Event::Began`].
     pub fn write_vouched(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         self.write(name, bytes)?;
-        let began = self.timeline.lock().unwrap_or_else(PoisonError::into_inner).began.clone();
+        let began = self.timeline.lock().began.clone();
         self.event(Event::File { name: name.to_owned(), digest: vouch::digest(began.as_ref(), bytes) })
     }
 

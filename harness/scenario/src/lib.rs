@@ -47,10 +47,7 @@ pub use quantity::{Allowance, Bytes, Rate, Share, Span};
 pub use rules::{LONGEST_LOAD, Surroundings};
 pub use schema::schema;
 pub use source::Source;
-pub use step::{
-    Action, Changed, Condition, Drain, Evict, ForEach, Hold, Kill, Part, Repeat, Shape, Spike, Step, Upgrade,
-    Wait,
-};
+pub use step::*;
 pub use target::{NodeRole, NodeSelector, PodRole, PodSelector, Targets};
 pub use tier::{Measure, Samples, Tier, TierPatch};
 

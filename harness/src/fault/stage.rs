@@ -13,8 +13,8 @@ use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -132,7 +132,7 @@ impl<'a> Stage<'a> {
         gateways: Vec<String>,
     ) -> Result<usize, FaultError> {
         // Locked until it is on record, so that faults are there in the order of their numbers.
-        let mut next = self.shared.state.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.shared.state.faults.lock();
         let (fault, step) = (*next, self.step.clone());
         let target = target.to_owned();
         self.shared.recorder.event(Event::FaultStarted { fault, step, name, target, gateways })?;
@@ -159,7 +159,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) fn drained(&self) -> MutexGuard<'_, Drained> {
-        self.shared.state.drained.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.drained.lock()
     }
 
     /// Notified whenever a drain is over.
@@ -169,10 +169,7 @@ impl<'a> Stage<'a> {
 
     /// Sets the window of the misbehaving backend; returns the previous one.
     pub(super) fn set_backend_window(&self, window: Option<Window>) -> Option<Window> {
-        std::mem::replace(
-            &mut *self.shared.state.backend.lock().unwrap_or_else(PoisonError::into_inner),
-            window,
-        )
+        std::mem::replace(&mut *self.shared.state.backend.lock(), window)
     }
 
     pub(super) fn gateways_on(&self, node: &str) -> Vec<String> {

@@ -39,14 +39,14 @@ pub(super) fn usage(story: &Story) -> BTreeMap<String, Usage> {
     let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
     for ((pod, _), series) in &story.usage {
         let inside = || series.iter().filter(|(t, _)| (from..to + ROUND).contains(t));
-        let Some((_, last)) = inside().next_back() else { continue };
-        let before =
+        let mut before =
             inside().next().filter(|(t, _)| *t < from + ROUND).map(|(_, used)| *used).unwrap_or_default();
         let sum = sums.entry(pod.split('-').next().unwrap_or_default()).or_default();
-        sum.cpu_s += (last.cpu_s - before.cpu_s).max(0.0);
-        sum.periods += (last.periods - before.periods).max(0.0);
-        sum.throttled += (last.throttled - before.throttled).max(0.0);
         for (t, used) in inside() {
+            sum.cpu_s += increase(before.cpu_s, used.cpu_s);
+            sum.periods += increase(before.periods, used.periods);
+            sum.throttled += increase(before.throttled, used.throttled);
+            before = *used;
             // The readings of one round are a moment apart.
             *sum.memory.entry((t / ROUND).round().to_bits()).or_default() += used.memory_bytes;
         }
@@ -56,6 +56,11 @@ pub(super) fn usage(story: &Story) -> BTreeMap<String, Usage> {
     let own = |t: f64| story.harness_usage.iter().find(|(at, _)| *at >= t).map_or(0.0, |(_, used)| *used);
     all.insert("harness".to_owned(), Usage::of((own(to) - own(from)) / seconds, 0.0, 0.0));
     all
+}
+
+/// The increase of a counter from one reading to the next: a restarted container counts from 0 again.
+fn increase(before: f64, now: f64) -> f64 {
+    if now >= before { now - before } else { now }
 }
 
 /// The length of a round of readings, in seconds.
@@ -76,5 +81,17 @@ impl Sum {
         let memory = self.memory.values().copied().fold(0.0, f64::max) / 1_048_576.0;
         let throttled = if self.periods > 0.0 { self.throttled / self.periods } else { 0.0 };
         Usage::of(self.cpu_s / seconds, memory, throttled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restarted_container_counts_from_zero_again() {
+        let readings = [3.0, 3.5, 0.2, 0.9];
+        let sum: f64 = readings.windows(2).map(|pair| increase(pair[0], pair[1])).sum();
+        assert!((sum - 1.4).abs() < 1e-9, "{sum}");
     }
 }
