@@ -155,7 +155,7 @@ impl Scenario {
 
     /// Returns the versions of the Collector that it needs.
     pub fn collectors(&self) -> impl Iterator<Item = &str> {
-        let later = self.all_steps().filter_map(|step| step.action()?.collector());
+        let later = self.all_steps().filter_map(|step| step.action()?.traits().collector);
         std::iter::once(self.tier.collector.as_str()).chain(later)
     }
 }

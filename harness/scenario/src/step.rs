@@ -26,8 +26,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A step that is no container of other steps. Its methods are all that rules, plan, run and judge know of it: none has
-/// a default, so that none can be forgotten.
+/// A step that is no container of other steps. Its methods and traits are all that rules, plan, run and judge know of it:
+/// none has a default, so that none can be forgotten.
 pub trait Action {
     /// The key in scenarios.
     fn key(&self) -> &'static str;
@@ -35,33 +35,34 @@ pub trait Action {
     /// The name in reports.
     fn name(&self) -> String;
 
-    /// The names of the faults that it may begin; empty if it is no fault.
-    fn faults(&self) -> Vec<FaultName>;
-
-    /// Returns whether it uses the Eviction API, which a `PodDisruptionBudget` guards.
-    fn evicts(&self) -> bool;
-
-    /// The part of the tier, the load or the backend that it changes, and that no other step may change at the same
-    /// time.
-    fn changes(&self) -> Option<Changed>;
-
-    /// The rate that the emitters offer during it, if it changes that.
-    fn rate(&self) -> Option<Rate>;
-
-    /// The version of the Collector that it needs.
-    fn collector(&self) -> Option<&str>;
-
-    /// Its `deadline`, which must be above 0.
-    fn deadline(&self) -> Option<Span>;
-
-    /// Its duration if it never has to wait.
-    fn shortest(&self) -> Duration;
+    /// Its traits.
+    fn traits(&self) -> Traits<'_>;
 
     /// Checks its fields, except for their types and the deadline. `at` is its place in the scenario.
     ///
     /// # Errors
     /// If a field is out of range, or does not go with another field or with the surroundings of the step.
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem>;
+}
+
+/// The traits of an action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traits<'a> {
+    /// The names of the faults that it may begin; empty if it is no fault.
+    pub faults: Vec<FaultName>,
+    /// `true` if it uses the Eviction API, which a `PodDisruptionBudget` guards.
+    pub evicts: bool,
+    /// The part of the tier, the load or the backend that it changes, and that no other step may change at the same
+    /// time.
+    pub changes: Option<Changed>,
+    /// The rate that the emitters offer during it, if it changes that.
+    pub rate: Option<Rate>,
+    /// The version of the Collector that it needs.
+    pub collector: Option<&'a str>,
+    /// Its `deadline`, which must be above 0.
+    pub deadline: Option<Span>,
+    /// Its duration if it never has to wait.
+    pub shortest: Duration,
 }
 
 /// The structure of a step: an action, or a container of other steps.
@@ -186,12 +187,12 @@ impl Step {
 
     /// Returns whether it may begin a fault.
     pub fn is_fault(&self) -> bool {
-        self.action().is_some_and(|action| !action.faults().is_empty())
+        self.action().is_some_and(|action| !action.traits().faults.is_empty())
     }
 
     /// Returns whether it uses the Eviction API itself, and not only through steps in it.
     pub fn evicts(&self) -> bool {
-        self.action().is_some_and(Action::evicts)
+        self.action().is_some_and(|action| action.traits().evicts)
     }
 }
 

@@ -362,11 +362,11 @@ fn same(one: Option<f64>, other: Option<f64>) -> bool {
 
 /// Returns every rate that a scenario may have offered.
 fn rates(scenario: &Scenario) -> impl Iterator<Item = f64> + '_ {
-    let spikes = scenario.all_steps().filter_map(|step| Some(step.action()?.rate()?.in_a_second()));
+    let spikes = scenario.all_steps().filter_map(|step| Some(step.action()?.traits().rate?.in_a_second()));
     scenario.load.constant().map(Rate::in_a_second).into_iter().chain(spikes)
 }
 
 /// Returns `true` if a step may begin a fault of that name.
 fn does(step: &Step, name: &FaultName) -> bool {
-    step.action().is_some_and(|action| action.faults().contains(name))
+    step.action().is_some_and(|action| action.traits().faults.contains(name))
 }

@@ -41,7 +41,7 @@ fn shortest(step: &Step) -> Duration {
     let inner = || step.inner().iter().map(shortest);
     let in_order = || inner().fold(Duration::ZERO, Duration::saturating_add);
     match step.shape() {
-        Shape::Action(action) => action.shortest(),
+        Shape::Action(action) => action.traits().shortest,
         Shape::Parallel(_) => inner().max().unwrap_or_default(),
         Shape::Repeat(repeat) => in_order().saturating_mul(repeat.times),
         // A `for-each` has one round at the least.

@@ -46,7 +46,7 @@ impl Surroundings<'_> {
         let at = &at.then(step.key());
         match step.shape() {
             Shape::Action(action) => {
-                if let Some(deadline) = action.deadline() {
+                if let Some(deadline) = action.traits().deadline {
                     let at = at.then("deadline");
                     time(deadline, &at)?;
                     ensure(!deadline.duration().is_zero(), &at, "`deadline` must be above 0")?;
@@ -132,7 +132,7 @@ impl Changed {
     }
 
     fn by(step: &Step) -> BTreeSet<Self> {
-        let own = step.action().and_then(crate::Action::changes);
+        let own = step.action().and_then(|action| action.traits().changes);
         own.into_iter().chain(step.inner().iter().flat_map(Self::by)).collect()
     }
 }

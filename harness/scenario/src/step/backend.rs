@@ -1,9 +1,9 @@
 //! The step `backend`. Its fields are in `crate::backend`.
 
-use super::{Action, Changed};
+use super::{Action, Changed, Traits};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, share, time};
-use crate::{Answers, Backend, FaultName, FieldPath, Problem, Rate, Slow, Span};
+use crate::{Answers, Backend, FieldPath, Problem, Slow, Span};
 use std::time::Duration;
 
 impl Action for Backend {
@@ -15,32 +15,16 @@ impl Action for Backend {
         self.description()
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        if self.answers == Answers::Ok { Vec::new() } else { vec![self.fault()] }
-    }
-
-    fn evicts(&self) -> bool {
-        false
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        Some(Changed::Backend)
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        None
-    }
-
-    fn collector(&self) -> Option<&str> {
-        None
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        None
-    }
-
-    fn shortest(&self) -> Duration {
-        self.lasts.map_or(Duration::ZERO, Span::duration)
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: if self.answers == Answers::Ok { Vec::new() } else { vec![self.fault()] },
+            evicts: false,
+            changes: Some(Changed::Backend),
+            rate: None,
+            collector: None,
+            deadline: None,
+            shortest: self.lasts.map_or(Duration::ZERO, Span::duration),
+        }
     }
 
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {

@@ -1,12 +1,11 @@
 //! The step `drain`.
 
-use super::{Action, Changed};
+use super::{Action, Traits};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, time};
-use crate::{FaultName, FieldPath, NodeRole, NodeSelector, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, NodeRole, NodeSelector, Problem, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// The nodes to drain, and the options of the drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,32 +65,16 @@ impl Action for Drain {
         format!("drain {nodes}{}", if self.at_once { ", all at once" } else { "" })
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        vec![FaultName::Drain]
-    }
-
-    fn evicts(&self) -> bool {
-        true
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        None
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        None
-    }
-
-    fn collector(&self) -> Option<&str> {
-        None
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        Some(self.deadline)
-    }
-
-    fn shortest(&self) -> Duration {
-        self.hold.duration()
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: vec![FaultName::Drain],
+            evicts: true,
+            changes: None,
+            rate: None,
+            collector: None,
+            deadline: Some(self.deadline),
+            shortest: self.hold.duration(),
+        }
     }
 
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {

@@ -1,8 +1,8 @@
 //! The step `evict`.
 
-use super::{Action, Changed};
+use super::{Action, Traits};
 use crate::rules::{Surroundings, one_pod};
-use crate::{FaultName, FieldPath, PodRole, PodSelector, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, PodRole, PodSelector, Problem, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -56,32 +56,16 @@ impl Action for Evict {
         }
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        vec![self.fault()]
-    }
-
-    fn evicts(&self) -> bool {
-        true
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        None
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        None
-    }
-
-    fn collector(&self) -> Option<&str> {
-        None
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        Some(self.deadline)
-    }
-
-    fn shortest(&self) -> Duration {
-        Duration::ZERO
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: vec![self.fault()],
+            evicts: true,
+            changes: None,
+            rate: None,
+            collector: None,
+            deadline: Some(self.deadline),
+            shortest: Duration::ZERO,
+        }
     }
 
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {

@@ -1,12 +1,11 @@
 //! The step `hold`.
 
-use super::{Action, Changed};
+use super::{Action, Traits};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, time};
-use crate::{FaultName, FieldPath, Problem, Rate, Span};
+use crate::{FieldPath, Problem, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// The time for which nothing is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,32 +22,16 @@ impl Action for Hold {
         format!("hold {}", self.0)
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        Vec::new()
-    }
-
-    fn evicts(&self) -> bool {
-        false
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        None
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        None
-    }
-
-    fn collector(&self) -> Option<&str> {
-        None
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        None
-    }
-
-    fn shortest(&self) -> Duration {
-        self.0.duration()
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: Vec::new(),
+            evicts: false,
+            changes: None,
+            rate: None,
+            collector: None,
+            deadline: None,
+            shortest: self.0.duration(),
+        }
     }
 
     fn check(&self, _around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {

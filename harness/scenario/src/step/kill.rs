@@ -1,8 +1,8 @@
 //! The step `kill`.
 
-use super::{Action, Changed};
+use super::{Action, Traits};
 use crate::rules::{Surroundings, one_pod};
-use crate::{FaultName, FieldPath, PodRole, PodSelector, Problem, Rate, Span, Targets};
+use crate::{FaultName, FieldPath, PodRole, PodSelector, Problem, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -48,32 +48,16 @@ impl Action for Kill {
         }
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        vec![FaultName::Kill]
-    }
-
-    fn evicts(&self) -> bool {
-        false
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        None
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        None
-    }
-
-    fn collector(&self) -> Option<&str> {
-        None
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        Some(self.deadline)
-    }
-
-    fn shortest(&self) -> Duration {
-        Duration::ZERO
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: vec![FaultName::Kill],
+            evicts: false,
+            changes: None,
+            rate: None,
+            collector: None,
+            deadline: Some(self.deadline),
+            shortest: Duration::ZERO,
+        }
     }
 
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {

@@ -1,12 +1,11 @@
 //! The step `spike`.
 
-use super::{Action, Changed};
+use super::{Action, Changed, Traits};
 use crate::field_path::ensure;
 use crate::rules::{Surroundings, rate, some, time};
 use crate::{FaultName, FieldPath, Measure, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// A higher rate of the load for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,32 +46,16 @@ impl Action for Spike {
         format!("spike of {}", self.rate)
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        vec![FaultName::Spike]
-    }
-
-    fn evicts(&self) -> bool {
-        false
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        Some(Changed::Rate)
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        Some(self.rate)
-    }
-
-    fn collector(&self) -> Option<&str> {
-        None
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        Some(self.deadline)
-    }
-
-    fn shortest(&self) -> Duration {
-        self.hold.duration()
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: vec![FaultName::Spike],
+            evicts: false,
+            changes: Some(Changed::Rate),
+            rate: Some(self.rate),
+            collector: None,
+            deadline: Some(self.deadline),
+            shortest: self.hold.duration(),
+        }
     }
 
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {

@@ -1,8 +1,8 @@
 //! The step `upgrade`.
 
-use super::{Action, Changed};
+use super::{Action, Changed, Traits};
 use crate::rules::Surroundings;
-use crate::{FaultName, FieldPath, Problem, Rate, Span};
+use crate::{FaultName, FieldPath, Problem, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,35 +69,19 @@ impl Action for Upgrade {
         format!("roll the {} to {}", self.what.name(), self.to)
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        vec![FaultName::Upgrade]
-    }
-
-    fn evicts(&self) -> bool {
-        false
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        Some(match self.what {
-            Part::Gateways => Changed::Gateways,
-            Part::Agents => Changed::Agents,
-        })
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        None
-    }
-
-    fn collector(&self) -> Option<&str> {
-        Some(&self.to)
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        Some(self.deadline)
-    }
-
-    fn shortest(&self) -> Duration {
-        Duration::ZERO
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: vec![FaultName::Upgrade],
+            evicts: false,
+            changes: Some(match self.what {
+                Part::Gateways => Changed::Gateways,
+                Part::Agents => Changed::Agents,
+            }),
+            rate: None,
+            collector: Some(&self.to),
+            deadline: Some(self.deadline),
+            shortest: Duration::ZERO,
+        }
     }
 
     /// Nothing: that it replaces something depends on earlier roll-outs, which `rules::version` checks.

@@ -1,8 +1,8 @@
 //! The step `wait`.
 
-use super::{Action, Changed};
+use super::{Action, Traits};
 use crate::rules::Surroundings;
-use crate::{FaultName, FieldPath, Problem, Rate, Span};
+use crate::{FieldPath, Problem, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,32 +69,16 @@ impl Action for Wait {
         format!("wait for {}", self.what.name())
     }
 
-    fn faults(&self) -> Vec<FaultName> {
-        Vec::new()
-    }
-
-    fn evicts(&self) -> bool {
-        false
-    }
-
-    fn changes(&self) -> Option<Changed> {
-        None
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        None
-    }
-
-    fn collector(&self) -> Option<&str> {
-        None
-    }
-
-    fn deadline(&self) -> Option<Span> {
-        Some(self.deadline)
-    }
-
-    fn shortest(&self) -> Duration {
-        Duration::ZERO
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            faults: Vec::new(),
+            evicts: false,
+            changes: None,
+            rate: None,
+            collector: None,
+            deadline: Some(self.deadline),
+            shortest: Duration::ZERO,
+        }
     }
 
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {

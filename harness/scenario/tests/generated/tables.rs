@@ -42,7 +42,7 @@ impl<'a> Tables<'a> {
                 assert!(definition.is_object(), "the schema has no {name}");
                 match variants(definition).next() {
                     Some(_) => variants(definition).map(|variant| self.variant(variant)).collect(),
-                    None => format!("{}\n\n{}", about(definition), self.fields(definition)),
+                    None => format!("{}\n\n{}", prose(definition), self.fields(definition)),
                 }
             }
         }
@@ -53,7 +53,7 @@ impl<'a> Tables<'a> {
         let (name, field) =
             variant["properties"].as_object().and_then(|fields| fields.iter().next()).unwrap();
         let definition = self.resolved(field);
-        let mut text = format!("### `{name}`\n\n{}\n", about(variant));
+        let mut text = format!("### `{name}`\n\n{}\n", prose(variant));
         if let Some(example) = definition["examples"].as_array().and_then(|examples| examples.first()) {
             let fields = definition["properties"].as_object().into_iter().flatten();
             let selectors = fields.filter(|(_, field)| variants(self.resolved(field)).next().is_some());
@@ -188,6 +188,23 @@ fn reference(schema: &Value) -> Option<&str> {
 
 fn about(schema: &Value) -> String {
     schema["description"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Returns the description as a paragraph, in lines of at most 120 characters.
+fn prose(schema: &Value) -> String {
+    let mut lines = vec![String::new()];
+    for word in about(schema).split_whitespace() {
+        let last = lines.last_mut().unwrap();
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.chars().count() + 1 + word.chars().count() <= 120 {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.join("\n")
 }
 
 fn code(text: &Value) -> String {
