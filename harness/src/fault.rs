@@ -1,5 +1,5 @@
 //! The steps as they are planned and carried out. One file each: its targets, the rights that it needs, its duration,
-//! and how it is injected, seen to land, healed, and seen to heal. [`of`] is the list.
+//! and how it is injected, seen to land, healed, and seen to heal. `of` is the list.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

@@ -2,7 +2,7 @@
 
 use super::field_path::ensure;
 use super::profile::{self, Stretch};
-use super::{FieldPath, Problem, Rate, Share, Span, bounds, rules};
+use super::{FieldPath, Problem, Rate, Share, Span, bounds, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -154,12 +154,12 @@ impl Load {
         ensure(exclude, &at.then("profile"), "`rate` and `profile` exclude each other")?;
         profile::check(&self.profile, &at.then("profile"))?;
         bounds::check(self, at)?;
-        self.rate.map_or(Ok(()), |rate| rules::rate(rate, &at.then("rate")))?;
+        self.rate.map_or(Ok(()), |rate| limits::rate(rate, &at.then("rate")))?;
         for (name, share) in [("jitter", self.jitter), ("floor", Some(self.floor))] {
-            share.map_or(Ok(()), |share| rules::share(share, &at.then(name)))?;
+            share.map_or(Ok(()), |share| limits::share(share, &at.then(name)))?;
         }
-        rules::time(self.deadline, &at.then("deadline"))?;
-        rules::some(self.deadline, at, "deadline")?;
+        limits::time(self.deadline, &at.then("deadline"))?;
+        limits::some(self.deadline, at, "deadline")?;
         let together = self.tls.as_ref().is_none_or(|tls| tls.certificate.is_some() == tls.key.is_some());
         ensure(together, &at.then("tls"), "`certificate` and `key` go together")?;
         self.fits(at)

@@ -2,7 +2,7 @@
 //! clock in it: times are seconds since the load began.
 
 use super::field_path::ensure;
-use super::{FieldPath, Problem, Rate, Span, bounds, rules};
+use super::{FieldPath, Problem, Rate, Span, bounds, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
@@ -169,11 +169,11 @@ impl Stretch {
     fn check(&self, at: &FieldPath) -> Result<(), Problem> {
         let at = &at.then(self.key());
         if let Some(lasts) = self.lasts() {
-            rules::time(lasts, &at.then("for"))?;
-            rules::some(lasts, at, "for")?;
+            limits::time(lasts, &at.then("for"))?;
+            limits::some(lasts, at, "for")?;
         }
         let rates = |rates: &[(&str, Rate)]| {
-            rates.iter().try_for_each(|(name, rate)| rules::rate(*rate, &at.then(name)))
+            rates.iter().try_for_each(|(name, rate)| limits::rate(*rate, &at.then(name)))
         };
         match self {
             Self::Constant(it) => rates(&[("rate", it.rate)]),
@@ -184,18 +184,18 @@ impl Stretch {
             }
             Self::Spike(it) => {
                 rates(&[("base", it.base), ("peak", it.peak)])?;
-                rules::time(it.after, &at.then("after"))?;
-                rules::time(it.lasts, &at.then("lasts"))?;
-                rules::some(it.lasts, at, "lasts")?;
+                limits::time(it.after, &at.then("after"))?;
+                limits::time(it.lasts, &at.then("lasts"))?;
+                limits::some(it.lasts, at, "lasts")?;
                 let ends = it.after.duration().saturating_add(it.lasts.duration());
                 let fits = it.all.is_none_or(|all| ends <= all.duration());
                 ensure(fits, &at.then("for"), "`after` and `lasts` are longer than `for`")
             }
             Self::Sine(it) => {
                 rates(&[("mean", it.mean)])?;
-                rules::time(it.period, &at.then("period"))?;
-                rules::some(it.period, at, "period")?;
-                let slow = it.period.duration() >= rules::SECOND;
+                limits::time(it.period, &at.then("period"))?;
+                limits::some(it.period, at, "period")?;
+                let slow = it.period.duration() >= limits::SECOND;
                 let mean = "`period` is 1s at the least: load is counted by the second, and of a faster swing only the mean is seen";
                 ensure(slow, &at.then("period"), mean)?;
                 let less = "`amplitude` must be less than `mean`, or there would be no load at times";

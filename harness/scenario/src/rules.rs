@@ -6,11 +6,6 @@ mod sizes;
 mod steps;
 mod version;
 
-pub use length::LONGEST_LOAD;
-pub(crate) use sizes::{SECOND, rate, share, some, time};
-pub use steps::Surroundings;
-pub(crate) use steps::{condition, one_pod};
-
 use super::field_path::ensure;
 use super::{FieldPath, Problem, Scenario, ScenarioError, Settle, bounds, empty};
 use std::path::Path;

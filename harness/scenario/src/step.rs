@@ -7,6 +7,7 @@ mod flow;
 mod hold;
 mod kill;
 mod spike;
+mod surroundings;
 mod upgrade;
 mod wait;
 
@@ -17,10 +18,12 @@ pub use flow::{ForEach, Repeat};
 pub use hold::Hold;
 pub use kill::Kill;
 pub use spike::Spike;
+pub use surroundings::Surroundings;
+use surroundings::one_pod;
+pub(crate) use surroundings::{ItemKind, condition};
 pub use upgrade::{Part, Upgrade};
 pub use wait::{Condition, Wait};
 
-use super::rules::Surroundings;
 use super::{FaultName, FieldPath, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! The rules for controls. The change of each is applied, and the result must be a valid scenario.
 
-use super::{named, steps};
+use super::named;
 use crate::field_path::ensure;
+use crate::step::condition;
 use crate::yaml::meant;
 use crate::{CheckName, Control, FieldPath, Measure, Problem, Scenario, ScenarioError, Step, folder};
 use std::path::Path;
@@ -99,7 +100,7 @@ fn tried(scenario: &Scenario, control: &Control, at: &FieldPath) -> Result<(), P
     }
     for (number, need) in control.needs.iter().enumerate() {
         let at = at.then("needs").then(number);
-        steps::condition(&changed, need.is, &at.then("is"))?;
+        condition(&changed, need.is, &at.then("is"))?;
         let there = changed.step_at(&need.before).is_some();
         ensure(there, &at.then("before"), format!("there is no step {}", need.before)).map_err(
             |problem| {

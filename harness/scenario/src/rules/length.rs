@@ -1,10 +1,9 @@
 //! Rules for the shortest duration of a scenario's load, and for its number of steps.
 
+use crate::limits::LONGEST_LOAD;
 use crate::{FieldPath, Problem, Scenario, Shape, Step};
 use std::time::Duration;
 
-/// The time after which the emitters stop by themselves, even if the harness was killed.
-pub const LONGEST_LOAD: Duration = Duration::from_secs(4 * 3600);
 /// The largest number of steps that are taken: a `repeat` can ask for more than anybody reads in a timeline.
 const MOST_STEPS: u64 = 10_000;
 

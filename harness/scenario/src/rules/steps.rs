@@ -1,37 +1,20 @@
 //! Rules for all steps. Each kind of step checks its own fields by itself.
 
-use super::sizes::time;
 use crate::field_path::ensure;
-use crate::{
-    Changed, Condition, FieldPath, ForEach, Measure, PodRole, PodSelector, Problem, Scenario, Shape, Step,
-};
+use crate::limits::time;
+use crate::step::{ItemKind, Surroundings};
+use crate::{Changed, FieldPath, ForEach, Problem, Scenario, Shape, Step};
 use std::collections::BTreeSet;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
-    Surroundings { scenario, this: None }.each(&scenario.steps, &FieldPath::of("steps"))
+    Walk(Surroundings::top(scenario)).each(&scenario.steps, &FieldPath::of("steps"))
 }
 
-/// The surroundings of a step: its scenario, and what `this` means in it.
+/// A walk through the steps.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
-    /// The scenario.
-    pub scenario: &'a Scenario,
-    this: Option<ItemKind>,
-}
+struct Walk<'a>(Surroundings<'a>);
 
-/// The kind of the items of a `for-each`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ItemKind {
-    Node,
-    Pod,
-}
-
-impl Surroundings<'_> {
-    /// Returns whether `this` means something.
-    pub(crate) const fn is_in_for_each(&self) -> bool {
-        self.this.is_some()
-    }
-
+impl Walk<'_> {
     fn each(self, steps: &[Step], at: &FieldPath) -> Result<(), Problem> {
         steps.iter().enumerate().try_for_each(|(number, step)| self.step(step, &at.then(number)))
     }
@@ -51,7 +34,7 @@ impl Surroundings<'_> {
                     time(deadline, &at)?;
                     ensure(!deadline.duration().is_zero(), &at, "`deadline` must be above 0")?;
                 }
-                action.check(self, at)
+                action.check(self.0, at)
             }
             Shape::Sequence(steps) => self.some(steps, at),
             Shape::Parallel(branches) => {
@@ -80,45 +63,8 @@ impl Surroundings<'_> {
                 return Err(Problem::new(at.clone(), message).help(help));
             }
         };
-        Surroundings { this: Some(this), ..self }.some(&each.steps, &at.then("steps"))
+        Self(self.0.within(this)).some(&each.steps, &at.then("steps"))
     }
-}
-
-/// Checks `pods` and `pod` of a step: at most one of the two, and `this` only if that is a pod.
-///
-/// # Errors
-/// With the message `both`, if both are given; or if `this` is a node, or means nothing.
-pub(crate) fn one_pod(
-    pods: Option<PodSelector>,
-    pod: Option<PodRole>,
-    both: &str,
-    around: Surroundings<'_>,
-    at: &FieldPath,
-) -> Result<(), Problem> {
-    let Some(pod) = pod else { return Ok(()) };
-    let at = at.then("pod");
-    ensure(pods.is_none(), &at, both)?;
-    match (pod, around.this) {
-        (PodRole::This, None) => {
-            Err(Problem::new(at, "there is no `for-each` around this, so nothing is `this`"))
-        }
-        (PodRole::This, Some(ItemKind::Node)) => {
-            let message = "`this` is a node: the `for-each` around this goes through nodes";
-            Err(Problem::new(at, message).help("write `for-each: {pods: gateways, …}`"))
-        }
-        (PodRole::This, Some(ItemKind::Pod)) | (PodRole::BusiestGateway | PodRole::RandomGateway, _) => {
-            Ok(())
-        }
-    }
-}
-
-/// Checks that a condition can come about at all.
-///
-/// # Errors
-/// If the tier lacks the HPA that the condition needs.
-pub(crate) fn condition(scenario: &Scenario, condition: Condition, at: &FieldPath) -> Result<(), Problem> {
-    let there = condition != Condition::ScaledIn || scenario.tier.has(Measure::Hpa);
-    ensure(there, at, "`scaled-in` needs the HPA, which the tier does not have")
 }
 
 impl Changed {

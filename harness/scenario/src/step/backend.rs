@@ -1,8 +1,8 @@
 //! The step `backend`. Its fields are in `crate::backend`.
 
-use super::{Action, Changed, Traits};
+use super::{Action, Changed, Surroundings, Traits};
 use crate::field_path::ensure;
-use crate::rules::{Surroundings, share, time};
+use crate::limits::{share, time};
 use crate::{Answers, Backend, FieldPath, Problem, Slow, Span};
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The step `drain`.
 
-use super::{Action, Traits};
+use super::{Action, Surroundings, Traits};
 use crate::field_path::ensure;
-use crate::rules::{Surroundings, time};
+use crate::limits::time;
 use crate::{FaultName, FieldPath, NodeRole, NodeSelector, Problem, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,6 @@
 //! The step `evict`.
 
-use super::{Action, Traits};
-use crate::rules::{Surroundings, one_pod};
+use super::{Action, Surroundings, Traits, one_pod};
 use crate::{FaultName, FieldPath, PodRole, PodSelector, Problem, Span, Targets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! The step `hold`.
 
-use super::{Action, Traits};
+use super::{Action, Surroundings, Traits};
 use crate::field_path::ensure;
-use crate::rules::{Surroundings, time};
+use crate::limits::time;
 use crate::{FieldPath, Problem, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! The step `spike`.
 
-use super::{Action, Changed, Traits};
+use super::{Action, Changed, Surroundings, Traits};
 use crate::field_path::ensure;
-use crate::rules::{Surroundings, rate, some, time};
+use crate::limits::{rate, some, time};
 use crate::{FaultName, FieldPath, Measure, Problem, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

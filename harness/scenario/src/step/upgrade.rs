@@ -1,7 +1,6 @@
 //! The step `upgrade`.
 
-use super::{Action, Changed, Traits};
-use crate::rules::Surroundings;
+use super::{Action, Changed, Surroundings, Traits};
 use crate::{FaultName, FieldPath, Problem, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,6 @@
 //! The step `wait`.
 
-use super::{Action, Traits};
-use crate::rules::Surroundings;
+use super::{Action, Surroundings, Traits};
 use crate::{FieldPath, Problem, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,6 +81,6 @@ impl Action for Wait {
     }
 
     fn check(&self, around: Surroundings<'_>, at: &FieldPath) -> Result<(), Problem> {
-        crate::rules::condition(around.scenario, self.what, &at.then("for"))
+        super::condition(around.scenario, self.what, &at.then("for"))
     }
 }
