@@ -26,6 +26,7 @@ mod traces;
 mod unexpected;
 mod usage;
 
+pub use crate::scenario::grouped;
 pub use balance::foreseen as balance_foreseen;
 pub use control::ControlJudgement;
 pub use usage::Usage;
@@ -264,19 +265,6 @@ fn emitters_incomplete(record: &Record) -> Option<String> {
 /// Rounds to three decimal places: seconds to the millisecond.
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
-}
-
-/// Formats `1204000` as `1,204,000`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 #[cfg(test)]

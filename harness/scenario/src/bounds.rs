@@ -30,8 +30,8 @@ pub(super) fn check<T: JsonSchema + Serialize>(of: &T, at: &FieldPath) -> Result
     Ok(())
 }
 
-/// `1048576` as `1,048,576`.
-pub(super) fn grouped(number: u64) -> String {
+/// Formats `1048576` as `1,048,576`.
+pub fn grouped(number: u64) -> String {
     match number {
         0..1_000 => number.to_string(),
         _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),

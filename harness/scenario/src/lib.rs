@@ -33,6 +33,7 @@ mod tree;
 pub mod yaml;
 
 pub use backend::{Answers, Backend, OneIn, Slow};
+pub use bounds::grouped;
 pub use check_name::CheckName;
 pub use code::Code;
 pub use control::{Control, Need, Spoiler};

@@ -1,6 +1,7 @@
 //! Tables in Markdown of what the schema describes.
 
 use serde_json::Value;
+use spanproof_scenario::grouped;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -248,13 +249,5 @@ fn in_order(value: &Value, first: &[&str]) -> String {
             format!("{{{}}}", fields.join(", "))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
-    }
-}
-
-/// `65536` as `65,536`.
-fn grouped(number: u64) -> String {
-    match number {
-        0..1_000 => number.to_string(),
-        _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),
     }
 }
